@@ -1,0 +1,75 @@
+"""Every error this package raises on purpose, in one tree.
+
+    TreeOfLifeError              exit code 1
+    ├── UsageError               exit code 2: the caller can fix it by typing something else
+    │   ├── SettingsError        a key, a value or a file of settings is wrong
+    │   └── UnknownNameError     a source, backbone, benchmark, loss or recipe that is not registered
+    ├── ArchiveError             a provider's archive breaks a rule: names file, line and rule
+    ├── BackboneError            a taxonomic backbone cannot be read or compiled
+    ├── StorageError             a workspace cannot be read or written
+    ├── AccountingError          read != written + dropped: a bug, never the user's fault
+    ├── LeakageError             evaluation images were found in training and the gate is set to fail
+    ├── TrainingError            training cannot start, continue or finish
+    └── EvaluationError          a model or benchmark cannot be scored
+
+Each message says what was met, which rule it broke and the way out. The command line prints the message alone, without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class TreeOfLifeError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(TreeOfLifeError):
+    """The command or its settings are wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A key, a value or a file of settings is wrong."""
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry knows."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        super().__init__(f"{kind} {name!r} is not registered; known: {', '.join(self.known)}.")
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        return type(self), (self.kind, self.name, self.known)
+
+
+class ArchiveError(TreeOfLifeError):
+    """A provider's archive breaks a rule of its format."""
+
+
+class BackboneError(TreeOfLifeError):
+    """A taxonomic backbone cannot be read or compiled."""
+
+
+class StorageError(TreeOfLifeError):
+    """A location cannot be read or written."""
+
+
+class AccountingError(TreeOfLifeError):
+    """A stage's counts do not add up."""
+
+
+class LeakageError(TreeOfLifeError):
+    """Evaluation material was found in training."""
+
+
+class TrainingError(TreeOfLifeError):
+    """Training cannot start, continue or finish."""
+
+
+class EvaluationError(TreeOfLifeError):
+    """A model or a benchmark cannot be scored."""

@@ -1,0 +1,214 @@
+"""Partitions of work that are done once: a manifest, written last, is what makes one done.
+
+A `PartitionJob` is a plain, picklable description of one piece of work. `run_partition` does it unless a manifest with the
+same key exists; the key covers the stage's version, the inputs' digests and the settings that decide the result. A stage's
+manifest lists its partitions and is what the next stage reads. Manifests hold no clock, no host and no absolute path, so two
+runs anywhere write the same bytes.
+
+A job's `work` must be safe to run again after being killed at any point: it writes whole files through the writer given to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.accounting import Counts, total
+from bioclip.digests import digest_bytes, digest_stream, digest_value, readable_json
+from bioclip.errors import StorageError
+from bioclip.storage import Storage
+
+PARQUET_OPTIONS: dict[str, Any] = {"compression": "zstd", "write_statistics": True, "store_schema": True}
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file that a partition wrote: name within the workspace, SHA-256, bytes and (for tables) rows."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+    num_rows: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "sha256": self.sha256, "num_bytes": self.num_bytes, "num_rows": self.num_rows}
+
+
+@dataclass(frozen=True)
+class PartitionManifest:
+    """Proof that a partition is done."""
+
+    stage: str
+    name: str
+    key: str
+    outputs: tuple[OutputFile, ...]
+    counts: Counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        outputs = [output.to_dict() for output in self.outputs]
+        return {"stage": self.stage, "name": self.name, "key": self.key, "outputs": outputs, "counts": self.counts.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PartitionManifest:
+        """The manifest that `to_dict` wrote."""
+        outputs = tuple(OutputFile(**output) for output in values["outputs"])
+        return cls(values["stage"], values["name"], values["key"], outputs, Counts.from_dict(values["counts"]))
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """A partition that is done; `reused` when an earlier run had done it."""
+
+    manifest: PartitionManifest
+    reused: bool
+
+
+@dataclass
+class PartitionWriter:
+    """Hands out whole-or-nothing files of one partition and remembers their digests."""
+
+    storage: Storage
+    outputs: list[OutputFile] = field(default_factory=list)
+
+    def write_table(self, name: str, table: pa.Table, row_group_rows: int = 10_000) -> None:
+        """Write `table` as Parquet and count it among the partition's outputs."""
+        with self.open(name, num_rows=table.num_rows) as stream:
+            pq.write_table(table, stream, row_group_size=row_group_rows, **PARQUET_OPTIONS)
+
+    @contextmanager
+    def open(self, name: str, num_rows: int | None = None) -> Iterator[IO[bytes]]:
+        """A stream that becomes output `name` when the block ends well."""
+        with self.storage.writer(name) as stream:
+            yield stream
+            stream.flush()
+            stream.seek(0)
+            sha256, num_bytes = digest_stream(stream)
+        self.outputs.append(OutputFile(name, sha256, num_bytes, num_rows))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write `data` as output `name`."""
+        self.storage.write_bytes(name, data)
+        self.outputs.append(OutputFile(name, digest_bytes(data), len(data)))
+
+    def write_ledger(self, name: str, table: pa.Table) -> None:
+        """Write a table that tells what happened and when: kept, but no part of the partition's identity."""
+        with self.storage.writer(name) as stream:
+            pq.write_table(table, stream, **PARQUET_OPTIONS)
+
+
+@dataclass(frozen=True)
+class PartitionJob:
+    """One piece of work: `work(storage, writer, **arguments) -> Counts`, a module-level function.
+
+    `inputs` are the digests, and `settings` the digest, of all that decides the result; `version` is raised whenever `work`
+    comes to write something else for the same inputs. `volatile` arguments are for how, not what, and stay out of the key.
+    """
+
+    stage: str
+    name: str
+    directory: str
+    version: int
+    inputs: Mapping[str, str]
+    settings: str
+    work: Callable[..., Counts]
+    storage: Storage
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that decides the result."""
+        return digest_value([self.stage, self.name, self.version, dict(self.inputs), self.settings])
+
+    @property
+    def manifest_name(self) -> str:
+        """Where the manifest lies."""
+        return f"{self.directory}/{self.name}.manifest.json"
+
+    def done(self) -> PartitionManifest | None:
+        """The manifest of an earlier run of the very same work whose outputs are still there."""
+        if self.force:
+            return None
+        manifest = read_manifest(self.storage, self.manifest_name)
+        if manifest is None or manifest.key != self.key:
+            return None
+        return manifest if all(self.storage.exists(output.name) for output in manifest.outputs) else None
+
+
+def run_partition(job: PartitionJob) -> PartitionResult:
+    """Do `job` unless it is done; its manifest is written last."""
+    if (manifest := job.done()) is not None:
+        return PartitionResult(manifest, reused=True)
+    writer = PartitionWriter(job.storage)
+    counts = job.work(job.storage, writer, **job.arguments)
+    manifest = PartitionManifest(job.stage, job.name, job.key, tuple(sorted(writer.outputs, key=lambda o: o.name)), counts)
+    job.storage.write_bytes(job.manifest_name, readable_json(manifest.to_dict()))
+    return PartitionResult(manifest, reused=False)
+
+
+def read_manifest(storage: Storage, name: str) -> PartitionManifest | None:
+    """The manifest at `name`, or None when there is none or it is not one."""
+    if not storage.exists(name):
+        return None
+    try:
+        return PartitionManifest.from_dict(json.loads(storage.read_bytes(name)))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class StageManifest:
+    """All partitions of a stage: what the next stage reads."""
+
+    stage: str
+    partitions: tuple[PartitionManifest, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """The sum over the partitions."""
+        return total(partition.counts for partition in self.partitions)
+
+    @property
+    def outputs(self) -> tuple[OutputFile, ...]:
+        """Every file of the stage, by name."""
+        return tuple(sorted((o for p in self.partitions for o in p.outputs), key=lambda o: o.name))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the outputs' names and digests."""
+        return digest_value([[output.name, output.sha256] for output in self.outputs])
+
+    def to_bytes(self) -> bytes:
+        """Readable JSON."""
+        partitions = [partition.to_dict() for partition in self.partitions]
+        return readable_json({"stage": self.stage, "digest": self.digest, "counts": self.counts.to_dict(), "partitions": partitions})
+
+
+def stage_manifest_name(stage: str) -> str:
+    """Where the manifest of `stage` lies."""
+    return f"stages/{stage}.json"
+
+
+def write_stage(storage: Storage, stage: str, partitions: list[PartitionManifest]) -> StageManifest:
+    """Record `stage` as done; the file is left untouched when it would hold the same bytes."""
+    manifest = StageManifest(stage, tuple(sorted(partitions, key=lambda p: p.name)))
+    data, name = manifest.to_bytes(), stage_manifest_name(stage)
+    if not (storage.exists(name) and storage.read_bytes(name) == data):
+        storage.write_bytes(name, data)
+    return manifest
+
+
+def read_stage(storage: Storage, stage: str) -> StageManifest:
+    """The manifest of a stage that is done; raises StorageError that names the stage to run."""
+    if not storage.exists(stage_manifest_name(stage)):
+        raise StorageError(f"stage {stage!r} has not been run in {storage.root!r}; run `treeoflife run` or `treeoflife curate` first.")
+    values = json.loads(storage.read_bytes(stage_manifest_name(stage)))
+    return StageManifest(stage, tuple(PartitionManifest.from_dict(p) for p in values["partitions"]))

@@ -1,0 +1,363 @@
+"""The one frozen tree of settings; every field is documented by the string below it.
+
+Fields made with `operational(...)` say where and how fast work is done, never what comes out of it. They stay out of
+`settings_digest`, so a rerun with more workers, another address or other credentials finds its results again.
+How a tree is loaded from YAML, the environment and `--set` is in `bioclip.configuration`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from bioclip.digests import digest_value
+
+CaptionType = Literal["sci", "com", "taxon", "taxonTag", "sci_com", "taxon_com", "taxonTag_com"]
+
+
+class Settings(BaseModel):
+    """Base of every branch: frozen, unknown keys refused, docs taken from the strings under the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def operational(default: Any, **constraints: Any) -> Any:
+    """A field that cannot change any result: left out of the settings' digest."""
+    return Field(default, json_schema_extra={"operational": True}, **constraints)
+
+
+class S3Settings(Settings):
+    """Access to an S3 service; empty values fall back to the usual AWS environment and profile."""
+
+    endpoint_url: str = operational("")
+    """Address of an S3-compatible service, e.g. http://127.0.0.1:8085; empty for AWS."""
+    key: SecretStr = operational(SecretStr(""))
+    """Access key; better given as TREEOFLIFE_WORKSPACE__S3__KEY than in a file."""
+    secret: SecretStr = operational(SecretStr(""))
+    """Secret key; better given as TREEOFLIFE_WORKSPACE__S3__SECRET than in a file."""
+    region: str = operational("us-east-1")
+    """Region name sent with each signature."""
+
+
+class WorkspaceSettings(Settings):
+    """Where everything is written."""
+
+    uri: str = operational("treeoflife-workspace")
+    """Root of all results: a folder or any fsspec URL such as s3://bucket/prefix."""
+    state_dir: str = operational("")
+    """Local folder of the embedded services (Prefect, MLflow on SQLite) and of scratch; empty: `<workspace>/.state`, or
+    `treeoflife-state` when the workspace is remote."""
+    s3: S3Settings = operational(S3Settings())
+    """Access to S3 when `uri` is s3://…"""
+
+
+class SourceSettings(Settings):
+    """One provider archive."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Short lower-case name; part of every record's identity, so never change it between snapshots."""
+    format: str
+    """Registered reader of the archive, e.g. `dwca` or `eol`."""
+    path: str
+    """The archive: a local file or folder."""
+    options: dict[str, str] = {}
+    """What this format wants besides, e.g. `taxa` for `eol`; the reader refuses keys it does not know."""
+
+
+class IngestSettings(Settings):
+    """From provider archives to records."""
+
+    num_partitions: int = Field(16, gt=0, le=65536)
+    """Partitions of records; each is a range of the hashed record id. 10,000 to 50,000 records a partition serve well."""
+    licenses: tuple[str, ...] = ("any",)
+    """Allowed normalised licences (`CC0-1.0`, `CC-BY-4.0`, …) or classes: `any`, `open` (redistributable: everything stated that is
+    neither NC nor ND nor all rights reserved), `commercial` (no NC), `no-nd`. A record passes when one entry admits it."""
+
+
+class DownloadSettings(Settings):
+    """From media URLs to checked, hashed images."""
+
+    user_agent: str = operational("treeoflife/0.1 (+https://example.org/set-download.user_agent-to-your-contact)")
+    """Sent with every request; put an address where a provider can reach you."""
+    concurrency: int = operational(32, gt=0)
+    """Requests under way at once in one worker."""
+    concurrency_per_host: int = operational(8, gt=0)
+    """Requests under way at once to one host, over all workers together (shared out evenly among them)."""
+    requests_per_second_per_host: float = operational(50.0, gt=0)
+    """Highest request rate to one host, over all workers together (shared out evenly among them)."""
+    timeout_s: float = operational(30.0, gt=0)
+    """Deadline of one whole request, body included."""
+    max_attempts: int = Field(4, gt=0, le=20)
+    """Tries for one URL before its outcome is final; only 408, 425, 429, 5xx, time-outs and broken connections are tried again."""
+    backoff_s: float = operational(0.5, ge=0)
+    """First pause before another try; doubles each time, with jitter from the URL and the attempt."""
+    max_retry_after_s: float = operational(120.0, ge=0)
+    """Longest Retry-After that is waited for; a longer one ends the attempts."""
+    max_redirects: int = Field(5, ge=0)
+    """Redirects followed; each target is checked like the first address."""
+    max_body_bytes: int = Field(64 << 20, gt=0)
+    """Largest body read; a longer one is dropped as `body_too_large`."""
+    max_pixels: int = Field(200_000_000, gt=0)
+    """Largest width x height, read from the header before anything is decoded."""
+    min_side_px: int = Field(32, gt=0)
+    """Smallest allowed shorter side; smaller images are dropped as `image_too_small`."""
+    allow_networks: tuple[str, ...] = operational(())
+    """Private networks that may be contacted all the same, in CIDR form, e.g. 127.0.0.0/8. Empty: public addresses only."""
+    connect_to: dict[str, str] = operational({})
+    """Host -> `address:port` to contact in its place (a mirror, a test server); URL, Host header and record ids stay as they are."""
+    retry_failed: bool = operational(False)
+    """Ask again for what earlier runs gave up on as `retry_later`."""
+    store: Literal["original", "shorter_side", "longer_side", "square"] = "longer_side"
+    """What is kept: the bytes as they came, or resized by the shorter or longer side, or squashed to a square as BioCLIP does.
+    An image that already fits keeps its bytes."""
+    store_px: int = Field(720, gt=0)
+    """Target in pixels of `store`; without meaning for `original`."""
+    jpeg_quality: int = Field(90, ge=1, le=100)
+    """Quality of JPEGs that had to be made anew."""
+
+
+class DuplicateSettings(Settings):
+    """Groups of images that are the same photograph."""
+
+    radius: int = Field(4, ge=0, le=12)
+    """Greatest Hamming distance in bits between two 64-bit pHashes of one group; these distances are even numbers."""
+    min_entropy_bits: float = Field(1.0, ge=0)
+    """Images whose 32 x 32 grey thumbnail has less entropy are too flat for pHash and are compared exactly only."""
+
+
+class BackboneSettings(Settings):
+    """One taxonomic backbone."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    """Short name that appears beside every decision."""
+    format: str = "dwca"
+    """Registered reader, e.g. `dwca` or `table`."""
+    path: str
+    """The user's own download: a local file or folder."""
+
+
+class TaxonomySettings(Settings):
+    """From verbatim names to accepted lineages."""
+
+    backbones: tuple[BackboneSettings, ...] = ()
+    """In order of precedence: the first that knows a name decides."""
+    min_confidence: int = Field(80, ge=0, le=100)
+    """Least confidence of an accepted match."""
+    allow_higher_rank: bool = True
+    """Resolve to genus, family … when the species is unknown; otherwise such names are dropped."""
+
+
+class ReleaseSettings(Settings):
+    """Which images become samples, and in which split."""
+
+    name: str = Field("tree-of-life", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Name of the dataset; its version is a digest."""
+    val_fraction: float = Field(0.1, ge=0, lt=1)
+    """Share of the occurrences of known species that is held out as `val`, by hashed id."""
+    heldout_species: tuple[str, ...] = ()
+    """Accepted binomials kept out of training as `heldout`; empty: drawn by hashed name."""
+    heldout_fraction: float = Field(0.1, ge=0, lt=1)
+    """Share of eligible species drawn as held-out when no list is given."""
+    heldout_min_images: int = Field(8, gt=0)
+    """Species with fewer images are never drawn as held-out."""
+    min_rank: Literal["kingdom", "phylum", "class", "order", "family", "genus", "species"] = "kingdom"
+    """Least resolved rank of a training sample; evaluation splits hold species only."""
+    leak_radius: int = Field(8, ge=0, le=12)
+    """Greatest pHash distance at which a training image counts as a copy of an evaluation image."""
+    on_leak: Literal["exclude", "fail"] = "exclude"
+    """Take leaking images out of training, or stop the run and name them."""
+    seed: int = 17
+    """Salt of the hashed split decisions; another seed is another dataset."""
+
+
+class ShardSettings(Settings):
+    """WebDataset tars."""
+
+    samples_per_shard: int = Field(10_000, gt=0)
+    """Samples in one tar; 10,000 images of 256 px are about 300 MB."""
+    image_px: int = Field(256, gt=0)
+    """Longer side in pixels; JPEGs that fit are copied byte for byte."""
+    square: bool = False
+    """Squash to image_px x image_px as BioCLIP's own shards are."""
+    jpeg_quality: int = Field(90, ge=1, le=100)
+    """Quality of JPEGs that had to be made anew."""
+
+
+class ModelSettings(Settings):
+    """Architecture and start of a CLIP model, built by open_clip's factory."""
+
+    name: str = "ViT-B-16"
+    """An architecture that open_clip knows, or any name together with `architecture`."""
+    architecture: dict[str, Any] = {}
+    """open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`); empty: open_clip's own of that name."""
+    pretrained: str = ""
+    """Start: a local checkpoint or an open_clip tag or hub id (`hf-hub:…`); empty: random from the seed."""
+
+
+class TrainingSettings(Settings):
+    """One training run."""
+
+    recipe: str = "demo_cpu"
+    """Name of the recipe these values came from."""
+    model: ModelSettings = ModelSettings()
+    """Architecture and start."""
+    loss: str = "clip"
+    """Registered objective, e.g. `clip`."""
+    caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
+    """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch)."""
+    num_steps: int = Field(1000, gt=0)
+    """Optimizer steps."""
+    batch_size: int = Field(256, gt=1)
+    """Pairs in one step, over all processes."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak of the cosine schedule."""
+    warmup_steps: int = Field(100, ge=0)
+    """Linear warm-up."""
+    weight_decay: float = Field(0.2, ge=0)
+    """AdamW decay; none on biases, norms and the logit scale."""
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's betas."""
+    adam_epsilon: float = Field(1e-6, gt=0)
+    """AdamW's epsilon."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Gradient norm is clipped to this; 0 switches clipping off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; weights stay fp32."""
+    min_crop_area: float = Field(0.9, gt=0, le=1)
+    """Least area of the random crop (BioCLIP: 0.9)."""
+    horizontal_flip: bool = False
+    """Mirror half of the images at random."""
+    seed: int = 42
+    """Start weights, order of samples, crops and caption types."""
+    device: str = operational("auto")
+    """`auto`, `cpu` or `cuda`."""
+    num_processes: int = operational(1, gt=0)
+    """Processes started by torchrun when above 1."""
+    num_threads: int = operational(0, ge=0)
+    """CPU threads of torch; 0 leaves torch's own choice."""
+    num_loader_workers: int = operational(0, ge=0)
+    """Decoding threads; 0 decodes in the training loop."""
+    cache_images_mb: int = operational(512, ge=0)
+    """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
+    checkpoint_every_steps: int = operational(100, gt=0)
+    """Steps between checkpoints; a killed run goes on from the last."""
+    log_every_steps: int = operational(10, gt=0)
+    """Steps between lines of metrics."""
+
+
+class EvaluationSettings(Settings):
+    """How a model is scored."""
+
+    benchmarks: tuple[str, ...] = ("known_species", "heldout_species")
+    """Registered benchmarks."""
+    caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
+    """Caption types of zero-shot classification."""
+    ranks: tuple[str, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+    """Ranks scored by summing species probabilities."""
+    shots: tuple[int, ...] = (1, 5)
+    """Support images per class of SimpleShot."""
+    num_folds: int = Field(5, gt=0)
+    """Random draws of the support set."""
+    num_bootstraps: int = Field(1000, gt=1)
+    """Bootstrap resamples behind each interval."""
+    seed: int = 17
+    """Folds and bootstraps."""
+    batch_size: int = operational(64, gt=0)
+    """Images encoded at once."""
+    device: str = operational("auto")
+    """`auto`, `cpu` or `cuda`."""
+
+
+class ClusterSettings(Settings):
+    """The Dask cluster that partitions are mapped over."""
+
+    address: str = operational("")
+    """Scheduler address, e.g. tcp://10.0.0.1:8786; empty: a local cluster of this machine's size."""
+    num_workers: int = operational(0, ge=0)
+    """Worker processes of the local cluster; 0: one a core, at most 8."""
+    window_per_worker: int = operational(3, gt=0)
+    """Partitions handed out ahead per worker: the bound on what is in flight."""
+    retries: int = operational(2, ge=0)
+    """Tries again when a worker dies under a partition."""
+
+
+class TrackingSettings(Settings):
+    """MLflow."""
+
+    enabled: bool = operational(True)
+    """Log training and evaluation to MLflow (needs the `mlflow` extra)."""
+    uri: str = operational("")
+    """Tracking server or store; empty: SQLite in the state folder."""
+    experiment: str = operational("tree-of-life")
+    """Experiment that holds training and evaluation runs."""
+
+
+class PipelineSettings(Settings):
+    """Everything."""
+
+    workspace: WorkspaceSettings = operational(WorkspaceSettings())
+    """Where everything is written."""
+    sources: tuple[SourceSettings, ...] = ()
+    """The provider archives."""
+    ingest: IngestSettings = IngestSettings()
+    """From archives to records."""
+    download: DownloadSettings = DownloadSettings()
+    """From media URLs to images."""
+    duplicates: DuplicateSettings = DuplicateSettings()
+    """Groups of equal and nearly equal images."""
+    taxonomy: TaxonomySettings = TaxonomySettings()
+    """From verbatim names to accepted lineages."""
+    release: ReleaseSettings = ReleaseSettings()
+    """Samples and splits."""
+    shards: ShardSettings = ShardSettings()
+    """WebDataset tars."""
+    training: TrainingSettings = TrainingSettings()
+    """The model."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """The scores."""
+    cluster: ClusterSettings = operational(ClusterSettings())
+    """Dask."""
+    tracking: TrackingSettings = operational(TrackingSettings())
+    """MLflow."""
+
+    @field_validator("sources")
+    @classmethod
+    def _names_are_unique(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        names = [source.name for source in sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"source name {twice[0]!r} is used twice; give each archive a name of its own")
+        return sources
+
+    @model_validator(mode="after")
+    def _leak_radius_covers_groups(self) -> PipelineSettings:
+        if self.release.leak_radius < self.duplicates.radius:
+            raise ValueError("release.leak_radius must be at least duplicates.radius, or a duplicate could leak")
+        return self
+
+
+def is_operational(model: type[Settings], name: str) -> bool:
+    """True when field `name` cannot change any result."""
+    extra = model.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("operational"))
+
+
+def meaningful(settings: Settings) -> dict[str, Any]:
+    """The fields that decide what comes out, as plain values: what digests are taken of."""
+    values: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        if is_operational(type(settings), name):
+            continue
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            values[name] = meaningful(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
+            values[name] = [meaningful(item) for item in value]
+        else:
+            values[name] = settings.model_dump(mode="json", include={name})[name]
+    return values
+
+
+def settings_digest(settings: Settings) -> str:
+    """SHA-256 of the fields of `settings` that decide what comes out."""
+    return digest_value(meaningful(settings))

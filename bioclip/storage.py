@@ -1,0 +1,181 @@
+"""Files at any fsspec URL, each there whole or not at all.
+
+Local files are written under a temporary name in the same folder and renamed; remote ones are written to an unnamed local
+file and put in one operation (S3 makes an object visible only when its upload is complete). Names inside a storage are
+relative, with `/`, so manifests are the same whatever the root is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from bioclip.digests import digest_bytes, digest_stream
+from bioclip.errors import StorageError
+from bioclip.settings import WorkspaceSettings
+
+_PARTIAL_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root and the way to reach it; cheap to pickle, so it travels to workers."""
+
+    root: str
+    options: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """True when the root is a folder of this machine."""
+        return "://" not in self.root
+
+    @property
+    def filesystem(self) -> Any:
+        """The fsspec filesystem; fsspec itself keeps one instance per set of options."""
+        if self.is_local:
+            return fsspec.filesystem("file")
+        try:
+            return fsspec.filesystem(urlsplit(self.root).scheme, **dict(self.options))
+        except ImportError as error:
+            raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
+
+    def uri(self, name: str = "") -> str:
+        """Full address of `name`."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def sub(self, name: str) -> Storage:
+        """The storage below `name`."""
+        return Storage(self.uri(name), self.options)
+
+    def exists(self, name: str) -> bool:
+        """True when `name` is a file here."""
+        with self._explained(name):
+            return bool(self.filesystem.isfile(self.uri(name)))
+
+    def read_bytes(self, name: str) -> bytes:
+        """Content of a file; raises StorageError when it is missing or unreadable."""
+        with self._explained(name):
+            data: bytes = self.filesystem.cat_file(self.uri(name))
+            return data
+
+    @contextmanager
+    def reader(self, name: str) -> Iterator[IO[bytes]]:
+        """A seekable binary stream on a file."""
+        with self._explained(name), self.filesystem.open(self.uri(name), "rb") as stream:
+            yield stream
+
+    def write_bytes(self, name: str, data: bytes) -> str:
+        """Write a whole file or nothing; returns its SHA-256."""
+        with self.writer(name) as stream:
+            stream.write(data)
+        return digest_bytes(data)
+
+    @contextmanager
+    def writer(self, name: str) -> Iterator[IO[bytes]]:
+        """A seekable binary stream that becomes `name` when the block ends well, and leaves nothing when it does not."""
+        with self._explained(name):
+            if self.is_local:
+                yield from self._local_writer(Path(self.uri(name)))
+            else:
+                with tempfile.NamedTemporaryFile() as stream:
+                    yield stream
+                    stream.flush()
+                    self.filesystem.put_file(stream.name, self.uri(name))
+
+    def _local_writer(self, target: Path) -> Iterator[IO[bytes]]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}{_PARTIAL_SUFFIX}")
+        try:
+            with partial.open("w+b") as stream:
+                yield stream
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        with self._explained(name):
+            if self.filesystem.isfile(self.uri(name)):
+                self.filesystem.rm_file(self.uri(name))
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Names of all files below `prefix`, sorted; files half-written by a killed process are left out."""
+        with self._explained(prefix):
+            filesystem = self.filesystem
+            root = filesystem._strip_protocol(self.root)
+            found = filesystem.find(self.uri(prefix).rstrip("/")) if filesystem.exists(self.uri(prefix).rstrip("/")) else []
+        names = (str(path)[len(root) + 1 :] for path in found)
+        return sorted(name for name in names if not name.endswith(_PARTIAL_SUFFIX))
+
+    def digest(self, name: str) -> tuple[str, int]:
+        """SHA-256 and size in bytes of a file."""
+        with self.reader(name) as stream:
+            return digest_stream(stream)
+
+    def sweep_partials(self, prefix: str = "") -> int:
+        """Remove what a killed process left half-written below `prefix`; returns how many files that were."""
+        if not self.is_local:
+            return 0
+        partials = [path for path in Path(self.uri(prefix)).rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file()]
+        for path in partials:
+            path.unlink(missing_ok=True)
+        return len(partials)
+
+    def check_writable(self) -> None:
+        """Write, read back and remove a probe; raises StorageError with the way out."""
+        probe = f".probe-{os.getpid()}"
+        self.write_bytes(probe, b"treeoflife")
+        if self.read_bytes(probe) != b"treeoflife":
+            raise StorageError(f"workspace {self.root!r} returns other bytes than were written to it; choose another.")
+        self.remove(probe)
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(explain_os_error(error, self.uri(name))) from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in {"botocore", "aiobotocore", "s3fs", "aiohttp"}:
+                raise
+            raise StorageError(f"{self.uri(name)!r} cannot be reached: {error}; check workspace.s3 and the service.") from error
+
+
+def explain_os_error(error: OSError, where: str) -> str:
+    """One sentence: what failed, where, and the way out."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"no space left for {where!r}; free some or set workspace.uri to another place, then run again: finished parts are kept."
+    if isinstance(error, FileNotFoundError):
+        return f"{where!r} does not exist; run the stage that makes it, or check workspace.uri."
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return f"{where!r} may not be written or read by this user; set workspace.uri to a place that may."
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"{where!r} cannot be made: a file stands where a folder is needed; set workspace.uri to another place."
+    return f"{where!r} failed: {error.strerror or error}."
+
+
+def open_workspace(settings: WorkspaceSettings) -> Storage:
+    """The storage that `settings` point to; nothing is contacted yet."""
+    if "://" not in settings.uri:
+        return Storage(str(Path(settings.uri).expanduser().absolute()))
+    root = settings.uri.rstrip("/")
+    if not root.startswith("s3://"):
+        return Storage(root)
+    s3 = settings.s3
+    options: dict[str, Any] = {"client_kwargs": {"region_name": s3.region}}
+    if s3.endpoint_url:
+        options["endpoint_url"] = s3.endpoint_url
+    if s3.key.get_secret_value():
+        options |= {"key": s3.key.get_secret_value(), "secret": s3.secret.get_secret_value()}
+    return Storage(root, tuple(sorted(options.items())))
