@@ -97,7 +97,7 @@ class Storage:
         try:
             with partial.open("w+b") as stream:
                 yield stream
-            os.replace(partial, target)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 
