@@ -11,6 +11,7 @@ A job's `work` must be safe to run again after being killed at any point: it wri
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,18 +66,23 @@ class PartitionManifest:
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """A partition that is done; `reused` when an earlier run had done it."""
+    """A partition that is done; `reused` when an earlier run had done it, else `effort` says what it took."""
 
     manifest: PartitionManifest
     reused: bool
+    effort: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class PartitionWriter:
-    """Hands out whole-or-nothing files of one partition and remembers their digests."""
+    """Hands out whole-or-nothing files of one partition and remembers their digests.
+
+    `effort` counts what the work cost this time (requests, say): told to the caller, kept out of the manifest.
+    """
 
     storage: Storage
     outputs: list[OutputFile] = field(default_factory=list)
+    effort: Counter[str] = field(default_factory=Counter)
 
     def write_table(self, name: str, table: pa.Table, row_group_rows: int = 10_000) -> None:
         """Write `table` as Parquet and count it among the partition's outputs."""
@@ -151,7 +157,7 @@ def run_partition(job: PartitionJob) -> PartitionResult:
     counts = job.work(job.storage, writer, **job.arguments)
     manifest = PartitionManifest(job.stage, job.name, job.key, tuple(sorted(writer.outputs, key=lambda o: o.name)), counts)
     job.storage.write_bytes(job.manifest_name, readable_json(manifest.to_dict()))
-    return PartitionResult(manifest, reused=False)
+    return PartitionResult(manifest, reused=False, effort=dict(writer.effort))
 
 
 def read_manifest(storage: Storage, name: str) -> PartitionManifest | None:

@@ -43,6 +43,12 @@ def partition_of(identifier: str, num_partitions: int) -> int:
     return int(identifier[:8], 16) * num_partitions >> 32
 
 
+def partition_bounds(index: int, num_partitions: int) -> tuple[str, str]:
+    """First possible record id of a partition and of the next, as 8 hexadecimal digits (`g` after the last): for filters on sorted ids."""
+    first, following = (-(-(bound << 32) // num_partitions) for bound in (index, index + 1))
+    return f"{first:08x}", f"{following:08x}" if following < 1 << 32 else "g"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One media item. Empty strings mean that the provider says nothing."""

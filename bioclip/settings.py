@@ -59,8 +59,8 @@ class SourceSettings(Settings):
     """Short lower-case name; part of every record's identity, so never change it between snapshots."""
     format: str
     """Registered reader of the archive, e.g. `dwca` or `eol`."""
-    path: str
-    """The archive: a local file or folder."""
+    path: str = operational(...)
+    """The archive: a local file or folder. Its content decides the result, not where it lies."""
     options: dict[str, str] = {}
     """What this format wants besides, e.g. `taxa` for `eol`; the reader refuses keys it does not know."""
 
@@ -133,8 +133,8 @@ class BackboneSettings(Settings):
     """Short name that appears beside every decision."""
     format: str = "dwca"
     """Registered reader, e.g. `dwca` or `table`."""
-    path: str
-    """The user's own download: a local file or folder."""
+    path: str = operational(...)
+    """The user's own download: a local file or folder. Its content decides the result, not where it lies."""
 
 
 class TaxonomySettings(Settings):
@@ -155,6 +155,8 @@ class ReleaseSettings(Settings):
     """Name of the dataset; its version is a digest."""
     val_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of the occurrences of known species that is held out as `val`, by hashed id."""
+    val_min_images: int = Field(8, gt=0)
+    """Species with fewer images give none to `val`: their few are needed for training."""
     heldout_species: tuple[str, ...] = ()
     """Accepted binomials kept out of training as `heldout`; empty: drawn by hashed name."""
     heldout_fraction: float = Field(0.1, ge=0, lt=1)
@@ -193,6 +195,9 @@ class ModelSettings(Settings):
     """open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`); empty: open_clip's own of that name."""
     pretrained: str = ""
     """Start: a local checkpoint or an open_clip tag or hub id (`hf-hub:…`); empty: random from the seed."""
+    resize_mode: Literal["", "shortest", "squash"] = ""
+    """How a whole image becomes a square outside training: `shortest` resizes the shorter side and crops the centre, `squash` changes
+    the aspect; empty: as the start says, or `shortest`."""
 
 
 class TrainingSettings(Settings):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,7 @@ class Storage:
 
     def _local_writer(self, target: Path) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}{_PARTIAL_SUFFIX}")
+        partial = target.with_name(f".{target.name}.{_writer_name()}{_PARTIAL_SUFFIX}")
         try:
             with partial.open("w+b") as stream:
                 yield stream
@@ -122,10 +123,10 @@ class Storage:
             return digest_stream(stream)
 
     def sweep_partials(self, prefix: str = "") -> int:
-        """Remove what a killed process left half-written below `prefix`; returns how many files that were."""
+        """Remove what processes of this machine that are gone left half-written below `prefix`; returns how many files that were."""
         if not self.is_local:
             return 0
-        partials = [path for path in Path(self.uri(prefix)).rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file()]
+        partials = [path for path in Path(self.uri(prefix)).rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file() and _is_orphan(path.name)]
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)
@@ -150,6 +151,23 @@ class Storage:
             if type(error).__module__.split(".")[0] not in {"botocore", "aiobotocore", "s3fs", "aiohttp"}:
                 raise
             raise StorageError(f"{self.uri(name)!r} cannot be reached: {error}; check workspace.s3 and the service.") from error
+
+
+def _writer_name() -> str:
+    return f"{socket.gethostname().replace('.', '_')}-{os.getpid()}"
+
+
+def _is_orphan(partial_name: str) -> bool:
+    host, _, pid = partial_name.removesuffix(_PARTIAL_SUFFIX).rsplit(".", 1)[-1].rpartition("-")
+    if host != socket.gethostname().replace(".", "_") or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def explain_os_error(error: OSError, where: str) -> str:

@@ -1,0 +1,1 @@
+"""Polite, safe download: from media URLs to checked, hashed images."""

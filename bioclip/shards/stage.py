@@ -1,0 +1,167 @@
+"""The stages `shards` and `publish`: a release's tars, and the manifest that makes it one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from bioclip import __version__
+from bioclip.accounting import Counts
+from bioclip.digests import digest_value, readable_json
+from bioclip.download.stage import images_name
+from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
+from bioclip.records import partition_bounds, partition_of
+from bioclip.release.reading import RELEASES_DIR, SPLITS
+from bioclip.release.stage import SAMPLES_NAME
+from bioclip.settings import PipelineSettings, ShardSettings, meaningful
+from bioclip.shards.card import release_card
+from bioclip.shards.tars import sample_members, shard_jpeg, write_tar
+from bioclip.storage import Storage
+
+SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
+MANIFEST_SCHEMA_VERSION = 1
+_VERSION = 1
+_DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
+_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "shards")
+
+
+def release_version(storage: Storage, settings: PipelineSettings) -> str:
+    """Version of the release that the workspace's tables give: 12 hexadecimal digits of a digest over samples and shard settings."""
+    samples = read_stage(storage, "release").digest
+    return digest_value([settings.release.name, samples, meaningful(settings.shards), _VERSION])[:12]
+
+
+def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
+    """One job for each partition of images that has samples."""
+    version = release_version(storage, settings)
+    shards = _shards_of_partitions(storage, settings)
+    images = {output.name: output.sha256 for output in read_stage(storage, "images").outputs}
+    return [
+        PartitionJob(
+            stage=SHARDS_STAGE,
+            name=f"part-{index:05d}",
+            directory=f"{RELEASES_DIR}/{version}/partitions",
+            version=_VERSION,
+            inputs={"samples": digest_value(members), "images": images[images_name(index)]},
+            settings=digest_value(meaningful(settings.shards)),
+            work=write_partition,
+            storage=storage,
+            arguments={"index": index, "num_partitions": settings.ingest.num_partitions, "version": version, "settings": settings.shards},
+        )
+        for index, members in sorted(shards.items())
+    ]
+
+
+def _shards_of_partitions(storage: Storage, settings: PipelineSettings) -> dict[int, list[dict[str, Any]]]:
+    partitions: dict[int, list[dict[str, Any]]] = {}
+    for sample in _samples(storage):
+        if sample["split"]:
+            partitions.setdefault(partition_of(sample["record_id"], settings.ingest.num_partitions), []).append(sample)
+    return partitions
+
+
+def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict[str, Any]]:
+    """Rows of samples.parquet whose record ids lie in [first, following): row groups outside are not read."""
+    with storage.reader(SAMPLES_NAME) as stream:
+        rows: list[dict[str, Any]] = pq.read_table(
+            stream, filters=[("record_id", ">=", bounds[0]), ("record_id", "<", bounds[1])]
+        ).to_pylist()
+    return rows
+
+
+def write_partition(
+    storage: Storage, writer: PartitionWriter, *, index: int, num_partitions: int, version: str, settings: ShardSettings
+) -> Counts:
+    """Write every shard whose samples lie in partition `index`, sample by sample in order of record id."""
+    with storage.reader(images_name(index)) as stream:
+        images = pq.read_table(stream, columns=["record_id", "format", "width", "height", "image"])
+    bounds = partition_bounds(index, num_partitions)
+    place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
+    shards: dict[str, list[dict[str, Any]]] = {}
+    for sample in _samples(storage, bounds):
+        if sample["split"]:
+            shards.setdefault(sample["shard"], []).append(sample)
+
+    def members(samples: list[dict[str, Any]]) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+        for sample in samples:
+            image = {name: images[name][place[sample["record_id"]]].as_py() for name in ("format", "width", "height", "image")}
+            jpeg = shard_jpeg(image["image"], image["format"], (image["width"], image["height"]), settings)
+            yield sample["record_id"], sample_members(sample, jpeg)
+
+    num_written = 0
+    for name, samples in sorted(shards.items()):
+        with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
+            num_written += write_tar(sink, members(samples))
+    return Counts(sum(map(len, shards.values())), num_written)
+
+
+def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
+    """One job that completes the release; its manifest names every file's digest."""
+    version = release_version(storage, settings)
+    digests = {stage: read_stage(storage, stage).digest for stage in _DATA_STAGES}
+    return [
+        PartitionJob(
+            stage=PUBLISH_STAGE,
+            name="publish",
+            directory=f"{RELEASES_DIR}/{version}/partitions",
+            version=_VERSION,
+            inputs=digests,
+            settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
+            work=publish,
+            storage=storage,
+            arguments={"version": version, "settings": settings},
+        )
+    ]
+
+
+def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
+    """Write samples.parquet, the card and, last, manifest.json."""
+    folder = f"{RELEASES_DIR}/{version}"
+    samples = _samples(storage)
+    writer.write_bytes(f"{folder}/samples.parquet", storage.read_bytes(SAMPLES_NAME))
+    shards = read_stage(storage, SHARDS_STAGE)
+    manifest = release_manifest(storage, settings, version, samples, shards)
+    writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
+    manifest["files"] = {o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in writer.outputs}
+    writer.write_bytes(f"{folder}/manifest.json", readable_json(manifest))
+    num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
+    return Counts(num_samples, num_samples)
+
+
+def release_manifest(
+    storage: Storage, settings: PipelineSettings, version: str, samples: list[dict[str, Any]], shards: StageManifest
+) -> dict[str, Any]:
+    """All that the release is: splits and shards with their digests, inputs, settings, counts by stage."""
+    stages = {stage: read_stage(storage, stage) for stage in _DATA_STAGES}
+    prefix = f"{RELEASES_DIR}/{version}/"
+    splits: dict[str, Any] = {}
+    for split in SPLITS:
+        rows = [sample for sample in samples if sample["split"] == split]
+        outputs = [output for output in shards.outputs if output.name.startswith(f"{prefix}shards/{split}/")]
+        splits[split] = {
+            "num_samples": len(rows),
+            "num_species": len({row["species"] for row in rows if row["species"]}),
+            "shards": [
+                {"name": o.name.removeprefix(prefix), "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows}
+                for o in outputs
+            ],
+        }
+    return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "name": settings.release.name,
+        "version": version,
+        "code_version": __version__,
+        "splits": splits,
+        "inputs": {stage: manifest.digest for stage, manifest in stages.items()},
+        "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
+        "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
+        "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
+        "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
+    }
+
+
+def _archive_digest(records: StageManifest, name: str) -> str:
+    return next(partition.key for partition in records.partitions if partition.name == name)

@@ -1,0 +1,53 @@
+"""torchvision beside a CPU-only torch.
+
+The registry's torchvision wheel links CUDA. Beside a CPU build of torch its C++ part cannot be loaded, and the import then
+fails with `operator torchvision::nms does not exist`, although nothing that CLIP needs is compiled. Declaring the two missing
+operator schemas is enough: transforms and models work, compiled operators (nms, roi_align, decode_jpeg) stay unavailable.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+
+_OPERATORS = ("nms", "qnms")
+_declared: list[object] = []
+
+
+@cache
+def allow_cpu_torch() -> bool:
+    """Let torchvision import beside a CPU build of torch; call it before open_clip is first imported.
+
+    Returns True when the schemas had to be declared. Does nothing beside a CUDA or ROCm build, when torchvision is missing or
+    already imported, or when its C++ part loads (the CPU wheel).
+    """
+    import torch
+
+    if torch.version.cuda is not None or torch.version.hip is not None or "torchvision" in sys.modules:
+        return False
+    if (compiled := _compiled_part()) is None or _loads(compiled):
+        return False
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in _OPERATORS:
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)  # a library that is collected takes its schemas with it
+    return True
+
+
+def _compiled_part() -> Path | None:
+    spec = importlib.util.find_spec("torchvision")
+    folders = spec.submodule_search_locations if spec is not None else None
+    found = [path for folder in folders or () for path in sorted(Path(folder).glob("_C*")) if path.suffix in {".so", ".pyd"}]
+    return found[0] if found else None
+
+
+def _loads(library: Path) -> bool:
+    import torch
+
+    try:
+        torch.ops.load_library(str(library))
+    except OSError:
+        return False
+    return True
