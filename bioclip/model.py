@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bioclip.digests import readable_json
 from bioclip.errors import TrainingError, UnknownNameError
@@ -22,6 +22,8 @@ from bioclip.torchvision_compat import allow_cpu_torch
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -165,7 +167,7 @@ def _known_tag(settings: ModelSettings) -> str:
     return settings.pretrained
 
 
-def _explained(settings: ModelSettings, make: Callable[[], Any]) -> Any:
+def _explained(settings: ModelSettings, make: Callable[[], T]) -> T:
     try:
         return make()
     except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError) as error:

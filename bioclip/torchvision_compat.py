@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _OPERATORS = ("nms", "qnms")
 _declared: list[object] = []
@@ -29,7 +30,7 @@ def allow_cpu_torch() -> bool:
         return False
     if (compiled := _compiled_part()) is None or _loads(compiled):
         return False
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in _OPERATORS:
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(library)  # a library that is collected takes its schemas with it
@@ -47,7 +48,7 @@ def _loads(library: Path) -> bool:
     import torch
 
     try:
-        torch.ops.load_library(str(library))
+        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except OSError:
         return False
     return True

@@ -52,11 +52,20 @@ def refuse_url(url: str, allowed: tuple[Network, ...]) -> str:
         return "scheme_refused"
     if not host:
         return "invalid_url"
+    address = _written_address(host)
+    return "" if address is None or is_allowed_address(address, allowed) else "address_refused"
+
+
+def _written_address(host: str) -> Address | None:
+    """The address that `host` spells, decimal, octal and hexadecimal forms of IPv4 included; None for a name."""
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return ""
-    return "" if is_allowed_address(address, allowed) else "address_refused"
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 class GuardedResolver(AbstractResolver):

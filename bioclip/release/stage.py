@@ -32,8 +32,8 @@ _VERSION = 1
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 _IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
 _RECORD_COLUMNS = [
-    "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder", "creator",
-    "basis_of_record", "event_date", "latitude", "longitude", "scientific_name",
+    "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder",
+    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name",
 ]  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _judge(row: dict[str, Any], settings: PipelineSettings) -> tuple[str, str]:
     if row["kind"] not in {None, KEPT}:
         return row["kind"], row["kept_record_id"]
     if not row["resolved_rank"]:
-        return f"name_{row['reason'] or 'not_resolved'}", row["scientific_name"] or ""
+        return row["reason"] or "name_not_resolved", row["scientific_name"] or ""
     if RANKS.index(row["resolved_rank"]) < RANKS.index(settings.release.min_rank):
         return "rank_above_minimum", f"{row['resolved_rank']}, at least {settings.release.min_rank} is wanted"
     return "", ""

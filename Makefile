@@ -1,0 +1,41 @@
+# Every verb a user or developer needs. `make demo` and `make test` set everything up by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check format bench ui clean install
+.DEFAULT_GOAL := demo
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
+	$(BIN)/treeoflife demo --workspace demo
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/pytest
+
+check: $(STAMP) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## every benchmark, side by side with its peer; prints ratios
+	$(BIN)/python -m benchmarks
+
+ui: $(STAMP) ## Prefect and MLflow UIs on what the demo left
+	$(BIN)/treeoflife ui --workspace demo
+
+clean: ## remove what the verbs above made
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,171 @@
+"""`treeoflife`: the command line. Nothing heavy is imported before it is known to be needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bioclip import __version__
+from bioclip.configuration import describe_settings, load_settings, to_yaml
+from bioclip.errors import TreeOfLifeError
+from bioclip.settings import PipelineSettings
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 (the work failed) or 2 (the command or its settings are wrong)."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except TreeOfLifeError as error:
+        print(f"treeoflife: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("treeoflife: interrupted; finished parts are kept, run again to go on.", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="treeoflife", description="From biodiversity archives to a scored tree-of-life vision model.")
+    parser.add_argument("--version", action="version", version=f"bioclip-pipeline {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(commands, "demo", _demo, "run everything on the bundled sample of real photographs", workspace="demo")
+    _add(commands, "run", _run, "archives to release, model, scores and report; what is done is not done again")
+    _add(commands, "curate", _curate, "archives to a published release and its report")
+    train = _add(commands, "train", _train, "train on a release")
+    evaluate = _add(commands, "evaluate", _evaluate, "score a model on a release")
+    for command in (train, evaluate):
+        command.add_argument("--release", default="latest", help="version of the release (default: latest)")
+    evaluate.add_argument("--model", default="", help="model id (default: the one these settings describe)")
+    settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
+    settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
+    _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
+    _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], words: str, workspace: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+    parser.set_defaults(command=function)
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="one setting; wins over file and environment")
+    parser.add_argument("--workspace", default=workspace, metavar="URI", help="short for --set workspace.uri=URI")
+    parser.add_argument("--recipe", metavar="NAME", help="training recipe; its values give way to file, environment and --set")
+    parser.add_argument("--verbose", action="store_true", help="show Prefect's own log")
+    return parser
+
+
+def _load(options: argparse.Namespace, base: dict[str, Any] | None = None) -> PipelineSettings:
+    tree = dict(base or {})
+    if options.recipe:
+        from bioclip.training import load_recipe
+
+        tree["training"] = load_recipe(options.recipe)
+    assignments = [f"workspace.uri={options.workspace}"] if options.workspace else []
+    return load_settings(options.settings, os.environ, [*assignments, *options.set], base=tree)
+
+
+def _prepare(settings: PipelineSettings, options: argparse.Namespace) -> None:
+    from bioclip.storage import open_workspace
+    from flows.environment import prepare_environment
+    from tasks.context import state_dir
+
+    open_workspace(settings.workspace).check_writable()
+    prepare_environment(state_dir(settings), options.verbose)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from bioclip.sample.demo import demo_settings
+    from bioclip.sample.server import SampleServer
+
+    options.recipe = options.recipe or "demo_cpu"
+    with SampleServer() as server:
+        settings = _load(options, demo_settings(server.address, options.workspace))
+        return _whole(settings, options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _whole(_load(options), options)
+
+
+def _whole(settings: PipelineSettings, options: argparse.Namespace) -> int:
+    _prepare(settings, options)
+    from bioclip.storage import open_workspace
+    from flows.summary import print_run
+    from flows.tree_of_life import tree_of_life
+
+    storage = open_workspace(settings.workspace)
+    text = to_yaml(settings).encode()
+    if not (storage.exists("settings.yaml") and storage.read_bytes("settings.yaml") == text):
+        storage.write_bytes("settings.yaml", text)
+    print_run(tree_of_life(settings), settings)
+    return 0
+
+
+def _curate(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    _prepare(settings, options)
+    from flows.curate import curate
+    from flows.summary import print_release
+
+    print_release(curate(settings))
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    _prepare(settings, options)
+    from flows.learning import train
+    from flows.summary import print_model
+
+    print_model(train(settings, options.release))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    _prepare(settings, options)
+    from flows.learning import evaluate
+    from flows.summary import print_evaluation
+
+    print_evaluation(evaluate(settings, options.release, options.model), settings)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    if options.yaml:
+        print(to_yaml(settings), end="")
+        return 0
+    for key, value, documentation in describe_settings(settings):
+        print(f"{key} = {value!r}\n    {documentation}")
+    return 0
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from bioclip.training.recipes import list_recipes, recipe_text
+
+    for name in list_recipes():
+        header = [line.removeprefix("#").strip() for line in recipe_text(name).splitlines() if line.startswith("#")]
+        print(f"{name}\n  " + "\n  ".join(header))
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.ui import serve
+    from tasks.context import state_dir
+
+    return serve(state_dir(settings), settings.tracking)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What a flow's process takes from its environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from bioclip.configuration import ENVIRONMENT_PREFIX
+from bioclip.settings import PipelineSettings
+
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DASK_LOGGING__DISTRIBUTED": "warning",
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_CLI_COLORS": "false",
+}
+
+
+def effective(settings: PipelineSettings) -> PipelineSettings:
+    """`settings` with credentials from the environment where they hold none: flow parameters are stored by Prefect, so none belong there."""
+    s3 = settings.workspace.s3
+    found = {}
+    for field in ("key", "secret"):
+        value = os.environ.get(f"{ENVIRONMENT_PREFIX}WORKSPACE__S3__{field.upper()}", "")
+        if value and (not getattr(s3, field).get_secret_value() or set(getattr(s3, field).get_secret_value()) == {"*"}):
+            found[field] = SecretStr(value)
+    if not found:
+        return settings
+    workspace = settings.workspace.model_copy(update={"s3": s3.model_copy(update=found)})
+    return settings.model_copy(update={"workspace": workspace})
+
+
+def prepare_environment(state_dir: Path, verbose: bool) -> None:
+    """Set what Prefect reads when it is imported; what the user has set stays. Without PREFECT_API_URL its embedded server is used."""
+    defaults = dict(_QUIET)
+    if verbose:
+        defaults["PREFECT_LOGGING_LEVEL"] = "INFO"
+    if not os.environ.get("PREFECT_API_URL"):
+        defaults["PREFECT_HOME"] = str(state_dir / "prefect")
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,31 @@
+"""From a release to a model, and from a model to its scores."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from bioclip.release import latest_release, open_release
+from bioclip.settings import PipelineSettings
+from bioclip.training import planned_model_id
+from flows.environment import effective
+from tasks.context import open_context
+from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model, train_model
+
+
+@flow(name="train")
+def train(settings: PipelineSettings, release: str = "latest") -> ModelSummary:
+    """Train on a release of the workspace (`latest`, or a version)."""
+    with open_context(effective(settings)) as context:
+        version = latest_release(context.storage) if release == "latest" else release
+        summary: ModelSummary = train_model(context, version)
+        return summary
+
+
+@flow(name="evaluate")
+def evaluate(settings: PipelineSettings, release: str = "latest", model: str = "") -> EvaluationSummary:
+    """Score a model (empty: the one that the settings describe) on a release of the workspace."""
+    with open_context(effective(settings)) as context:
+        version = latest_release(context.storage) if release == "latest" else release
+        model_id = model or planned_model_id(context.settings.training, open_release(context.storage, version).digest)
+        summary: EvaluationSummary = evaluate_model(context, version, model_id)
+        return summary

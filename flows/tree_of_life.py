@@ -1,0 +1,35 @@
+"""The whole: archives in, a scored model and its report out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import flow
+
+from bioclip.settings import PipelineSettings
+from flows.curate import make_release
+from flows.environment import effective
+from tasks.context import open_context
+from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model, train_model
+from tasks.stages import ReleaseSummary, write_report
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to, in small values."""
+
+    release: ReleaseSummary
+    model: ModelSummary
+    evaluation: EvaluationSummary
+    report_uri: str
+
+
+@flow(name="tree-of-life")
+def tree_of_life(settings: PipelineSettings) -> RunSummary:
+    """Curate a release, train on it, evaluate the model, write the report; whatever is done already is found, not done again."""
+    with open_context(effective(settings)) as context:
+        release = make_release(context)
+        model = train_model(context, release.version)
+        evaluation = evaluate_model(context, release.version, model.model_id)
+        report_uri = write_report(context, release.version, model.model_id, evaluation.evaluation_id)
+        return RunSummary(release, model, evaluation, report_uri)

@@ -1,0 +1,139 @@
+"""The Dask cluster: started when the first partition needs it, fed through a bounded window.
+
+This is the one module that knows Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no worker ever
+starts a server of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from bioclip.errors import TreeOfLifeError, UsageError
+from bioclip.settings import ClusterSettings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_MAX_LOCAL_WORKERS = 8
+_CONNECT_TIMEOUT_S = 30
+
+
+class Cluster:
+    """A cluster by settings; a context manager that closes what it started.
+
+    With `address` it connects there; without, it starts worker processes of one thread each on this machine, bound to loopback.
+    """
+
+    def __init__(self, settings: ClusterSettings, scratch_dir: Path) -> None:
+        self._settings = settings
+        self._scratch_dir = scratch_dir
+        self._client: Any = None
+        self._local: Any = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self._local is not None:
+            self._local.close()
+
+    @property
+    def num_workers(self) -> int:
+        """Worker threads that share the work; contacts the scheduler only when an address is given."""
+        if self._settings.address:
+            return max(1, sum(self._connected().nthreads().values()))
+        return self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS)
+
+    @property
+    def dashboard(self) -> str:
+        """Address of Dask's dashboard, empty while nothing runs."""
+        return str(self._client.dashboard_link) if self._client is not None else ""
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
+        """(name, function(item)) as they finish, with a bounded number in flight.
+
+        A partition that fails does not stop the others; when all are through, the first failure by name is raised: a TreeOfLifeError as it is,
+        anything else as TreeOfLifeError naming the partition and the cause.
+        """
+        from distributed import as_completed
+
+        client = self._connected()
+        waiting = iter(zip(names, items, strict=True))
+        flying: dict[Any, str] = {}
+        failures: dict[str, BaseException] = {}
+        done = as_completed(loop=client.loop)
+
+        def launch() -> None:
+            for name, item in waiting:
+                future = client.submit(function, item, pure=False, retries=self._settings.retries)
+                flying[future] = name
+                done.add(future)
+                return
+
+        for _ in range(self._settings.window_per_worker * self.num_workers):
+            launch()
+        for future in done:
+            name = flying.pop(future)
+            if future.status == "finished":
+                yield name, future.result()
+            else:
+                failures[name] = future.exception()
+            future.release()
+            launch()
+        _raise_first(failures, len(items))
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            import dask
+            from distributed import Client, LocalCluster
+
+            dask.config.set({"distributed.scheduler.allowed-failures": self._settings.retries})
+            if self._settings.address:
+                self._client = _connect(self._settings.address)
+            else:
+                self._scratch_dir.mkdir(parents=True, exist_ok=True)
+                self._local = LocalCluster(
+                    n_workers=self.num_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    local_directory=str(self._scratch_dir),
+                    silence_logs=40,
+                )
+                self._client = Client(self._local, set_as_default=False)
+        return self._client
+
+
+def _connect(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(address, set_as_default=False, timeout=_CONNECT_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cluster.address {address!r} does not answer ({error}); start the scheduler or leave it empty.") from None
+
+
+def _raise_first(failures: dict[str, BaseException], num_items: int) -> None:
+    if not failures:
+        return
+    name, error = min(failures.items())
+    if isinstance(error, TreeOfLifeError):
+        raise error
+    others = f" ({len(failures)} of {num_items} partitions failed)" if len(failures) > 1 else ""
+    raise TreeOfLifeError(
+        f"partition {name} failed{others}: {type(error).__name__}: {error}. Finished ones are kept; run again."
+    ) from error
+
+
+@contextmanager
+def open_cluster(settings: ClusterSettings, scratch_dir: Path) -> Iterator[Cluster]:
+    """A cluster that nothing has been started for yet."""
+    with Cluster(settings, scratch_dir) as cluster:
+        yield cluster

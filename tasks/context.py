@@ -1,0 +1,61 @@
+"""What tasks of one flow share: settings, workspace, cluster and the progress display."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bioclip.settings import PipelineSettings
+from bioclip.storage import Storage, open_workspace
+from tasks.cluster import Cluster, open_cluster
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Shared by the tasks of a flow; lives in the flow's process only."""
+
+    settings: PipelineSettings
+    storage: Storage
+    state_dir: Path
+    cluster: Cluster
+    progress: Progress = field(repr=False)
+
+
+def state_dir(settings: PipelineSettings) -> Path:
+    """Local folder of the embedded services and of scratch."""
+    if settings.workspace.state_dir:
+        return Path(settings.workspace.state_dir).expanduser().absolute()
+    storage = open_workspace(settings.workspace)
+    return Path(storage.root) / ".state" if storage.is_local else Path("treeoflife-state").absolute()
+
+
+@contextmanager
+def open_context(settings: PipelineSettings) -> Iterator[RunContext]:
+    """Check that the workspace can be written, clear what killed processes left half-written, and open the rest lazily.
+
+    Raises StorageError when the workspace cannot be written.
+    """
+    storage = open_workspace(settings.workspace)
+    storage.check_writable()
+    storage.sweep_partials()
+    state = state_dir(settings)
+    with open_cluster(settings.cluster, state / "dask") as cluster, _progress() as progress:
+        yield RunContext(settings, storage, state, cluster, progress)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(file=sys.stderr),
+    )

@@ -1,0 +1,230 @@
+"""Training and evaluation as Prefect tasks: a process each, watched, and logged to MLflow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import get_run_context
+
+from bioclip.configuration import to_yaml
+from bioclip.digests import readable_json
+from bioclip.errors import EvaluationError, TrainingError
+from bioclip.evaluation import command as evaluation_command
+from bioclip.evaluation import find_evaluation, planned_evaluation_id
+from bioclip.evaluation.runs import evaluation_dir
+from bioclip.release import Release, open_release
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.storage import Storage
+from bioclip.training import command as training_command
+from bioclip.training import environment as training_environment
+from bioclip.training import find_model, planned_model_id
+from bioclip.training.runs import ModelInfo, model_dir, read_model_info
+from tasks.context import RunContext
+from tasks.processes import run_watched
+from tasks.tracking import DatasetInput, TrackedRun, Tracker
+
+_TRACKING_NAME = "mlflow.json"
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A trained model; `reused` when an earlier run had trained it."""
+
+    model_id: str
+    uri: str
+    weights_sha256: str
+    loss_first: float
+    loss_last: float
+    num_parameters: int
+    num_steps: int
+    reused: bool
+    tracking: TrackedRun | None
+
+
+@dataclass(frozen=True)
+class EvaluationSummary:
+    """A scored model; `reused` when an earlier run had scored it."""
+
+    evaluation_id: str
+    uri: str
+    reused: bool
+    tracking: TrackedRun | None
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train_model(context: RunContext, version: str) -> ModelSummary:
+    """Train on a release unless its model is there; raises TrainingError with the trainer's own words."""
+    settings, storage = context.settings, context.storage
+    release = open_release(storage, version)
+    model_id = planned_model_id(settings.training, release.digest)
+    info = find_model(storage, model_id)
+    bar = context.progress.add_task(
+        "train", total=settings.training.num_steps, completed=settings.training.num_steps if info else 0, note=""
+    )
+    reused = info is not None
+    if info is None:
+
+        def show(line: dict[str, Any]) -> None:
+            note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} images/s"
+            context.progress.update(bar, completed=line["step"], note=note)
+
+        _run(context, version, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
+        info = read_model_info(storage, model_id)
+        context.progress.update(bar, completed=settings.training.num_steps)
+    tracking = _track(context, model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
+    return ModelSummary(
+        model_id=model_id,
+        uri=storage.uri(model_dir(model_id)),
+        weights_sha256=info.weights_sha256,
+        loss_first=info.loss_first,
+        loss_last=info.loss_last,
+        num_parameters=info.num_parameters,
+        num_steps=info.num_steps,
+        reused=reused,
+        tracking=tracking,
+    )
+
+
+@task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
+def evaluate_model(context: RunContext, version: str, model_id: str) -> EvaluationSummary:
+    """Score a model on a release unless its scores are there; raises EvaluationError with the evaluator's own words."""
+    settings, storage = context.settings, context.storage
+    release, info = open_release(storage, version), read_model_info(storage, model_id)
+    evaluation_id = planned_evaluation_id(settings.evaluation, info, release.digest)
+    reused = find_evaluation(storage, evaluation_id) is not None
+    bar = context.progress.add_task("evaluate", total=1, completed=int(reused), note="")
+    if not reused:
+
+        def show(line: dict[str, Any]) -> None:
+            context.progress.update(bar, completed=line.get("done", 0), total=line.get("total", 1), note=str(line.get("what", "")))
+
+        _run(context, version, lambda path, log: evaluation_command(path, version, model_id, log), show, EvaluationError)
+        context.progress.update(bar, completed=1, total=1)
+    folder = evaluation_dir(evaluation_id)
+    tracking = _track(context, folder, lambda tracker: _track_evaluation(tracker, context, info, release, evaluation_id))
+    return EvaluationSummary(evaluation_id, storage.uri(folder), reused, tracking)
+
+
+def _run(
+    context: RunContext,
+    version: str,
+    command: Callable[[Path, Path], list[str]],
+    show: Callable[[dict[str, Any]], None],
+    error: type[TrainingError] | type[EvaluationError],
+) -> None:
+    logs = context.state_dir / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    settings_path = logs / f"{error.__name__.removesuffix('Error').lower()}-{version}.yaml"
+    settings_path.write_text(to_yaml(context.settings), encoding="utf-8")
+    log_path = settings_path.with_suffix(".jsonl")
+    environment = training_environment(context.settings.training) | _credentials(context.settings)
+    run_watched(command(settings_path, log_path), environment, log_path, show, error)
+
+
+def _credentials(settings: PipelineSettings) -> dict[str, str]:
+    s3 = settings.workspace.s3
+    values = {"TREEOFLIFE_WORKSPACE__S3__KEY": s3.key.get_secret_value(), "TREEOFLIFE_WORKSPACE__S3__SECRET": s3.secret.get_secret_value()}
+    return {name: value for name, value in values.items() if value}
+
+
+def _track(context: RunContext, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:
+    """The MLflow run of a finished result: the one noted beside it, else logged now and noted."""
+    tracking = context.settings.tracking
+    if not tracking.enabled:
+        return None
+    name = f"{folder}/{_TRACKING_NAME}"
+    if context.storage.exists(name):
+        noted = json.loads(context.storage.read_bytes(name))
+        if noted["uri"] == _tracking_uri(context):
+            return TrackedRun(**noted)
+    run = log(Tracker(tracking, context.state_dir))
+    context.storage.write_bytes(name, readable_json(run.to_dict()))
+    create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="The same work in MLflow")
+    return run
+
+
+def _tracking_uri(context: RunContext) -> str:
+    return context.settings.tracking.uri or f"sqlite:///{context.state_dir / 'mlflow.db'}"
+
+
+def _prefect_tags() -> dict[str, str]:
+    run = getattr(get_run_context(), "task_run", None)
+    return {
+        "prefect.flow_run_id": str(getattr(run, "flow_run_id", "") or ""),
+        "prefect.task_run_name": str(getattr(run, "name", "") or ""),
+    }
+
+
+def _dataset(context: RunContext, release: Release) -> DatasetInput:
+    return DatasetInput(f"{context.settings.release.name}-{release.version}", release.digest, release.storage.uri())
+
+
+def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release: Release) -> TrackedRun:
+    run = tracker.start(
+        name=f"train-{info.model_id}",
+        key=f"model:{info.key}",
+        tags={**_prefect_tags(), "treeoflife.model_id": info.model_id, "treeoflife.model_uri": context.storage.uri(info.folder)}
+        | {"treeoflife.release_digest": release.digest, "treeoflife.weights_sha256": info.weights_sha256},
+        params={"training": meaningful(context.settings.training), "release": release.version, "num_parameters": info.num_parameters},
+        dataset=_dataset(context, release),
+    )
+    lines = [json.loads(line) for line in context.storage.read_bytes(f"{info.folder}/metrics.jsonl").splitlines()]
+    tracker.log_metrics(run, ((line["step"], _numbers(line)) for line in lines))
+    tracker.log_metrics(run, [(info.num_steps, {"loss_first": info.loss_first, "loss_last": info.loss_last})])
+    _log_folder(tracker, run, context.storage, info.folder)
+    tracker.finish(run)
+    return run
+
+
+def _track_evaluation(tracker: Tracker, context: RunContext, info: ModelInfo, release: Release, evaluation_id: str) -> TrackedRun:
+    run = tracker.start(
+        name=f"evaluate-{evaluation_id}",
+        key=f"evaluation:{evaluation_id}",
+        tags={**_prefect_tags(), "treeoflife.evaluation_id": evaluation_id, "treeoflife.model_id": info.model_id},
+        params={"evaluation": meaningful(context.settings.evaluation), "release": release.version, "model_id": info.model_id},
+        dataset=_dataset(context, release),
+    )
+    folder = evaluation_dir(evaluation_id)
+    tracker.log_metrics(run, [(0, headline_metrics(context.storage, evaluation_id))])
+    _log_folder(tracker, run, context.storage, folder)
+    tracker.finish(run)
+    return run
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name != "step" and isinstance(value, int | float)}
+
+
+def _log_folder(tracker: Tracker, run: TrackedRun, storage: Storage, folder: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in storage.list(folder):
+            if not name.endswith(_TRACKING_NAME) and "/checkpoints/" not in name:
+                (Path(scratch) / name.rsplit("/", 1)[-1]).write_bytes(storage.read_bytes(name))
+        tracker.log_files(run, Path(scratch))
+
+
+def headline_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
+    """Every score as `benchmark.task….metric`, with its bounds and chance level, for MLflow."""
+    import pyarrow.parquet as pq
+
+    with storage.reader(f"{evaluation_dir(evaluation_id)}/scores.parquet") as stream:
+        rows = pq.read_table(stream).to_pylist()
+    metrics: dict[str, float] = {}
+    for row in rows:
+        if row["value"] is None:
+            continue
+        parts = [row["benchmark"], row["task"], row["caption_type"] or "", row["rank"] or "", f"{row['shots']}shot" if row["shots"] else ""]
+        name = ".".join(str(part) for part in [*parts, row["metric"]] if part)
+        metrics[name] = row["value"]
+        for bound in ("ci_low", "ci_high", "chance"):
+            if row[bound] is not None:
+                metrics[f"{name}.{bound}"] = row[bound]
+    return metrics

@@ -1,0 +1,144 @@
+"""The data stages as Prefect tasks: plan, map what is not done over the cluster, record, show."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from bioclip.taxonomy.stage import plan_backbones, plan_names
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from bioclip.download.stage import plan_images
+from bioclip.duplicates.stage import plan_duplicates
+from bioclip.partitions import PartitionJob, PartitionManifest, run_partition, write_stage
+from bioclip.release.reading import open_release, point_latest
+from bioclip.release.stage import plan_release
+from bioclip.report.stage import plan_report
+from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.sources.stage import plan_records
+from tasks.context import RunContext
+
+_ARTIFACT_EVERY_S = 1.0
+_MANIFEST_READERS = 16
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """What one run of a stage came to. `counts` are of the whole stage, `num_run` and `effort` of this run alone."""
+
+    stage: str
+    digest: str
+    counts: dict[str, Any]
+    num_partitions: int
+    num_run: int
+    effort: dict[str, int] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+
+
+def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_process: bool = False) -> StageSummary:
+    """Do the jobs that no manifest covers, on the cluster or (for a stage of one small job) in this process."""
+    with ThreadPoolExecutor(_MANIFEST_READERS) as pool:
+        found = list(pool.map(PartitionJob.done, jobs))
+    manifests: dict[str, PartitionManifest] = {job.name: done for job, done in zip(jobs, found, strict=True) if done is not None}
+    pending = [job for job, done in zip(jobs, found, strict=True) if done is None]
+    effort: Counter[str] = Counter()
+    bar = context.progress.add_task(stage, total=len(jobs), completed=len(manifests), note="" if pending else "nothing to do")
+    shown = _ProgressArtifact(stage, len(jobs), len(manifests)) if pending else None
+    if in_process:
+        results = ((job.name, run_partition(job)) for job in pending)
+    else:
+        results = context.cluster.map(run_partition, pending, [job.name for job in pending]) if pending else iter(())
+    for name, result in results:
+        manifests[name] = result.manifest
+        effort.update(result.effort)
+        context.progress.advance(bar)
+        if shown is not None:
+            shown.advance()
+    manifest = write_stage(context.storage, stage, list(manifests.values()))
+    if shown is not None:
+        shown.finish()
+    counts = manifest.counts.to_dict()
+    _show_counts(stage, counts)
+    outputs = tuple(output.name for output in manifest.outputs)
+    return StageSummary(stage, manifest.digest, counts, len(jobs), len(pending), dict(effort), outputs)
+
+
+class _ProgressArtifact:
+    """A Prefect progress artifact that is written at most once a second."""
+
+    def __init__(self, stage: str, total: int, completed: int) -> None:
+        self._total, self._completed, self._last = max(1, total), completed, time.monotonic()
+        key = f"{stage}-progress"
+        self._id = create_progress_artifact(self._percent(), key=key, description=f"Partitions of stage {stage} that are done")
+
+    def _percent(self) -> float:
+        return 100.0 * self._completed / self._total
+
+    def advance(self) -> None:
+        self._completed += 1
+        if time.monotonic() - self._last >= _ARTIFACT_EVERY_S:
+            self._last = time.monotonic()
+            update_progress_artifact(self._id, self._percent())  # type: ignore[arg-type]
+
+    def finish(self) -> None:
+        update_progress_artifact(self._id, 100.0)  # type: ignore[arg-type]
+
+
+def _show_counts(stage: str, counts: dict[str, Any]) -> None:
+    rows = [{"count": "read", "number": counts["read"]}, {"count": "written", "number": counts["written"]}]
+    rows += [{"count": f"dropped: {reason}", "number": number} for reason, number in counts["dropped"].items()]
+    rows += [{"count": f"note: {name}", "number": number} for name, number in counts["notes"].items()]
+    create_table_artifact(rows, key=f"{stage}-counts", description=f"Stage {stage}: read = written + dropped")
+    get_run_logger().info("%s: %s", stage, counts)
+
+
+def _stage_task(stage: str, plan: Callable[[RunContext], Sequence[PartitionJob]], in_process: bool = False) -> Any:
+    def run(context: RunContext) -> StageSummary:
+        return run_stage(stage, plan(context), context, in_process)
+
+    return task(run, name=stage, cache_policy=NO_CACHE, persist_result=False)
+
+
+ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
+download = _stage_task("images", lambda c: plan_images(c.storage, c.settings, c.cluster.num_workers))
+compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
+resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
+group_duplicates = _stage_task("duplicates", lambda c: plan_duplicates(c.storage, c.settings))
+assign_splits = _stage_task("release", lambda c: plan_release(c.storage, c.settings))
+write_shards = _stage_task("shards", lambda c: plan_shards(c.storage, c.settings))
+_publish = _stage_task("publish", lambda c: plan_publish(c.storage, c.settings), in_process=True)
+
+
+@dataclass(frozen=True)
+class ReleaseSummary:
+    """A published release."""
+
+    version: str
+    digest: str
+    uri: str
+    splits: dict[str, Any]
+    stages: tuple[StageSummary, ...]
+
+
+def publish(context: RunContext, stages: Sequence[StageSummary]) -> ReleaseSummary:
+    """Complete the release that the stages made and point `latest` at it."""
+    summary: StageSummary = _publish(context)
+    version = release_version(context.storage, context.settings)
+    point_latest(context.storage, version)
+    release = open_release(context.storage, version)
+    splits = {name: {**split, "shards": len(split["shards"])} for name, split in release.manifest["splits"].items()}
+    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, (*stages, summary))
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def write_report(context: RunContext, version: str, model_id: str | None, evaluation_id: str | None) -> str:
+    """Write the page about a release, with its model and scores where there are any; returns its address."""
+    jobs = plan_report(context.storage, context.settings, version, model_id, evaluation_id)
+    summary = run_stage("report", jobs, context, in_process=True)
+    return context.storage.uri(next(name for name in summary.outputs if name.endswith(".html")))

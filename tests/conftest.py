@@ -1,0 +1,77 @@
+"""Shared fixtures: the sample's server, and a workspace curated once from the bundled sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bioclip.configuration import build_settings
+from bioclip.download.stage import plan_images
+from bioclip.duplicates.stage import plan_duplicates
+from bioclip.partitions import PartitionJob, PartitionResult, run_partition, write_stage
+from bioclip.release.reading import Release, open_release
+from bioclip.release.stage import plan_release
+from bioclip.sample.demo import demo_settings
+from bioclip.sample.server import SampleServer
+from bioclip.settings import PipelineSettings
+from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.sources.stage import plan_records
+from bioclip.storage import Storage, open_workspace
+from bioclip.taxonomy.stage import plan_backbones, plan_names
+
+
+@pytest.fixture(scope="session")
+def sample_server() -> Iterator[SampleServer]:
+    """The bundled sample's media server, faults included."""
+    with SampleServer() as server:
+        yield server
+
+
+def sample_settings(server: SampleServer, workspace: Path | str, **sections: dict[str, Any]) -> PipelineSettings:
+    """The demo's settings in another workspace, with sections merged in."""
+    tree = demo_settings(server.address, workspace)
+    for section, values in sections.items():
+        tree[section] = {**tree.get(section, {}), **values}
+    return build_settings(tree)
+
+
+def run_jobs(storage: Storage, stage: str, jobs: Sequence[PartitionJob]) -> list[PartitionResult]:
+    """Do a stage in this process and record it."""
+    results = [run_partition(job) for job in jobs]
+    write_stage(storage, stage, [result.manifest for result in results])
+    return results
+
+
+def curate_in_process(settings: PipelineSettings) -> dict[str, list[PartitionResult]]:
+    """All data stages one after another, without Prefect and Dask."""
+    storage = open_workspace(settings.workspace)
+    stages = {
+        "records": lambda: plan_records(storage, settings),
+        "images": lambda: plan_images(storage, settings, 1),
+        "backbones": lambda: plan_backbones(storage, settings),
+        "taxonomy": lambda: plan_names(storage, settings),
+        "duplicates": lambda: plan_duplicates(storage, settings),
+        "release": lambda: plan_release(storage, settings),
+        "shards": lambda: plan_shards(storage, settings),
+        "publish": lambda: plan_publish(storage, settings),
+    }
+    return {stage: run_jobs(storage, stage, plan()) for stage, plan in stages.items()}
+
+
+class Curated:
+    """A curated workspace: settings, storage, results by stage, and its release. Tests must not write into it."""
+
+    def __init__(self, settings: PipelineSettings) -> None:
+        self.settings = settings
+        self.storage = open_workspace(settings.workspace)
+        self.results = curate_in_process(settings)
+        self.release: Release = open_release(self.storage, release_version(self.storage, settings))
+
+
+@pytest.fixture(scope="session")
+def curated(sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Curated:
+    """The whole bundled sample, curated once a session."""
+    return Curated(sample_settings(sample_server, tmp_path_factory.mktemp("curated")))
