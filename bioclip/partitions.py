@@ -136,8 +136,8 @@ class PartitionJob:
 
     @property
     def manifest_name(self) -> str:
-        """Where the manifest lies."""
-        return f"{self.directory}/{self.name}.manifest.json"
+        """Where the manifest lies; readers of Parquet folders pass over names that start with an underscore."""
+        return f"{self.directory}/_{self.name}.json"
 
     def done(self) -> PartitionManifest | None:
         """The manifest of an earlier run of the very same work whose outputs are still there."""

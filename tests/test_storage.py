@@ -31,9 +31,14 @@ def test_a_written_file_is_read_back_and_listed(storage: Storage) -> None:
 
 def test_a_block_that_fails_leaves_the_old_file_and_no_rest(storage: Storage) -> None:
     storage.write_bytes("file", b"old")
-    with pytest.raises(ZeroDivisionError), storage.writer("file") as stream:
-        stream.write(b"new, but")
-        raise ZeroDivisionError
+
+    def fail_midway() -> None:
+        with storage.writer("file") as stream:
+            stream.write(b"new, but")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_midway()
     assert storage.read_bytes("file") == b"old"
     assert os.listdir(storage.root) == ["file"]  # noqa: PTH208 - hidden files count here
 

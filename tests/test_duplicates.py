@@ -1,0 +1,168 @@
+"""Search loses no pair, groups depend on the images alone, and the gate catches each kind of leak."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from bioclip.duplicates.groups import ImageFacts, find_groups
+from bioclip.duplicates.leakage import GateImages, find_leaks
+from bioclip.duplicates.search import near_pairs
+from bioclip.errors import LeakageError
+from bioclip.partitions import run_partition
+from bioclip.release.stage import plan_release
+from bioclip.sample.server import SampleServer
+from tests.conftest import Curated, curate_in_process, sample_settings
+
+
+def planted_hashes(num_hashes: int, seed: int) -> np.ndarray:
+    """Random hashes, a third of them copies of others with 0 to 12 bits turned, shuffled."""
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**64, num_hashes, dtype=np.uint64)
+    copies = rng.choice(hashes, num_hashes // 3)
+    for place, copy in enumerate(copies):
+        for bit in rng.choice(64, rng.integers(0, 13), replace=False):
+            copy ^= np.uint64(1) << np.uint64(bit)
+        copies[place] = copy
+    return rng.permutation(np.concatenate([hashes, copies]))
+
+
+@pytest.mark.parametrize("radius", range(13))
+def test_every_pair_within_the_radius_is_found(radius: int) -> None:
+    pairs = near_pairs(planted_hashes(900, radius), radius)
+    first, second = np.triu_indices(len(pairs.unique), 1)
+    distance = np.bitwise_count(pairs.unique[first] ^ pairs.unique[second])
+    expected = set(zip(first[distance <= radius].tolist(), second[distance <= radius].tolist(), strict=True))
+    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == expected
+    assert len(pairs.first) == len(expected)
+
+
+@given(npst.arrays(np.uint64, st.integers(0, 30), elements=st.integers(0, 255)), st.integers(0, 12))
+@settings(deadline=None)
+def test_crowded_hashes_are_searched_exactly_too(hashes: np.ndarray, radius: int) -> None:
+    pairs = near_pairs(hashes, radius)
+    first, second = np.triu_indices(len(pairs.unique), 1)
+    assert len(pairs.first) == (np.bitwise_count(pairs.unique[first] ^ pairs.unique[second]) <= radius).sum()
+    assert (pairs.unique[pairs.inverse] == hashes).all()
+
+
+def facts_of(hashes: list[int], bytes_: list[str] | None = None, flat: list[bool] | None = None) -> ImageFacts:
+    """Images `a`, `b`, … in order of precedence."""
+    count = len(hashes)
+    names = np.array([f"id-{index:04d}" for index in range(count)], dtype=object)
+    contents = np.array(bytes_ or [f"content {index}" for index in range(count)], dtype=object)
+    flats = np.array(flat or [False] * count)
+    return ImageFacts(names, contents, contents, np.array(hashes, np.uint64), flats, np.arange(count))
+
+
+def test_a_chain_is_cut_into_stars() -> None:
+    chain = [0, 0b1111, 0b11111111, 0b111111111111]
+    members = find_groups(facts_of(chain), radius=4)
+    assert [(member.kept, member.index, member.distance) for member in members] == [(0, 0, 0), (0, 1, 4), (2, 2, 0), (2, 3, 4)]
+
+
+def test_flat_images_are_joined_by_bytes_only() -> None:
+    members = find_groups(facts_of([0, 0, 0], bytes_=["x", "x", "y"], flat=[True] * 3), radius=4)
+    assert [(member.index, member.kind) for member in members] == [(0, "kept"), (1, "duplicate_bytes")]
+
+
+def test_nothing_at_all_makes_no_group() -> None:
+    assert find_groups(facts_of([]), radius=4) == []
+
+
+@given(st.permutations(range(12)))
+@settings(deadline=None, max_examples=30)
+def test_groups_do_not_depend_on_the_order_of_images(order: list[int]) -> None:
+    facts = facts_of([0, 1, 3, 1 << 40, (1 << 40) + 1, 255, 254, 1 << 60, 7 << 60, 12, 0, 3])
+    places = np.array(order)
+    shuffled = ImageFacts(*(getattr(facts, column.name)[places] for column in fields(facts)))
+
+    def named(of: ImageFacts) -> list[tuple[Any, ...]]:
+        return [(of.record_id[m.index], of.record_id[m.kept], m.kind, m.distance) for m in find_groups(of, 4)]
+
+    assert named(shuffled) == named(facts)
+
+
+def test_the_known_copies_of_the_sample_are_found(curated: Curated) -> None:
+    """Byte-identical photographs of the sample, by their known files: each pair is one group and one of them is kept."""
+    groups = {row["record_id"]: row for row in pq.read_table(curated.storage.uri("duplicates/groups.parquet")).to_pylist()}
+    images = pq.read_table(curated.storage.uri("images"), columns=["record_id", "original_sha256"]).to_pylist()
+    by_bytes: dict[str, list[str]] = {}
+    for image in images:
+        by_bytes.setdefault(image["original_sha256"], []).append(image["record_id"])
+    copies = [ids for ids in by_bytes.values() if len(ids) > 1]
+    assert len(copies) == 15
+    for ids in copies:
+        assert len({groups[record_id]["kept_record_id"] for record_id in ids}) == 1
+        assert sum(groups[record_id]["kind"] == "kept" for record_id in ids) <= 1
+
+
+def gate_images(**columns: list[Any]) -> GateImages:
+    """One side of the gate; what is not given cannot match."""
+    count = len(next(iter(columns.values())))
+    salt = "+".join(sorted(columns))
+    unlike = {
+        name: [f"{salt} {name} {index}" for index in range(count)]
+        for name in ("record_id", "sha256", "pixel_sha256", "occurrence", "species")
+    }
+    rng = np.random.default_rng(len(salt))
+    values = {**unlike, "phash": rng.integers(0, 2**64, count, dtype=np.uint64), "is_flat": [False] * count, **columns}
+    types = {"phash": np.uint64, "is_flat": bool}
+    return GateImages(**{name: np.array(values[name], dtype=types.get(name, object)) for name in (f.name for f in fields(GateImages))})
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluation", "kind"),
+    [
+        ({"sha256": ["same"]}, {"sha256": ["same"], "species": ["a"]}, "leak_bytes"),
+        ({"pixel_sha256": ["same"]}, {"pixel_sha256": ["same"], "species": ["a"]}, "leak_pixels"),
+        ({"occurrence": ["same"]}, {"occurrence": ["same"], "species": ["a"]}, "leak_occurrence"),
+        ({"phash": [0b10101010]}, {"phash": [0], "species": ["a"]}, "leak_near"),
+        ({"species": ["Held out"]}, {"species": ["Held out"], "sha256": ["x"]}, "leak_species"),
+    ],
+)
+def test_each_kind_of_leak_is_caught_by_its_own_guard(train: dict[str, Any], evaluation: dict[str, Any], kind: str) -> None:
+    leaks = find_leaks(gate_images(**train), gate_images(**evaluation), frozenset({"Held out"}), radius=8)
+    assert [leak.kind for leak in leaks] == [kind]
+
+
+def test_beyond_the_radius_or_flat_there_is_no_leak_by_hash() -> None:
+    far = find_leaks(gate_images(phash=[0b1111111111]), gate_images(phash=[0], species=["a"]), frozenset(), radius=8)
+    flat = find_leaks(gate_images(phash=[0], is_flat=[True]), gate_images(phash=[0], species=["a"]), frozenset(), radius=8)
+    assert far == flat == []
+
+
+def test_no_released_training_image_leaks(curated: Curated) -> None:
+    samples = curated.release.samples(["record_id", "split", "species", "source", "source_id", "occurrence_id"])
+    images = pq.read_table(curated.storage.uri("images"), columns=["record_id", "phash", "pixel_sha256", "entropy_bits"])
+    rows = samples.join(images, "record_id").to_pylist()
+    sides = {
+        side: [row for row in rows if row["split"] and (row["split"] == "train") == (side == "train")] for side in ("train", "evaluation")
+    }
+    held = {row["species"] for row in sides["evaluation"] if row["split"] == "heldout"}
+    assert held
+    assert not held & {row["species"] for row in sides["train"]}
+    occurrences = {side: {(row["source"], row["occurrence_id"] or row["source_id"]) for row in sides[side]} for side in sides}
+    assert not occurrences["train"] & occurrences["evaluation"]
+    hashes = {side: np.array([row["phash"] for row in sides[side] if row["entropy_bits"] >= 1.0], np.uint64) for side in sides}
+    closest = min(np.bitwise_count(hashes["train"] ^ value).min() for value in hashes["evaluation"])
+    assert closest > curated.settings.release.leak_radius
+
+
+def test_the_gate_can_stop_the_run_and_names_the_rows(sample_server: SampleServer, tmp_path: Path) -> None:
+    settings = sample_settings(sample_server, tmp_path)
+    curate_in_process(settings)
+    strict = settings.model_copy(update={"release": settings.release.model_copy(update={"on_leak": "fail"})})
+    from bioclip.storage import open_workspace
+
+    [job] = plan_release(open_workspace(settings.workspace), strict)
+    with pytest.raises(LeakageError, match=r"training images leak evaluation images, e\.g\. [0-9a-f-]{36} \(leak_near: pHash distance \d"):
+        run_partition(job)

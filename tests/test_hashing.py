@@ -1,0 +1,60 @@
+"""Hashes are imagehash's to the bit on a full decode, and near it on a reduced one."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, phash
+from bioclip.sample import sample_path
+
+
+def photographs(limit: int) -> list[bytes]:
+    """Bundled images of all formats, spread over the sample."""
+    with zipfile.ZipFile(sample_path("media")) as media:
+        names = [name for name in sorted(media.namelist()) if name.endswith((".jpg", ".png", ".webp"))]
+        return [media.read(name) for name in names[:: max(1, len(names) // limit)]]
+
+
+def test_phash_is_that_of_imagehash_bit_for_bit() -> None:
+    for data in photographs(60):
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        assert f"{phash(decode_upright(data, HASH_DECODE_PX)):016x}" == str(imagehash.phash(image))
+
+
+def test_a_reduced_decode_moves_few_bits() -> None:
+    drifts = []
+    for data in photographs(40):
+        large = io.BytesIO()
+        Image.open(io.BytesIO(data)).convert("RGB").resize((1600, 1200), Image.Resampling.BICUBIC).save(large, "JPEG", quality=90)
+        full = phash(Image.open(io.BytesIO(large.getvalue())).convert("RGB"))
+        reduced = decode_upright(large.getvalue(), HASH_DECODE_PX)
+        assert reduced.size == (400, 300)
+        drifts.append((full ^ phash(reduced)).bit_count())
+    assert max(drifts) <= 2
+
+
+def test_the_same_pixels_in_another_container_have_the_same_hashes() -> None:
+    image = Image.open(io.BytesIO(photographs(3)[0])).convert("RGB")
+    containers = []
+    for format_, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {})):
+        sink = io.BytesIO()
+        image.save(sink, format_, **options)
+        containers.append(hash_image(decode_upright(sink.getvalue(), HASH_DECODE_PX)))
+    assert len(set(containers)) == 1
+
+
+def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
+    flat = np.arange(64 * 32 * 3, dtype=np.uint8)
+    wide, high = (Image.fromarray(flat.reshape(*shape, 3)) for shape in ((32, 64), (64, 32)))
+    assert hash_image(wide).pixel_sha256 != hash_image(high).pixel_sha256
+
+
+@pytest.mark.parametrize(("image", "bits"), [(Image.new("RGB", (64, 64), "navy"), 0.0), (Image.linear_gradient("L").convert("RGB"), 5.0)])
+def test_entropy_tells_flat_images_from_others(image: Image.Image, bits: float) -> None:
+    assert entropy(image) == pytest.approx(bits, abs=0.01)
