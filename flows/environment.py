@@ -15,13 +15,14 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DASK_LOGGING__DISTRIBUTED": "warning",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_CLI_COLORS": "false",
 }
 
 
 def effective(settings: PipelineSettings) -> PipelineSettings:
-    """`settings` with credentials from the environment where they hold none: flow parameters are stored by Prefect, so none belong there."""
+    """`settings` with credentials from the environment where they hold none; Prefect stores flow parameters, so none belong there."""
     s3 = settings.workspace.s3
     found = {}
     for field in ("key", "secret"):
@@ -40,6 +41,8 @@ def prepare_environment(state_dir: Path, verbose: bool) -> None:
     if verbose:
         defaults["PREFECT_LOGGING_LEVEL"] = "INFO"
     if not os.environ.get("PREFECT_API_URL"):
-        defaults["PREFECT_HOME"] = str(state_dir / "prefect")
+        home = state_dir / "prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        defaults["PREFECT_HOME"] = str(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -1,7 +1,7 @@
 """The Dask cluster: started when the first partition needs it, fed through a bounded window.
 
-This is the one module that knows Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no worker ever
-starts a server of its own.
+This is the one module that knows Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no
+worker ever starts a server of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cluster:
         """Worker threads that share the work; contacts the scheduler only when an address is given."""
         if self._settings.address:
             return max(1, sum(self._connected().nthreads().values()))
-        return self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS)
+        return int(self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS))
 
     @property
     def dashboard(self) -> str:
@@ -58,8 +58,8 @@ class Cluster:
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
         """(name, function(item)) as they finish, with a bounded number in flight.
 
-        A partition that fails does not stop the others; when all are through, the first failure by name is raised: a TreeOfLifeError as it is,
-        anything else as TreeOfLifeError naming the partition and the cause.
+        A partition that fails does not stop the others; when all are through, the first failure by name is raised: a TreeOfLifeError as
+        it is, anything else as TreeOfLifeError naming the partition and the cause.
         """
         from distributed import as_completed
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from bioclip.taxonomy.stage import plan_backbones, plan_names
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from bioclip.download.stage import plan_images
 from bioclip.duplicates.stage import plan_duplicates
-from bioclip.partitions import PartitionJob, PartitionManifest, run_partition, write_stage
+from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
 from bioclip.release.reading import open_release, point_latest
 from bioclip.release.stage import plan_release
 from bioclip.report.stage import plan_report
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.sources.stage import plan_records
+from bioclip.taxonomy.stage import plan_backbones, plan_names
 from tasks.context import RunContext
 
 _ARTIFACT_EVERY_S = 1.0
@@ -50,11 +50,7 @@ def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_
     effort: Counter[str] = Counter()
     bar = context.progress.add_task(stage, total=len(jobs), completed=len(manifests), note="" if pending else "nothing to do")
     shown = _ProgressArtifact(stage, len(jobs), len(manifests)) if pending else None
-    if in_process:
-        results = ((job.name, run_partition(job)) for job in pending)
-    else:
-        results = context.cluster.map(run_partition, pending, [job.name for job in pending]) if pending else iter(())
-    for name, result in results:
+    for name, result in _results(pending, context, in_process):
         manifests[name] = result.manifest
         effort.update(result.effort)
         context.progress.advance(bar)
@@ -67,6 +63,13 @@ def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_
     _show_counts(stage, counts)
     outputs = tuple(output.name for output in manifest.outputs)
     return StageSummary(stage, manifest.digest, counts, len(jobs), len(pending), dict(effort), outputs)
+
+
+def _results(pending: Sequence[PartitionJob], context: RunContext, in_process: bool) -> Iterator[tuple[str, PartitionResult]]:
+    if in_process:
+        yield from ((job.name, run_partition(job)) for job in pending)
+    elif pending:
+        yield from context.cluster.map(run_partition, pending, [job.name for job in pending])
 
 
 class _ProgressArtifact:
@@ -102,7 +105,7 @@ def _stage_task(stage: str, plan: Callable[[RunContext], Sequence[PartitionJob]]
     def run(context: RunContext) -> StageSummary:
         return run_stage(stage, plan(context), context, in_process)
 
-    return task(run, name=stage, cache_policy=NO_CACHE, persist_result=False)
+    return task(name=stage, cache_policy=NO_CACHE, persist_result=False)(run)
 
 
 ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))

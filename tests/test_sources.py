@@ -74,7 +74,7 @@ class SourceContract:
 
 class TestDarwinCoreArchive(SourceContract):
     source = DWCA
-    num_rows = 652
+    num_rows = 782
 
     def test_media_of_one_occurrence_are_numbered_in_order(self) -> None:
         indices: dict[str, list[int]] = {}
@@ -118,7 +118,7 @@ class TestDarwinCoreArchive(SourceContract):
 
 class TestEolManifest(SourceContract):
     source = EOL
-    num_rows = 626
+    num_rows = 841
 
     def test_names_come_from_the_page_with_its_whole_lineage(self) -> None:
         apples = [item for item in read(EOL) if isinstance(item, Record) and item.scientific_name.startswith("Malus domestica")]
@@ -163,8 +163,8 @@ def test_a_licence_filter_counts_what_it_drops(sample_server: SampleServer, tmp_
     results = run_jobs(storage, "records", plan_records(storage, settings))
     counts = {result.manifest.name: result.manifest.counts for result in results}
     assert counts["field-observations"].written == 0
-    assert counts["field-observations"].dropped == {"license_not_allowed": 652}
-    assert counts["eol"].written == 465
+    assert counts["field-observations"].dropped == {"license_not_allowed": 782}
+    assert counts["eol"].written == 623
 
 
 def test_another_place_of_the_same_archive_changes_nothing(sample_server: SampleServer, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_repeated_media_row_is_dropped_by_name(sample_server: SampleServer, tm
     sources = (settings.sources[0].model_copy(update={"path": str(tmp_path / "archive")}),)
     storage = open_workspace(settings.workspace)
     [result] = run_jobs(storage, "records", plan_records(storage, settings.model_copy(update={"sources": sources})))
-    assert (result.manifest.counts.read, result.manifest.counts.dropped) == (653, {"record_repeated": 1})
+    assert (result.manifest.counts.read, result.manifest.counts.dropped) == (783, {"record_repeated": 1})
 
 
 def test_identity_rests_on_source_id_and_url_alone() -> None:

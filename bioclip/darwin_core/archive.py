@@ -1,0 +1,116 @@
+"""Archives in zip files and folders."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, local_name, parse_meta
+from bioclip.darwin_core.rows import READ_ERRORS, read_rows
+from bioclip.errors import ArchiveError
+
+META_NAME = "meta.xml"
+
+_MAX_HEADER_BYTES = 1 << 16
+_DATA_SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
+
+
+@dataclass
+class Archive:
+    """An open archive; use `open_archive`."""
+
+    path: Path
+    layout: ArchiveLayout
+    open: Callable[[str], IO[bytes]]
+    """Location in the layout -> binary stream; raises ArchiveError."""
+
+    def rows(self, table: TableLayout) -> Iterator[dict[str, str]]:
+        """The rows of all files of `table`, in order."""
+        for location in table.files:
+            with self.open(location) as stream:
+                yield from read_rows(stream, table, f"{self.path.name}:{location}")
+
+
+@contextmanager
+def open_archive(path: Path | str) -> Iterator[Archive]:
+    """An archive in a zip file or a folder, possibly below one single folder; its core files are there when this returns.
+
+    Raises ArchiveError for a missing or damaged archive, unsafe member names, a malformed meta.xml and absent core files.
+    """
+    path = Path(path)
+    if path.is_dir():
+        yield _archive(
+            path, sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()), lambda n: (path / n).open("rb")
+        )
+        return
+    try:
+        zipped = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise ArchiveError(f"archive {str(path)!r} does not exist; check its path.") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ArchiveError(f"archive {str(path)!r} is neither a folder nor a readable zip file ({error}); get it again.") from None
+    with zipped:
+        yield _archive(path, [info.filename for info in zipped.infolist() if not info.is_dir()], lambda n: zipped.open(n))
+
+
+def _archive(path: Path, names: list[str], read: Callable[[str], IO[bytes]]) -> Archive:
+    for name in names:
+        _check_safe(name, f"archive {str(path)!r}")
+    shown = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)]
+    tops = {PurePosixPath(name).parts[0] for name in shown}
+    base = f"{tops.pop()}/" if META_NAME not in shown and len(tops) == 1 and all("/" in name for name in shown) else ""
+
+    def open_location(location: str) -> IO[bytes]:
+        _check_safe(location, f"{path.name}:{META_NAME}")
+        if base + location not in names:
+            raise ArchiveError(f"{path.name}:{META_NAME} names the file {location!r}, which the archive does not hold; get it again.")
+        try:
+            return read(base + location)
+        except READ_ERRORS as error:
+            raise ArchiveError(f"{path.name}:{location} cannot be read ({error}); get the archive again.") from None
+
+    if base + META_NAME in names:
+        with open_location(META_NAME) as stream:
+            layout = parse_meta(_read_whole(stream, path), f"{path.name}:{META_NAME}")
+    else:
+        layout = _headed_layout(path, [name.removeprefix(base) for name in shown], open_location)
+    for location in layout.core.files:
+        open_location(location).close()
+    return Archive(path, layout, open_location)
+
+
+def _read_whole(stream: IO[bytes], path: Path) -> bytes:
+    try:
+        return stream.read()
+    except READ_ERRORS as error:
+        raise ArchiveError(f"{path.name}:{META_NAME} cannot be read ({error}); get the archive again.") from None
+
+
+def _check_safe(name: str, where: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        raise ArchiveError(f"{where} names the file {name!r}; only relative names without '..' are allowed.")
+
+
+def _headed_layout(path: Path, names: Iterable[str], read: Callable[[str], IO[bytes]]) -> ArchiveLayout:
+    """An archive without meta.xml is one table whose first line names its terms."""
+    tables = [name for name in names if PurePosixPath(name).suffix.lower() in _DATA_SUFFIXES]
+    if len(tables) != 1:
+        raise ArchiveError(f"archive {str(path)!r} has no {META_NAME} and {len(tables)} tables; without it exactly one is allowed.")
+    with read(tables[0]) as stream:
+        line = stream.readline(_MAX_HEADER_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n")
+    delimiter = max("\t,;|", key=line.count)
+    header = next(csv.reader([line], delimiter=delimiter), [])
+    fields = {local_name(term): FieldLayout(index, None) for index, term in enumerate(header) if term.strip()}
+    if not fields:
+        raise ArchiveError(f"{path.name}:{tables[0]} line 1: a header of Darwin Core terms is required when there is no {META_NAME}.")
+    kind = "Occurrence" if "occurrenceID" in fields or "basisOfRecord" in fields else "Taxon"
+    enclosed = "" if delimiter == "\t" and '"' not in line else '"'
+    row_type, where = f"http://rs.tdwg.org/dwc/terms/{kind}", f"{path.name}:{tables[0]} line 1"
+    core = TableLayout(row_type, (tables[0],), fields, 0, True, "utf-8", delimiter, "\n", enclosed, 1, where)
+    return ArchiveLayout(core)

@@ -1,0 +1,57 @@
+"""`python -m bioclip.evaluation --settings FILE --release VERSION --model ID [--log FILE]`: score a model as a process of its own.
+
+Silent unless something fails; then one sentence on the error stream and the error's exit code. Settings may also come from
+the environment, so that credentials need not be written to a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from bioclip.configuration import load_settings
+from bioclip.errors import TreeOfLifeError
+from bioclip.model import import_open_clip
+from bioclip.release import open_release
+from bioclip.storage import open_workspace
+from bioclip.training.runs import read_model_info
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Score, or find the scores there; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bioclip.evaluation", description="Score a model on a release of a workspace.")
+    parser.add_argument("--settings", type=Path, required=True, help="YAML file of the whole pipeline's settings")
+    parser.add_argument("--release", required=True, help="version of the release")
+    parser.add_argument("--model", required=True, help="id of a finished model")
+    parser.add_argument("--log", type=Path, help="file that receives one JSON object a line")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        _evaluate(options)
+    except TreeOfLifeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    settings = load_settings(options.settings, os.environ)
+    storage = open_workspace(settings.workspace)
+    release, info = open_release(storage, options.release), read_model_info(storage, options.model)
+    import_open_clip()
+    from bioclip.evaluation.scoring import evaluate
+
+    with ExitStack() as stack:
+        log = None
+        if options.log is not None:
+            options.log.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(options.log.open("a", encoding="utf-8"))
+        evaluate(settings.evaluation, info, release, storage, log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

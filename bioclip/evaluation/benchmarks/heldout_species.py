@@ -1,0 +1,20 @@
+"""Species that were never trained on: the question that BioCLIP's Rare Species asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bioclip.evaluation.benchmarks.labels import Benchmark, build_from_splits
+
+if TYPE_CHECKING:
+    from bioclip.release import Release
+
+
+def build(release: Release) -> Benchmark:
+    """Split `heldout` against the held-out species alone."""
+    return build_from_splits("heldout_species", release, "heldout", {"heldout"}, ("zero_shot", "few_shot"))
+
+
+def build_generalised(release: Release) -> Benchmark:
+    """Split `heldout` against held-out and trained species together (generalised zero-shot, Chao et al. 2016), which is harder."""
+    return build_from_splits("heldout_generalised", release, "heldout", {"heldout", "train"}, ("zero_shot",))

@@ -1,0 +1,15 @@
+"""New photographs of species that were trained on, among all species that were trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bioclip.evaluation.benchmarks.labels import Benchmark, build_from_splits
+
+if TYPE_CHECKING:
+    from bioclip.release import Release
+
+
+def build(release: Release) -> Benchmark:
+    """Split `val` against the species of split `train`."""
+    return build_from_splits("known_species", release, "val", {"train"}, ("zero_shot", "few_shot"))

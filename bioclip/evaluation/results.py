@@ -1,0 +1,94 @@
+"""Reading scores back; nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.errors import EvaluationError
+from bioclip.evaluation.runs import TABLE_NAME, EvaluationInfo, find_evaluation, list_evaluations
+from bioclip.storage import Storage
+
+SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("benchmark", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("caption_type", pa.string(), nullable=False),
+        pa.field("rank", pa.string(), nullable=False),
+        pa.field("shots", pa.int32(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("ci_low", pa.float64(), nullable=False),
+        pa.field("ci_high", pa.float64(), nullable=False),
+        pa.field("chance", pa.float64(), nullable=False),
+        pa.field("num_images", pa.int64(), nullable=False),
+        pa.field("num_classes", pa.int64(), nullable=False),
+    ]
+)
+"""evaluations/<id>/scores.parquet, one row a score. `task` is zero_shot (shots 0) or few_shot (caption_type ''); `metric` is top1, top5
+or macro_top1; values are shares from 0 to 1 with the ends of their 95 % bootstrap interval over images; `num_images` took part,
+`num_classes` were to choose from."""
+
+_PREFERRED_CAPTION_TYPE = "taxon_com"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An evaluation with its SCORE_SCHEMA table."""
+
+    info: EvaluationInfo
+    table: pa.Table
+
+    def rows(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Rows whose columns have the wanted values, in stored order."""
+        return [row for row in self.table.to_pylist() if all(row[name] == value for name, value in wanted.items())]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One line of a summary table. Without images `value` and the interval are None and `reason` says why."""
+
+    benchmark: str
+    measure: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    chance: float | None
+    num_images: int
+    num_classes: int
+    reason: str = ""
+
+
+def load_scores(storage: Storage, evaluation_id: str) -> Scores:
+    """The scores of a finished evaluation; raises EvaluationError that names those there are."""
+    if (info := find_evaluation(storage, evaluation_id)) is None:
+        found = ", ".join(list_evaluations(storage)) or "none"
+        raise EvaluationError(f"evaluation {evaluation_id!r} is not in {storage.root!r}; there: {found}. `treeoflife evaluate` makes one.")
+    with storage.reader(f"{info.folder}/{TABLE_NAME}") as stream:
+        return Scores(info, pq.read_table(stream))
+
+
+def headlines(scores: Scores) -> list[Headline]:
+    """Top-1 at the species for each benchmark: zero-shot with taxonomic and common names (or the first caption type scored), then
+    every number of shots."""
+    lines: list[Headline] = []
+    for benchmark in scores.info.benchmarks:
+        name = benchmark["name"]
+        rows = scores.rows(benchmark=name, rank="species", metric="top1")
+        types = [row["caption_type"] for row in rows if row["task"] == "zero_shot"]
+        shown = _PREFERRED_CAPTION_TYPE if _PREFERRED_CAPTION_TYPE in types else next(iter(types), "")
+        lines += [_headline(name, row) for row in rows if row["task"] == "few_shot" or row["caption_type"] == shown]
+        if not rows:
+            lines.append(
+                Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], benchmark["reason"])
+            )
+    return lines
+
+
+def _headline(benchmark: str, row: dict[str, Any]) -> Headline:
+    measure = f"{row['shots']}-shot top-1" if row["task"] == "few_shot" else f"zero-shot top-1, {row['caption_type']}"
+    numbers = [row[name] for name in ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes")]
+    return Headline(benchmark, measure, *numbers)

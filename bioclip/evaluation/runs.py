@@ -1,0 +1,90 @@
+"""Finished evaluations, and how one is started as a process of its own; nothing here imports torch.
+
+An evaluation's identity is the digest of what decides its scores: the evaluation settings, the model's weights, the release and the
+evaluator's version. Its folder `evaluations/<id>/` is complete when `scores.json` is there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bioclip.digests import digest_value, readable_json
+from bioclip.settings import EvaluationSettings, settings_digest
+from bioclip.storage import Storage
+from bioclip.training.runs import ModelInfo
+
+EVALUATION_VERSION = 1
+"""Raised whenever the evaluator comes to give other scores for the same inputs."""
+
+EVALUATIONS_DIR = "evaluations"
+INFO_NAME = "scores.json"
+TABLE_NAME = "scores.parquet"
+
+
+@dataclass(frozen=True)
+class EvaluationInfo:
+    """`scores.json`: what was scored, on what, and what was left out; the scores themselves are in `scores.parquet`."""
+
+    evaluation_id: str
+    key: str
+    """SHA-256 of all that decides the scores; `evaluation_id` is its start."""
+    model_id: str
+    weights_sha256: str
+    release_version: str
+    release_digest: str
+    settings: dict[str, Any]
+    benchmarks: list[dict[str, Any]]
+    """One entry a benchmark: name, split, num_images, num_classes, dropped (images by reason), few_shot (what each number of shots left
+    out), reason (why there is no score, or '')."""
+    scores_sha256: str
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the workspace."""
+        return evaluation_dir(self.evaluation_id)
+
+    def to_bytes(self) -> bytes:
+        """Readable JSON."""
+        return readable_json(asdict(self))
+
+
+def evaluation_key(settings: EvaluationSettings, model: ModelInfo, release_digest: str) -> str:
+    """SHA-256 of (evaluator's version, settings, weights, release)."""
+    return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), model.key, model.weights_sha256, release_digest])
+
+
+def planned_evaluation_id(settings: EvaluationSettings, model: ModelInfo, release_digest: str) -> str:
+    """Id that the evaluation of this model on this release has or will have: 12 hexadecimal digits."""
+    return evaluation_key(settings, model, release_digest)[:12]
+
+
+def evaluation_dir(evaluation_id: str) -> str:
+    """Folder of an evaluation in the workspace."""
+    return f"{EVALUATIONS_DIR}/{evaluation_id}"
+
+
+def find_evaluation(storage: Storage, evaluation_id: str) -> EvaluationInfo | None:
+    """The finished evaluation, or None when it is not there or not finished."""
+    name = f"{evaluation_dir(evaluation_id)}/{INFO_NAME}"
+    if not storage.exists(name):
+        return None
+    try:
+        return EvaluationInfo(**json.loads(storage.read_bytes(name)))
+    except (ValueError, TypeError):
+        return None
+
+
+def list_evaluations(storage: Storage) -> list[str]:
+    """Ids of all finished evaluations, sorted."""
+    names = storage.list(EVALUATIONS_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{INFO_NAME}") and name.count("/") == 2)
+
+
+def command(settings_path: Path, release: str, model_id: str, log_path: Path | None = None) -> list[str]:
+    """Command line of the evaluator."""
+    log = ["--log", str(log_path)] if log_path is not None else []
+    return [sys.executable, "-m", "bioclip.evaluation", "--settings", str(settings_path), "--release", release, "--model", model_id, *log]

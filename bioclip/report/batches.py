@@ -1,0 +1,53 @@
+"""Parquet files read a batch at a time, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.storage import Storage
+
+BATCH_ROWS = 16_384
+
+
+def read_batches(storage: Storage, name: str, columns: list[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """The given columns of a Parquet file, in its order; raises StorageError when it cannot be read."""
+    with storage.reader(name) as stream:
+        yield from pq.ParquetFile(stream, pre_buffer=False).iter_batches(batch_size=batch_rows, columns=columns)
+
+
+def read_rows(storage: Storage, name: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file as plain values, in its order."""
+    for batch in read_batches(storage, name, columns):
+        yield from batch.to_pylist()
+
+
+class Smallest:
+    """The `cap` entries with the smallest keys among all that were offered, whatever their order: a draw that every run repeats."""
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._entries: dict[str, Any] = {}
+        self._largest = ""
+
+    def offer(self, key: str, value: Any) -> None:
+        """Keep `value` while no `cap` smaller keys are known."""
+        if len(self._entries) >= self._cap and key >= self._largest:
+            return
+        self._entries[key] = value
+        if len(self._entries) > self._cap:
+            del self._entries[self._largest]
+        self._largest = max(self._entries)
+
+    def values(self) -> list[Any]:
+        """The kept values in order of their keys."""
+        return [self._entries[key] for key in sorted(self._entries)]
+
+
+def most(counted: Iterable[tuple[Any, int]], cap: int) -> list[tuple[Any, int]]:
+    """The `cap` entries with the largest counts, ties in order of the entry."""
+    return heapq.nsmallest(cap, counted, key=lambda entry: (-entry[1], entry[0]))

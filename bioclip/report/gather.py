@@ -1,0 +1,135 @@
+"""From a workspace to what a report shows.
+
+Memory does not grow with the number of partitions: ledgers and tables are read a batch at a time, and only what the
+galleries show is kept, chosen by record id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes
+from bioclip.partitions import read_stage, stage_manifest_name
+from bioclip.release import Release, open_release
+from bioclip.report.data import (
+    DropGroup,
+    DuplicateGroup,
+    DuplicateMember,
+    DuplicateSummary,
+    Photo,
+    ReportData,
+    SampleSummary,
+    StageSummary,
+    Thumbnail,
+)
+from bioclip.report.duplicate_groups import GroupTally, tally_groups
+from bioclip.report.outcomes import gather_downloads
+from bioclip.report.runs import check_descent, gather_scores, gather_training, model_file, scores_file
+from bioclip.report.samples import tally_samples
+from bioclip.report.taxon_names import gather_names
+from bioclip.report.thumbnails import load_thumbnails
+from bioclip.storage import Storage
+
+STAGE_UNITS = {
+    "records": "provider rows",
+    "images": "records",
+    "backbones": "backbone rows",
+    "taxonomy": "distinct verbatim names",
+    "duplicates": "images",
+    "release": "images",
+    "shards": "samples",
+}
+"""Stages that a report knows, in the order of the pipeline, and what each reads."""
+
+
+def gather_inputs(storage: Storage, version: str, model_id: str | None, evaluation_id: str | None) -> dict[str, str]:
+    """What the report is made from -> SHA-256: stage manifests, release, model and scores.
+
+    Raises StorageError when one is missing, UsageError when they do not belong together.
+    """
+    inputs = {f"stage {stage}": stage_manifest_name(stage) for stage in STAGE_UNITS if storage.exists(stage_manifest_name(stage))}
+    digests = {what: digest_bytes(storage.read_bytes(name)) for what, name in inputs.items()}
+    release = open_release(storage, version)
+    check_descent(storage, release, model_id, evaluation_id)
+    digests[f"release {version}"] = release.digest
+    if model_id is not None:
+        digests[f"model {model_id}"] = digest_bytes(storage.read_bytes(model_file(model_id)))
+    if evaluation_id is not None:
+        digests[f"evaluation {evaluation_id}"] = digest_bytes(storage.read_bytes(scores_file(evaluation_id)))
+    return digests
+
+
+def gather_report(
+    storage: Storage,
+    version: str,
+    model_id: str | None = None,
+    evaluation_id: str | None = None,
+    settings: Iterable[tuple[str, str]] = (),
+) -> ReportData:
+    """Everything that a report on release `version` shows; raises as `gather_inputs` does."""
+    release = open_release(storage, version)
+    stages = _stages(storage, release)
+    current = {stage.stage for stage in stages if stage.is_current}
+    images = read_stage(storage, "images") if "images" in current else None
+    downloads, failed = gather_downloads(storage, images)
+    groups = tally_groups(storage) if "duplicates" in current else None
+    tally = tally_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
+    samples = tally.summary(release)
+    shown = {photo.record_id for photo in [*tally.photos.values(), *samples.specimens, *(p for d in samples.drops for p in d.photos)]}
+    thumbnails = load_thumbnails(storage, images, shown) if images else {}
+    return ReportData(
+        name=str(release.manifest.get("name", "")),
+        version=version,
+        digest=release.digest,
+        stages=stages,
+        samples=_with_thumbnails(samples, thumbnails),
+        downloads=downloads,
+        failed=failed,
+        duplicates=_duplicates(groups, tally.photos, thumbnails) if groups else None,
+        names=gather_names(storage) if "taxonomy" in current else None,
+        training=gather_training(storage, model_id) if model_id is not None else None,
+        scores=gather_scores(storage, evaluation_id) if evaluation_id is not None else None,
+        inputs=tuple(gather_inputs(storage, version, model_id, evaluation_id).items()),
+        settings=tuple(settings),
+    )
+
+
+def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
+    """Each stage as the release was made from it; stages that its manifest does not name, as the workspace has them."""
+    inputs, counts = release.manifest.get("inputs", {}), release.manifest.get("counts", {})
+    stages = []
+    for name, unit in STAGE_UNITS.items():
+        manifest = read_stage(storage, name) if storage.exists(stage_manifest_name(name)) else None
+        if name in inputs and name in counts:
+            is_current = manifest is not None and manifest.digest == inputs[name]
+            stages.append(StageSummary(name, unit, Counts.from_dict(counts[name]), inputs[name], is_current))
+        elif manifest is not None:
+            stages.append(StageSummary(name, unit, manifest.counts, manifest.digest))
+    return tuple(stages)
+
+
+def _with_thumbnail(photo: Photo, thumbnails: dict[str, Thumbnail]) -> Photo:
+    return replace(photo, thumbnail=thumbnails.get(photo.record_id))
+
+
+def _with_thumbnails(samples: SampleSummary, thumbnails: dict[str, Thumbnail]) -> SampleSummary:
+    def illustrated(drop: DropGroup) -> DropGroup:
+        return replace(drop, photos=tuple(_with_thumbnail(photo, thumbnails) for photo in drop.photos))
+
+    specimens = tuple(_with_thumbnail(photo, thumbnails) for photo in samples.specimens)
+    return replace(samples, drops=tuple(map(illustrated, samples.drops)), specimens=specimens)
+
+
+def _duplicates(tally: GroupTally, photos: dict[str, Photo], thumbnails: dict[str, Thumbnail]) -> DuplicateSummary:
+    shown = []
+    for size, rows in tally.shown:
+        members = tuple(
+            DuplicateMember(_with_thumbnail(photos[row["record_id"]], thumbnails), row["kind"], row["distance"])
+            for row in rows
+            if row["record_id"] in photos
+        )
+        shown.append(DuplicateGroup(rows[0]["group_id"], size, members))
+    kinds = dict(sorted(tally.kinds.items()))
+    return DuplicateSummary(tally.num_groups, tally.num_images, kinds, dict(sorted(tally.sizes.items())), tuple(shown))

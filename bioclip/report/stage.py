@@ -1,0 +1,80 @@
+"""The stage `report`: one self-contained page on a release, its model and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bioclip.accounting import Counts
+from bioclip.digests import digest_value
+from bioclip.partitions import PartitionJob, PartitionWriter
+from bioclip.report.gather import gather_inputs, gather_report
+from bioclip.report.page import render_page, render_sections
+from bioclip.report.runs import flatten
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.storage import Storage
+
+STAGE = "report"
+REPORTS_DIR = "reports"
+_VERSION = 1
+
+
+def plan_report(
+    storage: Storage, settings: PipelineSettings, version: str, model_id: str | None, evaluation_id: str | None
+) -> list[PartitionJob]:
+    """One job that writes reports/<id>/report.html; the id is a digest of all that the page shows.
+
+    Raises StorageError when the release, the model or the evaluation is not in the workspace, UsageError when they do not belong together.
+    """
+    inputs = gather_inputs(storage, version, model_id, evaluation_id)
+    shown = settings_shown(settings)
+    settings_digest = digest_value(shown)
+    report_id = digest_value([_VERSION, inputs, settings_digest])[:12]
+    return [
+        PartitionJob(
+            stage=STAGE,
+            name="report",
+            directory=f"{REPORTS_DIR}/{report_id}",
+            version=_VERSION,
+            inputs=inputs,
+            settings=settings_digest,
+            work=write_report,
+            storage=storage,
+            arguments={
+                "name": f"{REPORTS_DIR}/{report_id}/report.html",
+                "version": version,
+                "model_id": model_id,
+                "evaluation_id": evaluation_id,
+                "settings": shown,
+            },
+        )
+    ]
+
+
+def write_report(
+    storage: Storage,
+    writer: PartitionWriter,
+    *,
+    name: str,
+    version: str,
+    model_id: str | None,
+    evaluation_id: str | None,
+    settings: list[tuple[str, str]],
+) -> Counts:
+    """Write the page as `name`; counts are of its sections."""
+    data = gather_report(storage, version, model_id, evaluation_id, settings)
+    sections = render_sections(data)
+    writer.write_bytes(name, render_page(data, sections))
+    num_shown = sum(section.is_shown for section in sections)
+    return Counts(len(sections), num_shown, {"section_without_data": len(sections) - num_shown})
+
+
+def settings_shown(settings: PipelineSettings) -> list[tuple[str, str]]:
+    """(dotted key, value) of the settings that decide results; archives and backbones by their names, without their places."""
+    values = meaningful(settings)
+    values["sources"] = _by_name(values["sources"])
+    values["taxonomy"] = {**values["taxonomy"], "backbones": _by_name(values["taxonomy"]["backbones"])}
+    return list(flatten(values))
+
+
+def _by_name(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: {key: value for key, value in entry.items() if key != "name"} for entry in entries}

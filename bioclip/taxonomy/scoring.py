@@ -1,0 +1,125 @@
+"""How well a usage fits what a record says: GBIF's integer scores, without the ones that fuzzy matching needs.
+
+score = name + classification + authorship + rank + status; the weights are those of GBIF's matching service
+(https://github.com/gbif/matching-ws). The confidence of a score s, after a bonus of min(5, half the lead over the runner-up)
+or 5 when there is none, is s up to 80 and 75.8 + 26 (log10(1.5 (s - 70)) - 1) above, within 0..100.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+from bioclip.records import RANKS
+from bioclip.taxonomy.authorship import compare_authorship
+from bioclip.taxonomy.backbone_index import Candidate
+from bioclip.taxonomy.lineages import Lineage
+from bioclip.taxonomy.ranks import is_infraspecific, is_suprageneric
+
+KINGDOM_SYNONYMS = {
+    "metazoa": "animalia",
+    "animals": "animalia",
+    "viridiplantae": "plantae",
+    "archaeplastida": "plantae",
+    "plants": "plantae",
+    "mycota": "fungi",
+    "eubacteria": "bacteria",
+    "monera": "bacteria",
+    "archaebacteria": "archaea",
+    "virus": "viruses",
+}
+"""Other names of kingdoms, in lower case."""
+
+KINGDOM_VETOES = frozenset({frozenset({"animalia", "plantae"})})
+"""No name may cross between these."""
+
+_FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
+_AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
+"""Rank -> score when both sides name the same taxon, and when they name different ones."""
+_LEAST_CLASSIFICATION, _GREATEST_CLASSIFICATION = -60, 50
+_STATUS = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful": -5, "misapplied": -10}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A name with all that a record says beside it."""
+
+    name: str
+    """Canonical."""
+    rank: str
+    authorship: str
+    lineage: Lineage
+    """Verbatim names at RANKS; species stays empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate with its score; `evidence` is the score without the status."""
+
+    candidate: Candidate
+    evidence: int
+    score: int
+
+
+def score_candidate(query: Query, candidate: Candidate) -> Scored | None:
+    """The score, or None when the kingdoms forbid the match."""
+    classification = _classification(query, candidate)
+    if classification is None:
+        return None
+    name = 110 if " " in query.name else 100
+    evidence = name + classification + _authorship(query, candidate) + _rank(query.rank, candidate.rank)
+    return Scored(candidate, evidence, evidence + _STATUS[candidate.status])
+
+
+def confidence(score: int, lead: int | None) -> int:
+    """0-100 from a score and its lead over the runner-up, None when there is none."""
+    total = score + (5 if lead is None else min(5, lead // 2))
+    value = total if total <= 80 else round(75.8 + 26 * (math.log10(1.5 * (total - 70)) - 1))
+    return max(0, min(100, value))
+
+
+@cache
+def normalise_taxon(rank: str, name: str) -> str:
+    """A higher taxon's name for comparison."""
+    name = " ".join(name.split()).casefold()
+    return KINGDOM_SYNONYMS.get(name, name) if rank == "kingdom" else name
+
+
+def _classification(query: Query, candidate: Candidate) -> int | None:
+    """None for a veto. Ranks are compared only where both sides say something."""
+    total = 0
+    for rank, given, known in zip(RANKS[:-1], query.lineage, candidate.taxon.lineage, strict=False):
+        if not given or not known:
+            continue
+        one, other = normalise_taxon(rank, given), normalise_taxon(rank, known)
+        is_same = one == other or (rank == "genus" and one == candidate.name.partition(" ")[0].casefold())
+        if rank == "kingdom" and not is_same:
+            if frozenset({one, other}) in KINGDOM_VETOES:
+                return None
+            total -= 31 if (one in _FAR_KINGDOMS) != (other in _FAR_KINGDOMS) else 10
+        else:
+            total += _AGREEMENT[rank][0 if is_same else 1]
+    return max(_LEAST_CLASSIFICATION, min(_GREATEST_CLASSIFICATION, total))
+
+
+def _authorship(query: Query, candidate: Candidate) -> int:
+    verdict = compare_authorship(query.authorship, candidate.authorship)
+    if verdict > 0:
+        return 12
+    if verdict < 0:
+        return -6 if is_suprageneric(candidate.rank) else -18
+    return -1 if query.authorship and not candidate.authorship else 0
+
+
+def _rank(asked: str, known: str) -> int:
+    if not asked or not known:
+        return 0
+    if asked == known:
+        return 6
+    below, known_below = is_infraspecific(asked), is_infraspecific(known)
+    if below and known_below:
+        return 5 if "infraspecific_name" in {asked, known} else -5
+    if below or known_below:
+        return -30
+    return -35 if is_suprageneric(asked) != is_suprageneric(known) else -10

@@ -1,0 +1,59 @@
+"""`python -m bioclip.training --settings FILE --release VERSION [--log FILE] [--threads N]`: train as a process of its own.
+
+Silent unless something fails; then one sentence on the error stream and the error's exit code. Settings may also come from
+the environment, so that credentials need not be written to a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from bioclip.configuration import load_settings
+from bioclip.errors import TreeOfLifeError
+from bioclip.model import import_open_clip
+from bioclip.release import open_release
+from bioclip.storage import open_workspace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, or find the model finished; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bioclip.training", description="Train on a release of a workspace.")
+    parser.add_argument("--settings", type=Path, required=True, help="YAML file of the whole pipeline's settings")
+    parser.add_argument("--release", required=True, help="version of the release")
+    parser.add_argument("--log", type=Path, help="file that receives one JSON object a logged step")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: training.num_threads")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        _train(options)
+    except TreeOfLifeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
+    settings = load_settings(options.settings, os.environ)
+    storage = open_workspace(settings.workspace)
+    release = open_release(storage, options.release)
+    import_open_clip()
+    from bioclip.training.loop import train
+
+    training = settings.training
+    if options.threads:
+        training = training.model_copy(update={"num_threads": options.threads})
+    with ExitStack() as stack:
+        log = None
+        if options.log is not None:
+            options.log.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(options.log.open("a", encoding="utf-8"))
+        train(training, release, storage, log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""AdamW as CLIP is trained with it: what decays, how the rate moves, how far the logit scale may go."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from bioclip.settings import TrainingSettings
+
+MAX_LOG_LOGIT_SCALE = math.log(100)
+"""Upper bound of the logit scale's logarithm (Radford et al. 2021)."""
+
+
+def build_optimizer(network: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) without decay on biases, norms, class token and logit scale: whatever has under two axes."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.adam_betas, eps=settings.adam_epsilon, fused=True)
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Rate of step `step`, counted from 0: linear warm-up to the peak, then a cosine to 0."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, settings.num_steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def take_step(network: torch.nn.Module, optimizer: torch.optim.AdamW, step: int, settings: TrainingSettings) -> None:
+    """Clip the gradients, move the weights, keep the logit scale in bounds."""
+    if settings.max_grad_norm:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, settings)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        network.get_parameter("logit_scale").clamp_(0, MAX_LOG_LOGIT_SCALE)

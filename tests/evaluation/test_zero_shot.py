@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bioclip.errors import UnknownNameError
+from bioclip.evaluation.benchmarks import BENCHMARKS, build_benchmark
+from bioclip.evaluation.benchmarks.labels import SpeciesClass
+from bioclip.evaluation.zero_shot import measure_zero_shot, taxa_at
+from bioclip.records import RANKS
+from bioclip.release import Release
+
+CLASSES = tuple(
+    sorted(
+        SpeciesClass(lineage, "")
+        for lineage in [
+            ("Animalia", "Chordata", "Actinopteri", "Labriformes", "Labridae", "Hemigymnus", "Hemigymnus fasciatus"),
+            ("Animalia", "Chordata", "Actinopteri", "Labriformes", "Labridae", "Hemigymnus", "Hemigymnus melapterus"),
+            ("Animalia", "Chordata", "", "Labriformes", "Labridae", "Prunella", "Prunella modularis"),
+            ("Plantae", "Tracheophyta", "Magnoliopsida", "Lamiales", "Lamiaceae", "Prunella", "Prunella vulgaris"),
+            ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Malus", "Malus domestica"),
+            ("Fungi", "Basidiomycota", "Agaricomycetes", "Boletales", "Boletaceae", "Boletus", "Boletus edulis"),
+        ]
+    )
+)
+
+
+def _unit(random: np.random.Generator, rows: int) -> np.ndarray:
+    values = random.normal(size=(rows, 5)).astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def _by_metric(images: np.ndarray, heads: np.ndarray, labels: np.ndarray) -> dict[tuple[str, str], object]:
+    found = measure_zero_shot(images, heads, 7.0, labels, CLASSES, RANKS, "taxon")
+    return {(m.rank, m.metric): m for m in found}
+
+
+def test_each_rank_equals_a_plain_sum_over_its_species() -> None:
+    random = np.random.default_rng(3)
+    images, heads, labels = _unit(random, 40), _unit(random, 6), random.integers(6, size=40)
+    found = _by_metric(images, heads, labels)
+    for depth, rank in enumerate(RANKS, start=1):
+        paths = [c.lineage[:depth] for c in CLASSES]
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            weights = np.exp(7.0 * (heads @ image).astype(np.float64))
+            summed = {path: sum(w for w, p in zip(weights, paths, strict=True) if p == path) for path in sorted(set(paths))}
+            expected = max(summed, key=summed.__getitem__) == paths[label] and bool(paths[label][-1])
+            assert found[rank, "top1"].hits[number] == expected
+            assert found[rank, "top1"].trials[number] == bool(paths[label][-1])
+
+
+def test_top5_counts_a_truth_among_the_five_best() -> None:
+    random = np.random.default_rng(4)
+    images, heads, labels = _unit(random, 60), _unit(random, 6), random.integers(6, size=60)
+    worst = (images @ heads.T).argmin(axis=1)
+    assert np.array_equal(_by_metric(images, heads, labels)["species", "top5"].hits, (labels != worst).astype(float))
+
+
+def test_a_genus_name_of_two_kingdoms_is_two_genera() -> None:
+    genera = taxa_at(CLASSES, "genus")
+    numbers = {c.lineage[-1]: number for c, number in zip(CLASSES, genera, strict=True)}
+    assert numbers["Prunella modularis"] != numbers["Prunella vulgaris"]
+    assert numbers["Hemigymnus fasciatus"] == numbers["Hemigymnus melapterus"]
+
+
+def test_chance_is_that_of_naming_a_species_at_random() -> None:
+    labels = np.array([0, 1, 2, 5, 5])
+    random = np.random.default_rng(1)
+    found = _by_metric(_unit(random, 5), _unit(random, 6), labels)
+    assert found["species", "top1"].chance == pytest.approx(1 / 6)
+    assert found["species", "top5"].chance == pytest.approx(5 / 6)
+    kingdoms = [c.lineage[0] for c in CLASSES]
+    assert found["kingdom", "top1"].chance == pytest.approx(np.mean([kingdoms.count(kingdoms[label]) / 6 for label in labels]))
+    assert found["class", "top1"].num_classes == 3, "an empty rank is no taxon"
+
+
+def test_a_model_that_says_the_same_of_everything_is_no_better_than_chance() -> None:
+    labels = np.arange(6)
+    found = _by_metric(np.ones((6, 5), np.float32), np.ones((6, 5), np.float32), labels)
+    assert found["species", "top1"].hits.sum() == 1
+    assert found["species", "top5"].hits.sum() == 5
+
+
+def test_benchmarks_take_their_images_and_answers_from_the_right_splits(release: Release) -> None:
+    rows = release.samples().to_pylist()
+    species = {split: {row["species"] for row in rows if row["split"] == split} for split in ("train", "val", "heldout")}
+    known, heldout, generalised = (build_benchmark(name, release) for name in ("known_species", "heldout_species", "heldout_generalised"))
+    assert {c.lineage[-1] for c in known.classes} == species["train"]
+    assert {c.lineage[-1] for c in heldout.classes} == species["heldout"]
+    assert {c.lineage[-1] for c in generalised.classes} == species["train"] | species["heldout"]
+    truth = {row["record_id"]: row["species"] for row in rows}
+    for benchmark, split in ((known, "val"), (heldout, "heldout"), (generalised, "heldout")):
+        assert len(benchmark.labels) == release.num_samples(split)
+        assert all(benchmark.classes[label].lineage[-1] == truth[key] for key, label in benchmark.labels.items())
+
+
+def test_an_unknown_benchmark_is_named_with_those_there_are(release: Release) -> None:
+    with pytest.raises(UnknownNameError, match=f"known: {', '.join(sorted(BENCHMARKS))}"):
+        build_benchmark("rare_species", release)

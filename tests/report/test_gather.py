@@ -1,0 +1,126 @@
+"""What is gathered: caps, draws that do not depend on order, and memory that does not grow with the tables."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from bioclip.partitions import read_stage
+from bioclip.records import record_id
+from bioclip.report.batches import Smallest, most
+from bioclip.report.data import TrainingSummary
+from bioclip.report.duplicate_groups import MAX_GROUPS_PER_KIND, GroupTally
+from bioclip.report.gather import gather_report
+from bioclip.report.outcomes import gather_downloads, host_of
+from bioclip.report.samples import DistinctCount
+from bioclip.report.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
+
+from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace, sample_photos
+
+
+@given(st.lists(st.text(max_size=4), unique=True), st.integers(1, 5))
+def test_the_smallest_keys_stay_whatever_their_order(keys: list[str], cap: int) -> None:
+    kept = Smallest(cap)
+    for key in keys:
+        kept.offer(key, key)
+    assert kept.values() == sorted(keys)[:cap]
+
+
+@given(st.lists(st.text(max_size=3)))
+def test_distinct_strings_are_counted_once(texts: list[str]) -> None:
+    counted = DistinctCount()
+    for text in texts:
+        counted.add(text)
+    assert len(counted) == len(set(texts))
+
+
+def test_the_most_frequent_come_first_and_ties_by_name() -> None:
+    assert most([("b", 2), ("a", 2), ("c", 9), ("d", 1)], 3) == [("c", 9), ("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"), [("HTTPS://A.example:8080/x", "a.example"), ("javascript:alert(1)", ""), ("http://[::1/x", ""), ("", "")]
+)
+def test_the_host_of_a_url_is_found_or_empty(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+def test_examples_of_failures_are_the_smallest_record_ids(full_workspace: Workspace) -> None:
+    _, groups = gather_downloads(full_workspace.storage, read_stage(full_workspace.storage, "images"))
+    gone = next(group for group in groups if group.reason == "http_404")
+    all_gone = sorted(row["record_id"] for row in full_workspace.outcomes if row["reason"] == "http_404")
+    assert [failed.record_id for failed in gone.failed] == all_gone[:6]
+    assert gone.count == len(all_gone) == 9
+
+
+def test_large_groups_are_shown_first_and_all_are_counted() -> None:
+    tally = GroupTally()
+    for index in range(20):
+        kept = {"record_id": f"{index:02d}", "group_id": f"{index:02d}", "kept_record_id": f"{index:02d}", "kind": "kept", "distance": 0}
+        others = [kept | {"record_id": f"{index:02d}-{n}", "kind": "duplicate_near", "distance": 2} for n in range(1 + index % 10)]
+        tally.add([kept, *others])
+    sizes = [size for size, _ in tally.shown]
+    assert sizes == sorted(sizes, reverse=True)[:MAX_GROUPS_PER_KIND] == [11, 11, 10, 10, 9, 9]
+    assert (tally.num_groups, tally.num_images) == (20, 130)
+    assert all(rows[0]["kind"] == "kept" for _, rows in tally.shown)
+
+
+def test_thumbnails_are_small_upright_jpegs_of_the_wanted_images_only(full_workspace: Workspace) -> None:
+    images = read_stage(full_workspace.storage, "images")
+    wanted = [row["record_id"] for row in full_workspace.images[::9]]
+    unknown = record_id("field", "nothing", "here")
+    thumbnails = load_thumbnails(full_workspace.storage, images, [*wanted, unknown])
+    assert sorted(thumbnails) == sorted(wanted)
+    rows = {row["record_id"]: row for row in full_workspace.images}
+    for identifier, thumbnail in thumbnails.items():
+        with Image.open(io.BytesIO(thumbnail.jpeg)) as small:
+            assert max(small.size) <= THUMBNAIL_PX
+            wide = rows[identifier]["width"] >= rows[identifier]["height"]
+            assert (small.width >= small.height) == wide
+        assert len(thumbnail.jpeg) < 12_000
+
+
+def test_transparent_pictures_come_out_on_white() -> None:
+    sink = io.BytesIO()
+    Image.new("RGBA", (40, 30), (255, 0, 0, 0)).save(sink, "PNG")
+    with Image.open(io.BytesIO(shrink_image(sink.getvalue()))) as small:
+        assert small.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_memory_does_not_follow_the_number_of_dropped_images(new_workspace: Callable[[], Workspace]) -> None:
+    """Peak memory of a table ten times as long stays far below ten times."""
+    peaks = []
+    workspace = new_workspace()
+    (path, data), *_ = sample_photos({"fungi": 1})
+    row = workspace.add_photo(path, data, "Fungi||||||", split="", drop_reason="rank_above_minimum")
+    for num_rows in (20_000, 200_000):
+        workspace.samples = [row | {"record_id": f"{index:08x}"} for index in range(num_rows)]
+        workspace.write_release()
+        workspace.samples = []
+        tracemalloc.start()
+        assert gather_report(workspace.storage, VERSION).samples.drops[0].count == num_rows
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 3 * peaks[0]
+
+
+def test_long_training_runs_are_thinned_and_keep_both_ends(full_workspace: Workspace) -> None:
+    training = gather_report(full_workspace.storage, VERSION, MODEL_ID).training
+    assert isinstance(training, TrainingSummary)
+    steps = [step for step, _, _ in training.points]
+    assert (steps[0], steps[-1]) == (1, 1500)
+    assert len(steps) <= 601
+    assert steps == sorted(set(steps))
+
+
+def test_scores_come_in_their_stored_order_with_intervals(full_workspace: Workspace) -> None:
+    scores = gather_report(full_workspace.storage, VERSION, MODEL_ID, EVALUATION_ID).scores
+    assert scores is not None
+    assert [score.benchmark for score in scores.scores[::13]] == ["known_species", "heldout_species"]
+    assert all(score.ci_low is not None and score.ci_low < score.value for score in scores.scores)

@@ -1,0 +1,58 @@
+"""The report on the bundled sample, curated by the real stages."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+from PIL import Image
+
+from bioclip.report.gather import gather_report
+from bioclip.report.page import render_page, render_sections
+from bioclip.report.stage import settings_shown
+from tests.conftest import Curated
+
+
+def test_counts_of_the_page_are_those_of_the_release(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version, settings=settings_shown(curated.settings))
+    manifest = curated.release.manifest
+    assert {stage.stage: stage.counts.to_dict() for stage in data.stages} == manifest["counts"]
+    assert all(stage.is_current for stage in data.stages)
+    assert {split.split: split.num_images for split in data.samples.splits} == {
+        name: split["num_samples"] for name, split in manifest["splits"].items()
+    }
+    assert {split.split: split.num_species for split in data.samples.splits} == {
+        name: split["num_species"] for name, split in manifest["splits"].items()
+    }
+    images = manifest["counts"]["images"]
+    assert data.downloads is not None
+    assert (data.downloads.num_urls, data.downloads.num_fetched) == (images["read"], images["written"])
+    assert {group.reason: group.count for group in data.failed} == images["dropped"]
+    assert {group.reason: group.count for group in data.samples.drops} == manifest["counts"]["release"]["dropped"]
+    assert data.names is not None
+    assert data.names.num_names == manifest["counts"]["taxonomy"]["read"]
+    assert data.duplicates is not None
+    assert data.duplicates.num_groups == manifest["counts"]["duplicates"]["notes"]["groups"]
+
+
+def test_every_photograph_shown_has_a_picture_and_its_licence(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version)
+    assert data.duplicates is not None
+    members = [member.photo for group in data.duplicates.shown for member in group.members]
+    photos = [*members, *data.samples.specimens, *(photo for drop in data.samples.drops for photo in drop.photos)]
+    assert len(photos) > 40
+    assert all(photo.thumbnail is not None and photo.license for photo in photos)
+    page = render_page(data, render_sections(data)).decode()
+    assert len(page) < 2_000_000
+    for encoded in re.findall(r"data:image/jpeg;base64,([^\"]+)", page):
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+            picture.load()
+            assert picture.format == "JPEG"
+
+
+def test_the_known_synonyms_of_the_sample_are_merged(curated: Curated) -> None:
+    names = gather_report(curated.storage, curated.release.version).names
+    assert names is not None
+    assert ("Clitocybe nuda", "Lepista nuda") in {(name.verbatim, name.outcome) for name in names.synonyms}
+    assert "artifacts" in {name.verbatim for name in names.unresolved}

@@ -1,0 +1,198 @@
+"""Single sections: what they say when something is special."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bioclip.accounting import Counts
+from bioclip.report.content import long_tail_section, taxa_section
+from bioclip.report.curation import FUNNEL_STAGES, downloads_section, funnel_section, names_section
+from bioclip.report.data import BenchmarkFacts, ReportData, Score, ScoreSummary, StageSummary, TrainingSummary
+from bioclip.report.galleries import dropped_section, duplicates_section
+from bioclip.report.gather import STAGE_UNITS, gather_report
+from bioclip.report.outcomes import MAX_HOSTS
+from bioclip.report.results import scores_section, training_section
+from bioclip.report.taxon_names import MAX_NAMES
+
+from .workspace import LINEAGES, SCRIPT, VERSION, Workspace, fill, sample_photos
+
+
+def top1(benchmark: str, caption_type: str, rank: str, value: float, **values: object) -> Score:
+    score = Score(benchmark, "zero_shot", caption_type, rank, 0, "top1", value, value - 0.01, value + 0.01, 0.1, 50, 10)
+    return replace(score, **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data(new_workspace: Callable[[], Workspace]) -> ReportData:
+    return gather_report(fill(new_workspace(), {"fungi": 24}).write(), VERSION)
+
+
+def with_scores(data: ReportData, *scores: Score, benchmarks: tuple[BenchmarkFacts, ...] = ()) -> str:
+    return scores_section(replace(data, scores=ScoreSummary("e", "0" * 64, benchmarks, scores, ()))).render()
+
+
+def test_a_stage_that_read_other_than_was_written_before_is_pointed_out(data: ReportData) -> None:
+    assert "they are not of one run" not in funnel_section(data).render()
+    stages = [stage for stage in data.stages if stage.stage != "release"]
+    torn = replace(data, stages=(*stages, StageSummary("release", "images", Counts(5, 5), "0" * 64)))
+    written = next(stage.counts.written for stage in stages if stage.stage == "images")
+    assert f"Stage release read 5 though images had written {written}: they are not of one run." in funnel_section(torn).render()
+
+
+def test_every_stage_of_the_funnel_has_a_unit() -> None:
+    assert list(FUNNEL_STAGES) == [stage for stage in STAGE_UNITS if stage in FUNNEL_STAGES]
+
+
+def test_hosts_beyond_the_cap_are_counted_not_listed(new_workspace: Callable[[], Workspace]) -> None:
+    workspace = new_workspace()
+    for number in range(MAX_HOSTS + 4):
+        url = f"https://host-{number:03d}.example.org/x.jpg"
+        workspace.add_outcome(f"{number:08x}", url, status="retry_later", reason="timeout", attempts=3)
+    data = gather_report(workspace.write(), VERSION)
+    section = downloads_section(data).render()
+    assert data.downloads is not None
+    assert (data.downloads.num_hosts, data.downloads.num_requests) == (MAX_HOSTS + 4, 3 * (MAX_HOSTS + 4))
+    assert "4 more hosts with fewer media are not listed." in section
+    assert "host-024.example.org" in section
+    assert "host-025.example.org" not in section
+
+
+def test_a_retried_success_counts_as_recovered_and_a_failure_does_not(new_workspace: Callable[[], Workspace]) -> None:
+    workspace = new_workspace()
+    outcomes = [("success", 1), ("success", 2), ("permanent", 1), ("retry_later", 4)]
+    for number, (status, attempts) in enumerate(outcomes):
+        url = f"https://Media.Example.org/{number}.jpg"
+        workspace.add_outcome(f"{number:08x}", url, status=status, reason="" if status == "success" else "http_503", attempts=attempts)
+    workspace._write_parts(workspace.storage)
+    workspace.images = [{}] * 2
+    workspace._stage("images", 4, 2, {"http_503": 2}, [workspace._output(f"images/part-{index:05d}.parquet") for index in range(3)])
+    workspace.write_release()
+    downloads = gather_report(workspace.storage, VERSION).downloads
+    assert downloads is not None
+    (host,) = downloads.hosts
+    assert (host.host, host.num_urls, host.num_requests, host.num_fetched, host.num_recovered) == ("media.example.org", 4, 8, 2, 1)
+    assert downloads.failures == {("permanent", "http_503"): 1, ("retry_later", "http_503"): 1}
+
+
+def test_names_beyond_the_cap_are_counted_in_the_caption(data: ReportData) -> None:
+    assert data.names is not None
+    many = replace(data.names, unresolved=data.names.unresolved * MAX_NAMES, num_unresolved=12_345)
+    assert f"Unresolved names, most frequent first ({3 * MAX_NAMES} of 12,345)" in names_section(replace(data, names=many)).render()
+    none = replace(data.names, unresolved=(), synonyms=())
+    assert "Every name was resolved and none was a synonym." in names_section(replace(data, names=none)).render()
+
+
+def test_the_reason_for_keeping_names_what_decided(new_workspace: Callable[[], Workspace]) -> None:
+    workspace = new_workspace()
+    photos = sample_photos({"fungi": 12})
+    by_area: dict[int, list[tuple[str, bytes]]] = {}
+    for path, body in photos:
+        row = workspace.add_photo(path, body, LINEAGES["fungi"][0])
+        by_area.setdefault(row["width"] * row["height"], []).append((path, body))
+    largest = max(workspace.samples, key=lambda row: row["width"] * row["height"])
+    smallest = min(workspace.samples, key=lambda row: row["width"] * row["height"])
+    assert largest["width"] * largest["height"] > smallest["width"] * smallest["height"]
+    workspace.add_group(largest, [(smallest, "duplicate_near", 4)])
+    path, body = photos[0]
+    twins = [workspace.add_photo(path, body, LINEAGES["fungi"][0], license=text) for text in ("CC0-1.0", "CC0-1.0")]
+    workspace.add_group(twins[0], [(twins[1], "duplicate_bytes", 0)])
+    section = duplicates_section(gather_report(workspace.write(), VERSION)).render()
+    assert "kept: most pixels" in section
+    assert "near, 4 bits" in section
+    assert "kept: tie, by label or id" in section
+    assert "different labels" not in section
+
+
+def test_groups_beyond_the_cap_are_counted(data: ReportData) -> None:
+    assert data.duplicates is not None
+    many = replace(data.duplicates, num_groups=1_000)
+    assert (
+        f"{1_000 - len(many.shown)} more groups are in duplicates/groups.parquet."
+        in duplicates_section(replace(data, duplicates=many)).render()
+    )
+    none = replace(data.duplicates, num_groups=0)
+    assert duplicates_section(replace(data, duplicates=none)).absent == "Duplicates were looked for and none were found."
+
+
+def test_duplicates_are_not_shown_twice(data: ReportData) -> None:
+    section = dropped_section(data).render()
+    assert "duplicate_bytes" not in section
+    assert "Another 15 images are duplicates; examples are shown above." in section
+    assert "duplicate_bytes" in dropped_section(replace(data, duplicates=None)).render()
+
+
+def test_the_median_species_is_named_for_even_and_odd_numbers(data: ReportData) -> None:
+    def said(sizes: dict[int, int]) -> str:
+        return long_tail_section(replace(data, samples=replace(data.samples, species_sizes=sizes))).render()
+
+    assert "17 images of 3 species; the median species has 2," in said({14: 1, 2: 1, 1: 1})
+    assert "and 900,000 species a single image" in said({5: 3, 1: 900_000})
+
+
+def test_taxa_count_families_and_genera_of_each_kingdom(data: ReportData) -> None:
+    lineages = {("Fungi", "B", "A", "O", "F1", "G1"): 3, ("Fungi", "B", "A", "O", "F1", "G2"): 1, ("Fungi", "", "", "", "", ""): 4}
+    section = taxa_section(replace(data, samples=replace(data.samples, lineages=lineages, num_samples=8))).render()
+    assert "Fungi › B › A › O › F1 › G1 (genus): 3 samples, 37.5 %" in section
+    row = section.split("<tbody>")[1]
+    assert [f">{text}<" in row for text in ("8", "100.0 %", "1", "2")] == [True] * 4
+
+
+def test_a_run_without_metrics_and_a_benchmark_without_images_say_so(data: ReportData) -> None:
+    training = TrainingSummary("m", "0" * 64, (), (("recipe", SCRIPT),))
+    assert "The run wrote no metrics." in training_section(replace(data, training=training)).render()
+    empty = BenchmarkFacts("heldout_species", "heldout", 0, 0, "the split holds no images", {}, ())
+    assert "No scores: the split holds no images" in with_scores(data, benchmarks=(empty,))
+
+
+def test_what_a_benchmark_left_out_is_said(data: ReportData) -> None:
+    few = ({"shots": 5, "num_classes": 7, "left_out_classes": 3, "left_out_images": 9},)
+    facts = BenchmarkFacts("known_species", "val", 50, 10, "", {"species_not_in_training": 4}, few)
+    section = with_scores(data, top1("known_species", "sci", "species", 0.5), benchmarks=(facts,))
+    assert "Images of split val that take no part: 4 species_not_in_training." in section
+    assert "5-shot: 3 classes (9 images) have too few images and are left out." in section
+
+
+def test_charts_show_top1_at_the_species_and_preferred_captions_by_rank(data: ReportData) -> None:
+    scores = [top1("b", caption, rank, 0.2) for caption in ("sci", "taxon_com") for rank in ("genus", "species")]
+    section = with_scores(data, *scores, top1("b", "sci", "species", 0.9, metric="macro_top1"))
+    captions = section.split("Zero-shot by caption type (species)")[1].split("</svg>")[0]
+    assert section.count("Zero-shot by rank (captions taxon_com)</figcaption>") == 1
+    assert "90.0 %" not in captions
+    assert "90.0 %" in section
+
+
+def test_a_score_without_an_interval_or_chance_is_drawn_without_them(data: ReportData) -> None:
+    section = with_scores(data, top1("b", "sci", "species", 0.25, ci_low=None, ci_high=None, chance=None))
+    assert 'class="whisker"' not in section
+    assert 'class="chance"' not in section
+    assert "25.0 %" in section
+
+
+def test_long_score_tables_are_folded(data: ReportData) -> None:
+    many = [top1("b", f"type-{number}", "species", 0.5) for number in range(40)]
+    assert "<summary>All 40 scores on b</summary>" in with_scores(data, *many)
+    assert "<summary>All" not in with_scores(data, *many[:5])
+
+
+def test_scores_of_an_empty_evaluation_are_absent(new_workspace: Callable[[], Workspace]) -> None:
+    workspace = new_workspace()
+    workspace.write_release()
+    evaluation_id = workspace.write_scores()
+    facts = {
+        "name": "known_species",
+        "split": "val",
+        "num_images": 0,
+        "num_classes": 0,
+        "reason": "no images",
+        "dropped": {},
+        "few_shot": [],
+    }
+    workspace.storage.write_bytes(f"evaluations/{evaluation_id}/scores.json", json.dumps({"benchmarks": [facts]}).encode())
+    scores = gather_report(workspace.storage, VERSION, None, evaluation_id).scores
+    assert scores is not None
+    assert scores.benchmarks[0].reason == "no images"
+    assert scores_section(gather_report(workspace.storage, VERSION)).body is None

@@ -1,0 +1,9 @@
+"""Where the bundled backbone lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bioclip.sample
+
+SAMPLE_BACKBONE = Path(bioclip.sample.__file__).parent / "backbone" / "sample-backbone.zip"

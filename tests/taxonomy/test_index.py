@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+
+from bioclip.errors import BackboneError
+from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.backbones import Usage, Vernacular
+from bioclip.taxonomy.index import INDEX_SCHEMA, MAX_HOPS, compile_backbone, normalise_status
+from bioclip.taxonomy.keys import canonical_name, name_key
+from bioclip.taxonomy.ranks import normalise_rank, rank_by_suffix
+
+TREE = (
+    Usage("k", "", "", "Animalia", rank="kingdom"),
+    Usage("f", "k", "", "Ausidae", rank="family"),
+    Usage("sf", "f", "", "Ausinae", rank="subfamily"),
+    Usage("g", "sf", "", "Aus L.", "L.", rank="genus"),
+    Usage("s", "g", "", "Aus bus L.", "L.", rank="species"),
+    Usage("ss", "s", "", "Aus bus cus", rank="subspecies"),
+)
+LINEAGE = ("Animalia", "", "", "", "Ausidae", "Aus", "Aus bus")
+
+
+def taxon(index: BackboneIndex, name: str):
+    (candidate,) = index.candidates(name)
+    return candidate.taxon
+
+
+def test_lineages_follow_the_path_of_parents(make_index) -> None:
+    index = make_index(*TREE)
+    assert taxon(index, "Aus bus").lineage == LINEAGE
+    assert (taxon(index, "Aus").rank, taxon(index, "Aus").lineage) == ("genus", (*LINEAGE[:6], ""))
+
+
+def test_ranks_that_labels_lack_collapse_upwards(make_index) -> None:
+    index = make_index(*TREE)
+    assert taxon(index, "Aus bus cus").taxon_id == "s"
+    assert index.candidates("Aus bus cus")[0].infraspecific == "cus"
+    assert taxon(index, "Ausinae").taxon_id == "f"
+
+
+def test_stated_columns_fill_what_the_path_leaves_open(make_index) -> None:
+    stated = {"kingdom": "Animalia", "class_": "Insecta", "order": "incertae sedis", "family": "Wrongidae"}
+    index = make_index(
+        *TREE, Usage("s2", "g", "", "Aus dus", rank="species", **stated), Usage("s3", "lost", "", "Eus fus", rank="species", **stated)
+    )
+    assert taxon(index, "Aus dus").lineage == ("Animalia", "", "Insecta", "", "Ausidae", "Aus", "Aus dus")
+    assert taxon(index, "Eus fus").lineage == ("Animalia", "", "Insecta", "", "Wrongidae", "Eus", "Eus fus")
+
+
+def test_synonyms_lead_to_the_accepted_taxon_through_chains(make_index) -> None:
+    index = make_index(*TREE, Usage("x", "", "y", "Xus bus", status="synonym"), Usage("y", "", "s", "Yus bus", status="homotypic synonym"))
+    assert taxon(index, "Xus bus").taxon_id == taxon(index, "Yus bus").taxon_id == "s"
+
+
+def test_faults_of_a_backbone_are_counted_and_do_not_stop_it() -> None:
+    chain = [Usage(f"c{n}", "", f"c{n + 1}", f"Cus c{chr(97 + n)}us", status="synonym") for n in range(MAX_HOPS + 1)]
+    compiled = compile_backbone(
+        [
+            *TREE, *chain, Usage(f"c{MAX_HOPS + 1}", "g", "", "Aus chainus", rank="species"),
+            Usage("", "g", "", "Aus noid"), Usage("n", "g", "", " "), Usage("s", "g", "", "Aus twice", rank="species"),
+            Usage("d", "", "nobody", "Aus danglus", status="synonym"), Usage("e", "", "", "Aus emptus", status="synonym"),
+            Usage("y1", "", "y2", "Aus yus", status="synonym"), Usage("y2", "", "y1", "Aus zus", status="synonym"),
+            Usage("p1", "p2", "", "Paridae", rank="family"), Usage("p2", "p1", "", "Pariformes", rank="order"),
+            Usage("l", "lost", "", "Lus", rank="genus"), Usage("r", "", "", "root", rank="no rank"),
+            Usage("o", "s", "", "Ordus", rank="genus"), Usage("w", "o", "", "Aus wus", rank="species"),
+        ],
+        [Vernacular("s", "bus", "en"), Vernacular("nobody", "ghost", "en")],
+    )  # fmt: skip
+    counts = compiled.counts
+    assert counts.dropped == {
+        "id_missing": 1, "name_missing": 1, "id_duplicate": 1, "synonym_dangling": 2, "synonym_cycle": 2,
+        "synonym_chain_too_long": 1, "no_linnaean_rank": 1,
+    }  # fmt: skip
+    assert counts.read == len(TREE) + len(chain) + 14
+    assert counts.written == compiled.table.num_rows
+    expected = {"parent_dangling": 1, "rank_order": 1, "species_outside_genus": 1, "vernaculars": 2, "vernacular_dangling": 1}
+    assert {name: counts.notes[name] for name in expected} == expected
+    assert counts.notes["parent_cycle"] == 1
+
+
+def test_accepted_usages_equal_in_name_and_lineage_are_one_taxon(make_index) -> None:
+    index = make_index(*TREE, Usage("s0", "g", "", "Aus bus Mill.", "Mill.", rank="species"))
+    assert {candidate.taxon.taxon_id for candidate in index.candidates("Aus bus")} == {"s"}
+    assert {candidate.taxon_id for candidate in index.candidates("Aus bus")} == {"s", "s0"}
+
+
+def test_the_order_of_the_source_does_not_change_the_index() -> None:
+    usages = (*TREE, Usage("x", "", "s", "Xus bus", status="synonym"), Usage("s0", "g", "", "Aus bus Mill.", "Mill.", rank="species"))
+    assert compile_backbone(usages).table.equals(compile_backbone(usages[::-1]).table)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([("zebra", "en", False), ("apple", "en", True), ("aardvark", "de", True)], "apple"),
+        ([("b", "en", False), ("B", "eng", False), ("a", "en-GB", False)], "B"),
+        ([("b", "en", False), ("a", "English", False)], "a"),
+        ([("Pferd", "de", True), ("", "en", True)], ""),
+    ],
+)
+def test_the_common_name_is_chosen_by_preference_frequency_and_alphabet(make_index, names, expected: str) -> None:
+    index = make_index(*TREE, vernaculars=tuple(Vernacular("s", *name) for name in names))
+    assert taxon(index, "Aus bus").common_name == expected
+
+
+def test_common_names_come_from_synonyms_but_never_climb(make_index) -> None:
+    usages = (*TREE, Usage("x", "", "s", "Xus bus", status="synonym"))
+    index = make_index(
+        *usages, vernaculars=(Vernacular("x", "old bus", "en"), Vernacular("sf", "busses", "en"), Vernacular("ss", "little", "en"))
+    )
+    assert taxon(index, "Aus bus").common_name == "old bus"
+    assert taxon(index, "Ausidae").common_name == ""
+
+
+def test_a_listed_source_goes_before_others() -> None:
+    vernaculars = [Vernacular("s", "a", "en", source="any"), Vernacular("s", "b", "en", source="best")]
+    table = compile_backbone(TREE, vernaculars, source_priority=("best",)).table
+    assert "b" in table["common_name"].to_pylist()
+
+
+def test_an_index_with_other_columns_is_refused(sample_backbone) -> None:
+    with pytest.raises(BackboneError, match="run the backbones stage again"):
+        BackboneIndex("old", sample_backbone.table.drop_columns(["label"]))
+
+
+def test_the_sample_backbone_compiles_without_loss(sample_backbone) -> None:
+    assert sample_backbone.counts.dropped == {"no_linnaean_rank": 0} or not sum(sample_backbone.counts.dropped.values())
+    assert sample_backbone.table.schema == INDEX_SCHEMA
+    assert sample_backbone.counts.written == sample_backbone.counts.read > 4000
+
+
+@pytest.mark.parametrize(
+    ("verbatim", "has_accepted", "status"),
+    [
+        ("accepted", False, "accepted"), ("", False, "accepted"), ("", True, "synonym"), ("heterotypic synonym", True, "synonym"),
+        ("proparte synonym", True, "ambiguous_synonym"), ("misapplied", True, "misapplied"), ("doubtful", False, "doubtful"),
+        ("provisionally accepted", False, "doubtful"), ("invalid", True, "synonym"),
+    ],
+)  # fmt: skip
+def test_statuses_of_all_sources_become_five(verbatim: str, has_accepted: bool, status: str) -> None:
+    assert normalise_status(verbatim, has_accepted) == status
+
+
+def test_keys_and_ranks_have_one_spelling() -> None:
+    assert name_key("Citrus × paradisi") == name_key("citrus x paradisi") == "citrus paradisi"
+    assert name_key("Abies alba subsp. alpina") == "abies alba alpina"
+    assert canonical_name("Aus bus (L., 1758) Mill.", "(L., 1758) Mill.") == canonical_name("Aus bus (L.) Mill.") == "Aus bus"
+    assert canonical_name("Tobacco mosaic virus") == "Tobacco mosaic virus"
+    assert [normalise_rank(rank) for rank in ("Varietas", "ssp.", "no rank", "SPECIES")] == ["variety", "subspecies", "", "species"]
+    assert [rank_by_suffix(name) for name in ("felidae", "Rosaceae", "Aus")] == ["family", "family", ""]
+
+
+def test_a_subspecies_without_its_species_finds_it_by_name_or_stands_for_what_is_above(make_index) -> None:
+    synonym = Usage("x", "", "s", "Xus bus", rank="species", status="synonym")
+    index = make_index(
+        *TREE, synonym, Usage("xs", "f", "", "Xus bus minor", rank="subspecies"), Usage("o", "g", "", "Aus eus minor", rank="subspecies")
+    )
+    assert taxon(index, "Xus bus minor").taxon_id == "s"
+    assert taxon(index, "Aus eus minor").taxon_id == "g"
+
+
+def test_a_rank_between_without_parent_goes_by_its_stated_lineage_or_out(make_index) -> None:
+    stated = {"kingdom": "Animalia", "family": "Ausidae"}
+    index = make_index(
+        *TREE, Usage("t", "lost", "", "Ausini", rank="tribe", **stated), Usage("u", "lost", "", "Busini", rank="tribe", family="Busidae")
+    )
+    assert taxon(index, "Ausini").taxon_id == "f"
+    assert index.candidates("Busini") == []

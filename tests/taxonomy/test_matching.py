@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bioclip.settings import TaxonomySettings
+from bioclip.taxonomy.authorship import compare_authorship
+from bioclip.taxonomy.backbones import Usage
+from bioclip.taxonomy.matching import resolve_lineages
+from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.scoring import confidence
+
+PLANT = {"kingdom": "Plantae", "phylum": "Tracheophyta", "class_": "Magnoliopsida"}
+BEETLE = {"kingdom": "Animalia", "phylum": "Arthropoda", "class_": "Insecta", "order": "Coleoptera"}
+FLY = {**BEETLE, "order": "Diptera"}
+
+
+def again(resolution: Resolution) -> VerbatimLineage:
+    columns = dict(zip(("kingdom", "phylum", "class_", "order", "family", "genus"), resolution.lineage, strict=False))
+    return VerbatimLineage(scientific_name=resolution.accepted_name, taxon_rank=resolution.resolved_rank, **columns)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Clitocybe nuda", "Lepista nuda"), ("Armillaria solidipes", "Armillaria ostoyae")])
+def test_two_names_of_one_species_become_one_taxon(sample_index, resolve, one: str, other: str) -> None:
+    first, second = resolve(sample_index, scientific_name=one), resolve(sample_index, scientific_name=other)
+    assert first.accepted_id == second.accepted_id
+    assert first.lineage == second.lineage
+    assert first.match_type is second.match_type is MatchType.EXACT
+    assert first.matched_name == one
+    assert first.common_name == second.common_name != ""
+
+
+def test_a_homonym_without_lineage_is_not_guessed(sample_index, resolve) -> None:
+    alone = resolve(sample_index, scientific_name="Liriope")
+    assert (alone.match_type, alone.reason, alone.is_resolved) == (MatchType.AMBIGUOUS, "homonym_ambiguous", False)
+    assert not any(alone.lineage)
+
+
+@pytest.mark.parametrize(("kingdom", "family"), [("Animalia", "Geryoniidae"), ("Metazoa", "Geryoniidae"), ("Plantae", "Asparagaceae")])
+def test_the_kingdom_tells_homonyms_apart(sample_index, resolve, kingdom: str, family: str) -> None:
+    resolution = resolve(sample_index, scientific_name="Liriope", kingdom=kingdom)
+    assert (resolution.match_type, resolution.lineage[4]) == (MatchType.EXACT, family)
+
+
+@pytest.mark.parametrize("name", ["Agropyzon dasystachyum", "Centauiea sp", "Inyritle come", "Identified by"])
+def test_misread_labels_stay_unresolved(sample_index, resolve, name: str) -> None:
+    resolution = resolve(sample_index, scientific_name=name)
+    assert resolution.match_type is MatchType.NONE
+    assert resolution.reason in {"not_in_backbone", "unparsable"}
+
+
+def test_a_plain_species_resolves_with_its_whole_lineage(sample_index, resolve) -> None:
+    resolution = resolve(sample_index, scientific_name="Senecio vulgaris L.")
+    assert resolution.lineage[0] == "Plantae"
+    assert resolution.lineage[-2:] == ("Senecio", "Senecio vulgaris")
+    assert (resolution.resolved_rank, resolution.backbone, resolution.reason) == ("species", "sample", "")
+    assert resolution.confidence > 95
+
+
+@pytest.mark.parametrize(
+    ("columns", "match_type"),
+    [
+        ({"scientific_name": "senecio_vulgaris"}, MatchType.NORMALIZED),
+        ({"scientific_name": "vulgaris", "genus": "Senecio"}, MatchType.NORMALIZED),
+        ({"genus": "Senecio", "specific_epithet": "vulgaris"}, MatchType.EXACT),
+        ({"specific_epithet": "Senecio vulgaris", "genus": "Senecio"}, MatchType.EXACT),
+        ({"scientific_name": "Senecio vulgaris var. radiatus W.D.J.Koch"}, MatchType.EXACT),
+    ],
+)
+def test_one_species_is_found_however_its_name_is_given(sample_index, resolve, columns: dict[str, str], match_type: MatchType) -> None:
+    resolution = resolve(sample_index, **columns)
+    assert (resolution.accepted_name, resolution.match_type) == ("Senecio vulgaris", match_type)
+    assert resolution.infraspecific == ("radiatus" if "var." in columns.get("scientific_name", "") else "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "reason", "qualifier"),
+    [
+        ({"scientific_name": "Coreopsis binctorte"}, "Coreopsis", "not_in_backbone", ""),
+        ({"scientific_name": "Senecio cf. vulgaris"}, "Senecio", "open_nomenclature", "cf."),
+        ({"scientific_name": "Senecio sp. 3"}, "Senecio", "open_nomenclature", "sp. 3"),
+        ({"scientific_name": "unknown", "family": "Asteraceae"}, "Asteraceae", "placeholder", ""),
+        ({"scientific_name": "BOLD:AAB1234", "family": "Asteraceae"}, "Asteraceae", "identifier", ""),
+        ({"kingdom": "Viridiplantae"}, "Plantae", "empty_name", ""),
+        ({"scientific_name": "Oenanthe foo", "kingdom": "Plantae"}, "Oenanthe", "not_in_backbone", ""),
+    ],
+)
+def test_what_is_less_than_a_species_resolves_to_its_certain_part(sample_index, resolve, columns, name, reason, qualifier) -> None:
+    resolution = resolve(sample_index, **columns)
+    assert (resolution.match_type, resolution.accepted_name) == (MatchType.HIGHER_RANK, name)
+    assert (resolution.reason, resolution.qualifier) == (reason, qualifier)
+    strict = TaxonomySettings(allow_higher_rank=False)
+    assert not resolve(sample_index, settings=strict, **columns).is_resolved
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"scientific_name": "detritus", "kingdom": "Animalia"}, "non_taxon"),
+        ({"scientific_name": "Tobacco mosaic virus", "kingdom": "Plantae"}, "virus"),
+        ({"scientific_name": "BOLD:AAB1234"}, "identifier"),
+        ({"scientific_name": "not_classified"}, "placeholder"),
+        ({}, "empty_name"),
+        ({"scientific_name": "Senecio vulgaris", "kingdom": "Animalia"}, "kingdom_conflict"),
+        ({"scientific_name": "Oenanthe foo"}, "homonym_ambiguous"),
+    ],
+)
+def test_what_cannot_be_resolved_says_why(sample_index, resolve, columns: dict[str, str], reason: str) -> None:
+    resolution = resolve(sample_index, **columns)
+    assert (resolution.is_resolved, resolution.reason, any(resolution.lineage)) == (False, reason, False)
+
+
+def test_a_contradicting_lineage_lowers_confidence_until_the_match_is_refused(sample_index, resolve) -> None:
+    columns = {
+        "scientific_name": "Senecio vulgaris",
+        "kingdom": "Fungi",
+        "phylum": "Ascomycota",
+        "class_": "Sordariomycetes",
+        "order": "Xylariales",
+    }
+    assert 80 <= resolve(sample_index, **columns).confidence < 95
+    columns["family"] = "Xylariaceae"
+    refused = resolve(sample_index, **columns)
+    assert (refused.reason, refused.match_type) == ("low_confidence", MatchType.NONE)
+    assert resolve(sample_index, settings=TaxonomySettings(min_confidence=0), **columns).is_resolved
+
+
+def test_synonyms_of_one_taxon_are_no_tie(make_index, resolve) -> None:
+    usages = [Usage("s", "", "", "Aus bus", rank="species", **BEETLE)]
+    index = make_index(*usages, *(Usage(f"x{n}", "", "s", "Xus bus", author, status="synonym") for n, author in enumerate(("L.", "Mill."))))
+    assert resolve(index, scientific_name="Xus bus").accepted_id == "s"
+
+
+def test_an_accepted_name_beats_a_synonym_of_its_class_only(make_index, resolve) -> None:
+    accepted = Usage("a", "", "", "Aus", rank="genus", family="Ausidae", **BEETLE)
+    other = (Usage("b", "", "", "Bus", rank="genus", family="Busidae", **FLY), Usage("s", "", "b", "Aus", rank="genus", status="synonym"))
+    assert resolve(make_index(accepted, *other), scientific_name="Aus").accepted_id == "a"
+    plant = (Usage("b", "", "", "Bus", rank="genus", **PLANT), Usage("s", "", "b", "Aus", rank="genus", status="synonym"))
+    assert resolve(make_index(accepted, *plant), scientific_name="Aus").match_type is MatchType.AMBIGUOUS
+
+
+def test_accepted_homonyms_of_one_class_are_told_apart_by_order_family_or_author_alone(make_index, resolve) -> None:
+    index = make_index(
+        Usage("a", "", "", "Aus", "Linnaeus, 1758", rank="genus", family="Ausidae", **BEETLE),
+        Usage("b", "", "", "Aus", "Meigen, 1803", rank="genus", family="Busidae", **FLY),
+    )
+    assert resolve(index, scientific_name="Aus").match_type is MatchType.AMBIGUOUS
+    assert resolve(index, scientific_name="Aus", order="Diptera").accepted_id == "b"
+    assert resolve(index, scientific_name="Aus", family="Ausidae").accepted_id == "a"
+    assert resolve(index, scientific_name="Aus Meigen, 1803").accepted_id == "b"
+    assert resolve(index, scientific_name="Aus", scientific_name_authorship="L.").accepted_id == "a"
+
+
+def test_a_synonym_with_two_meanings_abstains(make_index, resolve) -> None:
+    species = [Usage(name, "", "", f"Aus {name}us", rank="species", **BEETLE) for name in "bc"]
+    index = make_index(*species, *(Usage(f"x{to}", "", to, "Xus dus", status="synonym") for to in "bc"))
+    assert resolve(index, scientific_name="Xus dus").reason == "homonym_ambiguous"
+
+
+def test_the_first_backbone_that_knows_the_name_decides(make_index, resolve) -> None:
+    first = make_index(Usage("1", "", "", "Aus", rank="genus", **BEETLE), name="first")
+    second = make_index(
+        Usage("2", "", "", "Aus bus", rank="species", **BEETLE), Usage("3", "", "", "Aus", rank="genus", **BEETLE), name="second"
+    )
+    assert resolve(first, second, scientific_name="Aus").backbone == "first"
+    assert resolve(first, second, scientific_name="Aus bus").backbone == "second", "a species goes before the genus of an earlier backbone"
+    plants = make_index(Usage("4", "", "", "Aus", rank="genus", **PLANT), name="plants")
+    assert resolve(first, plants, scientific_name="Aus", kingdom="Plantae").backbone == "plants", "a vetoed homonym is another name"
+
+
+def test_a_stand_in_has_the_rank_it_is_tried_at(make_index, resolve) -> None:
+    index = make_index(Usage("1", "", "", "Ausales", rank="order", **PLANT))
+    assert not resolve(index, scientific_name="unknown", family="Ausales").is_resolved
+    assert resolve(index, scientific_name="unknown", order="Ausales").accepted_id == "1"
+
+
+def test_a_rank_between_resolves_upwards_and_says_so(make_index, resolve) -> None:
+    index = make_index(Usage("f", "", "", "Ausidae", rank="family", **BEETLE), Usage("i", "f", "", "Ausinae", rank="subfamily"))
+    resolution = resolve(index, scientific_name="Ausinae")
+    assert (resolution.match_type, resolution.reason) == (MatchType.HIGHER_RANK, "intermediate_rank")
+    assert (resolution.accepted_id, resolution.matched_id) == ("f", "i")
+
+
+def test_equal_lineages_share_one_decision_in_any_order(sample_index) -> None:
+    names = [VerbatimLineage("Senecio vulgaris"), VerbatimLineage("Liriope"), VerbatimLineage("Senecio vulgaris")]
+    forward = resolve_lineages(names, [sample_index], TaxonomySettings())
+    assert forward[0] is forward[2]
+    assert resolve_lineages(names[::-1], [sample_index], TaxonomySettings()) == forward[::-1]
+
+
+WORDS = [
+    "Senecio",
+    "Liriope",
+    "Oenanthe",
+    "Lepista",
+    "Clitocybe",
+    "vulgaris",
+    "nuda",
+    "tetraphylla",
+    "sp.",
+    "cf.",
+    "x",
+    "foo",
+    "L.",
+    "unknown",
+]
+PLACES = st.sampled_from(["", "Animalia", "Plantae", "Fungi", "Metazoa"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4),
+    kingdom=PLACES,
+    family=st.sampled_from(["", "Asteraceae", "Geryoniidae"]),
+)
+def test_what_is_resolved_resolves_to_itself(sample_index, words: list[str], kingdom: str, family: str) -> None:
+    verbatim = VerbatimLineage(" ".join(words), kingdom=kingdom, family=family)
+    (first,) = resolve_lineages([verbatim], [sample_index], TaxonomySettings())
+    if first.is_resolved:
+        (second,) = resolve_lineages([again(first)], [sample_index], TaxonomySettings())
+        assert (second.accepted_id, second.lineage, second.resolved_rank) == (first.accepted_id, first.lineage, first.resolved_rank)
+        assert 0 <= first.confidence <= 100
+        assert 0 <= first.margin <= 100
+    else:
+        assert first.reason
+        assert not any(first.lineage)
+
+
+def test_every_taxon_of_the_sample_resolves_to_itself(sample_index, sample_backbone) -> None:
+    rows = [row for row in sample_backbone.table.to_pylist() if row["label_rank"]]
+    ranks = ("kingdom", "phylum", "class", "order", "family", "genus")
+    names = [
+        VerbatimLineage(row["name"], taxon_rank=row["rank"], **{rank.replace("class", "class_"): row[rank] for rank in ranks})
+        for row in rows
+    ]
+    wrong = [
+        (row["name"], resolution.accepted_name, resolution.reason)
+        for row, resolution in zip(rows, resolve_lineages(names, [sample_index], TaxonomySettings()), strict=True)
+        if resolution.accepted_id != row["taxon_id"]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "verdict"),
+    [
+        ("L.", "Linnaeus, 1758", 1), ("(Bull.) Cooke", "Bull.", 1), ("Mill.", "L.", -1), ("", "L.", 0),
+        ("Linnaeus, 1758", "Linnaeus, 1766", 0),
+        ("Née", "Nee", 1), ("de Candolle", "van der Hoeven", -1),
+    ],
+)  # fmt: skip
+def test_authorships_agree_by_surname_and_year(one: str, other: str, verdict: int) -> None:
+    assert compare_authorship(one, other) == compare_authorship(other, one) == verdict
+
+
+def test_confidence_follows_its_formula() -> None:
+    assert confidence(110, None) == round(75.8 + 26 * 0.8293)
+    assert confidence(80, 0) == 80
+    assert confidence(81, 0) < confidence(90, 0) < confidence(120, 0) <= 100
+    assert confidence(-5, None) == 0

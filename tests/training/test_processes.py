@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from bioclip.configuration import to_yaml
+from bioclip.errors import TrainingError
+from bioclip.model import WEIGHTS_NAME
+from bioclip.release import Release
+from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
+from bioclip.storage import Storage
+from bioclip.training.loop import train
+from bioclip.training.losses import LOSSES, build_loss
+from bioclip.training.processes import choose_device
+from bioclip.training.runs import command, find_model, planned_model_id
+from tests.training.conftest import TINY_MODEL
+from tests.training.test_losses import NUM_PAIRS, gradients
+
+TRAINING = TrainingSettings(model=TINY_MODEL, num_steps=4, batch_size=16, learning_rate=1e-4, warmup_steps=2, num_threads=1)
+
+WORKER = """
+import json, os, sys
+from bioclip.model import import_open_clip
+from bioclip.training.__main__ import main
+from bioclip.training.losses import LOSSES, build_loss
+from bioclip.training.processes import join_processes
+from tests.training.test_losses import NUM_PAIRS, gradients
+
+import_open_clip()
+with join_processes("cpu") as processes:
+    size = NUM_PAIRS // processes.world_size
+    rows = slice(processes.rank * size, (processes.rank + 1) * size)
+    found = {}
+    for name in LOSSES:
+        # a weight matrix shared by all rows stands for a network: its gradients are averaged, as DistributedDataParallel does
+        values = gradients(build_loss(name, processes.rank, processes.world_size), rows)
+        found[name] = [processes.mean(value).tolist() for value in values]
+    if processes.is_first:
+        print(json.dumps(found))
+os.environ["MASTER_PORT"] = sys.argv[1]
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def _free_ports() -> list[str]:
+    probes = [socket.socket() for _ in range(2)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def together(release: Release, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Storage]:
+    """What two gloo processes find: gradients by loss, and the workspace in which they trained on the release."""
+    folder, ports = tmp_path_factory.mktemp("together"), _free_ports()
+    (folder / "releases").symlink_to(Path(release.storage.root).parent)
+    settings = PipelineSettings(workspace=WorkspaceSettings(uri=str(folder)), training=TRAINING)
+    (folder / "settings.yaml").write_text(to_yaml(settings))
+    arguments = command(folder / "settings.yaml", release.version, None, TRAINING)[3:]
+    python_path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    shared = os.environ | {"PYTHONPATH": python_path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "WORLD_SIZE": "2"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, ports[1], *arguments],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [worker.communicate(timeout=120) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert [errors for _, errors in outputs] == ["", ""]
+    return json.loads(outputs[0][0]), Storage(str(folder))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_two_processes_have_the_gradients_of_one(together: tuple[dict[str, Any], Storage], name: str) -> None:
+    alone = gradients(build_loss(name, 0, 1), slice(0, NUM_PAIRS))
+    for found, expected in zip(together[0][name], alone, strict=True):
+        assert np.allclose(found, expected.numpy(), rtol=1e-12, atol=1e-13)
+
+
+def test_two_processes_train_the_model_of_one(together: tuple[dict[str, Any], Storage], release: Release, tmp_path: Path) -> None:
+    both = find_model(together[1], planned_model_id(TRAINING, release.digest))
+    assert both is not None
+    alone = train(TRAINING, release, Storage(str(tmp_path))).info
+    assert both.key == alone.key
+    assert both.loss_first == pytest.approx(alone.loss_first, rel=1e-6)
+    ours, theirs = (load(Storage(root).read_bytes(f"{alone.folder}/{WEIGHTS_NAME}")) for root in (str(tmp_path), together[1].root))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(TrainingError, match="torch sees no GPU"):
+        choose_device("cuda")
+    with pytest.raises(TrainingError, match="device 'tpu' is not known"):
+        choose_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto", 3) == torch.device("cuda", 3)
+    assert choose_device("cpu") == torch.device("cpu")
