@@ -47,7 +47,7 @@ class Cluster:
     def num_workers(self) -> int:
         """Worker threads that share the work; contacts the scheduler only when an address is given."""
         if self._settings.address:
-            return max(1, sum(self._connected().nthreads().values()))
+            return max(1, int(sum(self._connected().nthreads().values())))
         return int(self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS))
 
     @property
