@@ -73,6 +73,21 @@ def _load(options: argparse.Namespace, base: dict[str, Any] | None = None) -> Pi
     return load_settings(options.settings, os.environ, [*assignments, *options.set], base=tree)
 
 
+def _check_inputs(settings: PipelineSettings) -> None:
+    """Fail before anything is started when an archive, a backbone or a format is not there."""
+    from bioclip.errors import SettingsError
+    from bioclip.sources import source_format
+    from bioclip.taxonomy.backbones import open_backbone
+
+    for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
+        if not entries:
+            raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
+    for source in settings.sources:
+        source_format(source).files(source)
+    for backbone in settings.taxonomy.backbones:
+        open_backbone(backbone)
+
+
 def _prepare(settings: PipelineSettings, options: argparse.Namespace) -> None:
     from bioclip.storage import open_workspace
     from flows.environment import prepare_environment
@@ -97,6 +112,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _whole(settings: PipelineSettings, options: argparse.Namespace) -> int:
+    _check_inputs(settings)
     _prepare(settings, options)
     from bioclip.storage import open_workspace
     from flows.summary import print_run
@@ -112,6 +128,7 @@ def _whole(settings: PipelineSettings, options: argparse.Namespace) -> int:
 
 def _curate(options: argparse.Namespace) -> int:
     settings = _load(options)
+    _check_inputs(settings)
     _prepare(settings, options)
     from flows.curate import curate
     from flows.summary import print_release

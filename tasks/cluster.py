@@ -71,7 +71,7 @@ class Cluster:
 
         def launch() -> None:
             for name, item in waiting:
-                future = client.submit(function, item, pure=False, retries=self._settings.retries)
+                future = client.submit(_attempt, function, item, pure=False, retries=self._settings.retries)
                 flying[future] = name
                 done.add(future)
                 return
@@ -80,10 +80,11 @@ class Cluster:
             launch()
         for future in done:
             name = flying.pop(future)
-            if future.status == "finished":
-                yield name, future.result()
+            result = future.result() if future.status == "finished" else future.exception()
+            if isinstance(result, BaseException):
+                failures[name] = result
             else:
-                failures[name] = future.exception()
+                yield name, result
             future.release()
             launch()
         _raise_first(failures, len(items))
@@ -109,6 +110,14 @@ class Cluster:
                 )
                 self._client = Client(self._local, set_as_default=False)
         return self._client
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:
+    """Errors raised on purpose travel as results: trying again would not help, and a worker's log is no place for them."""
+    try:
+        return function(item)
+    except TreeOfLifeError as error:
+        return error
 
 
 def _connect(address: str) -> Any:
