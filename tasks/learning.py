@@ -104,7 +104,11 @@ def evaluate_model(context: RunContext, version: str, model_id: str) -> Evaluati
     if not reused:
 
         def show(line: dict[str, Any]) -> None:
-            context.progress.update(bar, completed=line.get("done", 0), total=line.get("total", 1), note=str(line.get("what", "")))
+            if line["event"] == "encoded":
+                note = f"encoding {line['split']}, {line['images_per_second']:.0f} images/s"
+                context.progress.update(bar, completed=line["done"], total=line["num_images"], note=note)
+            else:
+                context.progress.update(bar, note=f"scored {line['benchmark']}")
 
         _run(context, version, lambda path, log: evaluation_command(path, version, model_id, log), show, EvaluationError)
         context.progress.update(bar, completed=1, total=1)

@@ -2,21 +2,35 @@
 
 Block-sort join after Manku, Jain and Das Sarma (WWW 2007) in its self-join form: cut a hash into B blocks; two hashes that differ in at
 most r bits agree in at least B - r whole blocks, so for each choice of B - r blocks one sort by these brings every such pair together.
-Nothing is lost (pigeonhole). Equal hashes are joined first, so copies cost nothing.
+Nothing is lost (pigeonhole). Equal hashes are joined first, so copies cost nothing. A pair is taken only where the choice is the lowest
+blocks that it agrees in, so memory grows with the pairs that there are, not with the tables that meet them.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, pairwise
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
+from bioclip.errors import SettingsError
+
 HashArray = npt.NDArray[np.uint64]
 IndexArray = npt.NDArray[np.int64]
 
-_EXTRA_BLOCKS = {0: 1, 1: 2, 2: 2, 3: 2, 4: 2}
+MAX_PAIRS = 50_000_000
+"""Pairs at which a search gives up rather than fill the memory: about 3 GB while they are put in order."""
+
+_CHUNK = 1 << 15
+"""Hashes compared at once: 256 KB, so that all passes over them stay in the cache."""
+_SORT_COST = 10
+"""What it costs to move and sort one hash, in comparisons of two."""
 
 
 @dataclass(frozen=True)
@@ -30,38 +44,137 @@ class HashPairs:
     distance: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Table:
+    """One choice of blocks. `moves` (mask, bits to the left) bring them to the top; pairs with an XOR under `limit` agree in them; those
+    that agree in a block of `passed_over` too belong to another table."""
+
+    moves: tuple[tuple[int, int], ...]
+    limit: int
+    passed_over: tuple[int, ...]
+
+
 def near_pairs(hashes: HashArray, radius: int) -> HashPairs:
-    """Every pair of distinct hashes that differ in at most `radius` bits (0 to 12)."""
+    """Every pair of distinct hashes that differ in at most `radius` bits (0 to 12), sorted; the same with any number of cores.
+
+    Raises SettingsError beyond MAX_PAIRS pairs.
+    """
     unique, inverse = np.unique(hashes, return_inverse=True)
-    found = [_table_pairs(unique, shifts, radius) for shifts in _tables(radius)] if radius > 0 and len(unique) > 1 else []
-    codes = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    codes = _pair_codes(unique, radius) if radius > 0 and len(unique) > 1 else np.empty(0, np.int64)
     first, second = np.divmod(codes, max(1, len(unique)))
     distance = np.bitwise_count(unique[first] ^ unique[second]).astype(np.int64)
     return HashPairs(unique, inverse.astype(np.int64), first, second, distance)
 
 
-def _tables(radius: int) -> list[HashArray]:
-    """The bit masks of blocks, one choice of B - r of B blocks a table."""
-    num_blocks = radius + _EXTRA_BLOCKS.get(radius, 3)
+def _pair_codes(unique: HashArray, radius: int) -> IndexArray:
+    """Sorted first * len(unique) + second of every pair."""
+    found: list[IndexArray] = []
+    num_pairs = 0
+    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for codes in pool.map(partial(_table_pairs, unique, radius=radius), _tables(len(unique), radius)):
+                found.append(codes)
+                num_pairs += len(codes)
+                _refuse_crowds(num_pairs, radius)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    codes = np.concatenate(found)
+    codes.sort()
+    return codes
+
+
+def _refuse_crowds(num_pairs: int, radius: int) -> None:
+    if num_pairs > MAX_PAIRS:
+        raise SettingsError(
+            f"more than {MAX_PAIRS} pairs of hashes lie within {radius} bits of each other: a crowd of nearly equal images; lower the "
+            "radius (duplicates.radius, release.leak_radius) or raise duplicates.min_entropy_bits."
+        )
+
+
+def _tables(num_hashes: int, radius: int) -> list[_Table]:
+    """One table for each choice of B - r of B blocks, B being the cheapest for so many (uniform) hashes."""
+
+    def cost(num_blocks: int) -> float:
+        key_bits = 64 * (num_blocks - radius) / num_blocks
+        return comb(num_blocks, radius) * (_SORT_COST * num_hashes + num_hashes**2 / 2 ** (key_bits + 1))
+
+    num_blocks = min(range(radius + 1, radius + 5), key=cost)
     edges = [round(64 * block / num_blocks) for block in range(num_blocks + 1)]
-    masks = [((1 << (high - low)) - 1) << low for low, high in pairwise(edges)]
-    return [np.array([masks[block] for block in chosen], np.uint64) for chosen in combinations(range(num_blocks), num_blocks - radius)]
+    blocks = list(pairwise(edges))
+    return [_table(blocks, chosen) for chosen in combinations(range(num_blocks), num_blocks - radius)]
 
 
-def _table_pairs(unique: HashArray, masks: HashArray, radius: int) -> IndexArray:
-    """Pairs found in one table, coded as first * len(unique) + second."""
-    keys = unique & np.bitwise_or.reduce(masks)
-    order = np.argsort(keys, kind="stable")
-    keys, values = keys[order], unique[order]
-    found = []
-    alive = np.arange(len(keys) - 1)
-    offset = 1
-    while len(alive):
-        alive = alive[keys[alive] == keys[alive + offset]]
-        near = alive[np.bitwise_count(values[alive] ^ values[alive + offset]) <= radius]
-        if len(near):
-            ends = np.stack([order[near], order[near + offset]])
+def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
+    others = [block for block in range(len(blocks)) if block not in chosen]
+    moves: dict[int, int] = {}
+    moved = {}
+    top = 64
+    for block in (*reversed(chosen), *reversed(others)):
+        low, high = blocks[block]
+        top -= high - low
+        mask = ((1 << (high - low)) - 1) << low
+        moves[top - low] = moves.get(top - low, 0) | mask
+        moved[block] = ((1 << (high - low)) - 1) << top
+    key_bits = sum(blocks[block][1] - blocks[block][0] for block in chosen)
+    passed_over = tuple(moved[block] for block in others if block < chosen[-1])
+    return _Table(tuple((mask, shift) for shift, mask in moves.items()), 1 << (64 - key_bits), passed_over)
+
+
+def _table_pairs(unique: HashArray, table: _Table, radius: int) -> IndexArray:
+    """Codes of the pairs that belong to one table."""
+    values = _moved(unique, table.moves)
+    values.sort()
+    back = tuple((mask << shift if shift > 0 else mask >> -shift, -shift) for mask, shift in table.moves)
+    found, num_pairs = [np.empty(0, np.int64)], 0
+    for low in range(0, len(values), _CHUNK):
+        for start, offset in _near(values, low, table.limit, radius):
+            difference = values[start] ^ values[start + offset]
+            for mask in table.passed_over:
+                kept = (difference & np.uint64(mask)) != 0
+                start, difference = start[kept], difference[kept]
+            ends = np.searchsorted(unique, [_moved(values[start], back), _moved(values[start + offset], back)])
             found.append(ends.min(axis=0) * len(unique) + ends.max(axis=0))
+            num_pairs += len(start)
+            _refuse_crowds(num_pairs, radius)
+    return np.concatenate(found)
+
+
+def _moved(values: HashArray, moves: tuple[tuple[int, int], ...]) -> HashArray:
+    """The hashes with their blocks in another order."""
+    result = np.zeros_like(values)
+    for low in range(0, len(values), _CHUNK):
+        part = values[low : low + _CHUNK]
+        for mask, shift in moves:
+            bits = part & np.uint64(mask)
+            result[low : low + _CHUNK] |= bits << np.uint64(shift) if shift > 0 else bits >> np.uint64(-shift)
+    return result
+
+
+def _near(values: HashArray, low: int, limit: int, radius: int) -> Iterator[tuple[IndexArray, int]]:
+    """(places, offset): from each place in the chunk at `low`, the value `offset` further on has the same key and is within the radius.
+
+    Runs of equal keys are followed for the whole chunk at once while many of them last, then place by place.
+    """
+    offset, bound = 1, np.uint64(limit)
+    while True:
+        high = min(low + _CHUNK, len(values) - offset)
+        if high <= low:
+            return
+        difference = values[low + offset : high + offset] ^ values[low:high]
+        same = difference < bound
+        near = np.flatnonzero(same & (np.bitwise_count(difference) <= radius))
+        if len(near):
+            yield near + low, offset
         offset += 1
-        alive = alive[alive + offset < len(keys)]
-    return np.concatenate(found).astype(np.int64) if found else np.empty(0, np.int64)
+        if np.count_nonzero(same) * 6 < high - low:
+            break
+    alive = np.flatnonzero(same) + low
+    while len(alive := alive[alive + offset < len(values)]):
+        difference = values[alive] ^ values[alive + offset]
+        same = difference < bound
+        alive, difference = alive[same], difference[same]
+        near = alive[np.bitwise_count(difference) <= radius]
+        if len(near):
+            yield near, offset
+        offset += 1

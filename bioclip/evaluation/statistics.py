@@ -2,6 +2,7 @@
 
 An interval is the 95 % percentile bootstrap over images (Efron and Tibshirani 1993): images are drawn with replacement, as many as there
 are, and the score is taken again. It tells how far the score would move with other images, not with other species or another training.
+A score of exactly 0 or 1 gets an interval without width: resampling cannot show what was never seen.
 """
 
 from __future__ import annotations

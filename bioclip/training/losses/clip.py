@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from bioclip.model import import_open_clip
@@ -24,7 +25,10 @@ def build(rank: int, world_size: int) -> Loss:
     def clip_loss(
         image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: torch.Tensor, batch: Batch | None
     ) -> torch.Tensor:
-        result: torch.Tensor = loss(image_features, text_features, logit_scale)
+        with warnings.catch_warnings():
+            # torch announces a successor of the gather that open_clip 3.3 calls; the result is the same
+            warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
+            result: torch.Tensor = loss(image_features, text_features, logit_scale)
         return result
 
     return clip_loss
