@@ -73,6 +73,17 @@ class Record:
     latitude: float | None = None
     longitude: float | None = None
     references: str = ""
+    image_type: str = ""
+    """What the picture shows of the organism where the provider says so, e.g. `specimen`, `camera_trap`, `citizen_science`."""
+    quality_grade: str = ""
+    """The provider's own grade, e.g. iNaturalist's `research`."""
+    identifier: str = ""
+    """A taxon identifier that is no name, e.g. a BIN; kept, never matched as a name."""
+    crop_x: int | None = None
+    """Left edge in pixels of the part of the image that this record is about, with `crop_y`, `crop_width`, `crop_height`; None: all."""
+    crop_y: int | None = None
+    crop_width: int | None = None
+    crop_height: int | None = None
     scientific_name: str = ""
     scientific_name_authorship: str = ""
     taxon_rank: str = ""
@@ -107,6 +118,10 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "media_index": pa.int32(),
     "latitude": pa.float64(),
     "longitude": pa.float64(),
+    "crop_x": pa.int32(),
+    "crop_y": pa.int32(),
+    "crop_width": pa.int32(),
+    "crop_height": pa.int32(),
     "verbatim": pa.map_(pa.string(), pa.string()),
 }
 RECORD_SCHEMA = pa.schema(

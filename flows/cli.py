@@ -94,6 +94,8 @@ def _prepare(settings: PipelineSettings, options: argparse.Namespace) -> None:
     from tasks.context import state_dir
 
     open_workspace(settings.workspace).check_writable()
+    if not os.environ.get("PREFECT_API_URL"):
+        print("Starting Prefect's embedded server …", file=sys.stderr)
     prepare_environment(state_dir(settings), options.verbose)
 
 

@@ -13,6 +13,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
+from rich.progress import TaskID
 
 from bioclip.configuration import to_yaml
 from bioclip.digests import readable_json
@@ -79,7 +80,7 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
         _run(context, version, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
         info = read_model_info(storage, model_id)
         context.progress.update(bar, completed=settings.training.num_steps)
-    tracking = _track(context, model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
+    tracking = _track(context, bar, model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
     return ModelSummary(
         model_id=model_id,
         uri=storage.uri(model_dir(model_id)),
@@ -113,7 +114,7 @@ def evaluate_model(context: RunContext, version: str, model_id: str) -> Evaluati
         _run(context, version, lambda path, log: evaluation_command(path, version, model_id, log), show, EvaluationError)
         context.progress.update(bar, completed=1, total=1)
     folder = evaluation_dir(evaluation_id)
-    tracking = _track(context, folder, lambda tracker: _track_evaluation(tracker, context, info, release, evaluation_id))
+    tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, info, release, evaluation_id))
     return EvaluationSummary(evaluation_id, storage.uri(folder), reused, tracking)
 
 
@@ -139,7 +140,7 @@ def _credentials(settings: PipelineSettings) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _track(context: RunContext, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:
+def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:
     """The MLflow run of a finished result: the one noted beside it, else logged now and noted."""
     tracking = context.settings.tracking
     if not tracking.enabled:
@@ -149,7 +150,9 @@ def _track(context: RunContext, folder: str, log: Callable[[Tracker], TrackedRun
         noted = json.loads(context.storage.read_bytes(name))
         if noted["uri"] == _tracking_uri(context):
             return TrackedRun(**noted)
+    context.progress.update(bar, note="logging to MLflow")
     run = log(Tracker(tracking, context.state_dir))
+    context.progress.update(bar, note="")
     context.storage.write_bytes(name, readable_json(run.to_dict()))
     create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="The same work in MLflow")
     return run
