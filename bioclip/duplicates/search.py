@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
 from math import comb
 
 import numpy as np
@@ -29,6 +29,8 @@ MAX_PAIRS = 50_000_000
 
 _CHUNK = 1 << 15
 """Hashes compared at once: 256 KB, so that all passes over them stay in the cache."""
+_PIECE = 1 << 10
+"""Hashes sorted at once where larger order is there already."""
 _SORT_COST = 10
 """What it costs to move and sort one hash, in comparisons of two."""
 
@@ -46,10 +48,12 @@ class HashPairs:
 
 @dataclass(frozen=True)
 class _Table:
-    """One choice of blocks. `moves` (mask, bits to the left) bring them to the top; pairs with an XOR under `limit` agree in them; those
-    that agree in a block of `passed_over` too belong to another table."""
+    """One choice of blocks. `moves` (mask, bits to the left) bring them to the top, the last one below the `shared_bits` of the others;
+    pairs with an XOR under `limit` agree in them; those that agree in a block of `passed_over` too belong to another table."""
 
     moves: tuple[tuple[int, int], ...]
+    moves_back: tuple[tuple[int, int], ...]
+    shared_bits: int
     limit: int
     passed_over: tuple[int, ...]
 
@@ -73,7 +77,7 @@ def _pair_codes(unique: HashArray, radius: int) -> IndexArray:
     num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         try:
-            for codes in pool.map(partial(_table_pairs, unique, radius=radius), _tables(len(unique), radius)):
+            for codes in pool.map(partial(_group_pairs, unique, radius=radius), _table_groups(len(unique), radius)):
                 found.append(codes)
                 num_pairs += len(codes)
                 _refuse_crowds(num_pairs, radius)
@@ -92,8 +96,9 @@ def _refuse_crowds(num_pairs: int, radius: int) -> None:
         )
 
 
-def _tables(num_hashes: int, radius: int) -> list[_Table]:
-    """One table for each choice of B - r of B blocks, B being the cheapest for so many (uniform) hashes."""
+def _table_groups(num_hashes: int, radius: int) -> list[list[_Table]]:
+    """One table for each choice of B - r of B blocks, B being the cheapest for so many (uniform) hashes; together when only the last block
+    differs."""
 
     def cost(num_blocks: int) -> float:
         key_bits = 64 * (num_blocks - radius) / num_blocks
@@ -102,7 +107,8 @@ def _tables(num_hashes: int, radius: int) -> list[_Table]:
     num_blocks = min(range(radius + 1, radius + 5), key=cost)
     edges = [round(64 * block / num_blocks) for block in range(num_blocks + 1)]
     blocks = list(pairwise(edges))
-    return [_table(blocks, chosen) for chosen in combinations(range(num_blocks), num_blocks - radius)]
+    choices = combinations(range(num_blocks), num_blocks - radius)
+    return [[_table(blocks, chosen) for chosen in group] for _, group in groupby(choices, key=lambda chosen: chosen[:-1])]
 
 
 def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
@@ -110,22 +116,43 @@ def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
     moves: dict[int, int] = {}
     moved = {}
     top = 64
-    for block in (*reversed(chosen), *reversed(others)):
+    for block in (*chosen, *reversed(others)):
         low, high = blocks[block]
         top -= high - low
         mask = ((1 << (high - low)) - 1) << low
         moves[top - low] = moves.get(top - low, 0) | mask
         moved[block] = ((1 << (high - low)) - 1) << top
-    key_bits = sum(blocks[block][1] - blocks[block][0] for block in chosen)
-    passed_over = tuple(moved[block] for block in others if block < chosen[-1])
-    return _Table(tuple((mask, shift) for shift, mask in moves.items()), 1 << (64 - key_bits), passed_over)
+    shared_bits, key_bits = (sum(blocks[block][1] - blocks[block][0] for block in some) for some in (chosen[:-1], chosen))
+    return _Table(
+        moves=tuple((mask, shift) for shift, mask in moves.items()),
+        moves_back=tuple((mask << shift if shift > 0 else mask >> -shift, -shift) for shift, mask in moves.items()),
+        shared_bits=shared_bits,
+        limit=1 << (64 - key_bits),
+        passed_over=tuple(moved[block] for block in others if block < chosen[-1]),
+    )
 
 
-def _table_pairs(unique: HashArray, table: _Table, radius: int) -> IndexArray:
-    """Codes of the pairs that belong to one table."""
-    values = _moved(unique, table.moves)
-    values.sort()
-    back = tuple((mask << shift if shift > 0 else mask >> -shift, -shift) for mask, shift in table.moves)
+def _group_pairs(unique: HashArray, tables: list[_Table], radius: int) -> IndexArray:
+    """Codes of the pairs that belong to tables which differ in their last block alone: one whole sort, then short ones within its pieces."""
+    shared = tables[0]
+    ordered = unique
+    if shared.shared_bits:
+        ordered = _moved(unique, shared.moves)
+        ordered.sort()
+        ordered = _moved(ordered, shared.moves_back)
+    piece_bits = min(shared.shared_bits, max(0, (len(unique) // _PIECE).bit_length()))
+    cuts = np.arange(1, 1 << piece_bits, dtype=np.uint64) << np.uint64(64 - piece_bits) if piece_bits else np.empty(0, np.uint64)
+    found = []
+    for table in tables:
+        values = _moved(ordered, table.moves)
+        for low, high in pairwise([0, *np.searchsorted(values, cuts).tolist(), len(values)]):
+            values[low:high].sort()
+        found.append(_table_pairs(unique, values, table, radius))
+    return np.concatenate(found)
+
+
+def _table_pairs(unique: HashArray, values: HashArray, table: _Table, radius: int) -> IndexArray:
+    """Codes of the pairs that belong to one table, whose moved and sorted hashes are `values`."""
     found, num_pairs = [np.empty(0, np.int64)], 0
     for low in range(0, len(values), _CHUNK):
         for start, offset in _near(values, low, table.limit, radius):
@@ -133,7 +160,7 @@ def _table_pairs(unique: HashArray, table: _Table, radius: int) -> IndexArray:
             for mask in table.passed_over:
                 kept = (difference & np.uint64(mask)) != 0
                 start, difference = start[kept], difference[kept]
-            ends = np.searchsorted(unique, [_moved(values[start], back), _moved(values[start + offset], back)])
+            ends = np.searchsorted(unique, [_moved(values[place], table.moves_back) for place in (start, start + offset)])
             found.append(ends.min(axis=0) * len(unique) + ends.max(axis=0))
             num_pairs += len(start)
             _refuse_crowds(num_pairs, radius)
@@ -163,7 +190,8 @@ def _near(values: HashArray, low: int, limit: int, radius: int) -> Iterator[tupl
             return
         difference = values[low + offset : high + offset] ^ values[low:high]
         same = difference < bound
-        near = np.flatnonzero(same & (np.bitwise_count(difference) <= radius))
+        near = np.flatnonzero(np.bitwise_count(difference) <= radius)
+        near = near[same[near]]
         if len(near):
             yield near + low, offset
         offset += 1

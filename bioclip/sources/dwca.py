@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bioclip.darwin_core import Archive, TableLayout, open_archive
 from bioclip.errors import ArchiveError
@@ -95,6 +96,7 @@ def _record(
     source: SourceSettings, core_id: str, occurrence: Mapping[str, str], row: Mapping[str, str], url: str, media_index: int
 ) -> Record:
     license_text = row.get("license") or row.get("UsageTerms") or occurrence.get("license", "")
+    names: dict[str, Any] = {name: occurrence.get(term, "") for name, term in _OCCURRENCE_TERMS.items()}
     return Record(
         source=source.name,
         source_id=core_id,
@@ -110,7 +112,7 @@ def _record(
         latitude=parse_degrees(occurrence.get("decimalLatitude", ""), 90.0),
         longitude=parse_degrees(occurrence.get("decimalLongitude", ""), 180.0),
         verbatim={term: value for term, value in occurrence.items() if value and term not in _HANDLED},
-        **{name: occurrence.get(term, "") for name, term in _OCCURRENCE_TERMS.items()},
+        **names,
     )
 
 

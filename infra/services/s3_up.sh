@@ -6,11 +6,12 @@
 # Serves S3 on 127.0.0.1:PORT (PORT+1 to PORT+3 serve behind it) until Ctrl-C or SIGTERM, then stops all it started.
 # Objects, settings and logs lie in DIR, on a filesystem with extended attributes. `kill $(cat DIR/pid)` stops it from elsewhere.
 # The first run installs Swift from PyPI (235 MB) into a virtual environment of its own, $SWIFT_VENV.
-# Prints one line when it is ready, or one line on stderr saying why it is not. Key test:tester, secret testing, region us-east-1.
+# Prints one line when it is ready, or one line on stderr saying why it is not.
+# Key test:tester, secret $S3_SECRET (default: testing), region us-east-1. The bucket is yours to create.
 set -euo pipefail
 
 SWIFT=swift==2.38.3
-KEY=test:tester SECRET=testing REGION=us-east-1
+KEY=test:tester SECRET=${S3_SECRET:-testing} REGION=us-east-1
 VENV=${SWIFT_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/bioclip-pipeline/swift-venv}
 READY_S=30
 
