@@ -6,6 +6,7 @@ This is the one module that knows MLflow. It is imported when there is something
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -52,6 +53,8 @@ class Tracker:
             from mlflow.tracking import MlflowClient
         except ImportError:
             raise SettingsError("tracking.enabled needs MLflow: install the `mlflow` extra, or set tracking.enabled=false.") from None
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         state_dir.mkdir(parents=True, exist_ok=True)
         self.uri = settings.uri or f"sqlite:///{state_dir / 'mlflow.db'}"
         self._link_root = settings.uri if settings.uri.startswith("http") else settings.ui_url
