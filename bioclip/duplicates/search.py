@@ -108,7 +108,7 @@ def _table_groups(num_hashes: int, radius: int) -> list[list[_Table]]:
     edges = [round(64 * block / num_blocks) for block in range(num_blocks + 1)]
     blocks = list(pairwise(edges))
     choices = combinations(range(num_blocks), num_blocks - radius)
-    return [[_table(blocks, chosen) for chosen in group] for _, group in groupby(choices, key=lambda chosen: chosen[:-1])]
+    return [[_table(blocks, chosen) for chosen in group] for _, group in groupby(choices, key=lambda chosen: chosen[:-1] or chosen)]
 
 
 def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
@@ -133,7 +133,7 @@ def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
 
 
 def _group_pairs(unique: HashArray, tables: list[_Table], radius: int) -> IndexArray:
-    """Codes of the pairs that belong to tables which differ in their last block alone: one whole sort, then short ones within its pieces."""
+    """Codes of the pairs of tables that differ in their last block alone: one whole sort, then short ones within its pieces."""
     shared = tables[0]
     ordered = unique
     if shared.shared_bits:
@@ -155,16 +155,29 @@ def _table_pairs(unique: HashArray, values: HashArray, table: _Table, radius: in
     """Codes of the pairs that belong to one table, whose moved and sorted hashes are `values`."""
     found, num_pairs = [np.empty(0, np.int64)], 0
     for low in range(0, len(values), _CHUNK):
-        for start, offset in _near(values, low, table.limit, radius):
-            difference = values[start] ^ values[start + offset]
+        for ends in _batches(_near(values, low, table.limit, radius)):
+            pairs = values[ends]
             for mask in table.passed_over:
-                kept = (difference & np.uint64(mask)) != 0
-                start, difference = start[kept], difference[kept]
-            ends = np.searchsorted(unique, [_moved(values[place], table.moves_back) for place in (start, start + offset)])
-            found.append(ends.min(axis=0) * len(unique) + ends.max(axis=0))
-            num_pairs += len(start)
+                pairs = pairs[:, ((pairs[0] ^ pairs[1]) & np.uint64(mask)) != 0]
+            places = np.searchsorted(unique, _moved(pairs.ravel(), table.moves_back)).reshape(2, -1)
+            found.append(places.min(axis=0) * len(unique) + places.max(axis=0))
+            num_pairs += pairs.shape[1]
             _refuse_crowds(num_pairs, radius)
     return np.concatenate(found)
+
+
+def _batches(near: Iterator[tuple[IndexArray, int]]) -> Iterator[IndexArray]:
+    """Both places of each pair, shape (2, pairs), some ten thousand pairs at a time however many offsets they come from."""
+    ends: list[IndexArray] = []
+    num_pairs = 0
+    for start, offset in near:
+        ends.append(np.stack([start, start + offset]))
+        num_pairs += len(start)
+        if num_pairs >= _CHUNK:
+            yield np.concatenate(ends, axis=1)
+            ends, num_pairs = [], 0
+    if ends:
+        yield np.concatenate(ends, axis=1)
 
 
 def _moved(values: HashArray, moves: tuple[tuple[int, int], ...]) -> HashArray:

@@ -94,7 +94,7 @@ def test_transparent_pictures_come_out_on_white() -> None:
 
 
 def test_memory_does_not_follow_the_number_of_dropped_images(new_workspace: Callable[[], Workspace]) -> None:
-    """Peak memory of a table ten times as long stays far below ten times."""
+    """Peak memory hardly grows with a table ten times as long."""
     peaks = []
     workspace = new_workspace()
     (path, data), *_ = sample_photos({"fungi": 1})
@@ -107,7 +107,7 @@ def test_memory_does_not_follow_the_number_of_dropped_images(new_workspace: Call
         assert gather_report(workspace.storage, VERSION).samples.drops[0].count == num_rows
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 3 * peaks[0]
+    assert (peaks[1] - peaks[0]) / 180_000 < 20, "bytes for each further row; a row held in memory costs hundreds"
 
 
 def test_long_training_runs_are_thinned_and_keep_both_ends(full_workspace: Workspace) -> None:
