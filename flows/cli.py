@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,21 @@ def _check_inputs(settings: PipelineSettings) -> None:
         open_backbone(backbone)
 
 
-def _prepare(settings: PipelineSettings, options: argparse.Namespace) -> None:
+@contextmanager
+def _services(settings: PipelineSettings, options: argparse.Namespace) -> Iterator[None]:
+    """What a flow needs around it: a workspace that can be written, and a Prefect API."""
     from bioclip.storage import open_workspace
+    from flows.embedded import embedded_prefect
     from flows.environment import prepare_environment
     from tasks.context import state_dir
 
     open_workspace(settings.workspace).check_writable()
+    state = state_dir(settings)
+    prepare_environment(state, options.verbose)
     if not os.environ.get("PREFECT_API_URL"):
         print("Starting Prefect's embedded server …", file=sys.stderr)
-    prepare_environment(state_dir(settings), options.verbose)
+    with embedded_prefect(state / "logs" / "prefect.log"):
+        yield
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -114,48 +121,49 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _whole(settings: PipelineSettings, options: argparse.Namespace) -> int:
-    _check_inputs(settings)
-    _prepare(settings, options)
     from bioclip.storage import open_workspace
-    from flows.summary import print_run
-    from flows.tree_of_life import tree_of_life
 
-    storage = open_workspace(settings.workspace)
-    text = to_yaml(settings).encode()
-    if not (storage.exists("settings.yaml") and storage.read_bytes("settings.yaml") == text):
-        storage.write_bytes("settings.yaml", text)
-    print_run(tree_of_life(settings), settings)
+    _check_inputs(settings)
+    with _services(settings, options):
+        from flows.summary import print_run
+        from flows.tree_of_life import tree_of_life
+
+        storage = open_workspace(settings.workspace)
+        text = to_yaml(settings).encode()
+        if not (storage.exists("settings.yaml") and storage.read_bytes("settings.yaml") == text):
+            storage.write_bytes("settings.yaml", text)
+        print_run(tree_of_life(settings), settings)
     return 0
 
 
 def _curate(options: argparse.Namespace) -> int:
     settings = _load(options)
     _check_inputs(settings)
-    _prepare(settings, options)
-    from flows.curate import curate
-    from flows.summary import print_release
+    with _services(settings, options):
+        from flows.curate import curate
+        from flows.summary import print_release
 
-    print_release(curate(settings))
+        print_release(curate(settings))
     return 0
 
 
 def _train(options: argparse.Namespace) -> int:
     settings = _load(options)
-    _prepare(settings, options)
-    from flows.learning import train
-    from flows.summary import print_model
+    with _services(settings, options):
+        from flows.learning import train
+        from flows.summary import print_model
 
-    print_model(train(settings, options.release))
+        print_model(train(settings, options.release))
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     settings = _load(options)
-    _prepare(settings, options)
-    from flows.learning import evaluate
-    from flows.summary import print_evaluation
+    with _services(settings, options):
+        from flows.learning import evaluate
+        from flows.summary import print_evaluation
 
-    print_evaluation(evaluate(settings, options.release, options.model), settings)
+        print_evaluation(evaluate(settings, options.release, options.model), settings)
     return 0
 
 

@@ -1,0 +1,93 @@
+"""Prefect's API for one command: a server process on loopback that ends with the command, even when that is killed.
+
+Prefect starts such a server by itself when no PREFECT_API_URL is set, but a killed flow then leaves it running. This one is tied to
+its parent by the kernel (see `tasks.bound_process`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bioclip.errors import TreeOfLifeError
+
+_START_S, _POLL_S, _STOP_S = 120.0, 0.1, 10.0
+_SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+@contextmanager
+def embedded_prefect(log_path: Path) -> Iterator[None]:
+    """PREFECT_API_URL of a fresh server for the length of the block; does nothing where it is set already.
+
+    Raises TreeOfLifeError when the server does not come up.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(
+            _command(port), env={**os.environ, **_SERVER_ENVIRONMENT}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            _wait_until_healthy(server, address, log_path)
+            os.environ["PREFECT_API_URL"] = address
+            yield
+        finally:
+            _flush()
+            os.environ.pop("PREFECT_API_URL", None)
+            _stop(server)
+
+
+def _flush() -> None:
+    """Send what Prefect's clients still hold: they would try for minutes to reach a server that is gone."""
+    if "prefect" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        APILogWorker.drain_all(timeout=_STOP_S)
+        EventsWorker.drain_all(timeout=_STOP_S)
+
+
+def _command(port: int) -> list[str]:
+    app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    return [sys.executable, "-m", "tasks.bound_process", str(os.getpid()), sys.executable, "-m", "uvicorn", *app, *where]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310 - our own loopback address
+                return
+        except OSError:
+            time.sleep(_POLL_S)
+    raise TreeOfLifeError(f"Prefect's embedded server did not start; see {str(log_path)!r}, or set PREFECT_API_URL to a server of yours.")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
