@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -36,9 +38,9 @@ def print_run(run: RunSummary, settings: PipelineSettings) -> None:
     where.add_row("report", run.report_uri)
     if run.model.tracking is not None:
         where.add_row("MLflow run", run.model.tracking.link)
-    command = f"treeoflife ui --workspace {shlex.quote(settings.workspace.uri)}"
-    where.add_row("both UIs", command)
-    where.add_row("run again", f"treeoflife run --settings {shlex.quote(open_workspace(settings.workspace).uri('settings.yaml'))}")
+    program = sys.argv[0] if Path(sys.argv[0]).name == "treeoflife" else "treeoflife"
+    where.add_row("both UIs", shlex.join([program, "ui", "--workspace", settings.workspace.uri]))
+    where.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri("settings.yaml")]))
     _show(_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, settings), where)
 
 
