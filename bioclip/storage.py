@@ -60,7 +60,14 @@ class Storage:
     def exists(self, name: str) -> bool:
         """True when `name` is a file here."""
         with self._explained(name):
-            return bool(self.filesystem.isfile(self.uri(name)))
+            return self._is_file(name)
+
+    def _is_file(self, name: str) -> bool:
+        """Unlike fsspec's `isfile`, which answers False to every error: a service that is down would look like an empty workspace."""
+        try:
+            return bool(self.filesystem.info(self.uri(name))["type"] == "file")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; raises StorageError when it is missing or unreadable."""
@@ -105,7 +112,7 @@ class Storage:
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         with self._explained(name):
-            if self.filesystem.isfile(self.uri(name)):
+            if self._is_file(name):
                 self.filesystem.rm_file(self.uri(name))
 
     def list(self, prefix: str = "") -> list[str]:
@@ -146,11 +153,22 @@ class Storage:
         except StorageError:
             raise
         except OSError as error:
-            raise StorageError(explain_os_error(error, self.uri(name))) from error
+            raise StorageError(self._explain(error, name)) from error
         except Exception as error:
             if type(error).__module__.split(".")[0] not in {"botocore", "aiobotocore", "s3fs", "aiohttp"}:
                 raise
             raise StorageError(f"{self.uri(name)!r} cannot be reached: {error}; check workspace.s3 and the service.") from error
+
+    def _explain(self, error: OSError, name: str) -> str:
+        if self.is_local:
+            return explain_os_error(error, self.uri(name))
+        bucket = urlsplit(self.root).netloc
+        if isinstance(error, PermissionError):
+            what = "workspace.s3.key, workspace.s3.secret and what they may do"
+            return f"{self.uri(name)!r} is refused ({error}); check {what} in bucket {bucket!r}."
+        if isinstance(error, FileNotFoundError) and "bucket" in str(error).lower():
+            return f"bucket {bucket!r} of {self.uri(name)!r} does not exist; create it first, or check workspace.uri and workspace.s3."
+        return explain_os_error(error, self.uri(name))
 
 
 def _writer_name() -> str:
@@ -191,7 +209,8 @@ def open_workspace(settings: WorkspaceSettings) -> Storage:
     if not root.startswith("s3://"):
         return Storage(root)
     s3 = settings.s3
-    options: dict[str, Any] = {"client_kwargs": {"region_name": s3.region}}
+    # Other processes write here too; a listing that was kept would hide their files, or tell of ones that have changed.
+    options: dict[str, Any] = {"client_kwargs": {"region_name": s3.region}, "use_listings_cache": False}
     if s3.endpoint_url:
         options["endpoint_url"] = s3.endpoint_url
     if s3.key.get_secret_value():

@@ -10,15 +10,17 @@ from pydantic import SecretStr
 from bioclip.configuration import ENVIRONMENT_PREFIX
 from bioclip.settings import PipelineSettings
 
-_QUIET = {
+QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DASK_LOGGING__DISTRIBUTED": "warning",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal alone: runs keep their logs in the UI
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_CLI_COLORS": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # Prefect's own 20 s are too few on a busy or small machine
 }
+"""Environment of everything we start, for what the user has not set."""
 
 
 def effective(settings: PipelineSettings) -> PipelineSettings:
@@ -37,9 +39,9 @@ def effective(settings: PipelineSettings) -> PipelineSettings:
 
 def prepare_environment(state_dir: Path, verbose: bool) -> None:
     """Set what Prefect reads when it is imported; what the user has set stays. Without PREFECT_API_URL its embedded server is used."""
-    defaults = dict(_QUIET)
+    defaults = dict(QUIET)
     if verbose:
-        defaults["PREFECT_LOGGING_LEVEL"] = "INFO"
+        del defaults["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"]
     if not os.environ.get("PREFECT_API_URL"):
         home = state_dir / "prefect"
         home.mkdir(parents=True, exist_ok=True)

@@ -149,11 +149,15 @@ def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker
     if context.storage.exists(name):
         noted = json.loads(context.storage.read_bytes(name))
         if noted["uri"] == _tracking_uri(context):
-            return TrackedRun(**noted)
+            return _linked(TrackedRun(**noted))
     context.progress.update(bar, note="logging to MLflow")
     run = log(Tracker(tracking, context.state_dir))
     context.progress.update(bar, note="")
     context.storage.write_bytes(name, readable_json(run.to_dict()))
+    return _linked(run)
+
+
+def _linked(run: TrackedRun) -> TrackedRun:
     create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="The same work in MLflow")
     return run
 

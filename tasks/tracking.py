@@ -64,7 +64,8 @@ class Tracker:
             self.experiment_id = str(found.experiment_id)
         else:
             location = None if settings.uri else (state_dir / "mlflow-artifacts").as_uri()
-            self.experiment_id = self._client.create_experiment(settings.experiment, artifact_location=location)
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            self.experiment_id = self._client.create_experiment(settings.experiment, artifact_location=location, tags=tags)
 
     def start(self, name: str, key: str, tags: Mapping[str, str], params: Mapping[str, Any], dataset: DatasetInput) -> TrackedRun:
         """The run of this key: the one begun earlier if there is one, else a new one with parameters and dataset."""

@@ -34,7 +34,9 @@ class SourceFormat:
 
     def files(self, source: SourceSettings) -> dict[str, Path]:
         """Every local file or folder of the source by role; raises ArchiveError when one is missing."""
-        files = {"path": Path(source.path)} | {key: Path(source.options[key]) for key in sorted(self.paths & source.options.keys())}
+        files = {"path": Path(source.path).expanduser()} | {
+            key: Path(source.options[key]).expanduser() for key in sorted(self.paths & source.options.keys())
+        }
         for role, path in files.items():
             if not path.exists():
                 raise ArchiveError(f"source {source.name!r}: {role} {str(path)!r} does not exist; download it or correct the setting.")

@@ -13,7 +13,7 @@ set -euo pipefail
 SWIFT=swift==2.38.3
 KEY=test:tester SECRET=${S3_SECRET:-testing} REGION=us-east-1
 VENV=${SWIFT_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/bioclip-pipeline/swift-venv}
-READY_S=30
+READY_S=120
 
 fail() { echo "s3_up.sh: $*" >&2; exit 1; }
 [ $# -eq 2 ] || fail "usage: s3_up.sh DIR PORT"
