@@ -18,7 +18,7 @@ from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.columns import flatten
+from bioclip.sources.column_map import flatten
 from bioclip.sources.delimited import open_content, read_delimited, suffix_of
 from bioclip.sources.dwca import parse_degrees
 from bioclip.sources.json_stream import read_items

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.columns import ColumnMap, flatten
+from bioclip.sources.column_map import ColumnMap, flatten
 from bioclip.sources.delimited import open_content, read_delimited, suffix_of
 from bioclip.sources.json_stream import read_items, read_lines
 from bioclip.sources.reading import Dropped, SourceFormat

@@ -17,7 +17,7 @@ from bioclip.errors import ArchiveError
 from bioclip.local_media import LocalMediaError, local_url
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.columns import ColumnMap, flatten
+from bioclip.sources.column_map import ColumnMap, flatten
 from bioclip.sources.folder import IMAGE_SUFFIXES
 from bioclip.sources.reading import Dropped, SourceFormat
 from bioclip.sources.statements import RIGHTS_OPTIONS, MediaBase
