@@ -9,7 +9,8 @@ say. Images lie below `options.images` (base URL, folder or archive) as `options
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,18 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
     path = Path(source.path)
     if suffix_of(path) not in _SUFFIXES | {".zip"}:
         raise ArchiveError(f"{str(path)!r}: {suffix_of(path)!r} is no BIOSCAN metadata; known: {', '.join(sorted(_SUFFIXES))}.")
-    for where, row in _rows(path):
-        if version is None:
-            version = _version(row, where)
-            layout = _layout(source, version, row, where)
-        yield _record(source, version, row, base, layout, where)
+    with closing(_rows(path)) as rows:
+        for where, row in rows:
+            if version is None:
+                version = _version(row, where)
+                layout = _layout(source, version, row, where)
+            yield _record(source, version, row, base, layout, where)
 
 
 FORMAT = SourceFormat(read, options=frozenset({"layout"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _rows(path: Path) -> Generator[tuple[str, Mapping[str, str]]]:
     with open_content(path, _SUFFIXES) as (where, stream):
         suffix = suffix_of(Path(where.rpartition(":")[2]))
         if delimiter := _DELIMITERS.get(suffix):

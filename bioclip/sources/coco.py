@@ -38,9 +38,9 @@ class CocoFile:
     def images(self) -> Iterator[Image | Dropped]:
         """Every image once, in the file's order; then what belongs to none as Dropped."""
         seen = False
-        for where, image in _objects(self.path, {"images"}):
+        for where, _, key, image in _objects(self.path, {"images": "id"}):
             seen = True
-            found = self.annotations.take(_required(image, "id", where))
+            found = self.annotations.take(key)
             if found is None:
                 yield Dropped("image_repeated")
             elif not found:
@@ -59,12 +59,11 @@ def open_coco(path: Path) -> Iterator[CocoFile]:
     tables: dict[str, dict[str, Mapping[str, Any]]] = {"categories": {}, "licenses": {}}
 
     def annotations() -> Iterator[tuple[str, Any]]:
-        for where, item in _objects(path, {"annotations", *tables}):
-            name = where.rpartition(": ")[2].partition("[")[0]
+        for _, name, key, item in _objects(path, {"annotations": "image_id", "categories": "id", "licenses": "id"}):
             if name == "annotations":
-                yield _required(item, "image_id", where), {key: value for key, value in item.items() if key not in _NOT_KEPT}
+                yield key, {member: value for member, value in item.items() if member not in _NOT_KEPT}
             else:
-                tables[name][_required(item, "id", where)] = item
+                tables[name][key] = item
 
     with row_index() as index:
         index.fill(annotations())
@@ -92,13 +91,8 @@ def verbatim_of(item: Mapping[str, Any], handled: set[str], prefix: str = "") ->
     return {prefix + name: text for name in item if name not in handled and (text := as_text(item[name]))}
 
 
-def _required(item: Mapping[str, Any], name: str, where: str) -> str:
-    if not (text := as_text(item.get(name))):
-        raise ArchiveError(f"{where}: {name} is missing; every item must have one.")
-    return text
-
-
-def _objects(path: Path, arrays: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(path: Path, arrays: Mapping[str, str]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """(where, array, key, item) of the arrays, each with the member that is its key."""
     with open_content(path, {".json"}) as (where, stream):
         for name, index, item in read_items(stream, where, arrays):
             place = f"{where}: {name}[{index}]"
@@ -106,4 +100,6 @@ def _objects(path: Path, arrays: set[str]) -> Iterator[tuple[str, dict[str, Any]
                 raise ArchiveError(f"{where}: {name}: an array is required, found {type(item).__name__}.")
             if not isinstance(item, dict):
                 raise ArchiveError(f"{place}: an object is required, found {type(item).__name__}.")
-            yield place, item
+            if not (key := as_text(item.get(arrays[name]))):
+                raise ArchiveError(f"{place}: {arrays[name]} is missing; every item must have one.")
+            yield place, name, key, item

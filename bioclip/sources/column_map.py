@@ -82,7 +82,7 @@ class ColumnMap:
             return Dropped("no_media_url")
         if "://" not in url and not is_local(url):
             try:
-                url = base.url(url)
+                url = base.url(url.removeprefix("/"))
             except LocalMediaError as error:
                 return Dropped(error.reason)
         mapped = set(self._columns.values())

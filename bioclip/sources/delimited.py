@@ -63,17 +63,18 @@ def read_delimited(
     """(line number, column -> value) of a table whose first line names its columns; blank lines are skipped.
 
     With an empty `quote` the text is split as it stands, so quotes may occur in names. Raises ArchiveError with file, line and rule.
+    `stream` is closed at the end.
     """
     number = 0
     try:
-        text = io.TextIOWrapper(stream, encoding=encoding, newline="" if quote else "\n")
-        rows = _quoted_rows(text, delimiter, quote) if quote else _plain_rows(text, delimiter)
-        number, header = next(rows, (1, []))
-        _check_header(header, required, f"{where}, line {number}")
-        for number, values in rows:
-            if len(values) != len(header):
-                raise ArchiveError(f"{where}, line {number}: {len(values)} fields where the header has {len(header)}.")
-            yield number, dict(zip(header, values, strict=True))
+        with io.TextIOWrapper(stream, encoding=encoding, newline="" if quote else "\n") as text:
+            rows = _quoted_rows(text, delimiter, quote) if quote else _plain_rows(text, delimiter)
+            number, header = next(rows, (1, []))
+            _check_header(header, required, f"{where}, line {number}")
+            for number, values in rows:
+                if len(values) != len(header):
+                    raise ArchiveError(f"{where}, line {number}: {len(values)} fields where the header has {len(header)}.")
+                yield number, dict(zip(header, values, strict=True))
     except csv.Error as error:
         raise ArchiveError(f"{where}, line {number + 1}: not text separated by {delimiter!r}, quoted by {quote!r}: {error}.") from None
     except UnicodeDecodeError as error:

@@ -29,28 +29,30 @@ def read_items(stream: IO[bytes], where: str, arrays: Container[str] | None = No
     `arrays` names those that are wanted (None: all); the others are passed over, item by item. Values that are no arrays come as one
     item with index -1. A document that is itself an array has the name "". Raises ArchiveError with file, JSON path and offset.
     """
-    cursor = _Cursor(stream, where)
-    first = cursor.peek("the document")
-    if first == "[":
-        yield from cursor.array("")
-    elif first == "{":
-        for name in cursor.members():
-            wanted = arrays is None or name in arrays
-            for index, item in cursor.value(name):
-                if wanted:
-                    yield name, index, item
-    else:
-        raise cursor.error("the document", "an object or an array is required")
-    cursor.end()
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        cursor = _Cursor(text, where)
+        first = cursor.peek("the document")
+        if first == "[":
+            yield from cursor.array("")
+        elif first == "{":
+            for name in cursor.members():
+                wanted = arrays is None or name in arrays
+                for index, item in cursor.value(name):
+                    if wanted:
+                        yield name, index, item
+        else:
+            raise cursor.error("the document", "an object or an array is required")
+        cursor.end()
 
 
 def read_lines(stream: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
     """(line number from 1, value) of JSON lines; blank lines are skipped. Raises ArchiveError with file, line and rule."""
     number = 0
     try:
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n"), 1):
-            if text := line.strip():
-                yield number, json.loads(text)
+        with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                if text := line.strip():
+                    yield number, json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{where}, line {number or 1}: not one JSON value a line in UTF-8: {error}.") from None
     except (OSError, EOFError) as error:
@@ -60,8 +62,8 @@ def read_lines(stream: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
 class _Cursor:
     """A place in the text, with as much of it in memory as the item that is being read."""
 
-    def __init__(self, stream: IO[bytes], where: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    def __init__(self, text: IO[str], where: str) -> None:
+        self._text = text
         self._where = where
         self._buffer, self._at, self._base, self._is_done = "", 0, 0, False
         self._decoder = json.JSONDecoder()

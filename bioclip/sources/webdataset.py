@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -34,7 +35,6 @@ class _Sample:
     where: str
     images: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
-    others: int = 0
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
@@ -43,14 +43,15 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
     root = path if path.is_dir() else path.parent
     for tar in sorted(path.rglob("*.tar")) if path.is_dir() else [path]:
         name = tar.relative_to(root).as_posix()
-        for sample in _samples(tar):
-            if isinstance(sample, Dropped):
-                yield sample
-                continue
-            if not sample.images:
-                yield Dropped("sample_without_image")
-            for index, member in enumerate(sample.images):
-                yield _record(sample, name, member, index, columns, base)
+        with closing(_samples(tar)) as samples:
+            for sample in samples:
+                if isinstance(sample, Dropped):
+                    yield sample
+                    continue
+                if not sample.images:
+                    yield Dropped("sample_without_image")
+                for index, member in enumerate(sample.images):
+                    yield _record(sample, name, member, index, columns, base)
 
 
 FORMAT = SourceFormat(read, options=frozenset({"map"}) | RIGHTS_OPTIONS)
@@ -70,7 +71,7 @@ def _record(sample: _Sample, tar: str, member: str, index: int, columns: ColumnM
     return columns.record(row, base, sample.where)
 
 
-def _samples(path: Path) -> Iterator[_Sample | Dropped]:
+def _samples(path: Path) -> Generator[_Sample | Dropped]:
     sample = _Sample("", "")
     try:
         with tarfile.open(path, "r:") as tar:
