@@ -9,6 +9,7 @@ bytes that are no UTF-8 are encoded as they are. Moving the folder changes no re
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from bioclip.settings import SourceSettings
 
 SCHEME = "local"
 _MEMBER = "!/"
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class LocalMediaError(ArchiveError):
@@ -78,7 +80,7 @@ def _encode(path: str) -> str:
 
 def _check_relative(path: str, shown: str) -> None:
     parts = path.replace("\\", "/").split("/")
-    if path.startswith("/") or "\0" in path or ":" in parts[0] or any(part in {"", ".", ".."} for part in parts):
+    if path.startswith("/") or "\0" in path or _DRIVE.match(path) or any(part in {"", ".", ".."} for part in parts):
         raise LocalMediaError(
             "unsafe_path", f"{shown!r} is no plain relative path; only names below the media root, without '..', are read."
         )

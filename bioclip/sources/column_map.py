@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
 from bioclip.errors import ArchiveError, SettingsError
-from bioclip.local_media import LocalMediaError, is_local
+from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.delimited import as_text
@@ -19,6 +20,8 @@ from bioclip.sources.statements import MediaBase, rights
 TARGETS = tuple(f.name.rstrip("_") for f in fields(Record) if f.name not in {"source", "verbatim", "license_verbatim"})
 """Fields that a column may be mapped to."""
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_NOTHING: Mapping[str, Any] = {}
 _WHOLE_NUMBERS = {"media_index", "crop_x", "crop_y", "crop_width", "crop_height"}
 _DEGREES = {"latitude": 90.0, "longitude": 180.0}
 
@@ -71,16 +74,19 @@ class ColumnMap:
             given = "options.map names" if self._is_given else "without options.map the format needs"
             raise ArchiveError(f"{where}: column {min(self._unseen)!r} is missing; {given} it.")
 
-    def record(self, row: Mapping[str, str], base: MediaBase, where: str) -> Record | Dropped:
-        """One row as a record, its further columns verbatim; a row without media URL is dropped."""
-        values: dict[str, Any] = {}
+    def record(self, row: Mapping[str, str], base: MediaBase, where: str, defaults: Mapping[str, Any] = _NOTHING) -> Record | Dropped:
+        """One row as a record, its further columns verbatim; a row without media URL is dropped.
+
+        `defaults` are fields for which the row says nothing.
+        """
+        values: dict[str, Any] = dict(defaults)
         for target, column in self._columns.items():
             if text := row.get(column, "").strip():
                 values[target] = self._value(target, text, column, where)
         url = values.pop("media_url", "")
         if not url:
             return Dropped("no_media_url")
-        if "://" not in url and not is_local(url):
+        if not _SCHEME.match(url):
             try:
                 url = base.url(url.removeprefix("/"))
             except LocalMediaError as error:

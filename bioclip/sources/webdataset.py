@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bioclip.errors import ArchiveError
+from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError, local_url
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
@@ -38,8 +38,13 @@ class _Sample:
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an image member, of one tar or of every tar in a folder, in order; memory is one sample."""
+    """Stream one record an image member, of one tar or of every tar in a folder, in order; memory is one sample.
+
+    Raises ArchiveError, and SettingsError for a map that names `media_url`: the images are the tar's own.
+    """
     path, base, columns = Path(source.path), MediaBase(source), ColumnMap(source)
+    if "map" in source.options and columns.column_of("media_url"):
+        raise SettingsError(f"source {source.name!r}: options.map names media_url; a WebDataset's images are in its tars.")
     root = path if path.is_dir() else path.parent
     for tar in sorted(path.rglob("*.tar")) if path.is_dir() else [path]:
         name = tar.relative_to(root).as_posix()
@@ -62,13 +67,7 @@ def _record(sample: _Sample, tar: str, member: str, index: int, columns: ColumnM
         url = local_url(tar, member)
     except LocalMediaError as error:
         return Dropped(error.reason)
-    defaults = {columns.column_of("media_url"): url}
-    if column := columns.column_of("media_index"):
-        defaults[column] = str(index)
-    row = {**sample.columns, **defaults}
-    if column := columns.column_of("source_id"):
-        row.setdefault(column, sample.key)
-    return columns.record(row, base, sample.where)
+    return columns.record(sample.columns, base, sample.where, {"media_url": url, "media_index": index, "source_id": sample.key})
 
 
 def _samples(path: Path) -> Generator[_Sample | Dropped]:
