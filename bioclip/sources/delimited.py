@@ -110,6 +110,8 @@ def _quoted_rows(text: IO[str], delimiter: str, quote: str) -> Iterator[tuple[in
 
 def as_text(value: Any) -> str:
     """A JSON or Parquet value as a text column would hold it: absent as nothing, whole floats without a point, ISO dates, JSON lists."""
+    if type(value) is str:
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):

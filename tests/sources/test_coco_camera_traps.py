@@ -9,6 +9,8 @@ import pytest
 
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.settings import SourceSettings
+from bioclip.sources.coco_camera_traps import NON_TAXA
+from bioclip.taxonomy.names import NameType, parse_name
 from tests.sources.contract import STATED, FormatContract, drops, records, write_json
 
 
@@ -77,6 +79,11 @@ class TestCameraTraps(FormatContract):
         assert {record.scientific_name for record in records(source)} == {"odocoileus hemionus"}
         with pytest.raises(SettingsError, match=r"options\.non_taxa is 'hide'; it is keep or drop"):
             records(self.source.model_copy(update={"options": {"non_taxa": "hide"}}))
+
+    def test_labels_that_come_through_are_known_to_the_taxonomy_as_no_taxa(self) -> None:
+        for label in ("empty", "blank", "vehicle", "human", "person", "misfire"):
+            assert label in NON_TAXA
+            assert parse_name(label).type is NameType.NON_TAXON, label
 
     def test_a_taxonomy_mapping_turns_labels_into_names(self, tmp_path: Path) -> None:
         mapping = tmp_path / "lila-taxonomy-mapping_release.csv"

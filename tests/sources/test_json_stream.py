@@ -76,17 +76,15 @@ def test_an_item_without_end_is_refused_before_it_fills_the_memory(monkeypatch: 
 
 def test_memory_stays_flat_however_many_images_a_document_holds(tmp_path: Path) -> None:
     peaks = []
-    for num_images in (1_000, 10_000):
+    for num_images in (400, 4_000):
         path = tmp_path / f"{num_images}.json"
         path.write_text(json.dumps(_document(num_images)))
         source = SourceSettings(name="x", format="coco_camera_traps", path=str(path), options={"images": "https://a.org"})
-        assert sum(1 for _ in source_format(source).read(source)) == num_images
         tracemalloc.start()
-        for _ in source_format(source).read(source):
-            pass
+        assert sum(1 for _ in source_format(source).read(source)) == num_images
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + (4 << 20)
+    assert peaks[1] < peaks[0] + (1 << 20)
 
 
 def _document(num_images: int) -> dict[str, Any]:
