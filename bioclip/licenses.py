@@ -34,7 +34,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bcc[\s_-]*(?P<elements>by(?:[\s_-]*(?:nc|nd|sa))*)(?![a-z])(?:[\s_-]*v?(?P<major>\d)[._](?P<minor>\d))?", _CREATIVE_COMMONS),
         (r"^\(?(?P<elements>by(?:-(?:nc|nd|sa))*)\)?(?:[\s_-]*(?P<major>\d)\.(?P<minor>\d))?$", _CREATIVE_COMMONS),
         # Creative Commons in words, as Creative Commons itself, BOLD and iNaturalist write it.
-        (r"(?:creative ?commons\W*|^)(?P<elements>attribution(?:[\s_-]*(?:non-?commercial|no[\s-]?derivatives?|no[\s-]?derivs|share[\s-]?alike))*)"
+        (r"(?:creative ?commons\W*|^)(?P<elements>attribution"
+         r"(?:[\s_-]*(?:non-?commercial|no[\s-]?derivatives?|no[\s-]?derivs|share[\s-]?alike))*)"
          r"(?=$|\W*(?:licen[cs]e|v?\d|\(|international|generic|unported))(?:[\s_-]*(?:licen[cs]e)?[\s_-]*v?(?P<major>\d)\.(?P<minor>\d))?",
          _CREATIVE_COMMONS),
         (r"creative ?commons zero|no rights reserved", "CC0-1.0"),

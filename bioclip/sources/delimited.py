@@ -109,9 +109,12 @@ def _quoted_rows(text: IO[str], delimiter: str, quote: str) -> Iterator[tuple[in
 
 
 def as_text(value: Any) -> str:
-    """A JSON or Parquet value as a text column would hold it: absent as nothing, whole floats without a point, ISO dates, JSON lists."""
+    """A JSON or Parquet value as a text column would hold it: absent as nothing, whole floats without a point, ISO dates, JSON lists.
+
+    Half a surrogate pair, which JSON can hold and text cannot, becomes U+FFFD.
+    """
     if type(value) is str:
-        return value
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     if value is None:
         return ""
     if isinstance(value, bool):

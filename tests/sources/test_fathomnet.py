@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bioclip.errors import ArchiveError
+from bioclip.records import records_table
 from bioclip.settings import SourceSettings
 from tests.sources.contract import STATED, FormatContract, drops, records, write_json
 
@@ -65,6 +66,11 @@ class TestFathomNet(FormatContract):
         nested = write_json(tmp_path / "nested.json", {"version": 1, "images": IMAGES})
         for path in (lines, nested):
             assert records(self.source.model_copy(update={"path": str(path)})) == records(self.source)
+
+    def test_half_a_surrogate_pair_is_kept_as_visible_damage(self, tmp_path: Path) -> None:
+        path = write_json(tmp_path / "x.json", [image("a", [box("a1", 1, 1, 2, 2, concept="Sebastes \ud83d é")])])
+        found = records(self.source.model_copy(update={"path": str(path)}))
+        assert records_table(found)["scientific_name"].to_pylist() == ["Sebastes \ufffd\ufffd\ufffd é"]
 
     def test_an_object_of_another_kind_is_named(self, tmp_path: Path) -> None:
         path = write_json(tmp_path / "x.json", [IMAGES[0], {"uuid": "z"}])
