@@ -23,7 +23,50 @@ from bioclip.licenses import is_allowed, normalize_license
         ("Public domain (NOAA NCEI archive)", "LicenseRef-public-domain"),
         ("MIT", "MIT"),
         ("see the museum's terms", "LicenseRef-other"),
+        ("some rights reserved", "LicenseRef-other"),
         ("", ""),
+        # iNaturalist
+        ("CC-BY-NC", "CC-BY-NC"),
+        ("C", "LicenseRef-all-rights-reserved"),
+        ("(c) Jane Doe, some rights reserved (CC BY-NC-ND)", "CC-BY-NC-ND"),
+        ("Jane Doe, no rights reserved (CC0)", "CC0-1.0"),
+        ("Attribution-NonCommercial-ShareAlike License", "CC-BY-NC-SA"),
+        # EOL
+        ("cc-by-nc-sa-3.0", "CC-BY-NC-SA-3.0"),
+        ("cc-by-nc 2.5", "CC-BY-NC-2.5"),
+        ("cc-zero 1.0", "CC0-1.0"),
+        ("no known copyright restrictions", "LicenseRef-public-domain"),
+        ("public domain", "LicenseRef-public-domain"),
+        ("not applicable", ""),
+        ("http://creativecommons.org/licenses/publicdomain/", "LicenseRef-public-domain"),
+        ("http://creativecommons.org/licenses/by-nc-nd/2.5/br/", "CC-BY-NC-ND-2.5"),
+        ("http://creativecommons.org/licenses/by-nd-nc/1.0/", "CC-BY-NC-ND-1.0"),
+        # GBIF
+        ("CC_BY_NC_4_0", "CC-BY-NC-4.0"),
+        ("CC_BY_4_0", "CC-BY-4.0"),
+        ("CC0_1_0", "CC0-1.0"),
+        ("UNSPECIFIED", ""),
+        ("UNSUPPORTED", "LicenseRef-other"),
+        ("https://creativecommons.org/licenses/by/4.0/legalcode", "CC-BY-4.0"),
+        # FathomNet, BOLD (BIOSCAN), LILA, Wikimedia
+        ("Creative Commons Attribution-NoDerivatives 4.0 International", "CC-BY-ND-4.0"),
+        ("CreativeCommons - Attribution Non-Commercial Share-Alike", "CC-BY-NC-SA"),
+        ("CreativeCommons – Attribution (by)", "CC-BY"),
+        ("by-nc-sa", "CC-BY-NC-SA"),
+        ("ccbyncsa", "CC-BY-NC-SA"),
+        ("Community Data License Agreement (permissive variant)", "CDLA-Permissive-1.0"),
+        ("https://cdla.io/permissive-1-0/", "CDLA-Permissive-1.0"),
+        ("CDLA-Permissive-2.0", "CDLA-Permissive-2.0"),
+        ("GFDL", "LicenseRef-GFDL"),
+        ("ODbL", "ODbL-1.0"),
+        # reservations
+        ("© 2014 Museum. All Rights Reserved.", "LicenseRef-all-rights-reserved"),
+        ("(c) Jane Doe, all rights reserved (CC BY)", "LicenseRef-all-rights-reserved"),
+        ("©", "LicenseRef-all-rights-reserved"),
+        ("Tous droits réservés", "LicenseRef-all-rights-reserved"),
+        ("Todos los derechos reservados", "LicenseRef-all-rights-reserved"),
+        ("Todos os direitos reservados", "LicenseRef-all-rights-reserved"),
+        ("Alle Rechte vorbehalten", "LicenseRef-all-rights-reserved"),
     ],
 )
 def test_a_licence_text_becomes_its_identifier(text: str, identifier: str) -> None:
@@ -38,12 +81,20 @@ def test_a_licence_text_becomes_its_identifier(text: str, identifier: str) -> No
         ("CC-BY-NC-4.0", {"any", "no-nd"}),
         ("CC-BY-ND-4.0", {"any", "commercial"}),
         ("LicenseRef-all-rights-reserved", {"any"}),
+        ("CDLA-Permissive-1.0", {"any", "open", "commercial", "no-nd"}),
+        ("LicenseRef-public-domain", {"any", "open", "commercial", "no-nd"}),
         ("LicenseRef-other", {"any"}),
         ("", {"any"}),
     ],
 )
 def test_each_class_admits_what_it_promises(license_id: str, classes: set[str]) -> None:
     assert {name for name in ("any", "open", "commercial", "no-nd") if is_allowed(license_id, (name,))} == classes
+
+
+def test_words_that_only_look_like_a_licence_stay_unknown() -> None:
+    alike = "free with attribution", "Attribution required"
+    for text in (*alike, "byline required", "account needed", "ask the CCBYX office", "Mitchell collection", "no attributes"):
+        assert normalize_license(text) == "LicenseRef-other", text
 
 
 def test_an_allow_list_admits_what_it_names() -> None:

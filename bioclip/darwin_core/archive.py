@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +40,8 @@ class Archive:
 
 @contextmanager
 def open_archive(path: Path | str) -> Iterator[Archive]:
-    """An archive in a zip file or a folder, possibly below one single folder; its core files are there when this returns.
+    """An archive in a zip file or a folder, possibly below one single folder, or a single headed table; its core files are there
+    when this returns.
 
     Raises ArchiveError for a missing or damaged archive, unsafe member names, a malformed meta.xml and absent core files.
     """
@@ -48,11 +51,16 @@ def open_archive(path: Path | str) -> Iterator[Archive]:
             path, sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()), lambda n: (path / n).open("rb")
         )
         return
+    if path.is_file() and path.suffix.lower() in _DATA_SUFFIXES:
+        yield _archive(path, [path.name], lambda n: (path.parent / n).open("rb"))
+        return
     try:
         zipped = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise ArchiveError(f"archive {str(path)!r} does not exist; check its path.") from None
     except (OSError, zipfile.BadZipFile) as error:
+        if path.is_file() and tarfile.is_tarfile(path):
+            raise ArchiveError(f"archive {str(path)!r} is a tar file; unpack it and name the folder, or zip it.") from None
         raise ArchiveError(f"archive {str(path)!r} is neither a folder nor a readable zip file ({error}); get it again.") from None
     with zipped:
         yield _archive(path, [info.filename for info in zipped.infolist() if not info.is_dir()], lambda n: zipped.open(n))
@@ -103,7 +111,7 @@ def _headed_layout(path: Path, names: Iterable[str], read: Callable[[str], IO[by
     if len(tables) != 1:
         raise ArchiveError(f"archive {str(path)!r} has no {META_NAME} and {len(tables)} tables; without it exactly one is allowed.")
     with read(tables[0]) as stream:
-        line = stream.readline(_MAX_HEADER_BYTES).decode("utf-8-sig", "replace").rstrip("\r\n")
+        line = re.split(r"[\r\n]", stream.read(_MAX_HEADER_BYTES).decode("utf-8-sig", "replace"), maxsplit=1)[0]
     delimiter = max("\t,;|", key=line.count)
     header = next(csv.reader([line], delimiter=delimiter), [])
     fields = {local_name(term): FieldLayout(index, None) for index, term in enumerate(header) if term.strip()}

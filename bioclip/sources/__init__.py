@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from bioclip.errors import SettingsError, UnknownNameError
 from bioclip.settings import SourceSettings
-from bioclip.sources import dwca, eol
+from bioclip.sources import (
+    bioscan,
+    coco_camera_traps,
+    dwca,
+    eol,
+    fathomnet,
+    folder,
+    gbif_csv,
+    inat21,
+    inat21_folder,
+    table,
+    webdataset,
+)
 from bioclip.sources.reading import Dropped, SourceFormat
 
 __all__ = ["FORMATS", "Dropped", "SourceFormat", "source_format"]
 
 FORMATS: dict[str, SourceFormat] = {
+    "bioscan": bioscan.FORMAT,
+    "coco_camera_traps": coco_camera_traps.FORMAT,
     "dwca": dwca.FORMAT,
     "eol": eol.FORMAT,
+    "fathomnet": fathomnet.FORMAT,
+    "folder": folder.FORMAT,
+    "gbif_csv": gbif_csv.FORMAT,
+    "inat21": inat21.FORMAT,
+    "inat21_folder": inat21_folder.FORMAT,
+    "table": table.FORMAT,
+    "webdataset": webdataset.FORMAT,
 }
 """Format name -> reader."""
 

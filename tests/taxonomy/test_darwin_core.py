@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -205,4 +206,25 @@ def test_missing_and_damaged_archives_are_named(tmp_path: Path, write_archive) -
         list(archive.rows(archive.layout.core))
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(ArchiveError, match="neither a folder nor a readable zip file"), open_archive(tmp_path / "text.zip"):
+        pass
+
+
+@pytest.mark.parametrize("terminator", ["\n", "\r", "\r\n"])
+def test_a_headed_table_without_meta_xml_may_end_its_lines_in_any_usual_way(tmp_path: Path, terminator: str) -> None:
+    lines = ("taxonID\tscientificName", "1\tApis mellifera", "2\tBombus terrestris")
+    (tmp_path / "taxa.txt").write_bytes(terminator.join(lines).encode())
+    for path in (tmp_path, tmp_path / "taxa.txt"):
+        with open_archive(path) as archive:
+            found = [row["scientificName"] for row in archive.rows(archive.layout.core)]
+        assert found == ["Apis mellifera", "Bombus terrestris"]
+
+
+def test_a_tar_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "taxa.txt").write_text("taxonID\n1\n")
+    with tarfile.open(tmp_path / "archive.zip", "w:gz") as tar:
+        tar.add(tmp_path / "taxa.txt", "taxa.txt")
+    with (
+        pytest.raises(ArchiveError, match=r"archive\.zip' is a tar file; unpack it and name the folder"),
+        open_archive(tmp_path / "archive.zip"),
+    ):
         pass
