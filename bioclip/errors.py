@@ -5,6 +5,7 @@
     │   ├── SettingsError        a key, a value or a file of settings is wrong
     │   └── UnknownNameError     a source, backbone, benchmark, loss or recipe that is not registered
     ├── ArchiveError             a provider's archive breaks a rule: names file, line and rule
+    │   └── LocalMediaError      an image inside a local archive or folder cannot be had: carries its drop reason
     ├── BackboneError            a taxonomic backbone cannot be read or compiled
     ├── StorageError             a workspace cannot be read or written
     ├── AccountingError          read != written + dropped: a bug, never the user's fault
