@@ -59,7 +59,7 @@ def source(**values: object) -> list[dict[str, object]]:
     ("sections", "code", "message"),
     [
         ({"sources": source(path="absent.zip")}, 1, "source 'field': path 'absent.zip' does not exist"),
-        ({"sources": source(format="gbiff")}, 2, "source format 'gbiff' is not registered; known: dwca, eol."),
+        ({"sources": source(format="gbiff")}, 2, "source format 'gbiff' is not registered; known: "),
         ({"sources": []}, 2, "sources is empty"),
         ({"downlod": {}}, 2, "settings key 'downlod' does not exist; did you mean 'download'?"),
         ({"taxonomy": {"backbones": [{"name": "b", "path": "absent"}]}}, 1, "backbone 'b': 'absent' does not exist"),

@@ -1,0 +1,116 @@
+"""All pairs of 64-bit perceptual hashes within a Hamming radius: `bioclip.duplicates.search.near_pairs`.
+
+Peer: faiss-cpu's IndexBinaryMultiHash(64, 3, 21) with nflip = radius // 3, its exact configuration, on all cores; built and queried with
+all hashes. It gets the distinct hashes; finding which these are is part of our time. Hashes have 32 bits set as imagehash's have; 10 % are
+near-duplicates of others at 0 to 12 bits. Both must return the same pairs, and at the smaller size those that brute force finds. The hub is
+2,000 more hashes within 4 bits of one, as a crowd of nearly equal images gives.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measuring import Comparison, FactTable, Report, alternate, num_cores, seconds_of
+from benchmarks.registry import Context
+from bioclip.duplicates.search import HashArray, IndexArray, near_pairs
+
+_PEER_SCRIPT = Path(__file__).parent / "faiss_pairs.py"
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    hashes: HashArray
+    radius: int
+    brute: bool
+
+
+def run(context: Context) -> Report:
+    """Times, pairs and recall of each case."""
+    small, large, hub = (5_000, 20_000, 300) if context.quick else (100_000, 1_000_000, 2_000)
+    sizes = {name: planted_hashes(size, seed) for seed, (name, size) in enumerate({"small": small, "large": large}.items())}
+    crowded = with_hub(sizes["small"], hub, seed=2)
+    cases = [_Case(f"{len(sizes[size]):,} hashes, r={r}", sizes[size], r, size == "small") for size in sizes for r in (4, 8)]
+    cases.append(_Case(f"{small:,} hashes + hub of {hub:,}, r=4", crowded, 4, brute=True))
+    results = [_compare(case, context) for case in cases]
+    header = ("case", "pairs", "reference", "recall", "pairs beyond it", "peer's pairs are the same")
+    return Report(tuple(result[0] for result in results), (FactTable("Exactness", header, tuple(result[1] for result in results)),))
+
+
+def _compare(case: _Case, context: Context) -> tuple[Comparison, tuple[str, int, str, float, int, str]]:
+    name, python = context.peers.version("faiss", "faiss-cpu"), context.peers.python("faiss")
+    found: dict[str, IndexArray] = {}
+    unique = np.unique(case.hashes)
+    np.save(context.scratch / "hashes.npy", unique)
+
+    def ours() -> float:
+        def search() -> None:
+            pairs = near_pairs(case.hashes, case.radius)
+            found["ours"] = pairs.first * len(pairs.unique) + pairs.second
+
+        return seconds_of(search)
+
+    def peer() -> float:
+        command = [str(python), str(_PEER_SCRIPT), str(context.scratch), str(case.radius), str(num_cores())]
+        finished = subprocess.run(command, check=True, capture_output=True, text=True)
+        found["peer"] = np.load(context.scratch / "pairs.npy")
+        return float(json.loads(finished.stdout)["seconds"])
+
+    seconds = alternate(ours, peer if python else None, repeats=1 if context.quick else 3)
+    if case.brute:
+        reference, reference_name = brute_force_pairs(unique, case.radius), "brute force"
+    elif "peer" in found:
+        reference, reference_name = found["peer"], "peer"
+    else:
+        reference, reference_name = found["ours"], "none"
+    hits = len(np.intersect1d(found["ours"], reference))
+    same = str(np.array_equal(found["ours"], found["peer"])) if "peer" in found else "not run"
+    recall = hits / len(reference) if len(reference) else 1.0
+    facts = (case.name, len(found["ours"]), reference_name, recall, len(found["ours"]) - hits, same)
+    return Comparison(case.name, name if python else f"{name} is not installed", *seconds), facts
+
+
+def planted_hashes(num_hashes: int, seed: int) -> HashArray:
+    """Shuffled hashes with 32 bits set; the last tenth before shuffling are others with 0 to 12 bits turned."""
+    rng = np.random.default_rng(seed)
+    num_copies = num_hashes // 10
+    originals = np.concatenate([_balanced(rng, min(50_000, num_hashes - low)) for low in range(0, num_hashes - num_copies, 50_000)])
+    originals = originals[: num_hashes - num_copies]
+    copies = _turned(rng, rng.choice(originals, num_copies), rng.integers(0, 13, num_copies))
+    return rng.permutation(np.concatenate([originals, copies]))
+
+
+def with_hub(hashes: HashArray, num_crowded: int, seed: int) -> HashArray:
+    """The hashes and, shuffled among them, `num_crowded` within 4 bits of the first."""
+    rng = np.random.default_rng(seed)
+    crowd = _turned(rng, np.repeat(hashes[:1], num_crowded), rng.integers(0, 5, num_crowded))
+    return rng.permutation(np.concatenate([hashes, crowd]))
+
+
+def _balanced(rng: np.random.Generator, count: int) -> HashArray:
+    bits = rng.random((count, 64)).argsort(axis=1) < 32
+    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
+
+
+def _turned(rng: np.random.Generator, hashes: HashArray, num_bits: IndexArray) -> HashArray:
+    places = rng.random((len(hashes), 64)).argsort(axis=1).astype(np.uint64)
+    for turn in range(int(num_bits.max(initial=0))):
+        hashes = np.where(turn < num_bits, hashes ^ (np.uint64(1) << places[:, turn]), hashes)
+    return hashes
+
+
+def brute_force_pairs(unique: HashArray, radius: int) -> IndexArray:
+    """Sorted first * len(unique) + second of all pairs, by comparing every two."""
+    found = []
+    for low in range(0, len(unique), 64):
+        rows = unique[low : low + 64, None]
+        for left in range(low, len(unique), 8192):
+            first, second = np.nonzero(np.bitwise_count(rows ^ unique[left : left + 8192]) <= radius)
+            first, second = first + low, second + left
+            found.append((first * len(unique) + second)[first < second])
+    return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)

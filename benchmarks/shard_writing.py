@@ -1,0 +1,118 @@
+"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the twelve members of each sample that the product writes.
+
+Peers: plain `tar` of the same files, warm in the cache (each side reads the files itself); webdataset's ShardWriter, each side given the
+bytes. The written members are read back and must be the same bytes under the same names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import Comparison, FactTable, Report, alternate, seconds_of
+from benchmarks.photographs import large_photographs
+from benchmarks.registry import Context
+from bioclip.download.images import encode_jpeg
+from bioclip.hashing import decode_upright
+from bioclip.records import RANKS, record_id
+from bioclip.shards.tars import sample_members, write_tar
+
+_LINEAGE = dict(zip(RANKS, ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Aglais", "Aglais io"), strict=True))
+_FURTHER = ("source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator", "sha256", "accepted_id")
+Samples = list[tuple[str, list[tuple[str, bytes]]]]
+
+
+def run(context: Context) -> Report:
+    """MB/s beside each peer, and whether all wrote the same."""
+    samples = make_samples(200 if context.quick else 4_000)
+    repeats = 1 if context.quick else 7
+    files = _write_files(samples, context.scratch / "files")
+    ours, plain, webdataset = (context.scratch / name for name in ("ours.tar", "plain.tar", "webdataset-0.tar"))
+    amount = sum(len(content) for _, members in samples for _, content in members) / 1e6
+    tar = shutil.which("tar")
+    version = subprocess.run([tar, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0] if tar else ""
+    rows = [
+        Comparison(
+            f"{len(samples)} samples, from files",
+            version or "tar is not installed",
+            *alternate(lambda: _ours(_read_files(samples, files), ours), _plain(tar, files, plain) if tar else None, repeats),
+            amount=amount,
+            unit="MB/s",
+        )
+    ]
+    digests = [("ours, from files", *_content(ours))] + ([(version, *_content(plain))] if tar else [])
+    try:
+        name = f"webdataset {importlib.metadata.version('webdataset')}"
+        peer = _webdataset(samples, context.scratch)
+    except ImportError:
+        name, peer = "webdataset is not installed", None
+    seconds = alternate(lambda: _ours(samples, ours), peer, repeats)
+    rows.append(Comparison(f"{len(samples)} samples, from memory", name, *seconds, amount=amount, unit="MB/s"))
+    digests += [("ours, from memory", *_content(ours))] + ([(name, *_content(webdataset))] if peer else [])
+    return Report(tuple(rows), (FactTable("What was written", ("by", "members", "SHA-256 of names and contents"), tuple(digests)),))
+
+
+def make_samples(count: int) -> Samples:
+    """(key, members) of `count` samples: enlarged photographs at 256 px, with metadata and captions."""
+    jpegs = [encode_jpeg(decode_upright(data, 256).resize((256, 192), reducing_gap=3.0), 90) for data in large_photographs(min(count, 50))]
+    samples: Samples = []
+    for index in range(count):
+        key = record_id("benchmark", str(index), "")
+        sample = {**_LINEAGE, **dict.fromkeys(_FURTHER, f"value {index}"), "common_name": "European peacock", "record_id": key}
+        samples.append((key, list(sample_members({**sample, "resolved_rank": "species"}, jpegs[index % len(jpegs)]))))
+    return sorted(samples)
+
+
+def _ours(samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]], target: Path) -> float:
+    def write() -> None:
+        with target.open("wb") as stream:
+            write_tar(stream, samples)
+
+    return seconds_of(write)
+
+
+def _plain(tar: str, files: Path, target: Path) -> Callable[[], float]:
+    command = [tar, "--format=ustar", "--sort=name", "-cf", str(target), "-C", str(files), "."]
+    return lambda: seconds_of(lambda: subprocess.run(command, check=True))
+
+
+def _webdataset(samples: Samples, folder: Path) -> Callable[[], float]:
+    from webdataset import ShardWriter
+
+    ready: list[dict[str, Any]] = [{"__key__": key, **dict(members)} for key, members in samples]
+
+    def write() -> None:
+        with ShardWriter(str(folder / "webdataset-%d.tar"), maxcount=len(ready), verbose=0, mtime=0) as sink:
+            for sample in ready:
+                sink.write(sample)
+
+    return lambda: seconds_of(write)
+
+
+def _write_files(samples: Samples, folder: Path) -> Path:
+    folder.mkdir()
+    for key, members in samples:
+        for extension, content in members:
+            (folder / f"{key}.{extension}").write_bytes(content)
+    return folder
+
+
+def _read_files(samples: Samples, folder: Path) -> Iterable[tuple[str, Iterable[tuple[str, bytes]]]]:
+    for key, members in samples:
+        yield key, ((extension, (folder / f"{key}.{extension}").read_bytes()) for extension, _ in members)
+
+
+def _content(path: Path) -> tuple[int, str]:
+    """Number of files in a tar and the digest of their names and contents, by name."""
+    with tarfile.open(path) as archive:
+        contents = ((member.name, archive.extractfile(member)) for member in archive)
+        members = [
+            (name.removeprefix("./"), hashlib.sha256(content.read()).hexdigest()) for name, content in contents if content is not None
+        ]
+    return len(members), hashlib.sha256(repr(sorted(members)).encode()).hexdigest()[:16]
