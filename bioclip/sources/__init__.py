@@ -5,9 +5,9 @@ from __future__ import annotations
 from bioclip.errors import SettingsError, UnknownNameError
 from bioclip.settings import SourceSettings
 from bioclip.sources import dwca, eol
-from bioclip.sources.reading import Dropped, SourceFormat
+from bioclip.sources.reading import Dropped, Noted, SourceFormat
 
-__all__ = ["FORMATS", "Dropped", "SourceFormat", "source_format"]
+__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "source_format"]
 
 FORMATS: dict[str, SourceFormat] = {
     "dwca": dwca.FORMAT,
