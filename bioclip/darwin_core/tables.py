@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO, Any
@@ -30,13 +30,26 @@ _ROWS_PER_TABLE = 20_000
 _UTF8 = {"utf-8", "utf-8-sig"}
 
 
+RowReader = Callable[[IO[bytes], TableLayout, str, Dialect, int], Iterator[dict[str, str]]]
+"""`read_rows`, or a stricter one of the same signature."""
+
+
 def read_tables(
-    stream: IO[bytes], table: TableLayout, terms: Sequence[str], where: str = "", block_bytes: int = BLOCK_BYTES
+    stream: IO[bytes],
+    table: TableLayout,
+    terms: Sequence[str],
+    where: str = "",
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    first_line: int = 0,
+    width: int | None = None,
+    row_reader: RowReader = read_rows,
 ) -> Iterator[pa.Table]:
     """Columns `terms` of a table, as strings without nulls, in the order of the file; terms that the layout lacks are empty.
 
     Values, defaults and what becomes of odd lines are those of `read_rows`. The core's id is `table.id_key`. `stream` is closed
-    at the end. Raises ArchiveError.
+    at the end. Blocks whose rows have other than `width` fields, where it is given, go through `row_reader` too; `first_line` is the
+    number of lines before the stream's start, for messages. Raises ArchiveError.
     """
     where = where or table.where
     with stream:
@@ -44,9 +57,9 @@ def read_tables(
             start = _read_exactly(stream, PEEK_BYTES)
         except READ_ERRORS as error:
             raise ArchiveError(f"{where} line 1: the file cannot be read ({error}); get the archive again.") from None
-        reader = _BlockReader(table, tuple(terms), where, sniff_dialect(start, table))
+        reader = _BlockReader(table, tuple(terms), where, sniff_dialect(start, table), row_reader, width, first_line)
         if not _is_common(table, reader.dialect):
-            yield from reader.slow(_Continued(start, stream), 0, headed=True)
+            yield from reader.slow(_Continued(start, stream), first_line, headed=True)
             return
         yield from reader.fast(start.removeprefix(b"\xef\xbb\xbf"), stream, block_bytes)
 
@@ -64,7 +77,9 @@ class _BlockReader:
     terms: tuple[str, ...]
     where: str
     dialect: Dialect
-    num_lines: int = 0
+    row_reader: RowReader
+    required_width: int | None
+    num_lines: int
 
     def fast(self, pending: bytes, stream: IO[bytes], block_bytes: int) -> Iterator[pa.Table]:
         """Block after block; leaves for `slow` what is not regular."""
@@ -92,7 +107,7 @@ class _BlockReader:
     def slow(self, stream: IO[bytes], first_line: int, headed: bool) -> Iterator[pa.Table]:
         """Row by row, through `read_rows`."""
         table = self.table if headed else replace(self.table, ignore_header_lines=0)
-        rows = read_rows(stream, table, self.where, self.dialect, first_line)
+        rows = self.row_reader(stream, table, self.where, self.dialect, first_line)
         while some := list(islice(rows, _ROWS_PER_TABLE)):
             yield pa.table({term: pa.array([row.get(term, "") for row in some], pa.string()) for term in self.terms})
 
@@ -133,8 +148,10 @@ class _BlockReader:
         except (pa.ArrowInvalid, pa.ArrowKeyError):
             return None
 
-    def _convert(self, data: bytes, options: Any) -> pa.Table:
+    def _convert(self, data: bytes, options: Any) -> pa.Table | None:
         width = self._width(data)
+        if self.required_width not in {None, width}:
+            return None
         wanted = {term: self._place(term) for term in self.terms}
         names = [f"f{place.column}" for place in wanted.values() if place.column is not None and place.column < width]
         convert = pa_csv.ConvertOptions(
@@ -176,8 +193,10 @@ class _BlockReader:
         """True when Arrow and Python cut the block up alike."""
         if b"\0" in block:
             return False
-        num_pairs, num_feeds = block.count(b"\r\n"), block.count(b"\n")
-        if block.count(b"\r") != num_pairs or (self.dialect.newline == "\r\n" and num_feeds != num_pairs):
+        num_returns = block.count(b"\r") if b"\r" in block else 0
+        if num_returns and block.count(b"\r\n") != num_returns:
+            return False
+        if self.dialect.newline == "\r\n" and block.count(b"\n") != num_returns:
             return False
         return not self.table.fields_enclosed_by or self._is_well_enclosed(block)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bioclip.errors import SettingsError, UnknownNameError
 from bioclip.settings import SourceSettings
-from bioclip.sources import dwca, eol
+from bioclip.sources import dwca, eol, eol_connector, inat_open_data
 from bioclip.sources.reading import Dropped, Noted, SourceFormat
 
 __all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "source_format"]
@@ -12,6 +12,8 @@ __all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "source_format"]
 FORMATS: dict[str, SourceFormat] = {
     "dwca": dwca.FORMAT,
     "eol": eol.FORMAT,
+    "eol_connector": eol_connector.FORMAT,
+    "inat_open_data": inat_open_data.FORMAT,
 }
 """Format name -> reader."""
 

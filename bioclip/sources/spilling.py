@@ -20,7 +20,7 @@ from bioclip.storage import explain_os_error
 
 DEFAULT_BUFFER_BYTES = 96 << 20
 _MAX_OPEN_RUNS = 128
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 class Spill:
