@@ -51,7 +51,10 @@ def make_archive(path: Path, num_rows: int) -> None:
     """Write an archive of `num_rows` media rows; occurrences have one and two media in turn."""
     from bioclip.sample import sample_path
 
-    with zipfile.ZipFile(sample_path("field-observations")) as sample, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
+    with (
+        zipfile.ZipFile(sample_path("field-observations")) as sample,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out,
+    ):
         out.writestr("meta.xml", sample.read("meta.xml"))
         occurrences = sample.read("occurrence.txt").decode().splitlines()
         media = sample.read("multimedia.txt").decode().splitlines()

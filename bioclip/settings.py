@@ -94,7 +94,6 @@ class IngestSettings(Settings):
     buffer_bytes: int = operational(96 << 20, ge=1 << 12)
     """Bytes of rows that a join or the sort into partitions holds in memory before it goes to disk; peak memory is a few times this."""
 
-
     @field_validator("taxa")
     @classmethod
     def _taxa_have_ranks(cls, taxa: tuple[str, ...]) -> tuple[str, ...]:

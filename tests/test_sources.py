@@ -144,7 +144,7 @@ class TestEolManifest(SourceContract):
 
 
 def test_an_unknown_format_lists_those_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="source format 'gbiff' is not registered; known: .*dwca, eol"):
+    with pytest.raises(UnknownNameError, match=r"source format 'gbiff' is not registered; known: .*dwca, eol"):
         source_format(DWCA.model_copy(update={"format": "gbiff"}))
     assert {"dwca", "eol"} <= FORMATS.keys()
 

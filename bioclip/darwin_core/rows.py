@@ -73,9 +73,7 @@ def read_rows(
         yield row
 
 
-def _split_rows(
-    stream: IO[bytes], table: TableLayout, where: str, dialect: Dialect | None, first_line: int
-) -> Iterator[list[str]]:
+def _split_rows(stream: IO[bytes], table: TableLayout, where: str, dialect: Dialect | None, first_line: int) -> Iterator[list[str]]:
     number = first_line
     try:
         lines = _lines(stream, table, dialect)

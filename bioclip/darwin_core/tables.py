@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +59,7 @@ def read_tables(
             raise ArchiveError(f"{where} line 1: the file cannot be read ({error}); get the archive again.") from None
         reader = _BlockReader(table, tuple(terms), where, sniff_dialect(start, table), row_reader, width, first_line)
         if not _is_common(table, reader.dialect):
-            yield from reader.slow(_Continued(start, stream), first_line, headed=True)
+            yield from reader.slow(_continued(start, stream), first_line, headed=True)
             return
         yield from reader.fast(start.removeprefix(b"\xef\xbb\xbf"), stream, block_bytes)
 
@@ -96,7 +96,7 @@ class _BlockReader:
             parsed = self._parse(block, header) if block else None
             if block and parsed is None:
                 if self.table.fields_enclosed_by:
-                    yield from self.slow(_Continued(pending, stream), self.num_lines, headed=bool(header))
+                    yield from self.slow(_continued(pending, stream), self.num_lines, headed=bool(header))
                     return
                 yield from self.slow(io.BytesIO(block), self.num_lines, headed=bool(header))
             elif parsed is not None and parsed.num_rows:
@@ -230,6 +230,10 @@ class _Continued(io.RawIOBase):
         data = self._rest.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def _continued(start: bytes, rest: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], _Continued(start, rest))
 
 
 def _read_exactly(stream: IO[bytes], num_bytes: int) -> bytes:

@@ -16,7 +16,9 @@ from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace, state_dir
 
 
-def compare_snapshots(settings: PipelineSettings, names: list[str], source: str = "", output: Path | None = None) -> tuple[str, str, Differences]:
+def compare_snapshots(
+    settings: PipelineSettings, names: list[str], source: str = "", output: Path | None = None
+) -> tuple[str, str, Differences]:
     """(name of the older, name of the newer, counts).
 
     `names` are two snapshot ids or archive paths, the older first; none: the last two snapshots, by date, of `source` in the workspace.

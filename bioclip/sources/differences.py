@@ -96,13 +96,20 @@ def _compare(before: pa.Table, after: pa.Table, counts: Differences) -> pa.Table
     counts.unchanged += int((~is_changed).sum())
     lists = [[name for name in _COMPARED if differs[name][row]] for row in np.flatnonzero(is_changed)]
     changed = new.filter(pa.array(is_changed))
-    tables = [_rows(added, ADDED, [[]] * added.num_rows), _rows(withdrawn, WITHDRAWN, [[]] * withdrawn.num_rows), _rows(changed, CHANGED, lists)]
+    tables = [
+        _rows(added, ADDED, [[]] * added.num_rows),
+        _rows(withdrawn, WITHDRAWN, [[]] * withdrawn.num_rows),
+        _rows(changed, CHANGED, lists),
+    ]
     return pa.concat_tables(tables).sort_by("record_id")
 
 
 def _rows(table: pa.Table, change: str, columns: Sequence[list[str]]) -> pa.Table:
     kept = {name: table[name] for name in ("record_id", "source_id", "media_url")}
-    values: dict[str, Any] = kept | {"change": pa.repeat(pa.scalar(change), table.num_rows), "columns": pa.array(columns, pa.list_(pa.string()))}
+    values: dict[str, Any] = kept | {
+        "change": pa.repeat(pa.scalar(change), table.num_rows),
+        "columns": pa.array(columns, pa.list_(pa.string())),
+    }
     return pa.table({name: values[name] for name in DIFFERENCE_SCHEMA.names}, schema=DIFFERENCE_SCHEMA)
 
 
@@ -121,9 +128,11 @@ def _map_differs(old: pa.MapArray, new: pa.MapArray) -> np.ndarray:
     sizes, new_sizes = np.diff(old_starts), np.diff(new_starts)
     differs = sizes != new_sizes
     rows = np.repeat(np.arange(len(sizes)), np.where(differs, 0, sizes))
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(np.where(differs, 0, sizes)) - np.where(differs, 0, sizes), np.where(differs, 0, sizes))
+    within = np.arange(len(rows)) - np.repeat(
+        np.cumsum(np.where(differs, 0, sizes)) - np.where(differs, 0, sizes), np.where(differs, 0, sizes)
+    )
     olds, news = pa.array(old_starts[rows] + within), pa.array(new_starts[rows] + within)
     for part in ("keys", "items"):
         unequal = pc.not_equal(getattr(old, part).take(olds), getattr(new, part).take(news)).to_numpy(zero_copy_only=False)
         differs[rows[unequal.astype(bool)]] = True
-    return differs
+    return np.asarray(differs, bool)

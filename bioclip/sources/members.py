@@ -44,9 +44,9 @@ def open_member(path: Path, name: str) -> Iterator[tuple[str, IO[bytes]]]:
     names = (name, f"{name}.gz")
     try:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.name in names)
+            found = sorted(place for place in path.rglob("*") if place.name in names)
             if found:
-                with found[0].open("rb") as stream, _unzipped(found[0].name, stream) as content:
+                with found[0].open("rb") as file, _unzipped(found[0].name, file) as content:
                     yield str(found[0]), content
                     return
         elif zipfile.is_zipfile(path):

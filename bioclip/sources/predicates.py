@@ -19,7 +19,6 @@ from bioclip.settings import IngestSettings
 from bioclip.sources.columns import is_empty, per_distinct
 
 
-
 def keep_wanted(table: pa.Table, settings: IngestSettings, dropped: Counter[str]) -> pa.Table:
     """The rows that pass every predicate and the licence filter; the others are counted in `dropped`."""
     for judge in (_basis, _image_type, _quality, _taxa, _region):

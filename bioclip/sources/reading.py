@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -31,7 +32,7 @@ class Noted:
     count: int = 1
 
 
-Item = Record | Dropped | Noted | pa.Table
+Item: TypeAlias = Record | Dropped | Noted | pa.Table
 """What a reader yields. A table holds any of the Record columns under their Arrow names and stands for that many records; columns that
 it lacks are empty, `source` is the source's name, and `license` is normalised from `license_verbatim` when it is not given."""
 

@@ -1,4 +1,4 @@
-"""Scratch folders: below the state folder of the workspace, gone when the work ends well or badly, cleared at the next run when it was killed."""
+"""Scratch folders below the state folder of the workspace: gone when the work ends, well or badly; a killed run's go at the next run."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def snapshot_directory(source: str, snapshot: str) -> str:
 
 
 def without_snapshot(name: str) -> str:
-    """Name of a record partition that is the same in every snapshot: `records/eol/0123/part-00001.parquet` -> `records/eol/part-00001.parquet`."""
+    """Name of a record partition in every snapshot: `records/eol/0123/part-1.parquet` -> `records/eol/part-1.parquet`."""
     top, source, _, part = name.split("/")
     return f"{top}/{source}/{part}"
 

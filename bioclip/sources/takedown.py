@@ -66,5 +66,6 @@ def _kind(value: str, path: str, number: int) -> str:
     if number == 1:
         return ""
     raise SettingsError(
-        f"ingest.takedown {path!r} line {number}: {value!r} is no record id (UUID), media URL (scheme://…) or SHA-256 (64 hexadecimal digits)."
+        f"ingest.takedown {path!r} line {number}: {value!r} is no record id (UUID), media URL (scheme://…) "
+        "or SHA-256 (64 hexadecimal digits)."
     )

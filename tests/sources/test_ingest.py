@@ -179,7 +179,9 @@ class TestPredicates:
         assert lenient.counts.written == len(kept) + missing
         assert not [reason for reason in lenient.counts.dropped if reason.endswith("_missing")]
 
-    @pytest.mark.parametrize("bad", [{"taxa": ["species=Pica pica"]}, {"taxa": ["Aves"]}, {"region": [10, 0, -10, 5]}, {"region": [0, 0, 1, 999]}])
+    @pytest.mark.parametrize(
+        "bad", [{"taxa": ["species=Pica pica"]}, {"taxa": ["Aves"]}, {"region": [10, 0, -10, 5]}, {"region": [0, 0, 1, 999]}]
+    )
     def test_what_cannot_be_meant_is_refused(self, tmp_path: Path, bad: dict[str, Any]) -> None:
         with pytest.raises(SettingsError, match=r"ingest\.(taxa|region)"):
             ingest_settings(tmp_path, **bad)

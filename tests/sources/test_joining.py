@@ -44,7 +44,11 @@ def joined_by_dict(left: list[tuple[str, int]], right: list[tuple[str, int]]) ->
 def test_it_joins_as_a_dict_does(left: list[tuple[str, int]], right: list[tuple[str, int]], size: int, buffer_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         join = HashJoin("k", "r", Path(folder), buffer_bytes)
-        found = pa.concat_tables(join.join(lambda: tables(left, "k", "v", size), tables(right, "r", "w", size)) or []).to_pylist() if left else []
+        found = (
+            pa.concat_tables(join.join(lambda: tables(left, "k", "v", size), tables(right, "r", "w", size)) or []).to_pylist()
+            if left
+            else []
+        )
     got = [(row["k"], row["v"], row["w"], row[POSITION]) for row in found]
     expected = joined_by_dict(left, right)
     assert sorted(got, key=str) == sorted(expected, key=str)
@@ -68,14 +72,16 @@ def test_a_right_side_that_does_not_fit_goes_to_disk_and_leaves_nothing_there(tm
 
 def test_a_right_side_without_any_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one table"):
-        list(HashJoin("k", "r", tmp_path).join(lambda: [], []))
+        list(HashJoin("k", "r", tmp_path).join(list, []))
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.text(max_size=20), max_size=20), st.integers(1, 300))
 def test_equal_keys_share_a_bucket_however_they_are_chunked(keys: list[str], num_buckets: int) -> None:
     whole = key_buckets(pa.chunked_array([pa.array(keys, pa.string())]), num_buckets)
-    parts = key_buckets(pa.chunked_array([pa.array(["other", *keys], pa.string())[1:].slice(0, 3), pa.array(keys[3:], pa.string())]), num_buckets)
+    parts = key_buckets(
+        pa.chunked_array([pa.array(["other", *keys], pa.string())[1:].slice(0, 3), pa.array(keys[3:], pa.string())]), num_buckets
+    )
     assert whole.tolist() == parts.tolist()
     assert all(0 <= bucket < num_buckets for bucket in whole)
     assert len(set(zip(keys, whole.tolist(), strict=True))) == len(set(keys))

@@ -66,7 +66,7 @@ class TestInaturalistOpenData:
         one = records["https://inaturalist-open-data.s3.amazonaws.com/photos/102/original.jpeg"]
         assert (one.source_id, one.media_index, one.quality_grade, one.event_date) == ("o1", 1, "research", "2020-05-01")
         assert (one.license, one.license_verbatim) == ("CC0-1.0", "CC0")
-        assert (one.observer, one.creator) == ("magpie", "Anna \"Pica\" O'Neil")
+        assert (one.observer, one.creator) == ("magpie", 'Anna "Pica" O\'Neil')
         assert (one.kingdom, one.phylum, one.class_, one.genus, one.scientific_name, one.taxon_rank) == (
             "Animalia",
             "",
@@ -77,7 +77,12 @@ class TestInaturalistOpenData:
         )
         assert (one.latitude, one.longitude, one.basis_of_record) == (45.5, -122.6, "HumanObservation")
         other = records["https://inaturalist-open-data.s3.amazonaws.com/photos/103/original.png"]
-        assert (other.license, other.latitude, other.scientific_name, other.creator) == ("LicenseRef-public-domain", None, 'Rara "avis"', "quiet")
+        assert (other.license, other.latitude, other.scientific_name, other.creator) == (
+            "LicenseRef-public-domain",
+            None,
+            'Rara "avis"',
+            "quiet",
+        )
         nameless = records["https://inaturalist-open-data.s3.amazonaws.com/photos/105/original.jpg"]
         assert (nameless.scientific_name, nameless.observer, nameless.media_index) == ("", "", 0)
 

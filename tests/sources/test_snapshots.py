@@ -109,7 +109,9 @@ def test_the_counts_of_a_comparison_and_its_table(archives: tuple[Path, Path], t
     assert not list((tmp_path / "w").rglob("scratch-*"))
 
 
-def test_snapshots_cut_into_other_partitions_compare_the_same(archives: tuple[Path, Path], tmp_path: Path, sample_server: SampleServer) -> None:
+def test_snapshots_cut_into_other_partitions_compare_the_same(
+    archives: tuple[Path, Path], tmp_path: Path, sample_server: SampleServer
+) -> None:
     settings = sample_settings(sample_server, tmp_path / "w")
     storage = open_workspace(settings.workspace)
     for archive, num_partitions in zip(archives, (5, 8), strict=True):

@@ -17,7 +17,7 @@ from bioclip.sources.headed import read_headed
 
 FIELDS = {"a": FieldLayout(1, None), "b": FieldLayout(2, "default"), "c": FieldLayout(None, "constant")}
 TERMS = ["id", "a", "b", "c"]
-VALUE = st.text(alphabet='xy é"\'\t,;', max_size=6)
+VALUE = st.text(alphabet="xy é\"'\t,;", max_size=6)
 ENDING = st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n", "\r"])
 
 
@@ -34,7 +34,9 @@ def both(data: bytes, table: TableLayout, block_bytes: int) -> tuple[list[dict[s
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.lists(VALUE, min_size=1, max_size=4), ENDING), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.lists(st.tuples(st.lists(VALUE, min_size=1, max_size=4), ENDING), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"])
+)
 def test_plain_tables_read_as_row_by_row(rows: list[tuple[list[str], str]], block_bytes: int, terminator: str) -> None:
     data = "id\ta\tb\n" + "".join("\t".join(values) + end for values, end in rows)
     arrow, slow = both(data.encode(), layout(lines_terminated_by=terminator), block_bytes)
