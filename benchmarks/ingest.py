@@ -5,7 +5,8 @@
 
 The archive is a zip as GBIF's downloads are: occurrence.txt and multimedia.txt, tab separated, made from the real rows of the bundled
 sample with ids, URLs, names, licences, dates and places varied; about 1.5 media an occurrence. Each measurement is a process of its
-own; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is the reader alone, `ingest` the whole stage: ids, licences, sorted Parquet partitions.
+own; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is the reader alone, `ingest` the whole stage: ids,
+licences, sorted Parquet partitions.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from bioclip.sources.spilling import DEFAULT_BUFFER_BYTES
 
 _MEDIA_REQUIRED = ("identifier", "taxonID", "accessURI")
 _MEDIA_OPTIONAL = (
-    "type", "format", "furtherInformationURL", "UsageTerms", "Owner", "rights", "creator", "contributor", "title", "CreateDate", "lat", "long",
+    "type", "format", "furtherInformationURL", "UsageTerms", "Owner", "rights", "creator", "contributor", "title",
+    "CreateDate", "lat", "long",
 )  # fmt: skip
 _TAXON_TERMS = {
     "scientificName": "scientific_name",
