@@ -56,7 +56,8 @@ def make_archive(path: Path, num_rows: int) -> None:
         zipfile.ZipFile(sample_path("field-observations")) as sample,
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out,
     ):
-        out.writestr("meta.xml", sample.read("meta.xml"))
+        for name in ("meta.xml", "eml.xml"):
+            out.writestr(name, sample.read(name))
         occurrences = sample.read("occurrence.txt").decode().splitlines()
         media = sample.read("multimedia.txt").decode().splitlines()
         num_occurrences = num_rows * 2 // 3 + (num_rows * 2 % 3 > 0)
