@@ -26,6 +26,7 @@ from bioclip.errors import ArchiveError, SettingsError
 from bioclip.settings import SourceSettings
 from bioclip.sources.columns import degrees, first_of, is_empty, per_distinct, text, verbatim_map
 from bioclip.sources.joining import POSITION, HashJoin
+from bioclip.sources.prefetch import read_ahead
 from bioclip.sources.reading import Dropped, Item, Noted, SourceFormat
 from bioclip.sources.spilling import DEFAULT_BUFFER_BYTES
 
@@ -119,7 +120,7 @@ class _Media:
         self._dropped: Counter[str] = Counter()
 
     def tables(self) -> Iterator[pa.Table]:
-        for table in self._archive.tables(self._layout, [self._layout.id_key, *_MEDIA_TERMS]):
+        for table in read_ahead(self._archive.tables(self._layout, [self._layout.id_key, *_MEDIA_TERMS])):
             url = first_of(table["identifier"], table["accessURI"])
             has_url = pc.invert(is_empty(url))
             is_still = per_distinct(table["type"], lambda kind: kind.rsplit("/", 1)[-1].lower() in _STILL, pa.bool_())
@@ -172,7 +173,7 @@ class _Occurrences:
             yield _with_publishers_names(joined)
 
     def _interpreted(self) -> Iterator[pa.Table]:
-        return self._archive.tables(self._core, [self._core.id_key, *self._terms])
+        return read_ahead(self._archive.tables(self._core, [self._core.id_key, *self._terms]))
 
     def _publishers_names(self) -> Iterator[pa.Table]:
         assert self._verbatim is not None

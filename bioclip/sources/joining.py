@@ -52,7 +52,7 @@ class HashJoin:
             yield from self._join_buckets(left(), held, schema)
         else:
             lookup = _Lookup(_whole(list(held.buffered()), schema), self)
-            for table in left():
+            for table in _gathered(left(), self._buffer_bytes // 4):
                 yield lookup.join(table)
             lookup.close()
         held.close()
@@ -83,7 +83,7 @@ class _Lookup:
         owner.num_repeated_right += int(len(first) - is_first.sum())
         self._right = right.filter(pa.array(is_first)) if not is_first.all() else right
         self._keys = self._right[owner.right_key].combine_chunks()
-        self._right = self._right.drop_columns([owner.right_key])
+        self._right = self._right.drop_columns([owner.right_key]).combine_chunks()
         self._counts = np.zeros(len(self._keys), np.int32)
 
     def join(self, left: pa.Table) -> pa.Table:
@@ -145,6 +145,20 @@ def _mix(mixed: np.ndarray, data: np.ndarray, where: np.ndarray, is_inside: np.n
     mixed = (mixed ^ values) * _PRIME
     mixed ^= mixed >> np.uint64(29)
     return mixed
+
+
+def _gathered(tables: Iterable[pa.Table], num_bytes: int) -> Iterator[pa.Table]:
+    """The rows in fewer tables of about `num_bytes`: each look-up hashes the whole right side anew."""
+    some: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        some.append(table)
+        size += table.nbytes
+        if size >= num_bytes:
+            yield pa.concat_tables(some).combine_chunks()
+            some, size = [], 0
+    if some:
+        yield pa.concat_tables(some).combine_chunks()
 
 
 def _whole(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:

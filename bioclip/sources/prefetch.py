@@ -11,6 +11,15 @@ T = TypeVar("T")
 _POLL_S = 0.1
 
 
+def read_ahead(values: Iterator[T]) -> Iterator[T]:
+    """The same values, made in a thread of their own as long as they are asked for."""
+    prefetched = Prefetched(values)
+    try:
+        yield from prefetched
+    finally:
+        prefetched.close()
+
+
 class _End:
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

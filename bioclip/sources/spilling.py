@@ -79,7 +79,7 @@ class Spill:
         """(all buffered rows by bucket, where each bucket starts)."""
         buckets = np.concatenate(self._buckets)
         order = np.argsort(buckets, kind="stable")
-        table = pa.concat_tables(self._tables).take(pa.array(order)).combine_chunks()
+        table = pa.concat_tables(self._tables).combine_chunks().take(pa.array(order)).combine_chunks()
         self._tables, self._buckets, self._num_bytes = [], [], 0
         return table, np.searchsorted(buckets[order], np.arange(self.num_buckets + 1))
 
