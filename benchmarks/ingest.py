@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROWS = (500_000, 1_000_000, 5_000_000)
-PEER_ROWS = 100_000
+PEER_ROWS = 500_000
 _LICENSES = (
     "http://creativecommons.org/licenses/by/4.0/legalcode",
     "http://creativecommons.org/licenses/by-nc/4.0/",

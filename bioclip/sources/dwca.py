@@ -61,6 +61,8 @@ _HANDLED = {"id", *_OCCURRENCE_TERMS.values(), "decimalLatitude", "decimalLongit
 _MEDIA_TERMS = (
     "identifier", "accessURI", "type", "license", "UsageTerms", "rightsHolder", "Owner", "creator", "title", "format", "references",
 )  # fmt: skip
+_SHARED_TERMS = ("license", "rightsHolder", "references")
+"""Terms of an occurrence that hold for its media where these say nothing."""
 _STILL = {"", "stillimage", "image"}
 
 
@@ -120,10 +122,11 @@ class _Media:
         self._dropped: Counter[str] = Counter()
 
     def tables(self) -> Iterator[pa.Table]:
-        for table in read_ahead(self._archive.tables(self._layout, [self._layout.id_key, *_MEDIA_TERMS])):
-            url = first_of(table["identifier"], table["accessURI"])
+        terms = [term for term in _MEDIA_TERMS if term in self._layout.fields]
+        for table in read_ahead(self._archive.tables(self._layout, [self._layout.id_key, *terms])):
+            url = _first_of(table, "identifier", "accessURI")
             has_url = pc.invert(is_empty(url))
-            is_still = per_distinct(table["type"], lambda kind: kind.rsplit("/", 1)[-1].lower() in _STILL, pa.bool_())
+            is_still = per_distinct(text(table, "type"), lambda kind: kind.rsplit("/", 1)[-1].lower() in _STILL, pa.bool_())
             is_kept = pc.and_(has_url, is_still)
             num_urls, num_kept = pc.sum(has_url).as_py() or 0, pc.sum(is_kept).as_py() or 0
             self._dropped["no_media_url"] += table.num_rows - num_urls
@@ -131,12 +134,12 @@ class _Media:
             columns = {
                 "_core_id": table[self._layout.id_key],
                 "media_url": url,
-                "_license": first_of(table["license"], table["UsageTerms"]),
-                "_rights_holder": first_of(table["rightsHolder"], table["Owner"]),
-                "creator": table["creator"],
-                "title": table["title"],
-                "media_format": table["format"],
-                "_references": table["references"],
+                "_license": _first_of(table, "license", "UsageTerms"),
+                "_rights_holder": _first_of(table, "rightsHolder", "Owner"),
+                "creator": text(table, "creator"),
+                "title": text(table, "title"),
+                "media_format": text(table, "format"),
+                "_references": text(table, "references"),
             }
             kept = pa.table(columns)
             yield kept if num_kept == table.num_rows else kept.filter(is_kept)
@@ -187,12 +190,16 @@ class _Occurrences:
         columns |= {name: text(table, term) for name, term in _OCCURRENCE_TERMS.items()}
         columns["latitude"] = degrees(text(table, "decimalLatitude"), 90.0)
         columns["longitude"] = degrees(text(table, "decimalLongitude"), 180.0)
-        columns["_occurrence_license"] = text(table, "license")
-        columns["_occurrence_rights_holder"] = text(table, "rightsHolder")
-        columns["_occurrence_references"] = text(table, "references")
+        columns |= {f"_occurrence:{term}": text(table, term) for term in _SHARED_TERMS if term in table.column_names}
         kept = [name for name in table.column_names if name not in _HANDLED and not name.startswith("_") and name != self._core.id_key]
         columns["verbatim"] = verbatim_map(table, kept)
         return pa.table(columns)
+
+
+def _first_of(table: pa.Table, *names: str) -> Any:
+    """The first of the columns that says something; those that the table has not say nothing."""
+    there = [table[name] for name in names if name in table.column_names]
+    return first_of(*there) if there else text(table, names[0])
 
 
 def _with_publishers_names(joined: pa.Table) -> pa.Table:
@@ -211,7 +218,7 @@ def _records(joined: pa.Table) -> pa.Table:
     columns = {name: joined[name] for name in joined.column_names if not name.startswith("_")}
     columns["source_id"] = joined["_core_id"]
     columns["media_index"] = joined[POSITION]
-    columns["license_verbatim"] = first_of(joined["_license"], joined["_occurrence_license"])
-    columns["rights_holder"] = first_of(joined["_rights_holder"], joined["_occurrence_rights_holder"])
-    columns["references"] = first_of(joined["_references"], joined["_occurrence_references"])
+    columns["license_verbatim"] = _first_of(joined, "_license", "_occurrence:license")
+    columns["rights_holder"] = _first_of(joined, "_rights_holder", "_occurrence:rightsHolder")
+    columns["references"] = _first_of(joined, "_references", "_occurrence:references")
     return pa.table(columns)
