@@ -91,7 +91,7 @@ class IngestSettings(Settings):
     """What becomes of records that say nothing where one of the five settings above asks: kept, or dropped as `…_missing`."""
     takedown: str = operational("")
     """A text or CSV file of record ids, media URLs or SHA-256 hashes that must leave; its content counts, not where it lies."""
-    buffer_bytes: int = operational(96 << 20, ge=1 << 12)
+    buffer_bytes: int = operational(48 << 20, ge=1 << 12)
     """Bytes of rows that a join or the sort into partitions holds in memory before it goes to disk; peak memory is a few times this."""
 
     @field_validator("taxa")

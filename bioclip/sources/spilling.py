@@ -18,7 +18,7 @@ import pyarrow as pa
 from bioclip.errors import StorageError
 from bioclip.storage import explain_os_error
 
-DEFAULT_BUFFER_BYTES = 96 << 20
+DEFAULT_BUFFER_BYTES = 48 << 20
 _MAX_OPEN_RUNS = 128
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -79,9 +79,9 @@ class Spill:
         """(all buffered rows by bucket, where each bucket starts)."""
         buckets = np.concatenate(self._buckets)
         order = np.argsort(buckets, kind="stable")
-        table = pa.concat_tables(self._tables).combine_chunks().take(pa.array(order)).combine_chunks()
+        whole = pa.concat_tables(self._tables).combine_chunks()
         self._tables, self._buckets, self._num_bytes = [], [], 0
-        return table, np.searchsorted(buckets[order], np.arange(self.num_buckets + 1))
+        return whole.take(pa.array(order)).combine_chunks(), np.searchsorted(buckets[order], np.arange(self.num_buckets + 1))
 
     def _flush(self) -> None:
         table, bounds = self._sorted()
