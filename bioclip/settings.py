@@ -63,6 +63,10 @@ class SourceSettings(Settings):
     """The archive: a local file or folder. Its content decides the result, not where it lies."""
     options: dict[str, str] = {}
     """What this format wants besides, e.g. `taxa` for `eol`; the reader refuses keys it does not know."""
+    snapshot_date: str = operational("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """Day of the export, YYYY-MM-DD, written beside the snapshot; empty: the newest date inside a zip or tar, if it has one."""
+    etag: str = operational("")
+    """ETag of the archive where it came by URL, written beside the snapshot."""
 
 
 class IngestSettings(Settings):
@@ -73,6 +77,41 @@ class IngestSettings(Settings):
     licenses: tuple[str, ...] = ("any",)
     """Allowed normalised licences (`CC0-1.0`, `CC-BY-4.0`, …) or classes: `any`, `open` (redistributable: everything stated that is
     neither NC nor ND nor all rights reserved), `commercial` (no NC), `no-nd`. A record passes when one entry admits it."""
+    basis_of_record: tuple[str, ...] = ()
+    """Allowed values, e.g. HumanObservation; case, spaces and underscores do not count. Empty: all."""
+    image_types: tuple[str, ...] = ()
+    """Allowed values of `image_type`, e.g. specimen, camera_trap. Empty: all."""
+    quality_grades: tuple[str, ...] = ()
+    """Allowed grades, e.g. research. Empty: all."""
+    taxa: tuple[str, ...] = ()
+    """Subtrees by the provider's own names, `rank=name`, e.g. `class=Aves`; a record in one of them passes. Empty: all."""
+    region: tuple[float, float, float, float] | None = None
+    """Box of decimal degrees: south, west, north, east; west > east crosses the antimeridian. Empty: the whole world."""
+    keep_missing: bool = False
+    """What becomes of records that say nothing where one of the five settings above asks: kept, or dropped as `…_missing`."""
+    takedown: str = operational("")
+    """A text or CSV file of record ids, media URLs or SHA-256 hashes that must leave; its content counts, not where it lies."""
+    buffer_bytes: int = operational(48 << 20, ge=1 << 12)
+    """Bytes of rows that a join or the sort into partitions holds in memory before it goes to disk; peak memory is a few times this."""
+
+    @field_validator("taxa")
+    @classmethod
+    def _taxa_have_ranks(cls, taxa: tuple[str, ...]) -> tuple[str, ...]:
+        ranks = ("kingdom", "phylum", "class", "order", "family", "genus")
+        for entry in taxa:
+            rank, separator, name = entry.partition("=")
+            if rank not in ranks or not separator or not name.strip():
+                raise ValueError(f"{entry!r} is not rank=name with a rank of {', '.join(ranks)}")
+        return taxa
+
+    @field_validator("region")
+    @classmethod
+    def _region_is_a_box(cls, region: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+        if region is not None:
+            south, west, north, east = region
+            if not (-90 <= south <= north <= 90 and all(-180 <= edge <= 180 for edge in (west, east))):
+                raise ValueError("give south, west, north, east in degrees, with south at most north")
+        return region
 
 
 class DownloadSettings(Settings):

@@ -216,3 +216,11 @@ def open_workspace(settings: WorkspaceSettings) -> Storage:
     if s3.key.get_secret_value():
         options |= {"key": s3.key.get_secret_value(), "secret": s3.secret.get_secret_value()}
     return Storage(root, tuple(sorted(options.items())))
+
+
+def state_dir(settings: WorkspaceSettings) -> Path:
+    """Local folder of the embedded services and of scratch."""
+    if settings.state_dir:
+        return Path(settings.state_dir).expanduser().absolute()
+    storage = open_workspace(settings)
+    return Path(storage.root) / ".state" if storage.is_local else Path("treeoflife-state").absolute()

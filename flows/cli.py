@@ -46,9 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", default="", help="model id (default: the one these settings describe)")
     settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
+    _add_sources(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
+
+
+def _add_sources(commands: Any) -> None:
+    parser = commands.add_parser("sources", help="compare snapshots of a source", description="Compare snapshots of a source.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    diff = _add(actions, "diff", _sources_diff, "count the records that two snapshots of a source add, change and withdraw")
+    diff.add_argument("snapshots", nargs="*", metavar="SNAPSHOT", help="two snapshot ids or archive paths, the older first")
+    diff.add_argument("--source", default="", metavar="NAME", help="the source; without SNAPSHOTs its last two in the workspace")
+    diff.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of the records that differ")
 
 
 def _add(
@@ -174,6 +184,19 @@ def _settings(options: argparse.Namespace) -> int:
         return 0
     for key, value, documentation in describe_settings(settings):
         print(f"{key} = {value!r}\n    {documentation}")
+    return 0
+
+
+def _sources_diff(options: argparse.Namespace) -> int:
+    from bioclip.sources.comparing import compare_snapshots
+
+    before, after, counts = compare_snapshots(_load(options), options.snapshots, options.source, options.output)
+    print(f"{before} -> {after}")
+    for name in ("added", "changed", "withdrawn", "unchanged"):
+        print(f"{name:<10} {getattr(counts, name):>12,}")
+    for column, number in sorted(counts.columns.items(), key=lambda item: (-item[1], item[0])):
+        if number:
+            print(f"  changed {column.rstrip('_'):<28} {number:>12,}")
     return 0
 
 

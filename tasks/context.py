@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage, open_workspace
+from bioclip.storage import state_dir as storage_state_dir
 from tasks.cluster import Cluster, open_cluster
 
 
@@ -29,10 +30,7 @@ class RunContext:
 
 def state_dir(settings: PipelineSettings) -> Path:
     """Local folder of the embedded services and of scratch."""
-    if settings.workspace.state_dir:
-        return Path(settings.workspace.state_dir).expanduser().absolute()
-    storage = open_workspace(settings.workspace)
-    return Path(storage.root) / ".state" if storage.is_local else Path("treeoflife-state").absolute()
+    return storage_state_dir(settings.workspace)
 
 
 @contextmanager

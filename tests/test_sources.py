@@ -17,6 +17,7 @@ from bioclip.sample import sample_path
 from bioclip.sample.server import SampleServer
 from bioclip.settings import SourceSettings
 from bioclip.sources import FORMATS, Dropped, source_format
+from bioclip.sources.reading import Noted, records_of
 from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace
 from tests.conftest import Curated, run_jobs, sample_settings
@@ -25,9 +26,9 @@ DWCA = SourceSettings(name="field", format="dwca", path=str(sample_path("field-o
 EOL = SourceSettings(name="eol", format="eol", path=str(sample_path("eol-media-manifest")), options={"taxa": str(sample_path("eol-taxon"))})
 
 
-def read(source: SourceSettings) -> list[Record | Dropped]:
+def read(source: SourceSettings) -> list[Record | Dropped | Noted]:
     """All items of a source."""
-    return list(source_format(source).read(source))
+    return list(records_of(source_format(source).read(source), source.name))
 
 
 class SourceContract:

@@ -6,14 +6,17 @@ import csv
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import pyarrow as pa
+
 from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, local_name, parse_meta
 from bioclip.darwin_core.rows import READ_ERRORS, read_rows
+from bioclip.darwin_core.tables import read_tables
 from bioclip.errors import ArchiveError
 
 META_NAME = "meta.xml"
@@ -36,6 +39,12 @@ class Archive:
         for location in table.files:
             with self.open(location) as stream:
                 yield from read_rows(stream, table, f"{self.path.name}:{location}")
+
+    def tables(self, table: TableLayout, terms: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns `terms` of all files of `table` as Arrow batches of strings, in order; see `read_tables`."""
+        for location in table.files:
+            with self.open(location) as stream:
+                yield from read_tables(stream, table, terms, f"{self.path.name}:{location}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 
 from bioclip.darwin_core.layout import TableLayout
@@ -19,14 +20,39 @@ MAX_FIELD_CHARS = 1 << 24
 READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 """What a damaged, encrypted or truncated file raises while it is read."""
 
-_PEEK_BYTES = 1 << 16
+PEEK_BYTES = 1 << 16
 
 
-def read_rows(stream: IO[bytes], table: TableLayout, where: str = "") -> Iterator[dict[str, str]]:
+@dataclass(frozen=True)
+class Dialect:
+    """How a file's bytes become lines, as its layout says and its start confirms."""
+
+    encoding: str
+    newline: str | None
+    """As of io.TextIOWrapper: None is any of the usual three."""
+    is_usual: bool
+    """False when lines end in something that is no line end of text files."""
+
+
+def sniff_dialect(start: bytes, table: TableLayout) -> Dialect:
+    """The dialect of a file that begins with `start` (PEEK_BYTES of it, or all): a byte order mark decides the encoding, and a
+    terminator that the start does not hold gives way to the usual ones."""
+    encoding = "utf-8-sig" if table.encoding == "utf-8" or start.startswith(codecs.BOM_UTF8) else table.encoding
+    terminator = table.lines_terminated_by
+    is_held = terminator in start.decode(encoding, "ignore")
+    is_usual = terminator in {"\n", "\r", "\r\n"} or not is_held
+    newline = "" if table.fields_enclosed_by or not is_usual else terminator if is_held else None
+    return Dialect(encoding, newline, is_usual)
+
+
+def read_rows(
+    stream: IO[bytes], table: TableLayout, where: str = "", dialect: Dialect | None = None, first_line: int = 0
+) -> Iterator[dict[str, str]]:
     """Each row as local term name -> value; the core's id is under `id` (core) or `coreid` (extension).
 
     Absent values are the term's default or empty; columns beyond the layout are ignored; blank lines are skipped. Bytes that
     the encoding does not have become U+FFFD, so that the row is kept and the damage seen. `stream` is closed at the end.
+    `dialect` (else sniffed) and `first_line`, the lines before it, are for a stream that goes on in the middle of a file.
     Raises ArchiveError.
     """
     named = [(name, at.column, at.default) for name, at in table.fields.items()]
@@ -37,7 +63,7 @@ def read_rows(stream: IO[bytes], table: TableLayout, where: str = "") -> Iterato
     indices = [index for _, index in columns]
     constants = {name: default or "" for name, index, default in named if index is None}
     defaults = [(name, default) for name, index, default in named if index is not None and default]
-    for values in _split_rows(stream, table, where or table.where):
+    for values in _split_rows(stream, table, where or table.where, dialect, first_line):
         if len(values) < width:
             values += [""] * (width - len(values))
         row = dict(zip(names, [values[index] for index in indices], strict=True))
@@ -47,10 +73,10 @@ def read_rows(stream: IO[bytes], table: TableLayout, where: str = "") -> Iterato
         yield row
 
 
-def _split_rows(stream: IO[bytes], table: TableLayout, where: str) -> Iterator[list[str]]:
-    number = 0
+def _split_rows(stream: IO[bytes], table: TableLayout, where: str, dialect: Dialect | None, first_line: int) -> Iterator[list[str]]:
+    number = first_line
     try:
-        lines = _lines(stream, table)
+        lines = _lines(stream, table, dialect)
         for _ in range(table.ignore_header_lines):
             next(lines, None)
             number += 1
@@ -58,7 +84,7 @@ def _split_rows(stream: IO[bytes], table: TableLayout, where: str) -> Iterator[l
             csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))
             reader = csv.reader(lines, delimiter=table.fields_terminated_by, quotechar=table.fields_enclosed_by, doublequote=True)
             for row in reader:
-                number = table.ignore_header_lines + reader.line_num
+                number = first_line + table.ignore_header_lines + reader.line_num
                 if row:
                     yield row
             return
@@ -73,19 +99,14 @@ def _split_rows(stream: IO[bytes], table: TableLayout, where: str) -> Iterator[l
         raise ArchiveError(f"{where} line {number + 1}: the file cannot be read further ({error}); get the archive again.") from None
 
 
-def _lines(stream: IO[bytes], table: TableLayout) -> Iterator[str]:
+def _lines(stream: IO[bytes], table: TableLayout, dialect: Dialect | None) -> Iterator[str]:
     """Lines of text: without their end when plain, with it when enclosed (it may be part of a value)."""
-    buffered = io.BufferedReader(stream, _PEEK_BYTES)  # type: ignore[type-var]
-    start = buffered.peek(_PEEK_BYTES)
-    encoding = "utf-8-sig" if table.encoding == "utf-8" or start.startswith(codecs.BOM_UTF8) else table.encoding
-    terminator, is_enclosed = table.lines_terminated_by, bool(table.fields_enclosed_by)
-    is_held = terminator in start.decode(encoding, "ignore")
-    is_usual = terminator in {"\n", "\r", "\r\n"} or not is_held
-    newline = "" if is_enclosed or not is_usual else terminator if is_held else None
-    with io.TextIOWrapper(buffered, encoding, "replace", newline=newline) as text:
-        if not is_usual:
-            yield from _divide(text, terminator)
-        elif is_enclosed:
+    buffered = io.BufferedReader(stream, PEEK_BYTES)  # type: ignore[type-var]
+    dialect = dialect or sniff_dialect(buffered.peek(PEEK_BYTES), table)
+    with io.TextIOWrapper(buffered, dialect.encoding, "replace", newline=dialect.newline) as text:
+        if not dialect.is_usual:
+            yield from _divide(text, table.lines_terminated_by)
+        elif table.fields_enclosed_by:
             yield from text
         else:
             for line in text:
@@ -94,7 +115,7 @@ def _lines(stream: IO[bytes], table: TableLayout) -> Iterator[str]:
 
 def _divide(text: io.TextIOWrapper, terminator: str) -> Iterator[str]:
     rest = ""
-    while chunk := text.read(_PEEK_BYTES):
+    while chunk := text.read(PEEK_BYTES):
         *whole, rest = (rest + chunk).split(terminator)
         yield from whole
     if rest.strip("\r\n"):

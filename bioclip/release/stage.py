@@ -21,6 +21,7 @@ from bioclip.records import RANKS, SAMPLE_SCHEMA, partition_of
 from bioclip.release.reading import SPLITS
 from bioclip.release.splits import TRAIN, SplitRule, occurrence_key
 from bioclip.settings import PipelineSettings, meaningful
+from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
 from bioclip.storage import Storage
 
 STAGE = "release"
@@ -39,6 +40,7 @@ _RECORD_COLUMNS = [
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job over the tables of all earlier stages; image bytes are not read."""
+    takedown = read_takedown(settings.ingest.takedown)
     return [
         PartitionJob(
             stage=STAGE,
@@ -52,21 +54,22 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
                     settings.shards.samples_per_shard,
                     settings.ingest.num_partitions,
                     settings.duplicates.min_entropy_bits,
+                    *([takedown.hashes_digest] if takedown.hashes else []),
                 ]
             ),
             work=assign_samples,
             storage=storage,
-            arguments={"settings": settings},
+            arguments={"settings": settings, "takedown": takedown},
         )
     ]
 
 
-def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings) -> Counts:
+def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown) -> Counts:
     """Decide split or drop reason for every image, run the leakage gate, number the shards."""
     table = _joined(storage)
     rows = table.to_pylist()
     for row in rows:
-        row["drop_reason"], row["drop_detail"] = _judge(row, settings)
+        row["drop_reason"], row["drop_detail"] = _judge(row, settings, takedown)
     rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]))
     for row in rows:
         row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
@@ -93,9 +96,11 @@ def _joined(storage: Storage) -> pa.Table:
     )
 
 
-def _judge(row: dict[str, Any], settings: PipelineSettings) -> tuple[str, str]:
+def _judge(row: dict[str, Any], settings: PipelineSettings, takedown: Takedown) -> tuple[str, str]:
     """(reason, detail) why an image can be no sample, or two empty strings."""
     row["occurrence"] = occurrence_key(row["source"], row["occurrence_id"] or "", row["source_id"])
+    if found := takedown.hashes & {row["sha256"], row["original_sha256"], row["pixel_sha256"]}:
+        return TAKEN_DOWN, min(found)
     if row["kind"] not in {None, KEPT}:
         return row["kind"], row["kept_record_id"]
     if not row["resolved_rank"]:

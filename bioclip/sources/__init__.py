@@ -9,28 +9,32 @@ from bioclip.sources import (
     coco_camera_traps,
     dwca,
     eol,
+    eol_connector,
     fathomnet,
     folder,
     gbif_csv,
     inat21,
     inat21_folder,
+    inat_open_data,
     table,
     webdataset,
 )
-from bioclip.sources.reading import Dropped, SourceFormat
+from bioclip.sources.reading import Dropped, Noted, SourceFormat
 
-__all__ = ["FORMATS", "Dropped", "SourceFormat", "source_format"]
+__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "source_format"]
 
 FORMATS: dict[str, SourceFormat] = {
     "bioscan": bioscan.FORMAT,
     "coco_camera_traps": coco_camera_traps.FORMAT,
     "dwca": dwca.FORMAT,
     "eol": eol.FORMAT,
+    "eol_connector": eol_connector.FORMAT,
     "fathomnet": fathomnet.FORMAT,
     "folder": folder.FORMAT,
     "gbif_csv": gbif_csv.FORMAT,
     "inat21": inat21.FORMAT,
     "inat21_folder": inat21_folder.FORMAT,
+    "inat_open_data": inat_open_data.FORMAT,
     "table": table.FORMAT,
     "webdataset": webdataset.FORMAT,
 }

@@ -20,8 +20,8 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.column_map import flatten
+from bioclip.sources.columns import parse_degrees
 from bioclip.sources.delimited import open_content, read_delimited, suffix_of
-from bioclip.sources.dwca import parse_degrees
 from bioclip.sources.json_stream import read_items
 from bioclip.sources.reading import Dropped, SourceFormat
 from bioclip.sources.statements import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights

@@ -12,8 +12,8 @@ from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
+from bioclip.sources.columns import parse_degrees
 from bioclip.sources.delimited import as_text
-from bioclip.sources.dwca import parse_degrees
 from bioclip.sources.reading import Dropped
 from bioclip.sources.statements import MediaBase, rights
 

@@ -16,9 +16,9 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.coco import number_of, text_of, verbatim_of
+from bioclip.sources.columns import parse_degrees
 from bioclip.sources.crops import crop_of
 from bioclip.sources.delimited import open_content, suffix_of
-from bioclip.sources.dwca import parse_degrees
 from bioclip.sources.json_stream import read_items, read_lines
 from bioclip.sources.reading import Dropped, SourceFormat
 from bioclip.sources.statements import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights

@@ -13,8 +13,8 @@ from typing import Any
 
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
+from bioclip.sources.columns import parse_degrees
 from bioclip.sources.delimited import open_content, read_delimited
-from bioclip.sources.dwca import parse_degrees
 from bioclip.sources.reading import Dropped, SourceFormat
 from bioclip.sources.row_index import RowIndex, row_index
 from bioclip.sources.statements import RIGHTS_OPTIONS, rights

@@ -14,7 +14,7 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.coco import CocoFile, Image, open_coco, text_of, verbatim_of
-from bioclip.sources.dwca import parse_degrees
+from bioclip.sources.columns import parse_degrees
 from bioclip.sources.reading import Dropped, SourceFormat
 from bioclip.sources.statements import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
 

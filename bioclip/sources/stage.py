@@ -1,53 +1,80 @@
-"""The stage `records`: every source's archive to partitions of records."""
+"""The stage `records`: every source's archive to partitions of records, with memory flat in the archive's size."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from pyarrow import compute as pc
 
 from bioclip.accounting import Counts
-from bioclip.digests import digest_path, digest_value
+from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
-from bioclip.licenses import is_allowed
+from bioclip.licenses import normalize_license
 from bioclip.partitions import PartitionJob, PartitionWriter
-from bioclip.records import Record, partition_of, records_table
-from bioclip.settings import PipelineSettings, SourceSettings, meaningful
-from bioclip.sources import Dropped, source_format
-from bioclip.storage import Storage
+from bioclip.records import RECORD_SCHEMA, Record
+from bioclip.settings import IngestSettings, PipelineSettings, SourceSettings, meaningful
+from bioclip.sources import Dropped, Noted, source_format
+from bioclip.sources.columns import complete_table, records_columns
+from bioclip.sources.digest_cache import DigestCache
+from bioclip.sources.identities import LineageIds, digest_ids, digest_partitions, record_digests
+from bioclip.sources.predicates import keep_wanted
+from bioclip.sources.prefetch import Prefetched
+from bioclip.sources.reading import Item
+from bioclip.sources.scratch import scratch_folder
+from bioclip.sources.snapshots import snapshot_directory, snapshot_id, write_snapshot
+from bioclip.sources.spilling import Spill
+from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
+from bioclip.storage import Storage, state_dir
 
 STAGE = "records"
-_VERSION = 1
+_VERSION = 2
+_ROWS_PER_BATCH = 4096
 
 
 def plan_records(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job a source. Raises ArchiveError for a missing archive, UnknownNameError, SettingsError."""
     if not settings.sources:
         raise SettingsError("sources is empty; name at least one archive with name, format and path.")
+    takedown, state = read_takedown(settings.ingest.takedown), state_dir(settings.workspace)
+    cache = DigestCache(state / "digests.json")
     jobs = []
     for source in settings.sources:
-        files = source_format(source).files(source)
-        digests = {role: digest_path(path) for role, path in files.items()}
-        snapshot = digest_value(digests)[:12]
+        reader = source_format(source)
+        digests = {role: cache.digest(path) for role, path in reader.files(source).items()}
+        options = {key: value for key, value in source.options.items() if key not in reader.paths and not _is_place(key, value)}
+        snapshot = snapshot_id(digests)
         jobs.append(
             PartitionJob(
                 stage=STAGE,
                 name=source.name,
-                directory=f"records/{source.name}/{snapshot}",
+                directory=snapshot_directory(source.name, snapshot),
                 version=_VERSION,
                 inputs=digests,
-                settings=digest_value([source.name, source.format, meaningful(settings.ingest)]),
+                settings=digest_value([source.name, source.format, options, meaningful(settings.ingest), takedown.ingest_digest]),
                 work=read_source,
                 storage=storage,
                 arguments={
                     "source": source,
                     "snapshot": snapshot,
-                    "num_partitions": settings.ingest.num_partitions,
-                    "licenses": settings.ingest.licenses,
+                    "digests": digests,
+                    "settings": settings.ingest,
+                    "takedown": takedown,
+                    "scratch_parent": str(state / "scratch"),
                 },
             )
         )
+    cache.save()
     return jobs
+
+
+def _is_place(option: str, value: str) -> bool:
+    """Where local media lie decides nothing: their URLs are relative to it. A base URL does."""
+    return option == "images" and "://" not in value
 
 
 def read_source(
@@ -56,29 +83,98 @@ def read_source(
     *,
     source: SourceSettings,
     snapshot: str,
-    num_partitions: int,
-    licenses: tuple[str, ...],
+    digests: dict[str, str],
+    settings: IngestSettings,
+    takedown: Takedown,
+    scratch_parent: str,
 ) -> Counts:
     """Read one archive and write its records, part by part, sorted by record id; the first of equal ids stays."""
-    num_read, dropped = 0, Counter[str]()
-    partitions: list[dict[str, Record]] = [{} for _ in range(num_partitions)]
-    for item in source_format(source).read(source):
-        if isinstance(item, Dropped):
-            num_read += item.count
-            dropped[item.reason] += item.count
-            continue
-        num_read += 1
-        identifier = item.id
-        partition = partitions[partition_of(identifier, num_partitions)]
-        if not is_allowed(item.license, licenses):
-            dropped["license_not_allowed"] += 1
-        elif identifier in partition:
-            dropped["record_repeated"] += 1
-        else:
-            partition[identifier] = item
-    num_written = 0
-    for index, partition in enumerate(partitions):
-        table: pa.Table = records_table(partition[identifier] for identifier in sorted(partition))
-        writer.write_table(f"records/{source.name}/{snapshot}/part-{index:05d}.parquet", table)
-        num_written += table.num_rows
-    return Counts(num_read, num_written, dict(dropped))
+    with scratch_folder(Path(scratch_parent)) as scratch:
+        intake = _Intake(source, settings, takedown)
+        spill = Spill(scratch / "partitions", settings.num_partitions, settings.buffer_bytes)
+        (scratch / "reader").mkdir()
+        for table, partitions in intake.batches(source_format(source).items(source, scratch / "reader", settings.buffer_bytes)):
+            spill.add(table, partitions)
+        spill.finish()
+        num_written = 0
+        for index in range(settings.num_partitions):
+            table = _in_order(spill.read(index), intake.dropped)
+            writer.write_table(f"{snapshot_directory(source.name, snapshot)}/part-{index:05d}.parquet", table)
+            num_written += table.num_rows
+        spill.close()
+    write_snapshot(storage, source, snapshot, digests)
+    return Counts(intake.num_read, num_written, dict(+intake.dropped), dict(+intake.notes))
+
+
+class _Intake:
+    """From what a reader gives to RECORD_SCHEMA batches of the records that are wanted."""
+
+    def __init__(self, source: SourceSettings, settings: IngestSettings, takedown: Takedown) -> None:
+        self._source, self._settings, self._takedown = source.name, settings, takedown
+        self._lineages = LineageIds()
+        self._urls = pa.array(sorted(takedown.urls), pa.string())
+        self._ids = pa.array(sorted(takedown.record_ids), pa.string())
+        self.num_read = 0
+        self.dropped: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+
+    def batches(self, items: Iterator[Item]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """(records, partition of each) of every batch that has any left."""
+        prefetched = Prefetched(items)
+        try:
+            for table in self._tables(prefetched):
+                self.num_read += table.num_rows
+                kept = self._identified(keep_wanted(table, self._settings, self.dropped))
+                if kept[0].num_rows:
+                    yield kept
+        finally:
+            prefetched.close()
+
+    def _tables(self, items: Iterable[Item]) -> Iterator[pa.Table]:
+        """PROVIDED_SCHEMA tables; records that come one by one are gathered, drops and notes are counted."""
+        waiting: list[Record] = []
+        for item in items:
+            if isinstance(item, Record):
+                waiting.append(item)
+                if len(waiting) < _ROWS_PER_BATCH:
+                    continue
+            elif isinstance(item, Dropped):
+                self.num_read += item.count
+                self.dropped[item.reason] += item.count
+                continue
+            elif isinstance(item, Noted):
+                self.notes[item.name] += item.count
+                continue
+            if waiting:
+                yield records_columns(waiting)
+                waiting = []
+            if isinstance(item, pa.Table):
+                yield complete_table(item, self._source, normalize_license)
+        if waiting:
+            yield records_columns(waiting)
+
+    def _identified(self, table: pa.Table) -> tuple[pa.Table, np.ndarray]:
+        digests = record_digests(self._source, table["source_id"], table["media_url"])
+        identifiers = digest_ids(digests)
+        if len(self._urls) or len(self._ids):
+            leaves = pc.or_(pc.is_in(identifiers, value_set=self._ids), pc.is_in(table["media_url"], value_set=self._urls))
+            stays = pc.invert(leaves)
+            self.dropped[TAKEN_DOWN] += pc.sum(leaves).as_py() or 0
+            is_kept = stays.to_numpy(zero_copy_only=False) if isinstance(stays, pa.Array) else stays.to_numpy()
+            table, identifiers, digests = table.filter(stays), identifiers.filter(pa.array(is_kept)), digests[is_kept]
+        columns: dict[str, Any] = {"record_id": identifiers, "lineage_id": self._lineages.of(table)}
+        columns |= {name: table[name] for name in table.column_names}
+        return pa.table(columns, schema=RECORD_SCHEMA), digest_partitions(digests, self._settings.num_partitions)
+
+
+def _in_order(table: pa.Table | None, dropped: Counter[str]) -> pa.Table:
+    """The rows of a partition by record id; of equal ids the first that came stays."""
+    if table is None:
+        return RECORD_SCHEMA.empty_table()
+    identifiers = table["record_id"].combine_chunks()
+    order = pc.sort_indices(identifiers)
+    ordered = identifiers.take(order)
+    is_first = np.ones(len(ordered), bool)
+    is_first[1:] = pc.not_equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
+    dropped["record_repeated"] += int(len(ordered) - is_first.sum())
+    return table.take(order.filter(pa.array(is_first))).combine_chunks()

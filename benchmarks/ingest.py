@@ -1,0 +1,205 @@
+"""Reading a Darwin Core Archive of millions of media rows: rows a second and peak memory, beside python-dwca-reader.
+
+    python benchmarks/ingest.py                            # 0.5, 1 and 5 million rows
+    python benchmarks/ingest.py --rows 100000 --peer PYTHON   # PYTHON: an interpreter that has python-dwca-reader
+
+The archive is a zip as GBIF's downloads are: occurrence.txt and multimedia.txt, tab separated, made from the real rows of the bundled
+sample with ids, URLs, names, licences, dates and places varied; about 1.5 media an occurrence. Each measurement is a process of its
+own; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is the reader alone, `ingest` the whole stage: ids,
+licences, sorted Parquet partitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROWS = (500_000, 1_000_000, 5_000_000)
+PEER_ROWS = 500_000
+_LICENSES = (
+    "http://creativecommons.org/licenses/by/4.0/legalcode",
+    "http://creativecommons.org/licenses/by-nc/4.0/",
+    "http://creativecommons.org/publicdomain/zero/1.0/legalcode",
+    "CC BY-SA 3.0",
+    "© the museum, all rights reserved",
+    "",
+)
+_CHUNK = 20_000
+
+_PEER = """
+import json, resource, sys, time
+from dwca.read import DwCAReader
+start, rows = time.perf_counter(), 0
+with DwCAReader(sys.argv[1]) as archive:
+    for row in archive:
+        rows += len(row.extensions)
+used = resource.getrusage(resource.RUSAGE_SELF)
+cpu = used.ru_utime + used.ru_stime
+print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "cpu": cpu, "rss": used.ru_maxrss}))
+"""
+
+
+def make_archive(path: Path, num_rows: int) -> None:
+    """Write an archive of `num_rows` media rows; occurrences have one and two media in turn."""
+    from bioclip.sample import sample_path
+
+    with (
+        zipfile.ZipFile(sample_path("field-observations")) as sample,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out,
+    ):
+        for name in ("meta.xml", "eml.xml"):
+            out.writestr(name, sample.read(name))
+        occurrences = sample.read("occurrence.txt").decode().splitlines()
+        media = sample.read("multimedia.txt").decode().splitlines()
+        num_occurrences = num_rows * 2 // 3 + (num_rows * 2 % 3 > 0)
+        names = _names()
+        _write(out, "occurrence.txt", occurrences[0], _occurrence_rows(occurrences[1:], names, num_occurrences))
+        _write(out, "multimedia.txt", media[0], _media_rows(media[1:], num_rows))
+
+
+def _write(out: zipfile.ZipFile, name: str, header: str, rows: Iterator[str]) -> None:
+    with out.open(name, "w", force_zip64=True) as stream:
+        chunk = [header]
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) >= _CHUNK:
+                stream.write(("\n".join(chunk) + "\n").encode())
+                chunk = []
+        stream.write(("\n".join(chunk) + "\n").encode())
+
+
+def _names() -> list[tuple[str, str]]:
+    """(scientific name, rank) of the sample's slice of the Dynamic Hierarchy."""
+    from bioclip.sample import sample_path
+
+    lines = sample_path("eol-taxon").read_text(encoding="utf-8").splitlines()
+    header = lines[0].split("\t")
+    name, rank = header.index("scientificName"), header.index("taxonRank")
+    return [(row[name], row[rank]) for row in (line.split("\t") for line in lines[1:])]
+
+
+def _occurrence_rows(real: list[str], names: list[tuple[str, str]], num_occurrences: int) -> Iterator[str]:
+    parsed = [row.split("\t") for row in real]
+    for index in range(num_occurrences):
+        row = list(parsed[index % len(parsed)])
+        row[0] = str(1_000_000_000 + index)
+        row[1] = f"{row[1]}:{index}"
+        row[4] = f"20{index % 24:02d}-{index % 12 + 1:02d}-{index % 28 + 1:02d}"
+        row[6], row[7] = f"{index * 7919 % 180_000 / 1000 - 90:.5f}", f"{index * 104_729 % 360_000 / 1000 - 180:.5f}"
+        if index % 3 == 0:
+            row[8], row[10] = names[index // 3 % len(names)]
+            row[9] = f"Author, {1750 + sum(map(ord, row[8])) % 250}"
+        yield "\t".join(row)
+
+
+def _media_rows(real: list[str], num_rows: int) -> Iterator[str]:
+    parsed = [row.split("\t") for row in real]
+    for index in range(num_rows):
+        row = list(parsed[index % len(parsed)])
+        row[0] = str(1_000_000_000 + index // 3 * 2 + (index % 3 > 0))
+        stem, _, suffix = row[3].rpartition(".")
+        row[3] = f"{stem}-{index}.{suffix}"
+        row[9] = _LICENSES[index % len(_LICENSES)]
+        yield "\t".join(row)
+
+
+def measure_read(archive: Path) -> int:
+    """Media rows that the reader accounts for."""
+    import pyarrow as pa
+
+    from bioclip.settings import IngestSettings, SourceSettings
+    from bioclip.sources import Dropped, source_format
+    from bioclip.sources.prefetch import Prefetched
+
+    source, num_rows = SourceSettings(name="bench", format="dwca", path=str(archive)), 0
+    with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+        items = Prefetched(source_format(source).items(source, Path(scratch), IngestSettings().buffer_bytes))
+        for item in items:
+            num_rows += item.num_rows if isinstance(item, pa.Table) else item.count if isinstance(item, Dropped) else 0
+        items.close()
+    return num_rows
+
+
+def measure_ingest(archive: Path) -> int:
+    """Media rows that the whole stage read; its output is written beside the archive and removed."""
+    from bioclip.partitions import run_partition
+    from bioclip.settings import IngestSettings, PipelineSettings, SourceSettings, WorkspaceSettings
+    from bioclip.sources.stage import plan_records
+    from bioclip.storage import open_workspace
+
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        settings = PipelineSettings(
+            workspace=WorkspaceSettings(uri=folder),
+            sources=(SourceSettings(name="bench", format="dwca", path=str(archive)),),
+            ingest=IngestSettings(num_partitions=128),
+        )
+        [job] = plan_records(open_workspace(settings.workspace), settings)
+        return run_partition(job).manifest.counts.read
+
+
+_MEASURES = {"read": measure_read, "ingest": measure_ingest}
+
+
+def _run_child(command: list[str]) -> dict[str, float]:
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return values
+
+
+def _show(what: str, values: dict[str, float], num_bytes: int) -> None:
+    rate, rss_mb = values["rows"] / values["seconds"], values["rss"] / 1024
+    line = f"{what:<18} {values['rows']:>10,.0f} rows  {values['seconds']:7.1f} s  {rate:>9,.0f} rows/s  {values['cpu']:7.1f} CPU s"
+    print(f"{line}  {rss_mb:6.0f} MB peak  zip of {num_bytes / 1e6:,.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="*", default=list(ROWS))
+    parser.add_argument("--peer", default="", metavar="PYTHON", help="interpreter with python-dwca-reader")
+    parser.add_argument("--folder", type=Path, help="where the archives go (default: a temporary folder)")
+    parser.add_argument("--child", nargs=2, metavar=("MEASURE", "ARCHIVE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        start = time.perf_counter()
+        rows = _MEASURES[options.child[0]](Path(options.child[1]))
+        seconds = time.perf_counter() - start
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = used.ru_utime + used.ru_stime
+        print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "rss": used.ru_maxrss}))
+        return
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        for num_rows in options.rows:
+            archive = folder / f"{num_rows}.zip"
+            make_archive(archive, num_rows)
+            for what in _MEASURES:
+                _show(what, _run_child([sys.executable, __file__, "--child", what, str(archive)]), archive.stat().st_size)
+            archive.unlink()
+        if options.peer:
+            _compare(folder, options.peer)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _compare(folder: Path, peer: str) -> None:
+    archive = folder / "peer.zip"
+    make_archive(archive, PEER_ROWS)
+    ours = _run_child([sys.executable, __file__, "--child", "read", str(archive)])
+    theirs = _run_child([peer, "-c", _PEER, str(archive)])
+    _show("read", ours, archive.stat().st_size)
+    _show("python-dwca-reader", theirs, archive.stat().st_size)
+    print(f"ratio {ours['rows'] / ours['seconds'] * theirs['seconds'] / theirs['rows']:.1f}x")
+
+
+if __name__ == "__main__":
+    main()

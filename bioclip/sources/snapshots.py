@@ -1,0 +1,98 @@
+"""Snapshots of a source: which there are in a workspace, and what is known of each beside its records.
+
+A snapshot's id is a digest of the source's files. Its records lie in `records/<source>/<snapshot>/`, beside those of other snapshots;
+the stage's manifest names the current ones. `_snapshot.json` says when the archive was made and under which ETag it came: that is
+told, never part of what decides a result.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bioclip.digests import digest_value, readable_json
+from bioclip.errors import StorageError
+from bioclip.partitions import OutputFile, read_manifest
+from bioclip.settings import SourceSettings
+from bioclip.storage import Storage
+
+_NAME = "_snapshot.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot of a source in a workspace; `outputs` are its record partitions, in order of record id."""
+
+    source: str
+    snapshot: str
+    date: str
+    etag: str
+    outputs: tuple[OutputFile, ...]
+
+
+def snapshot_id(digests: Mapping[str, str]) -> str:
+    """12 hexadecimal digits over the digests of a source's files by role."""
+    return digest_value(dict(digests))[:12]
+
+
+def snapshot_directory(source: str, snapshot: str) -> str:
+    """Where the records of a snapshot lie."""
+    return f"records/{source}/{snapshot}"
+
+
+def without_snapshot(name: str) -> str:
+    """Name of a record partition in every snapshot: `records/eol/0123/part-1.parquet` -> `records/eol/part-1.parquet`."""
+    top, source, _, part = name.split("/")
+    return f"{top}/{source}/{part}"
+
+
+def write_snapshot(storage: Storage, source: SourceSettings, snapshot: str, digests: Mapping[str, str]) -> None:
+    """Write `_snapshot.json`; left untouched when it would hold the same."""
+    name = f"{snapshot_directory(source.name, snapshot)}/{_NAME}"
+    date = source.snapshot_date or archive_date(Path(source.path))
+    values = {"source": source.name, "snapshot": snapshot, "digests": dict(digests), "date": date, "etag": source.etag}
+    data = readable_json(values)
+    if not (storage.exists(name) and storage.read_bytes(name) == data):
+        storage.write_bytes(name, data)
+
+
+def archive_date(path: Path) -> str:
+    """Day of the newest file inside a zip or tar, as YYYY-MM-DD, or an empty string: of the content, never of the copy."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return "{:04d}-{:02d}-{:02d}".format(*max(info.date_time for info in archive.infolist())[:3])
+        if path.is_file() and tarfile.is_tarfile(path):
+            with tarfile.open(path, "r:*") as tar:
+                return datetime.fromtimestamp(max(member.mtime for member in tar), UTC).date().isoformat()
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError):
+        return ""
+    return ""
+
+
+def list_snapshots(storage: Storage, source: str) -> list[Snapshot]:
+    """The complete snapshots of a source, by date and then by id."""
+    prefix = f"records/{source}"
+    names = [name for name in storage.list(prefix) if name.endswith(f"/_{source}.json") and name.count("/") == 3]
+    found = [read_snapshot(storage, source, name.split("/")[2]) for name in names]
+    return sorted(found, key=lambda one: (one.date, one.snapshot))
+
+
+def read_snapshot(storage: Storage, source: str, snapshot: str) -> Snapshot:
+    """One snapshot; raises StorageError that names those there are."""
+    directory = snapshot_directory(source, snapshot)
+    manifest = read_manifest(storage, f"{directory}/_{source}.json")
+    if manifest is None:
+        parts = {name.split("/")[2] for name in storage.list(f"records/{source}") if name.count("/") == 3}
+        there = ", ".join(sorted(parts)) or "none"
+        raise StorageError(f"snapshot {snapshot!r} of source {source!r} is not in {storage.root!r}; there: {there}.")
+    values: dict[str, Any] = {}
+    if storage.exists(f"{directory}/{_NAME}"):
+        values = json.loads(storage.read_bytes(f"{directory}/{_NAME}"))
+    return Snapshot(source, snapshot, values.get("date", ""), values.get("etag", ""), manifest.outputs)

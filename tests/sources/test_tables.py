@@ -1,0 +1,120 @@
+"""Arrow batches of a table hold what its rows hold, whatever the dialect and wherever a block ends."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bioclip.darwin_core import FieldLayout, TableLayout, open_archive, read_rows, read_tables
+from bioclip.errors import ArchiveError
+from bioclip.sample import sample_path
+from bioclip.sources.headed import read_headed
+
+FIELDS = {"a": FieldLayout(1, None), "b": FieldLayout(2, "default"), "c": FieldLayout(None, "constant")}
+TERMS = ["id", "a", "b", "c"]
+VALUE = st.text(alphabet="xy é\"'\t,;", max_size=6)
+ENDING = st.sampled_from(["\n", "\n", "\n", "\r\n", "\n\n", "\r"])
+
+
+def layout(**changes: object) -> TableLayout:
+    """A core of three columns, two of them with defaults."""
+    values = {"fields_terminated_by": "\t", "fields_enclosed_by": "", "ignore_header_lines": 1, "where": "meta"}
+    return TableLayout("Occurrence", ("t.txt",), FIELDS, id_index=0, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def both(data: bytes, table: TableLayout, block_bytes: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """(rows through Arrow, rows one by one)."""
+    arrow = [row for batch in read_tables(io.BytesIO(data), table, TERMS, block_bytes=block_bytes) for row in batch.to_pylist()]
+    return arrow, list(read_rows(io.BytesIO(data), table))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(VALUE, min_size=1, max_size=4), ENDING), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"])
+)
+def test_plain_tables_read_as_row_by_row(rows: list[tuple[list[str], str]], block_bytes: int, terminator: str) -> None:
+    data = "id\ta\tb\n" + "".join("\t".join(values) + end for values, end in rows)
+    arrow, slow = both(data.encode(), layout(lines_terminated_by=terminator), block_bytes)
+    assert arrow == slow
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(VALUE, min_size=3, max_size=3), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_enclosed_tables_read_as_row_by_row(rows: list[list[str]], block_bytes: int, end: str, is_well_quoted: bool) -> None:
+    def quoted(value: str) -> str:
+        return '"' + (value.replace('"', '""') if is_well_quoted else value) + f'{end if "x" in value else ""}"'
+
+    data = f"id,a,b{end}" + "".join(",".join(map(quoted, row)) + end for row in rows)
+    arrow, slow = both(data.encode(), layout(fields_terminated_by=",", fields_enclosed_by='"'), block_bytes)
+    assert arrow == slow
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [
+        (b"id\ta\tb\n1\tx\ty\n2\t\xff\ty\n3\tz\t\n", {}),
+        ("id\ta\tb\n1\té\ty\n".encode("windows-1252"), {"encoding": "cp1252"}),
+        (b"\xef\xbb\xbfid\ta\tb\n1\tx\ty\n", {}),
+        (b"id||a||b\n1||x||y\n", {"fields_terminated_by": "||"}),
+        (b"id\ta\tb|1\tx\ty|2\tx|", {"lines_terminated_by": "|"}),
+        (b"id\ta\tb", {}),
+        (b"", {}),
+        (b'id,a,b\n1,"x\ny",z\n2,"",\n', {"fields_terminated_by": ",", "fields_enclosed_by": '"'}),
+        (b'id,a,b\n1,5" nail,z\n2,x,"y"z\n', {"fields_terminated_by": ",", "fields_enclosed_by": '"'}),
+        (b"1\tx\ty\n2\tx\ty\n", {"ignore_header_lines": 0}),
+    ],
+)
+def test_odd_dialects_and_damage_give_the_same_rows_either_way(data: bytes, changes: dict[str, object]) -> None:
+    arrow, slow = both(data, layout(**changes), 16)
+    assert arrow == slow
+
+
+def test_every_table_of_the_real_archives_reads_the_same_either_way(tmp_path: Path) -> None:
+    for name in ("field-observations", "backbone"):
+        with open_archive(sample_path(name)) as archive:
+            for table in (archive.layout.core, *archive.layout.extensions):
+                terms = [table.id_key, *table.fields]
+                rows = [{term: row.get(term, "") for term in terms} for row in archive.rows(table)]
+                batches = [row for batch in archive.tables(table, terms) for row in batch.to_pylist()]
+                assert batches == rows
+                assert rows
+
+
+def test_an_unclosed_quote_is_named_with_its_line() -> None:
+    data = b"id,a,b\n1,x,y\n" + b'2,"never closed,y\n' + b"3,x,y\n" * 3_000_000
+    table = layout(fields_terminated_by=",", fields_enclosed_by='"')
+    with pytest.raises(ArchiveError, match="check fieldsEnclosedBy and unclosed quotes"):
+        list(read_tables(io.BytesIO(data), table, TERMS, "data.csv"))
+
+
+class TestHeaded:
+    def test_columns_are_found_by_name_and_values_trimmed(self) -> None:
+        data = b"http://purl.org/dc/terms/identifier\ttaxonID\n 1 \tx\n2\ty\n"
+        [empty, table] = read_headed(io.BytesIO(data), "media.tab", ("taxonID", "identifier"), "\t", optional=("type",))
+        assert empty.num_rows == 0
+        assert table.to_pylist() == [{"taxonID": "x", "identifier": "1", "type": ""}, {"taxonID": "y", "identifier": "2", "type": ""}]
+
+    @pytest.mark.parametrize("line", [b"1\n", b"1\t2\t3\n"])
+    def test_a_line_of_the_wrong_length_is_named(self, line: bytes) -> None:
+        with pytest.raises(ArchiveError, match=r"t\.tab, line 3: \d fields where the header has 2"):
+            list(read_headed(io.BytesIO(b"a\tb\n1\t2\n" + line + b"1\t2\n"), "t.tab", ("a", "b"), "\t"))
+
+    def test_bytes_that_are_no_utf8_are_named(self) -> None:
+        with pytest.raises(ArchiveError, match=r"t\.tab, line 2: not UTF-8 text"):
+            list(read_headed(io.BytesIO(b"a\tb\n1\t\xff\n"), "t.tab", ("a", "b"), "\t"))
+
+
+def test_a_cut_off_member_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    from bioclip.sources.members import open_member
+
+    whole = tmp_path / "export.tgz"
+    with tarfile.open(whole, "w:gz") as archive:
+        archive.add(sample_path("eol-taxon"), "taxon.tab")
+    whole.write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(ArchiveError, match=r"export\.tgz"), open_member(whole, "taxon.tab") as (where, stream):
+        list(read_headed(stream, where, ("taxonID",), "\t"))
