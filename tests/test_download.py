@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bioclip.download.fetch import PERMANENT, RETRY_LATER, SUCCESS, Fetched, Fetcher
+from bioclip.download.fetch import Fetcher
 from bioclip.download.images import CheckedImage, RefusedImage, check_image, target_size
+from bioclip.download.outcomes import PERMANENT, RETRY_LATER, SUCCESS, Fetched
 from bioclip.download.stage import outcomes_name, plan_images, read_outcomes
 from bioclip.partitions import run_partition
 from bioclip.sample import sample_path
@@ -31,11 +32,11 @@ from tests.fault_server import FaultServer, answer
 LOOPBACK = DownloadSettings(allow_networks=("127.0.0.0/8",), backoff_s=0.01, max_attempts=3, timeout_s=2, requests_per_second_per_host=1000)
 
 
-def fetch(settings: DownloadSettings, *urls: str, num_workers: int = 1) -> list[Fetched]:
+def fetch(settings: DownloadSettings, *urls: str) -> list[Fetched]:
     """Ask for all URLs at once with one client."""
 
     async def run() -> list[Fetched]:
-        async with Fetcher(settings, num_workers) as fetcher:
+        async with Fetcher(settings) as fetcher:
             return list(await asyncio.gather(*(fetcher.fetch(url) for url in urls)))
 
     return asyncio.run(run())
@@ -147,13 +148,6 @@ class TestManners:
             fetch(settings, *[f"http://{server.address}/a"] * 20)
         assert server.most_at_once <= 3
         assert (len(server.starts) - 1) / (server.starts[-1] - server.starts[0]) <= 50 * 1.1
-
-    def test_workers_share_the_allowance_of_a_host(self) -> None:
-        settings = LOOPBACK.model_copy(update={"requests_per_second_per_host": 40.0})
-        with FaultServer({"/a": lambda h: answer(h, b"x")}) as server:
-            fetch(settings, *[f"http://{server.address}/a"] * 9, num_workers=2)
-        gaps = [later - earlier for earlier, later in pairwise(server.starts)]
-        assert np.mean(gaps) >= 0.9 / 20
 
     def test_one_slow_host_does_not_hold_up_another(self) -> None:
         settings = LOOPBACK.model_copy(update={"concurrency": 4, "concurrency_per_host": 2})
@@ -274,10 +268,10 @@ class TestStage:
         settings = sample_settings(sample_server, tmp_path, download={"max_attempts": 1})
         storage = open_workspace(settings.workspace)
         run_jobs(storage, "records", plan_records(storage, settings))
-        run_jobs(storage, "images", plan_images(storage, settings, 1))
+        run_jobs(storage, "images", plan_images(storage, settings))
         before = sample_server.request_counts
         retrying = settings.model_copy(update={"download": settings.download.model_copy(update={"retry_failed": True})})
-        run_jobs(storage, "images", plan_images(storage, retrying, 1))
+        run_jobs(storage, "images", plan_images(storage, retrying))
         asked = {path for path, count in sample_server.request_counts.items() if count > before.get(path, 0)}
         assert asked == {"faults/cut.jpg", "faults/unavailable.jpg"}
 
@@ -285,7 +279,7 @@ class TestStage:
         settings = sample_settings(sample_server, tmp_path, ingest={"num_partitions": 64})
         storage = open_workspace(settings.workspace)
         run_jobs(storage, "records", plan_records(storage, settings))
-        jobs = {job.name: job for job in plan_images(storage, settings, 1)}
+        jobs = {job.name: job for job in plan_images(storage, settings)}
         finals = (
             name for name, job in jobs.items() if "faults" not in str(pq.read_table(storage.uri(job.arguments["records"][0]))["media_url"])
         )
