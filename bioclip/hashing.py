@@ -79,12 +79,12 @@ def hash_image(image: Image.Image) -> ImageHashes:
 
 def phash(image: Image.Image) -> int:
     """imagehash.phash (64 bits, row by row, most significant first) as an unsigned integer."""
-    thumbnail = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    thumbnail = _grey(image).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return int(phash_thumbnails(np.asarray(thumbnail)[None])[0])
 
 
 def phash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """pHashes (N,) of grey `thumbnails` (N, 32, 32) as imagehash scales them: the lowest 8 x 8 cosine coefficients, each against their median.
+    """pHashes (N,) of grey `thumbnails` (N, 32, 32) as imagehash makes them: the lowest 8 x 8 coefficients against their median.
 
     The transform is two matrix products (the DCT-II is linear), a fraction of imagehash's time. Where a coefficient is within rounding of
     the median, as in flat or symmetric pictures, imagehash's own transform decides, so all 64 bits are always its own.
@@ -101,6 +101,10 @@ def phash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return packed.astype(np.uint64).ravel()
 
 
+def _grey(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.convert("L")
+
+
 @cache
 def _cosines() -> NDArray[np.float64]:
     """Rows k of the unnormalised DCT-II, 2 cos(pi k (2 n + 1) / 64), as scipy.fftpack.dct gives them: (8, 32)."""
@@ -111,7 +115,7 @@ def _cosines() -> NDArray[np.float64]:
 
 def entropy(image: Image.Image) -> float:
     """Shannon entropy in bits of the 32 x 32 grey thumbnail."""
-    thumbnail = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    thumbnail = _grey(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     counts: NDArray[Any] = np.bincount(np.frombuffer(thumbnail.tobytes(), np.uint8), minlength=256)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log2(shares)).sum()) + 0.0

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np

@@ -11,7 +11,7 @@ from PIL import Image
 from bioclip.hashing import HASH_DECODE_PX, ImageHashes, decode_opened, hash_image
 from bioclip.settings import DownloadSettings
 
-_READ_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
+_READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
 """What is tried at all: fewer decoders, fewer surprises. Pillow's Ghostscript, film, icon and other plugins stay out."""
 _KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
 _EXIF_ORIENTATION = 0x0112
@@ -147,7 +147,7 @@ def _take(
     if target == size and kept_format:
         kept, sha256, format_ = data, original_sha256, kept_format
     else:
-        resized = image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        resized = image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=1.0)
         kept, format_ = encode_jpeg(resized, settings.jpeg_quality), "JPEG"
         sha256 = hashlib.sha256(kept).hexdigest()
     hashes = hash_image(image)

@@ -50,6 +50,15 @@ class Progress:
     def read(self, log: ChunkLog) -> None:
         """Take in the finished file, then the chunks, whose rows are newer."""
         self._read_finished()
+        self._read_chunks(log)
+
+    def complete(self, log: ChunkLog) -> None:
+        """Take in what this run fetched: the chunks it wrote, and what came after the last of them."""
+        self._read_chunks(log)
+        self.rest = log.rest()
+        self._add(self.rest.drop_columns(["image"]).to_pylist(), "")
+
+    def _read_chunks(self, log: ChunkLog) -> None:
         for name in log.names():
             self._add(read_rows(self._storage, name), name)
 
@@ -70,15 +79,6 @@ class Progress:
         rows = [row for row in ledger.to_pylist() if not is_success(row) or row["record_id"] in known]
         self._add([row | {"original_num_bytes": known.get(row["record_id"])} for row in rows], self._images)
         self._finished = {row["record_id"] for row in rows}
-
-    def add_rest(self, table: pa.Table) -> None:
-        """Take in what was fetched after the last chunk."""
-        self.rest = table
-        self._add(table.drop_columns(["image"]).to_pylist(), "")
-
-    def note(self, row: dict[str, Any]) -> None:
-        """Keep an outcome without an image of its own, e.g. that an earlier image still holds."""
-        self.outcomes[row["record_id"]] = row
 
     def _add(self, rows: list[dict[str, Any]], name: str) -> None:
         for row in rows:

@@ -105,7 +105,7 @@ def download_partition(
     progress.read(log)
     asks = progress.missing(wanted)
     effort = asyncio.run(download(asks, settings, allowance, log, progress)) if asks else Counter[str]()
-    progress.add_rest(log.rest())
+    progress.complete(log)
     outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
     _write_images(storage, writer, index, progress, outcomes, digest)
     writer.write_ledger(outcomes_name(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))

@@ -1,0 +1,1 @@
+"""Benchmarks beside the field's own tools: `python -m benchmarks [NAME ...] [--quick]`."""
