@@ -90,7 +90,7 @@ def make_settings(workspace: Path, port: int, num_partitions: int) -> PipelineSe
                 "concurrency_per_host": 32,
                 "requests_per_second_per_host": 1e5,
                 "pause_host_after": 10_000,
-                "timeout_s": 2,
+                "timeout_s": 6,
                 "max_attempts": 2,
                 "backoff_s": 0.05,
                 "max_body_bytes": 8 << 20,
