@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.fault_server import FAULTS, fault_server
+from benchmarks.measuring import FactTable, Report
+from benchmarks.registry import Context
 from bioclip.accounting import Counts
 from bioclip.configuration import build_settings
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
@@ -54,10 +56,8 @@ class FaultsRun:
     """One way of going through all records."""
 
     digest: str
-    images_digest: str
     outcomes: Counter[tuple[str, str]]
     num_images: int
-    num_requests_known: int
     num_kills: int
     seconds: float
 
@@ -77,7 +77,7 @@ def expected(num_records: int) -> dict[str, tuple[str, str]]:
     return urls
 
 
-def make_settings(workspace: Path, port: int, num_partitions: int) -> PipelineSettings:
+def make_settings(workspace: Path, port: int, num_partitions: int, timeout_s: float) -> PipelineSettings:
     """Settings that reach the fault server under eight names, with manners opened wide and short waits."""
     hosts = [f"h{index}.faults.example" for index in range(_NUM_HOSTS)]
     return build_settings(
@@ -85,12 +85,12 @@ def make_settings(workspace: Path, port: int, num_partitions: int) -> PipelineSe
             "workspace": {"uri": str(workspace)},
             "ingest": {"num_partitions": num_partitions},
             "download": {
-                "connect_to": {host: f"127.0.0.1:{port}" for host in hosts},
+                "connect_to": dict.fromkeys(hosts, f"127.0.0.1:{port}"),
                 "allow_networks": ["127.0.0.1/32"],
                 "concurrency_per_host": 32,
                 "requests_per_second_per_host": 1e5,
                 "pause_host_after": 10_000,
-                "timeout_s": 6,
+                "timeout_s": timeout_s,
                 "max_attempts": 2,
                 "backoff_s": 0.05,
                 "max_body_bytes": 8 << 20,
@@ -117,19 +117,20 @@ def _write_table(storage: Storage, writer: PartitionWriter, *, index: int, table
     return Counts(table.num_rows, table.num_rows)
 
 
-def go_through(workspace: Path, port: int, urls: list[str], num_partitions: int, num_kills: int, seed: int, most_s: float) -> FaultsRun:
-    """Download everything in `workspace`, killing the processes `num_kills` times after up to `most_s` seconds each."""
-    settings = make_settings(workspace, port, num_partitions)
+def go_through(
+    workspace: Path, port: int, urls: list[str], num_partitions: int, kill_moments_s: list[float], timeout_s: float
+) -> FaultsRun:
+    """Download everything in `workspace`, killing the processes after so many seconds each time, and starting them again."""
+    settings = make_settings(workspace, port, num_partitions, timeout_s)
     storage = open_workspace(settings.workspace)
     write_records(storage, urls, num_partitions)
     (workspace / "settings.json").write_text(settings.model_dump_json(exclude={"workspace": {"s3"}}))
-    draw, started, killed = random.Random(seed), time.monotonic(), 0
+    started, killed = time.monotonic(), 0
     with serve_allowances(settings.download) as address:
         command = [sys.executable, "-m", "benchmarks.download_faults", str(workspace), address.host, str(address.port), address.token]
         while True:
             processes = [subprocess.Popen([*command, str(worker)]) for worker in range(_NUM_PROCESSES)]
-            wait = draw.uniform(0.3, 1.0) * most_s if killed < num_kills else None
-            killed += _finish(processes, wait)
+            killed += _finish(processes, kill_moments_s[killed] if killed < len(kill_moments_s) else None)
             if all(process.returncode == 0 for process in processes):
                 break
     return _result(storage, settings, killed, time.monotonic() - started)
@@ -176,27 +177,43 @@ def _result(storage: Storage, settings: PipelineSettings, killed: int, seconds: 
     if leftovers := [name for name in storage.list("images") if "/." in name]:
         raise RuntimeError(f"{leftovers[0]} is left behind")
     outcomes = Counter((row["status"], row["reason"]) for row in rows)
-    _compare({row["media_url"]: (row["status"], row["reason"]) for row in rows}, len(rows))
-    return FaultsRun(stage.digest, stage.to_bytes().hex()[:64], outcomes, len(names), len(rows), killed, seconds)
+    _compare({row["media_url"]: (row["status"], row["reason"]) for row in rows})
+    return FaultsRun(stage.digest, outcomes, len(names), killed, seconds)
 
 
-def _compare(found: dict[str, tuple[str, str]], num_records: int) -> None:
-    wanted = expected(num_records)
+def _compare(found: dict[str, tuple[str, str]]) -> None:
+    wanted = expected(len(found))
     if found != wanted:
         wrong = {url: (found.get(url), outcome) for url, outcome in wanted.items() if found.get(url) != outcome}
         raise RuntimeError(f"{len(wrong)} records ended otherwise, e.g. {list(wrong.items())[:3]}")
 
 
-def compare_runs(scratch: Path, num_records: int, num_partitions: int, num_kills: int, seed: int = 17) -> tuple[FaultsRun, FaultsRun]:
+def compare_runs(
+    scratch: Path, num_records: int, num_partitions: int, num_kills: int, timeout_s: float = 6.0, seed: int = 17
+) -> tuple[FaultsRun, FaultsRun]:
     """An undisturbed and a disturbed run over the same records; raises RuntimeError unless they end alike."""
-    urls = list(expected(num_records))
+    urls, draw = list(expected(num_records)), random.Random(seed)
     with fault_server() as port:
-        calm = go_through(scratch / "calm", port, urls, num_partitions, 0, seed, 0.0)
+        calm = go_through(scratch / "calm", port, urls, num_partitions, [], timeout_s)
+    moments_s = [draw.uniform(0.3, 1.0) * calm.seconds / (num_kills + 1) for _ in range(num_kills)]
     with fault_server() as port:  # a fresh one, so that what fails once fails again
-        torn = go_through(scratch / "torn", port, urls, num_partitions, num_kills, seed, calm.seconds / (num_kills + 1))
+        torn = go_through(scratch / "torn", port, urls, num_partitions, moments_s, timeout_s)
     if calm.digest != torn.digest or calm.outcomes != torn.outcomes:
         raise RuntimeError(f"the disturbed run ended otherwise: {calm.digest} and {torn.digest}")
     return calm, torn
+
+
+def run(context: Context) -> Report:
+    """100,000 records, or 2,000 of them with `--quick`."""
+    num_records, num_partitions = (2_000, 4) if context.quick else (100_000, 8)
+    runs = compare_runs(context.scratch, num_records, num_partitions, _NUM_KILLS, 1.0 if context.quick else 6.0)
+    rows = tuple(
+        (name, str(one.num_kills), str(one.outcomes.total()), str(one.num_images), one.digest[:16], f"{one.seconds:.0f}")
+        for name, one in zip(("undisturbed", "killed"), runs, strict=True)
+    )
+    outcomes = tuple((status, reason, str(number)) for (status, reason), number in sorted(runs[1].outcomes.items()))
+    ends = FactTable("Each record in one outcome", ("run", "kills", "outcomes", "images", "digest", "s"), rows)
+    return Report((), (ends, FactTable("Outcomes of both runs", ("status", "reason", "records"), outcomes)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""The benchmarks, by name. Each is a module of this package with `run(context) -> Report`; its docstring says what it measures.
+
+To add one: write `benchmarks/<name>.py` and add its name here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measuring import Report
+from benchmarks.peers import Peers
+from bioclip.errors import UnknownNameError
+
+NAMES = (
+    "duplicate_search",
+    "image_hashing",
+    "shard_writing",
+    "download",
+    "download_faults",
+    "download_manners",
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a benchmark is given: `quick` asks for small sizes and one repeat, `scratch` is an empty folder of its own."""
+
+    quick: bool
+    scratch: Path
+    peers: Peers
+
+
+def load(name: str) -> tuple[Callable[[Context], Report], str]:
+    """A benchmark's function and docstring; raises UnknownNameError for a name that is not registered."""
+    if name not in NAMES:
+        raise UnknownNameError("benchmark", name, NAMES)
+    module = importlib.import_module(f"benchmarks.{name}")
+    return module.run, module.__doc__ or ""
