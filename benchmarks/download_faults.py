@@ -91,7 +91,7 @@ def make_settings(workspace: Path, port: int, num_partitions: int, timeout_s: fl
                 "requests_per_second_per_host": 1e5,
                 "pause_host_after": 10_000,
                 "timeout_s": timeout_s,
-                "max_attempts": 2,
+                "max_attempts": 3,
                 "backoff_s": 0.05,
                 "max_body_bytes": 8 << 20,
                 "store_px": 40,
@@ -189,7 +189,7 @@ def _compare(found: dict[str, tuple[str, str]]) -> None:
 
 
 def compare_runs(
-    scratch: Path, num_records: int, num_partitions: int, num_kills: int, timeout_s: float = 6.0, seed: int = 17
+    scratch: Path, num_records: int, num_partitions: int, num_kills: int, timeout_s: float = 4.0, seed: int = 17
 ) -> tuple[FaultsRun, FaultsRun]:
     """An undisturbed and a disturbed run over the same records; raises RuntimeError unless they end alike."""
     urls, draw = list(expected(num_records)), random.Random(seed)
@@ -206,7 +206,7 @@ def compare_runs(
 def run(context: Context) -> Report:
     """100,000 records, or 2,000 of them with `--quick`."""
     num_records, num_partitions = (2_000, 4) if context.quick else (100_000, 8)
-    runs = compare_runs(context.scratch, num_records, num_partitions, _NUM_KILLS, 1.0 if context.quick else 6.0)
+    runs = compare_runs(context.scratch, num_records, num_partitions, _NUM_KILLS, 1.5 if context.quick else 4.0)
     rows = tuple(
         (name, str(one.num_kills), str(one.outcomes.total()), str(one.num_images), one.digest[:16], f"{one.seconds:.0f}")
         for name, one in zip(("undisturbed", "killed"), runs, strict=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from bioclip.storage import Storage
 SETTINGS_KEY = b"treeoflife.image_settings"
 _IMAGE_FIELDS = [field.with_nullable(True) for field in IMAGE_SCHEMA if field.name != "record_id"]
 CHUNK_SCHEMA = pa.schema([*LEDGER_SCHEMA, *_IMAGE_FIELDS])
+_NULLABLE = pa.schema([field.with_nullable(True) for field in IMAGE_SCHEMA])
 _PLAIN = [name for name in CHUNK_SCHEMA.names if name != "image"]
 ROW_GROUP_ROWS = 256
 _ROW_GROUP_BYTES = 64 << 20
@@ -114,45 +115,53 @@ def chunk_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 class ImageFile:
-    """The images of one sorted file, taken in ascending order of record id, a row group in memory at a time."""
+    """The images of one sorted file, found in ascending order of record id, a row group in memory at a time."""
 
     def __init__(self, groups: Iterator[pa.Table]) -> None:
         self._groups = groups
-        self._table = IMAGE_SCHEMA.empty_table()
+        self._table = _NULLABLE.empty_table()
+        self._record_ids: list[str] = []
+        self._index = 0
 
-    def take(self, record_ids: list[str]) -> pa.Table:
-        """The rows of `record_ids` (ascending, and after those of earlier calls), as IMAGE_SCHEMA."""
-        while not self._table.num_rows or self._table["record_id"][-1].as_py() < record_ids[-1]:
-            following = next(self._groups).select(IMAGE_SCHEMA.names)
-            following = following.filter(pc.is_valid(following["sha256"])).cast(IMAGE_SCHEMA)
-            self._table = pa.concat_tables([self._table, following])
-        wanted = self._table.filter(pc.is_in(self._table["record_id"], value_set=pa.array(record_ids)))
-        self._table = self._table.filter(pc.greater(self._table["record_id"], record_ids[-1])).combine_chunks()
-        return wanted
+    def find(self, record_id: str) -> tuple[pa.Table, int]:
+        """The table that holds `record_id` (which comes after those of earlier calls), and its row there."""
+        while True:
+            self._index = bisect_left(self._record_ids, record_id, self._index)
+            if self._index < len(self._record_ids) and self._record_ids[self._index] == record_id:
+                return self._table, self._index
+            self._table = next(self._groups).select(IMAGE_SCHEMA.names).cast(_NULLABLE)
+            self._record_ids, self._index = self._table["record_id"].to_pylist(), 0
 
 
 def read_groups(storage: Storage, name: str, stack: ExitStack) -> Iterator[pa.Table]:
     """Row groups of a Parquet file, read as they are asked for; `stack` closes it."""
-    file = pq.ParquetFile(stack.enter_context(storage.reader(name)))
+    if storage.is_local:
+        file = stack.enter_context(pq.ParquetFile(storage.uri(name), memory_map=True))
+    else:
+        file = pq.ParquetFile(stack.enter_context(storage.reader(name)))
     for index in range(file.num_row_groups):
         yield file.read_row_group(index, columns=IMAGE_SCHEMA.names)
 
 
 def merged_groups(owners: dict[str, tuple[str, int]], open_file: Callable[[str], Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Tables of at most ROW_GROUP_ROWS images in order of record id.
+    """Tables of at most ROW_GROUP_ROWS images in order of record id, each in one piece, so that equal rows are written as equal bytes.
 
     `owners` maps each record id to the file that its image lies in and the bytes of its original, which decide where groups end.
     """
     files: dict[str, ImageFile] = {}
     for group in _grouped(owners):
-        parts = []
-        by_owner = sorted(group, key=lambda record_id: (owners[record_id][0], record_id))
-        for owner, record_ids in groupby(by_owner, key=lambda record_id: owners[record_id][0]):
+        slices: list[tuple[pa.Table, int, int]] = []
+        for record_id in group:
+            owner = owners[record_id][0]
             if owner not in files:
                 files[owner] = ImageFile(open_file(owner))
-            parts.append(files[owner].take(list(record_ids)))
-        table = pa.concat_tables(parts)
-        yield table.take(pc.sort_indices(table["record_id"]))
+            table, index = files[owner].find(record_id)
+            if slices and slices[-1][0] is table and slices[-1][1] + slices[-1][2] == index:
+                slices[-1] = (table, slices[-1][1], slices[-1][2] + 1)
+            else:
+                slices.append((table, index, 1))
+        merged = pa.concat_tables([table.slice(start, length) for table, start, length in slices]).combine_chunks()
+        yield pa.Table.from_arrays(merged.columns, schema=IMAGE_SCHEMA)
 
 
 def _grouped(owners: dict[str, tuple[str, int]]) -> Iterator[list[str]]:
