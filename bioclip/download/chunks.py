@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,9 +32,11 @@ CHUNK_SCHEMA = pa.schema([*LEDGER_SCHEMA, *_IMAGE_FIELDS])
 _NULLABLE = pa.schema([field.with_nullable(True) for field in IMAGE_SCHEMA])
 _PLAIN = [name for name in CHUNK_SCHEMA.names if name != "image"]
 ROW_GROUP_ROWS = 256
-_ROW_GROUP_BYTES = 64 << 20
+_ROW_GROUP_BYTES = 8 << 20
 _CHUNK_ROW_GROUP_BYTES = 2 << 20
 _CHUNK_BYTES = 32 << 20
+_MOST_CHUNK_BYTES = 1 << 30
+"""Arrow counts the bytes of a binary column in 31 bits."""
 _CHUNK_AGE_S = 30.0
 
 
@@ -89,6 +92,10 @@ class ChunkLog:
         return is_old or len(self._rows) >= self._chunk_records or self._num_bytes >= _CHUNK_BYTES
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
+        if len(rows) > 1 and sum(len(row.get("image") or b"") for row in rows) > _MOST_CHUNK_BYTES:
+            self._write(rows[::2])
+            self._write(rows[1::2])
+            return
         table = chunk_table(rows)
         name = f"{self._folder}/chunk-{digest_value(table['record_id'].to_pylist())[:24]}.parquet"
         num_bytes = pc.sum(pc.binary_length(table["image"])).as_py() or 0
@@ -111,7 +118,20 @@ class ChunkLog:
 
 def chunk_table(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table of CHUNK_SCHEMA, sorted by record id."""
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["record_id"])), schema=CHUNK_SCHEMA)
+    rows = sorted(rows, key=lambda row: str(row["record_id"]))
+    columns = {name: [row.get(name) for row in rows] for name in _PLAIN}
+    images = _binary_column([row.get("image") for row in rows])
+    arrays = [images if field.name == "image" else pa.array(columns[field.name], field.type) for field in CHUNK_SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=CHUNK_SCHEMA)
+
+
+def _binary_column(values: list[bytes | None]) -> pa.Array:
+    """A binary column made with one copy of the bytes; Arrow's own builder grows by copying, several times over for images."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value or b"") for value in values], out=offsets[1:])
+    validity = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
+    data = pa.py_buffer(b"".join(value for value in values if value))
+    return pa.Array.from_buffers(pa.binary(), len(values), [validity, pa.py_buffer(offsets), data])
 
 
 class ImageFile:
