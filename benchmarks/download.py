@@ -165,7 +165,7 @@ def _work(workspace: str, partitions: list[int]) -> None:
     started, images = time.time(), 0
     for index in partitions:
         writer, records = PartitionWriter(storage), [f"records/part-{index:05d}.parquet"]
-        counts = download_partition(storage, writer, index=index, records=records, settings=settings, num_workers=_NUM_PROCESSES)
+        counts = download_partition(storage, writer, index=index, records=records, settings=settings)
         images += counts.written
     print(json.dumps({"start": started, "end": time.time(), "images": images}))
 

@@ -19,6 +19,8 @@ NAMES = (
     "image_hashing",
     "shard_writing",
     "download",
+    "download_faults",
+    "download_manners",
 )
 
 

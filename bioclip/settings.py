@@ -114,17 +114,36 @@ class IngestSettings(Settings):
         return region
 
 
+class HostSettings(Settings):
+    """What one host allows where it differs from the rest."""
+
+    concurrency: int | None = operational(None, gt=0)
+    """Requests under way at once, over all workers together; empty: `download.concurrency_per_host`."""
+    requests_per_second: float | None = operational(None, gt=0)
+    """Highest request rate, over all workers together; empty: `download.requests_per_second_per_host`."""
+
+
 class DownloadSettings(Settings):
     """From media URLs to checked, hashed images."""
 
     user_agent: str = operational("treeoflife/0.1 (+https://example.org/set-download.user_agent-to-your-contact)")
-    """Sent with every request; put an address where a provider can reach you."""
-    concurrency: int = operational(32, gt=0)
+    """Sent with every request; put an address where a provider can reach you. Its first word is the name that robots.txt is read for."""
+    concurrency: int = operational(128, gt=0)
     """Requests under way at once in one worker."""
     concurrency_per_host: int = operational(8, gt=0)
-    """Requests under way at once to one host, over all workers together (shared out evenly among them)."""
+    """Requests under way at once to one host, over all workers together."""
     requests_per_second_per_host: float = operational(50.0, gt=0)
-    """Highest request rate to one host, over all workers together (shared out evenly among them)."""
+    """Highest request rate to one host, over all workers together."""
+    hosts: dict[str, HostSettings] = operational({})
+    """Host name -> its own limits. A name such as `*.example.org` stands for all hosts below it, which then share one allowance."""
+    allowance_host: str = operational("")
+    """Address at which workers of a cluster reach this machine, where the allowance of each host is kept; empty: found by the route to
+    the scheduler."""
+    pause_host_after: int = operational(20, gt=0)
+    """Failures in a row (time-outs, refused connections, 429, 5xx) after which a host is left alone for `host_pause_s`; what is skipped
+    meanwhile is `host_paused`, to be asked for in a later run."""
+    host_pause_s: float = operational(60.0, gt=0)
+    """Length of that pause; then one request probes the host, and each failed probe doubles the pause, up to an hour."""
     timeout_s: float = operational(30.0, gt=0)
     """Deadline of one whole request, body included."""
     max_attempts: int = Field(4, gt=0, le=20)
@@ -136,7 +155,7 @@ class DownloadSettings(Settings):
     max_redirects: int = Field(5, ge=0)
     """Redirects followed; each target is checked like the first address."""
     max_body_bytes: int = Field(64 << 20, gt=0)
-    """Largest body read; a longer one is dropped as `body_too_large`."""
+    """Largest body, as sent and after undoing a Content-Encoding; a longer one is dropped as `body_too_large`."""
     max_pixels: int = Field(200_000_000, gt=0)
     """Largest width x height, read from the header before anything is decoded."""
     min_side_px: int = Field(32, gt=0)
@@ -145,8 +164,18 @@ class DownloadSettings(Settings):
     """Private networks that may be contacted all the same, in CIDR form, e.g. 127.0.0.0/8. Empty: public addresses only."""
     connect_to: dict[str, str] = operational({})
     """Host -> `address:port` to contact in its place (a mirror, a test server); URL, Host header and record ids stay as they are."""
+    ca_file: str = operational("")
+    """PEM file of certificate authorities to trust beside the system's own."""
+    respect_robots: bool = False
+    """Read each host's robots.txt (RFC 9309) and drop what it forbids as `robots_disallowed`."""
+    respect_noai: bool = True
+    """Drop what is sent with `X-Robots-Tag: noai` or `noimageai`, as `noai`."""
     retry_failed: bool = operational(False)
     """Ask again for what earlier runs gave up on as `retry_later`."""
+    retry_later_after_s: float = operational(0.0, ge=0)
+    """Least age of a `retry_later` outcome before it is worth asking again."""
+    refetch: bool = operational(False)
+    """Ask again for everything, by ETag and Last-Modified; what a server calls unchanged (304) keeps its image."""
     store: Literal["original", "shorter_side", "longer_side", "square"] = "longer_side"
     """What is kept: the bytes as they came, or resized by the shorter or longer side, or squashed to a square as BioCLIP does.
     An image that already fits keeps its bytes."""
@@ -154,6 +183,12 @@ class DownloadSettings(Settings):
     """Target in pixels of `store`; without meaning for `original`."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     """Quality of JPEGs that had to be made anew."""
+    decode_threads: int = operational(2, gt=0)
+    """Decoding threads of one worker."""
+    decode_buffer_mb: int = operational(64, gt=0)
+    """Bodies of one worker that wait to be decoded; when these are full, nothing more is asked for."""
+    chunk_records: int = operational(512, gt=0)
+    """Outcomes that are made durable together while a partition is under way: the most that a killed worker loses."""
 
 
 class DuplicateSettings(Settings):

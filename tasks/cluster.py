@@ -7,11 +7,13 @@ worker ever starts a server of its own.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from bioclip.errors import TreeOfLifeError, UsageError
 from bioclip.settings import ClusterSettings
@@ -49,6 +51,22 @@ class Cluster:
         if self._settings.address:
             return max(1, int(sum(self._connected().nthreads().values())))
         return int(self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS))
+
+    @property
+    def own_host(self) -> str:
+        """This machine's address as the workers see it: that of the route to the scheduler, or loopback for a local cluster."""
+        if not self._settings.address:
+            return "127.0.0.1"
+        scheduler = urlsplit(self._settings.address)
+        try:
+            [(family, _, _, _, address), *_] = socket.getaddrinfo(scheduler.hostname, scheduler.port or 8786, type=socket.SOCK_DGRAM)
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(address)
+                return str(probe.getsockname()[0])
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"cluster.address {self._settings.address!r} cannot be reached ({error}); correct it or leave it empty."
+            ) from None
 
     @property
     def dashboard(self) -> str:

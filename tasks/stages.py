@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
@@ -20,6 +21,7 @@ from bioclip.release.reading import open_release, point_latest
 from bioclip.release.stage import plan_release
 from bioclip.report.stage import plan_report
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.sources import media_roots
 from bioclip.sources.stage import plan_records
 from bioclip.taxonomy.stage import plan_backbones, plan_names
 from tasks.context import RunContext
@@ -108,8 +110,16 @@ def _stage_task(stage: str, plan: Callable[[RunContext], Sequence[PartitionJob]]
     return task(name=stage, cache_policy=NO_CACHE, persist_result=False)(run)
 
 
+@task(name="images", cache_policy=NO_CACHE, persist_result=False)
+def download(context: RunContext) -> StageSummary:
+    """Fetch the images; what each host allows is kept here, for all workers."""
+    settings = context.settings.download
+    with serve_allowances(settings, settings.allowance_host or context.cluster.own_host) as allowance:
+        jobs = plan_images(context.storage, context.settings, allowance, media_roots(context.settings.sources))
+        return run_stage("images", jobs, context)
+
+
 ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
-download = _stage_task("images", lambda c: plan_images(c.storage, c.settings, c.cluster.num_workers))
 compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
 resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
 group_duplicates = _stage_task("duplicates", lambda c: plan_duplicates(c.storage, c.settings))

@@ -50,7 +50,7 @@ def curate_in_process(settings: PipelineSettings) -> dict[str, list[PartitionRes
     storage = open_workspace(settings.workspace)
     stages = {
         "records": lambda: plan_records(storage, settings),
-        "images": lambda: plan_images(storage, settings, 1),
+        "images": lambda: plan_images(storage, settings),
         "backbones": lambda: plan_backbones(storage, settings),
         "taxonomy": lambda: plan_names(storage, settings),
         "duplicates": lambda: plan_duplicates(storage, settings),

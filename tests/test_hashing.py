@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, phash
+from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, phash, phash_thumbnails
 from bioclip.sample import sample_path
 
 
@@ -25,6 +25,20 @@ def test_phash_is_that_of_imagehash_bit_for_bit() -> None:
     for data in photographs(60):
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
         assert f"{phash(decode_upright(data, HASH_DECODE_PX)):016x}" == str(imagehash.phash(image))
+
+
+def test_the_matrix_product_gives_imagehash_s_bits_on_hundreds_of_pictures() -> None:
+    pictures = [Image.open(io.BytesIO(data)).convert("L").resize((96, 64)) for data in photographs(60)]
+    draw = np.random.default_rng(17)
+    pictures += [Image.fromarray(draw.integers(0, 256, (40, 48), dtype=np.uint8)) for _ in range(200)]
+    pictures += [
+        picture.transpose(turn) for picture in pictures[:60] for turn in (Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT)
+    ]
+    pictures += [Image.new("L", (64, 64), level) for level in (0, 1, 127, 255)]
+    pictures += [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)]
+    pictures += [Image.fromarray(np.where(np.indices((32, 32)).sum(0) // step % 2, 255, 0).astype(np.uint8)) for step in (1, 2, 4, 8, 16)]
+    thumbnails = np.stack([np.asarray(picture.resize((32, 32), Image.Resampling.LANCZOS)) for picture in pictures])
+    assert [f"{bits:016x}" for bits in phash_thumbnails(thumbnails)] == [str(imagehash.phash(picture)) for picture in pictures]
 
 
 def test_a_reduced_decode_moves_few_bits() -> None:

@@ -1,21 +1,36 @@
-"""Which addresses may be contacted.
+"""Which URLs and addresses may be contacted.
 
-The check sits in the resolver: a connection goes to exactly the address that was checked, so a DNS answer that changes between check
-and use never gets through, and decimal or octal spellings of an address are seen as what they resolve to.
+URLs are taken apart by the parser of the client that connects (yarl), so that nothing is read differently by guard and client. Addresses
+are judged in the resolver: a connection goes to exactly the address that was judged, so a DNS answer that changes between check and use
+never gets through, and decimal, octal or hexadecimal spellings of an address are seen as what they resolve to.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MAX_URL_CHARS = 8_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_EMBEDDING = {prefix: ipaddress.IPv6Network(prefix) for prefix in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")}
+_ISATAP = (0x00005EFE, 0x02005EFE)
+# fmt: off
+REFUSED_PORTS = frozenset({
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115,
+    117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587,
+    601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6379, 6566, 6665, 6666, 6667, 6668,
+    6669, 6679, 6697, 10080, 11211,
+})
+# fmt: on
+"""Ports that speak other protocols: those that browsers refuse (WHATWG Fetch, "bad port"), and two databases that take text lines."""
 
 
 class AddressRefusedError(Exception):
@@ -30,41 +45,65 @@ def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 def is_allowed_address(address: Address, allowed: tuple[Network, ...]) -> bool:
     """True for public unicast addresses, and for any in `allowed`; IPv6 forms of an IPv4 address are judged as that one."""
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is not None:
+        inner = _embedded(address)
+        if inner is not None and not any(address in network for network in allowed if network.version == 6):
             return is_allowed_address(inner, allowed)
+        if address.is_site_local:
+            return any(address in network for network in allowed if network.version == 6)
     if any(address in network for network in allowed if network.version == address.version):
         return True
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def refuse_url(url: str, allowed: tuple[Network, ...]) -> str:
-    """Reason why `url` must not be asked for (`scheme_refused`, `invalid_url`, `address_refused`), or ''.
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, Teredo, NAT64 (RFC 6052, 8215) or ISATAP; else None."""
+    if found := address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None):
+        return found
+    low = int(address) & 0xFFFFFFFF
+    if any(address in network for network in _EMBEDDING.values()) and int(address) > 1:
+        return ipaddress.IPv4Address(low)
+    return ipaddress.IPv4Address(low) if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else None
 
-    Names are judged later, in the resolver; addresses written in the URL here, since these never reach it.
+
+def refuse_url(text: str, schemes: Collection[str], allowed: tuple[Network, ...]) -> tuple[str, str]:
+    """(reason, detail) why `text` must not be asked for, or ('', '').
+
+    Reasons: invalid_url, scheme_refused, credentials_refused, port_refused, address_refused. Names are judged later, in the resolver;
+    addresses written in the URL here, since these never reach it.
     """
+    if len(text) > MAX_URL_CHARS:
+        return "invalid_url", f"{len(text)} characters; at most {MAX_URL_CHARS}"
+    if _CONTROL.search(text):
+        return "invalid_url", "holds control characters"
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "invalid_url"
-    if parts.scheme.lower() not in {"http", "https"}:
-        return "scheme_refused"
-    if not host:
-        return "invalid_url"
+        url = URL(text)
+        host, port = url.raw_host, url.port
+    except (ValueError, UnicodeError) as error:
+        return "invalid_url", " ".join(str(error).split())
+    if url.scheme.lower() not in schemes:
+        return "scheme_refused", f"{url.scheme or 'no scheme'}; known: {', '.join(sorted(schemes))}"
+    if url.scheme.lower() not in {"http", "https"}:
+        return "", ""
+    if not host or len(host) > 253:
+        return "invalid_url", "no usable host name"
+    if url.raw_user is not None or url.raw_password is not None:
+        return "credentials_refused", "a user name or password in the address"
+    if port in REFUSED_PORTS or port == 0:
+        return "port_refused", f"port {port} belongs to another protocol"
     address = _written_address(host)
-    return "" if address is None or is_allowed_address(address, allowed) else "address_refused"
+    return ("", "") if address is None or is_allowed_address(address, allowed) else ("address_refused", f"{host} is {address}")
 
 
 def _written_address(host: str) -> Address | None:
     """The address that `host` spells, decimal, octal and hexadecimal forms of IPv4 included; None for a name."""
+    host = host.split("%")[0].rstrip(".")
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         pass
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
+    except (OSError, UnicodeError):
         return None
 
 

@@ -1,107 +1,82 @@
-"""Asynchronous fetching with manners: one pooled client, a pace per host, retries that listen to the server."""
+"""Asking for URLs with manners: leases from the allowance of each host, retries that listen to the server, redirects checked one by one."""
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import hashlib
-import ssl
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
-from types import TracebackType
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
-
-from bioclip.download.addresses import AddressRefusedError, GuardedResolver, parse_networks, refuse_url
+from bioclip.download.addresses import parse_networks, refuse_url
+from bioclip.download.allowance import ANSWERED, FAILED, GRANTED, UNUSED, Allowance, HostAllowances
+from bioclip.download.allowance_service import AllowanceAddress, RemoteAllowances
+from bioclip.download.client import REDIRECTS, HttpClient
+from bioclip.download.outcomes import PERMANENT, RETRY_LATER, SUCCESS, Fetched
+from bioclip.download.robots import ALLOW_ALL, DISALLOW_ALL, MAX_ROBOTS_BYTES, RobotRules, parse_robots, product_token
 from bioclip.errors import SettingsError
+from bioclip.local_media import LocalMediaError, is_local, read_local_media
 from bioclip.settings import DownloadSettings
 
-SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"
-_RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
-_REDIRECTS = {301, 302, 303, 307, 308}
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """How asking for one URL ended. `reason` is '' on success; `body` is the whole body on success, else empty."""
-
-    status: str
-    reason: str = ""
-    detail: str = ""
-    http_status: int | None = None
-    attempts: int = 1
-    body: bytes = b""
-    final_url: str = ""
-    etag: str = ""
-    last_modified: str = ""
-    elapsed_ms: int = 0
-    fetched_at: datetime | None = None
-    retry_after_s: float | None = None
-
-
-class Pace:
-    """At most `concurrency` requests under way and `per_second` starts to one host."""
-
-    def __init__(self, concurrency: int, per_second: float) -> None:
-        self.slots = asyncio.Semaphore(concurrency)
-        self._gap_s = 1.0 / per_second
-        self._next_start = 0.0
-
-    async def wait_turn(self) -> None:
-        """Return when the next request may start."""
-        now = time.monotonic()
-        start = max(now, self._next_start)
-        self._next_start = start + self._gap_s
-        if start > now:
-            await asyncio.sleep(start - now)
-
-    def hold_until(self, moment: float) -> None:
-        """Start nothing before `moment` of the monotonic clock: what Retry-After asks of all requests to a host."""
-        self._next_start = max(self._next_start, moment)
+_HOST_FAILURES = frozenset({"timeout", "connection_failed", "name_not_resolved", "certificate_refused"})
+_OVERLOADED = frozenset({429, 500, 502, 503, 504})
+_ROBOTS_REDIRECTS = 5
 
 
 class Fetcher:
-    """An HTTP client for one worker; `num_workers` workers share each host's concurrency and rate evenly."""
+    """The downloading end of one worker; an asynchronous context manager.
 
-    def __init__(self, settings: DownloadSettings, num_workers: int = 1) -> None:
+    With an `address`, leases come from the allowances that a whole cluster shares; without, from those of this process alone.
+    """
+
+    def __init__(self, settings: DownloadSettings, address: AllowanceAddress | None = None) -> None:
         try:
             self._allowed = parse_networks(settings.allow_networks)
         except ValueError as error:
             raise SettingsError(f"download.allow_networks: {error}; write networks as 127.0.0.0/8.") from None
-        self._settings = settings
-        self._slots = asyncio.Semaphore(settings.concurrency)
-        concurrency = max(1, settings.concurrency_per_host // num_workers)
-        rate = settings.requests_per_second_per_host / num_workers
-        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(concurrency, rate))
-        self._session: aiohttp.ClientSession | None = None
+        self.settings = settings
         self.num_requests = 0
+        self._address = address
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._stack = AsyncExitStack()
+        self._robots: dict[str, asyncio.Task[RobotRules | Fetched]] = {}
+        self._product = product_token(settings.user_agent)
+        self._client: HttpClient
+        self._allowance: Allowance
 
     async def __aenter__(self) -> Fetcher:
-        resolver = GuardedResolver(self._allowed, self._settings.connect_to)
-        connector = aiohttp.TCPConnector(
-            limit=self._settings.concurrency, resolver=resolver, ssl=ssl.create_default_context(), ttl_dns_cache=300
-        )
-        headers = {"User-Agent": self._settings.user_agent, "Accept": "image/*,*/*;q=0.5"}
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers=headers, auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        self._client = await self._stack.enter_async_context(HttpClient(self.settings, self._allowed))
+        if self._address is None:
+            self._allowance = HostAllowances(self.settings)
+        else:
+            self._allowance = await self._stack.enter_async_context(RemoteAllowances(self._address))
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._session is not None
-        await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
 
-    async def fetch(self, url: str) -> Fetched:
-        """Ask for `url` until the outcome is final."""
+    async def fetch(
+        self,
+        url: str,
+        conditional: Mapping[str, str] | None = None,
+        hand_over: Callable[[Fetched], Awaitable[None]] | None = None,
+        root: str = "",
+    ) -> Fetched:
+        """Ask for `url` until the outcome is final; `conditional` are If-None-Match and If-Modified-Since headers.
+
+        A `local:` or `file:` URL is read below `root`; without a root it is refused like any scheme that is not known.
+
+        `hand_over` is awaited with an outcome while its slot is still taken, so that whoever is slow to take bodies slows the asking.
+        """
         started = time.monotonic()
         attempt = 1
         while True:
-            fetched = await self._follow(url)
-            if fetched.status != RETRY_LATER or attempt >= self._settings.max_attempts:
+            local = root and is_local(url)
+            fetched = await (self._read_local(url, root, hand_over) if local else self._follow(url, conditional or {}, hand_over))
+            if fetched.status != RETRY_LATER or attempt >= self.settings.max_attempts or fetched.reason == "host_paused":
                 break
             if (pause := self._pause(url, attempt, fetched)) is None:
                 break
@@ -111,87 +86,115 @@ class Fetcher:
         return replace(fetched, attempts=attempt, elapsed_ms=elapsed_ms, fetched_at=datetime.now(UTC))
 
     def _pause(self, url: str, attempt: int, fetched: Fetched) -> float | None:
-        jitter = int.from_bytes(hashlib.sha256(f"{url}#{attempt}".encode()).digest()[:4], "big") / 2**32
-        pause = self._settings.backoff_s * 2.0 ** (attempt - 1) * (0.5 + jitter)
+        jitter = int.from_bytes(hashlib.sha256(f"{url}#{attempt}".encode(errors="surrogatepass")).digest()[:4], "big") / 2**32
+        pause = self.settings.backoff_s * 2.0 ** (attempt - 1) * (0.5 + jitter)
         if fetched.retry_after_s is not None:
-            if fetched.retry_after_s > self._settings.max_retry_after_s:
+            if fetched.retry_after_s > self.settings.max_retry_after_s:
                 return None
-            self._paces[_host(url)].hold_until(time.monotonic() + fetched.retry_after_s)
             pause = max(pause, fetched.retry_after_s)
         return pause
 
-    async def _follow(self, url: str) -> Fetched:
+    async def _follow(self, url: str, headers: Mapping[str, str], hand_over: Callable[[Fetched], Awaitable[None]] | None) -> Fetched:
         address = url
-        for _ in range(self._settings.max_redirects + 1):
-            if reason := refuse_url(address, self._allowed):
-                return Fetched(PERMANENT, reason, address, final_url=address)
-            pace = self._paces[_host(address)]
-            async with pace.slots:
-                await pace.wait_turn()
-                async with self._slots:
-                    fetched = await self._request(address)
-            if fetched.http_status not in _REDIRECTS or not fetched.detail:
+        for hop in range(self.settings.max_redirects + 1):
+            reason, detail = refuse_url(address, SCHEMES if hop == 0 else _REDIRECT_SCHEMES, self._allowed)
+            if reason:
+                return Fetched(PERMANENT, reason, detail, final_url=address)
+            if self.settings.respect_robots and (refused := await self._judge_robots(address)):
+                return refused
+            fetched = await SCHEMES[urlsplit(address).scheme.lower()](self, address, headers, hand_over)
+            if fetched.http_status not in REDIRECTS or not fetched.detail:
                 return fetched
-            address = urljoin(address, fetched.detail)
-        return Fetched(PERMANENT, "too_many_redirects", f"more than {self._settings.max_redirects}", final_url=address)
+            address = _joined(address, fetched.detail)
+        return Fetched(PERMANENT, "too_many_redirects", f"more than {self.settings.max_redirects}", final_url=address)
 
-    async def _request(self, url: str) -> Fetched:
-        assert self._session is not None
-        self.num_requests += 1
+    async def _read_local(self, url: str, root: str, hand_over: Callable[[Fetched], Awaitable[None]] | None) -> Fetched:
+        async with self._slots:
+            try:
+                body = await asyncio.to_thread(read_local_media, url, root, self.settings.max_body_bytes)
+            except LocalMediaError as error:
+                return Fetched(PERMANENT, error.reason, error.message, final_url=url)
+            fetched = Fetched(SUCCESS, body=body, final_url=url)
+            if hand_over is not None:
+                await hand_over(fetched)
+            return fetched
+
+    async def request(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        hand_over: Callable[[Fetched], Awaitable[None]] | None = None,
+        max_bytes: int | None = None,
+    ) -> Fetched:
+        """One request over HTTP under a lease of its host; `host_paused` when the host is left alone."""
+        host = host_of(url)
+        if await self._allowance.acquire(host) != GRANTED:
+            return Fetched(RETRY_LATER, "host_paused", f"{host} failed too often in a row", final_url=url, attempts=0)
+        verdict, hold_s, is_released = UNUSED, 0.0, False
         try:
-            async with asyncio.timeout(self._settings.timeout_s), self._session.get(url, allow_redirects=False) as response:
-                return await self._read(url, response)
-        except TimeoutError:
-            return Fetched(RETRY_LATER, "timeout", f"no whole answer in {self._settings.timeout_s} s", final_url=url)
-        except AddressRefusedError as error:
-            return Fetched(PERMANENT, "address_refused", str(error), final_url=url)
-        except aiohttp.InvalidURL as error:
-            return Fetched(PERMANENT, "invalid_url", str(error), final_url=url)
-        except aiohttp.ClientPayloadError as error:
-            return Fetched(RETRY_LATER, "body_truncated", _one_line(error), final_url=url)
-        except aiohttp.ClientConnectorDNSError as error:
-            return Fetched(RETRY_LATER, "name_not_resolved", _one_line(error), final_url=url)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Fetched(RETRY_LATER, "connection_failed", _one_line(error), final_url=url)
+            async with self._slots:
+                self.num_requests += 1
+                fetched = await self._client.get(url, headers, max_bytes or self.settings.max_body_bytes)
+                verdict = FAILED if fetched.http_status in _OVERLOADED or fetched.reason in _HOST_FAILURES else ANSWERED
+                if fetched.retry_after_s is not None:
+                    hold_s = min(fetched.retry_after_s, self.settings.max_retry_after_s)
+                self._allowance.release(host, verdict, hold_s)
+                is_released = True
+                if hand_over is not None and fetched.status == SUCCESS:
+                    await hand_over(fetched)
+                return fetched
+        finally:
+            if not is_released:
+                self._allowance.release(host, verdict, hold_s)
 
-    async def _read(self, url: str, response: aiohttp.ClientResponse) -> Fetched:
-        code, headers = response.status, response.headers
-        if code in _REDIRECTS:
-            return Fetched(PERMANENT, f"http_{code}", headers.get("Location", ""), code, final_url=url)
-        if code != 200:
-            status = RETRY_LATER if code in _RETRIED_STATUS else PERMANENT
-            return Fetched(
-                status, f"http_{code}", response.reason or "", code, final_url=url, retry_after_s=_retry_after(headers.get("Retry-After"))
-            )
-        limit = self._settings.max_body_bytes
-        if (response.content_length or 0) > limit:
-            return Fetched(PERMANENT, "body_too_large", f"{response.content_length} bytes; at most {limit}", code, final_url=url)
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                return Fetched(PERMANENT, "body_too_large", f"more than {limit} bytes", code, final_url=url)
-        etag, last_modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
-        return Fetched(SUCCESS, http_status=code, body=bytes(body), final_url=url, etag=etag, last_modified=last_modified)
+    async def _judge_robots(self, url: str) -> Fetched | None:
+        """None when robots.txt lets `url` pass, else the outcome that it makes."""
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in _REDIRECT_SCHEMES:
+            return None
+        origin = f"{parts.scheme.lower()}://{parts.netloc}"
+        if origin not in self._robots:
+            self._robots[origin] = asyncio.get_running_loop().create_task(self._read_robots(origin))
+        rules = await asyncio.shield(self._robots[origin])
+        if isinstance(rules, Fetched):
+            return replace(rules, final_url=url)
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        return None if rules.allows(path) else Fetched(PERMANENT, "robots_disallowed", f"by {origin}/robots.txt", final_url=url)
+
+    async def _read_robots(self, origin: str) -> RobotRules | Fetched:
+        """RFC 9309, 2.3.1: any 4xx allows all; a host that cannot be reached is taken to forbid all, for now."""
+        address = f"{origin}/robots.txt"
+        for _ in range(_ROBOTS_REDIRECTS + 1):
+            if refuse_url(address, _REDIRECT_SCHEMES, self._allowed)[0]:
+                return DISALLOW_ALL
+            fetched = await self.request(address, {}, max_bytes=MAX_ROBOTS_BYTES)
+            if fetched.http_status in REDIRECTS and fetched.detail:
+                address = _joined(address, fetched.detail)
+                continue
+            if fetched.status == SUCCESS:
+                return parse_robots(fetched.body.decode("utf-8", "replace"), self._product)
+            if fetched.http_status is not None and 400 <= fetched.http_status < 500 and fetched.http_status != 429:
+                return ALLOW_ALL
+            return Fetched(RETRY_LATER, "robots_unreachable", f"{address}: {fetched.reason} {fetched.detail}".strip())
+        return ALLOW_ALL
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.lower()
+SchemeFetcher = Callable[[Fetcher, str, Mapping[str, str], Callable[[Fetched], Awaitable[None]] | None], Awaitable[Fetched]]
+SCHEMES: dict[str, SchemeFetcher] = {"http": Fetcher.request, "https": Fetcher.request}
+"""How URLs of each scheme are asked for; a scheme that is not here is `scheme_refused`. Redirects lead to http and https only."""
+_REDIRECT_SCHEMES = ("http", "https")
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def host_of(url: str) -> str:
+    """The `name` or `name:port` whose allowance a URL falls under; a scheme's own port is left out."""
+    parts = urlsplit(url)
+    name = (parts.hostname or "").rstrip(".")
+    own_port = {"http": 80, "https": 443}.get(parts.scheme.lower())
+    return name if parts.port in {None, own_port} else f"{name}:{parts.port}"
 
 
-def _retry_after(value: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or an HTTP date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
+def _joined(address: str, target: str) -> str:
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        return urljoin(address, target)
     except ValueError:
-        return None
-    seconds: float = (moment - now()).total_seconds()
-    return max(0.0, seconds)
+        return target

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -14,22 +13,34 @@ import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
-from bioclip.download.fetch import PERMANENT, RETRY_LATER, SUCCESS, Fetched, Fetcher
-from bioclip.download.images import CheckedImage, RefusedImage, check_image
+from bioclip.download.allowance_service import AllowanceAddress
+from bioclip.download.chunks import SETTINGS_KEY, ChunkLog, image_options, merged_groups, read_groups
+from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER, SUCCESS
+from bioclip.download.progress import Progress
+from bioclip.download.queues import download
 from bioclip.hashing import HASH_DECODE_PX, HASH_VERSION
+from bioclip.local_media import is_local
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
-from bioclip.records import IMAGE_SCHEMA, OUTCOME_SCHEMA
+from bioclip.records import IMAGE_SCHEMA, without_snapshot
 from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "images"
-_VERSION = 1
-_DECODING_THREADS = 2
-_SETTINGS_KEY = b"treeoflife.image_settings"
+_VERSION = 2
+_CROP_COLUMNS = ("crop_x", "crop_y", "crop_width", "crop_height")
 
 
-def plan_images(storage: Storage, settings: PipelineSettings, num_workers: int) -> list[PartitionJob]:
-    """One job a partition of the records; `num_workers` share each host's allowance."""
+def plan_images(
+    storage: Storage,
+    settings: PipelineSettings,
+    allowance: AllowanceAddress | None = None,
+    media_roots: Mapping[str, str] | None = None,
+) -> list[PartitionJob]:
+    """One job a partition of the records; all take their leases of hosts from `allowance`, or each from its own process without one.
+
+    `media_roots` maps the sources that may have `local:` URLs to where these begin. A partition whose records are the same in another
+    snapshot is done.
+    """
     records = read_stage(storage, "records")
     return [
         PartitionJob(
@@ -37,7 +48,7 @@ def plan_images(storage: Storage, settings: PipelineSettings, num_workers: int) 
             name=f"part-{index:05d}",
             directory="images",
             version=_VERSION,
-            inputs={output.name: output.sha256 for output in outputs},
+            inputs={without_snapshot(output.name): output.sha256 for output in outputs},
             settings=image_settings_digest(settings.download),
             work=download_partition,
             storage=storage,
@@ -45,9 +56,10 @@ def plan_images(storage: Storage, settings: PipelineSettings, num_workers: int) 
                 "index": index,
                 "records": [output.name for output in outputs],
                 "settings": settings.download,
-                "num_workers": num_workers,
+                "allowance": allowance,
+                "media_roots": dict(media_roots or {}),
             },
-            force=settings.download.retry_failed and _has_unfinished(storage, index),
+            force=settings.download.refetch or (settings.download.retry_failed and _has_unfinished(storage, index)),
         )
         for index, outputs in sorted(_by_partition(records).items())
     ]
@@ -68,6 +80,11 @@ def outcomes_name(index: int) -> str:
     return f"outcomes/part-{index:05d}.parquet"
 
 
+def chunks_folder(index: int) -> str:
+    """Where what a partition has so far lies while it is under way."""
+    return f"images/.part-{index:05d}"
+
+
 def read_records(storage: Storage, names: Iterable[str], columns: list[str]) -> pa.Table:
     """The named record files as one table, sorted by record id."""
     tables = []
@@ -84,118 +101,52 @@ def download_partition(
     index: int,
     records: list[str],
     settings: DownloadSettings,
-    num_workers: int,
+    allowance: AllowanceAddress | None = None,
+    media_roots: Mapping[str, str] | None = None,
 ) -> Counts:
-    """Fetch and check what no earlier run has, and write images and outcomes sorted by record id."""
-    wanted = read_records(storage, records, ["record_id", "media_url"]).to_pylist()
-    earlier = _Earlier.read(storage, index, settings)
-    done = {row["record_id"]: row for row in wanted if earlier.has(row)}
-    missing = [row for row in wanted if row["record_id"] not in done]
-    fresh, num_requests = asyncio.run(_fetch_all(missing, settings, num_workers)) if missing else ({}, 0)
-    outcomes, images = [], []
+    """Fetch and check what no earlier run has, and write images and outcomes sorted by record id.
+
+    Killed at any point, it goes on from the last chunk; readers see the partition whole or as it was before.
+    """
+    wanted = read_records(storage, records, ["record_id", "source", "media_url", *_CROP_COLUMNS]).to_pylist()
     for row in wanted:
-        image, outcome = fresh[row["record_id"]] if row["record_id"] in fresh else earlier.take(row["record_id"])
-        outcomes.append(outcome)
-        images.extend([image] if image else [])
-    schema = IMAGE_SCHEMA.with_metadata({_SETTINGS_KEY: image_settings_digest(settings).encode()})
-    writer.write_table(images_name(index), pa.Table.from_pylist(images, schema=schema), row_group_rows=256)
-    writer.write_ledger(outcomes_name(index), pa.Table.from_pylist(outcomes, schema=OUTCOME_SCHEMA))
-    writer.effort.update(requests=num_requests, fetched=len(missing), carried_over=len(done))
+        row["media_root"] = (media_roots or {}).get(row["source"], "") if is_local(row["media_url"]) else ""
+        row["crop"] = _crop_text(row)
+    digest = image_settings_digest(settings)
+    log = ChunkLog(storage, chunks_folder(index), digest, settings.chunk_records)
+    progress = Progress(storage, images_name(index), outcomes_name(index), digest, settings)
+    progress.read(log)
+    asks = progress.missing(wanted)
+    effort = asyncio.run(download(asks, settings, allowance, log, progress)) if asks else Counter[str]()
+    progress.complete(log)
+    outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
+    _write_images(storage, writer, index, progress, outcomes, digest)
+    writer.write_ledger(outcomes_name(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))
+    log.remove()
+    num_asked = sum(len(ask.rows) for ask in asks)
+    writer.effort.update(effort, requests=0, fetched=num_asked, carried_over=len(wanted) - num_asked)
     dropped = Counter(outcome["reason"] for outcome in outcomes if outcome["status"] != SUCCESS)
-    return Counts(len(wanted), len(images), dict(dropped))
+    return Counts(len(wanted), len(wanted) - dropped.total(), dict(dropped))
 
 
-async def _fetch_all(
-    rows: list[dict[str, str]], settings: DownloadSettings, num_workers: int
-) -> tuple[dict[str, tuple[dict[str, Any] | None, dict[str, Any]]], int]:
-    loop = asyncio.get_running_loop()
-    decoding = asyncio.Semaphore(2 * _DECODING_THREADS)
-    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
-        async with Fetcher(settings, num_workers) as fetcher:
+def _write_images(
+    storage: Storage, writer: PartitionWriter, index: int, progress: Progress, outcomes: list[dict[str, Any]], digest: str
+) -> None:
+    owners = {row["record_id"]: progress.images[row["record_id"]] for row in outcomes if row["status"] == SUCCESS}
+    schema = IMAGE_SCHEMA.with_metadata({SETTINGS_KEY: digest.encode()})
+    with ExitStack() as stack, writer.open(images_name(index), num_rows=len(owners)) as stream:
 
-            async def fetch_one(row: dict[str, str]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-                fetched = await fetcher.fetch(row["media_url"])
-                checked: CheckedImage | RefusedImage | None = None
-                if fetched.status == SUCCESS:
-                    async with decoding:
-                        checked = await loop.run_in_executor(pool, check_image, fetched.body, settings)
-                image = _image_row(row["record_id"], checked, fetched) if isinstance(checked, CheckedImage) else None
-                return image, _outcome_row(row, fetched, checked)
+        def open_file(name: str) -> Iterator[pa.Table]:
+            return iter([progress.rest]) if not name else read_groups(storage, name, stack)
 
-            results = await asyncio.gather(*(fetch_one(row) for row in rows))
-            return {row["record_id"]: result for row, result in zip(rows, results, strict=True)}, fetcher.num_requests
+        with pq.ParquetWriter(stream, schema, **image_options(schema.names)) as sink:
+            for table in merged_groups(owners, open_file):
+                sink.write_table(table.replace_schema_metadata(schema.metadata))
 
 
-def _image_row(record_id: str, image: CheckedImage, fetched: Fetched) -> dict[str, Any]:
-    return {
-        "record_id": record_id,
-        "sha256": image.sha256,
-        "pixel_sha256": image.hashes.pixel_sha256,
-        "phash": image.hashes.phash,
-        "entropy_bits": image.hashes.entropy_bits,
-        "width": image.width,
-        "height": image.height,
-        "format": image.format,
-        "original_width": image.original_width,
-        "original_height": image.original_height,
-        "original_format": image.original_format,
-        "original_sha256": image.original_sha256,
-        "original_num_bytes": image.original_num_bytes,
-        "exif_orientation": image.exif_orientation,
-        "final_url": fetched.final_url,
-        "image": image.data,
-    }
-
-
-def _outcome_row(row: dict[str, str], fetched: Fetched, checked: CheckedImage | RefusedImage | None) -> dict[str, Any]:
-    refused = checked if isinstance(checked, RefusedImage) else None
-    return {
-        "record_id": row["record_id"],
-        "media_url": row["media_url"],
-        "status": PERMANENT if refused else fetched.status,
-        "reason": refused.reason if refused else fetched.reason,
-        "http_status": fetched.http_status,
-        "attempts": fetched.attempts,
-        "detail": refused.detail if refused else fetched.detail,
-        "etag": fetched.etag,
-        "last_modified": fetched.last_modified,
-        "fetched_at": fetched.fetched_at,
-        "elapsed_ms": fetched.elapsed_ms,
-    }
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    """What an earlier run of the same partition, under the same image settings, has to give."""
-
-    images: dict[str, dict[str, Any]]
-    outcomes: dict[str, dict[str, Any]]
-
-    @classmethod
-    def read(cls, storage: Storage, index: int, settings: DownloadSettings) -> _Earlier:
-        if not (storage.exists(images_name(index)) and storage.exists(outcomes_name(index))):
-            return cls({}, {})
-        with storage.reader(images_name(index)) as stream:
-            images = pq.read_table(stream)
-        if (images.schema.metadata or {}).get(_SETTINGS_KEY) != image_settings_digest(settings).encode():
-            return cls({}, {})
-        with storage.reader(outcomes_name(index)) as stream:
-            outcomes = pq.read_table(stream)
-        return cls(_by_record(images), _by_record(outcomes))
-
-    def has(self, row: dict[str, str]) -> bool:
-        """True when this record's URL was asked for before and its outcome is final."""
-        outcome = self.outcomes.get(row["record_id"])
-        if outcome is None or outcome["media_url"] != row["media_url"] or outcome["status"] == RETRY_LATER:
-            return False
-        return outcome["status"] != SUCCESS or row["record_id"] in self.images
-
-    def take(self, record_id: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        return self.images.get(record_id), self.outcomes[record_id]
-
-
-def _by_record(table: pa.Table) -> dict[str, dict[str, Any]]:
-    return {row["record_id"]: row for row in table.to_pylist()}
+def _crop_text(row: dict[str, Any]) -> str:
+    values = [row[name] for name in _CROP_COLUMNS]
+    return "" if all(value is None for value in values) else ",".join("" if value is None else str(value) for value in values)
 
 
 def _by_partition(records: StageManifest) -> dict[int, list[Any]]:

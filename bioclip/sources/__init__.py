@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bioclip.errors import SettingsError, UnknownNameError
+from bioclip.local_media import media_root
 from bioclip.settings import SourceSettings
 from bioclip.sources import (
     bioscan,
@@ -21,7 +24,7 @@ from bioclip.sources import (
 )
 from bioclip.sources.reading import Dropped, Noted, SourceFormat
 
-__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "source_format"]
+__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "media_roots", "source_format"]
 
 FORMATS: dict[str, SourceFormat] = {
     "bioscan": bioscan.FORMAT,
@@ -39,6 +42,11 @@ FORMATS: dict[str, SourceFormat] = {
     "webdataset": webdataset.FORMAT,
 }
 """Format name -> reader."""
+
+
+def media_roots(sources: Iterable[SourceSettings]) -> dict[str, str]:
+    """Where the `local:` URLs of each source begin, for the sources whose format has such."""
+    return {source.name: str(media_root(source).expanduser()) for source in sources if source_format(source).local_media}
 
 
 def source_format(source: SourceSettings) -> SourceFormat:

@@ -69,7 +69,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
             yield _record(source, version, row, base, layout, where)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"layout"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=frozenset({"layout"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)
 
 
 def _rows(path: Path) -> Generator[tuple[str, Mapping[str, str]]]:

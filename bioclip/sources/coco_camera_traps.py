@@ -65,7 +65,9 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
                 yield from _records(reading, image)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"non_taxa", "taxa"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, paths=frozenset({"taxa"}))
+FORMAT = SourceFormat(
+    read, options=frozenset({"non_taxa", "taxa"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, paths=frozenset({"taxa"}), local_media=True
+)
 
 
 def _records(reading: _Reading, image: Image) -> Iterator[Record | Dropped]:

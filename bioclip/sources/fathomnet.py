@@ -46,7 +46,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
             raise ArchiveError(f"{where}: holds no image object; a FathomNet export is an array of them.")
 
 
-FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)
 
 
 def _records(source: SourceSettings, image: Mapping[str, Any], base: MediaBase, where: str) -> Iterator[Record | Dropped]:

@@ -43,7 +43,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
             yield Dropped(error.reason)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"levels"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=frozenset({"levels"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)
 
 
 def walk_files(root: Path) -> Iterator[str | Dropped]:

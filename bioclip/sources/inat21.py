@@ -43,7 +43,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
                 yield from _records(source, coco, image, base)
 
 
-FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)
 
 
 def _records(source: SourceSettings, coco: CocoFile, image: Image, base: MediaBase) -> Iterator[Record | Dropped]:

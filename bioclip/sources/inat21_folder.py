@@ -49,4 +49,4 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
             yield Dropped(error.reason)
 
 
-FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)

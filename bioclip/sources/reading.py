@@ -52,6 +52,8 @@ class SourceFormat:
     required: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
     uses_scratch: bool = False
+    local_media: bool = False
+    """True when its records may have `local:` and `file:` URLs, read below the source's media root; any other source's are refused."""
 
     def items(self, source: SourceSettings, scratch: Path, buffer_bytes: int) -> Iterator[Item]:
         """Read with everything that this reader can use."""

@@ -46,12 +46,6 @@ def snapshot_directory(source: str, snapshot: str) -> str:
     return f"records/{source}/{snapshot}"
 
 
-def without_snapshot(name: str) -> str:
-    """Name of a record partition in every snapshot: `records/eol/0123/part-1.parquet` -> `records/eol/part-1.parquet`."""
-    top, source, _, part = name.split("/")
-    return f"{top}/{source}/{part}"
-
-
 def write_snapshot(storage: Storage, source: SourceSettings, snapshot: str, digests: Mapping[str, str]) -> None:
     """Write `_snapshot.json`; left untouched when it would hold the same."""
     name = f"{snapshot_directory(source.name, snapshot)}/{_NAME}"

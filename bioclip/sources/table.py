@@ -42,7 +42,9 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
                 yield columns.record(row, base, where)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"map", "each", "delimiter", "quote", "encoding"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(
+    read, options=frozenset({"map", "each", "delimiter", "quote", "encoding"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True
+)
 
 
 def _rows(file: Path, source: SourceSettings, columns: ColumnMap) -> Rows:

@@ -59,7 +59,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
                     yield _record(sample, name, member, index, columns, base)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"map"}) | RIGHTS_OPTIONS)
+FORMAT = SourceFormat(read, options=frozenset({"map"}) | RIGHTS_OPTIONS, local_media=True)
 
 
 def _record(sample: _Sample, tar: str, member: str, index: int, columns: ColumnMap, base: MediaBase) -> Record | Dropped:

@@ -18,6 +18,7 @@ from bioclip.digests import digest_path
 from bioclip.download.stage import plan_images
 from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
+from bioclip.records import without_snapshot
 from bioclip.release.stage import plan_release
 from bioclip.sample import sample_path
 from bioclip.sample.demo import demo_settings
@@ -25,7 +26,7 @@ from bioclip.sample.server import SampleServer
 from bioclip.settings import PipelineSettings
 from bioclip.sources.comparing import compare_snapshots
 from bioclip.sources.digest_cache import DigestCache
-from bioclip.sources.snapshots import archive_date, list_snapshots, read_snapshot, without_snapshot
+from bioclip.sources.snapshots import archive_date, list_snapshots, read_snapshot
 from bioclip.sources.stage import plan_records
 from bioclip.sources.takedown import read_takedown
 from bioclip.storage import open_workspace
@@ -71,7 +72,7 @@ def fetch(settings: PipelineSettings) -> set[str]:
     """Records and images; returns the ids of the current records."""
     storage = open_workspace(settings.workspace)
     run_jobs(storage, "records", plan_records(storage, settings))
-    run_jobs(storage, "images", plan_images(storage, settings, 1))
+    run_jobs(storage, "images", plan_images(storage, settings))
     tables = [pq.read_table(storage.uri(output.name), columns=["record_id"]) for output in read_stage(storage, "images").outputs]
     return set(pa.concat_tables(tables)["record_id"].to_pylist())
 

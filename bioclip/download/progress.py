@@ -1,0 +1,133 @@
+"""What is known of a partition's records, and what is worth asking for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.download.chunks import CHUNK_SCHEMA, SETTINGS_KEY, ChunkLog, is_success, read_rows
+from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER
+from bioclip.settings import DownloadSettings
+from bioclip.storage import Storage
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One URL that is to be asked for, the records that want it, and the headers that make the request conditional.
+
+    `root` is where a `local:` URL begins, '' for any other.
+    """
+
+    url: str
+    root: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    conditional: Mapping[str, str] = field(default_factory=dict)
+
+
+class Progress:
+    """Outcomes by record id, and where the image of each success lies: (file, bytes of the original); '' is `rest`, in memory.
+
+    Reads the partition's finished file and its chunks; rows made under other image settings count as unknown.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        images: str,
+        outcomes: str,
+        settings_digest: str,
+        settings: DownloadSettings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._storage, self._images, self._outcomes = storage, images, outcomes
+        self._digest, self._settings, self._now = settings_digest.encode(), settings, now
+        self.outcomes: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, tuple[str, int]] = {}
+        self.rest: pa.Table = CHUNK_SCHEMA.empty_table()
+        self._finished: set[str] = set()
+
+    def read(self, log: ChunkLog) -> None:
+        """Take in the finished file, then the chunks, whose rows are newer."""
+        self._read_finished()
+        self._read_chunks(log)
+
+    def complete(self, log: ChunkLog) -> None:
+        """Take in what this run fetched: the chunks it wrote, and what came after the last of them."""
+        self._read_chunks(log)
+        self.rest = log.rest()
+        self._add(self.rest.drop_columns(["image"]).to_pylist(), "")
+
+    def _read_chunks(self, log: ChunkLog) -> None:
+        for name in log.names():
+            self._add(read_rows(self._storage, name), name)
+
+    def _read_finished(self) -> None:
+        storage = self._storage
+        if not (storage.exists(self._images) and storage.exists(self._outcomes)):
+            return
+        with storage.reader(self._images) as stream:
+            images = pq.ParquetFile(stream)
+            if (images.schema_arrow.metadata or {}).get(SETTINGS_KEY) != self._digest:
+                return
+            sizes = images.read(columns=["record_id", "original_num_bytes"])
+        with storage.reader(self._outcomes) as stream:
+            ledger = pq.read_table(stream)
+        if "crop" not in ledger.column_names:
+            return
+        known = dict(zip(sizes["record_id"].to_pylist(), sizes["original_num_bytes"].to_pylist(), strict=True))
+        rows = [row for row in ledger.to_pylist() if not is_success(row) or row["record_id"] in known]
+        self._add([row | {"original_num_bytes": known.get(row["record_id"])} for row in rows], self._images)
+        self._finished = {row["record_id"] for row in rows}
+
+    def _add(self, rows: list[dict[str, Any]], name: str) -> None:
+        for row in rows:
+            record_id = row["record_id"]
+            self.outcomes[record_id] = {column: row[column] for column in LEDGER_SCHEMA.names}
+            self._finished.discard(record_id)
+            if is_success(row):
+                self.images[record_id] = (name, row["original_num_bytes"])
+            else:
+                self.images.pop(record_id, None)
+
+    def missing(self, wanted: list[dict[str, Any]]) -> list[Ask]:
+        """What to ask for, each URL once, in order of record id."""
+        asks: dict[tuple[str, str], Ask] = {}
+        for row in wanted:
+            if not self._holds(row):
+                place = row["media_url"], row.get("media_root", "")
+                asks.setdefault(place, Ask(*place)).rows.append(row)
+        return [replace(ask, conditional=self._validators(ask)) for ask in asks.values()]
+
+    def _holds(self, row: dict[str, Any]) -> bool:
+        """True when this record's URL and crop were taken before and there is no point in asking again."""
+        outcome = self._same(row)
+        if outcome is None:
+            return False
+        if outcome["status"] == RETRY_LATER:
+            age_s = (self._now() - outcome["fetched_at"]).total_seconds() if outcome["fetched_at"] else float("inf")
+            return age_s < self._settings.retry_later_after_s
+        return not (self._settings.refetch and row["record_id"] in self._finished)
+
+    def _same(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        outcome = self.outcomes.get(row["record_id"])
+        return outcome if outcome and (outcome["media_url"], outcome["crop"]) == (row["media_url"], row["crop"]) else None
+
+    def _validators(self, ask: Ask) -> dict[str, str]:
+        """Conditional headers, when every record of the URL has an image of the same version."""
+        known = [self._same(row) for row in ask.rows]
+        versions = {(outcome["etag"], outcome["last_modified"]) if outcome and is_success(outcome) else ("", "") for outcome in known}
+        if len(versions) != 1:
+            return {}
+        etag, last_modified = versions.pop()
+        headers = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+    def keeps_earlier(self, row: dict[str, Any]) -> bool:
+        """True when a refetch that failed for now, or found nothing new, leaves this record the image it had."""
+        outcome = self._same(row)
+        return outcome is not None and is_success(outcome)
