@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 HASH_VERSION = 2
-HASH_DECODE_PX = 256
+HASH_DECODE_PX = 128
 """Least shorter side in pixels of a reduced decode that hashes are taken from."""
 _SIDE, _KEPT = 32, 8
 _TIE = 1e-6
