@@ -103,7 +103,7 @@ def local_digests(curated: Curated) -> dict[str, str]:
     before = set(storage.list())
     point_latest(storage, curated.release.version)
     run_jobs(storage, "report", plan_report(storage, curated.settings, curated.release.version, None, None))
-    digests = {name: storage.digest(name)[0] for name in storage.list() if not name.startswith("outcomes/")}
+    digests = {name: storage.digest(name)[0] for name in storage.list() if not name.startswith(("outcomes/", ".state/"))}
     for name in set(storage.list()) - before:
         storage.remove(name)
     return digests
