@@ -39,7 +39,7 @@ _RATE, _CONCURRENCY = 40.0, 4
 def run(context: Context) -> Report:
     """Hosts beside a slow one; rate and concurrency over workers."""
     others, repeats = (18, 1) if context.quick else (18, 3)
-    per_host = 20 if context.quick else 100
+    per_host = 20 if context.quick else 400
     with_s: list[float] = []
     without_s: list[float] = []
     for repeat in range(repeats):
