@@ -1,7 +1,7 @@
 """The stage `embeddings`: unit vectors of all images by one open_clip image tower, for the leakage gate, which needs no torch.
 
-Both sides of the gate go through the same decoding, square and network, one view each: averaging over augmentations on one side only is what
-made earlier audits of this field miss copies.
+Both sides of the gate go through the same decoding, square and network, one view each: averaging over augmentations on one side only is
+what made an earlier audit of this field miss copies.
 """
 
 from __future__ import annotations

@@ -133,6 +133,8 @@ def _print(leaks: Leaks, num_train: int, sets: dict[str, int], is_reconciled: bo
         gaps.add_row(one.guard, one.side, one.reason, f"{one.num_images:,} of {one.num_total:,}")
     console.print(gaps if leaks.unchecked else "Every guard could check every image.")
     if not is_reconciled:
-        console.print("Names are compared as written: settings with taxonomy.backbones and a workspace that has compiled them reconcile synonyms.")
+        console.print(
+            "Names are compared as written: settings with taxonomy.backbones and a workspace that has compiled them reconcile synonyms."
+        )
     if leaks.num_unlisted:
         console.print(f"{leaks.num_unlisted:,} further pairs share a key with pairs that are listed; every image of them is.")

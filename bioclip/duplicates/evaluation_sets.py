@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes
 from bioclip.download.images import RefusedImage, check_image
 from bioclip.errors import SettingsError
 from bioclip.local_media import LocalMediaError, local_url, read_local_media
@@ -123,8 +123,8 @@ def _table_columns(path: Path, settings: EvaluationSetSettings) -> dict[str, lis
     chosen = _choose_columns(table.column_names, settings)
     if not set(chosen) - {"record_id"}:
         raise SettingsError(
-            f"evaluation set {settings.name!r} has no column that the gate knows among {', '.join(table.column_names[:12])}; name them in its "
-            "`columns`, e.g. {path: file_name, scientific_name: label}."
+            f"evaluation set {settings.name!r} has no column that the gate knows among {', '.join(table.column_names[:12])}; name them in "
+            "its `columns`, e.g. {path: file_name, scientific_name: label}."
         )
     columns = {name: table[column].to_pylist() for name, column in chosen.items()}
     for name in set(columns) & set(TEXT_COLUMNS):
@@ -189,30 +189,28 @@ def _hash_files(
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what they warn of is judged by name
         results = list(pool.map(hash_one, paths))
-    dropped = Counter(result for result in results if isinstance(result, str))
-    hashed = [None if isinstance(result, str) else result for result in results]
-    columns = {name: [one and one[name] for one in hashed] for name in ("sha256", "pixel_sha256")}
-    columns |= {name: [None if one is None else one[name] for one in hashed] for name in ("phash", "is_flat")}
+    dropped = Counter(reason for _, reason in results if reason)
+    columns = {name: [hashes.get(name) for hashes, _ in results] for name in ("sha256", "pixel_sha256", "phash", "is_flat")}
     return columns, Counts(len(paths), len(paths) - sum(dropped.values()), dict(dropped))
 
 
-def _hash_file(path: str | None, root: Path, download: DownloadSettings, min_entropy_bits: float) -> dict[str, Any] | str:
-    """Hashes of a file, or the reason why there are none."""
+def _hash_file(path: str | None, root: Path, download: DownloadSettings, min_entropy_bits: float) -> tuple[dict[str, Any], str]:
+    """Hashes of a file, and the reason why there are none or only that of its bytes."""
     try:
         data = read_image(path, root, download.max_body_bytes)
     except LocalMediaError as error:
-        return error.reason
+        return {}, error.reason
     return hash_bytes(data, download, min_entropy_bits)
 
 
-def hash_bytes(data: bytes, download: DownloadSettings, min_entropy_bits: float) -> dict[str, Any] | str:
-    """Hashes of an encoded image, or the reason why there are none."""
+def hash_bytes(data: bytes, download: DownloadSettings, min_entropy_bits: float) -> tuple[dict[str, Any], str]:
+    """Hashes of an encoded image; of one that cannot be decoded that of its bytes alone, with the reason."""
     checked = check_image(data, download)
     if isinstance(checked, RefusedImage):
-        return checked.reason
+        return {"sha256": digest_bytes(data)}, checked.reason
     hashes = checked.hashes
     is_flat = hashes.entropy_bits < min_entropy_bits or hashes.phash.bit_count() <= 1
-    return {"sha256": checked.original_sha256, "pixel_sha256": hashes.pixel_sha256, "phash": hashes.phash, "is_flat": is_flat}
+    return {"sha256": checked.original_sha256, "pixel_sha256": hashes.pixel_sha256, "phash": hashes.phash, "is_flat": is_flat}, ""
 
 
 def _read_release(root: Path, splits: tuple[str, ...]) -> EvaluationImages:
@@ -234,7 +232,9 @@ def _complete(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
     arrays = []
     for name, kind in kinds.items():
         values = columns.get(name)
-        arrays.append(pa.nulls(num_rows, kind) if values is None else values if isinstance(values, pa.ChunkedArray) else pa.array(values, kind))
+        arrays.append(
+            pa.nulls(num_rows, kind) if values is None else values if isinstance(values, pa.ChunkedArray) else pa.array(values, kind)
+        )
     return pa.table(arrays, names=list(kinds)).sort_by("record_id")
 
 
@@ -247,7 +247,3 @@ def iter_images(settings: EvaluationSetSettings, images: pa.Table, max_bytes: in
         except LocalMediaError:
             continue
 
-
-def no_embeddings(num_rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Rows of NaN: images without an embedding."""
-    return np.full((num_rows, width), np.nan, np.float32)

@@ -43,9 +43,7 @@ def plan_evaluation_sets(storage: Storage, settings: PipelineSettings) -> list[P
             directory=STAGE,
             version=_VERSION,
             inputs={"files": digest_value([cache.digest(path) for path in set_files(one)]), "taxonomy": names},
-            settings=digest_value(
-                [meaningful(one), meaningful(settings.download), settings.duplicates.min_entropy_bits, HASH_VERSION]
-            ),
+            settings=digest_value([meaningful(one), meaningful(settings.download), settings.duplicates.min_entropy_bits, HASH_VERSION]),
             work=write_evaluation_set,
             storage=storage,
             arguments={"evaluation_set": one, "settings": settings},
@@ -61,9 +59,7 @@ def write_evaluation_set(
 ) -> Counts:
     """Read, hash, reconcile and write one set; what could not be hashed is dropped from the hashes, not from the set."""
     indexes = load_indexes(storage, settings.taxonomy)
-    table, counts = load_evaluation_set(
-        evaluation_set, settings.download, settings.duplicates.min_entropy_bits, indexes, settings.taxonomy
-    )
+    table, counts = load_evaluation_set(evaluation_set, settings.download, settings.duplicates.min_entropy_bits, indexes, settings.taxonomy)
     writer.write_table(set_name(evaluation_set.name), table)
     return counts
 
@@ -101,7 +97,9 @@ def resolve_names(table: pa.Table, indexes: Sequence[BackboneIndex], taxonomy: T
     at_species = {name: one for name, one in known.items() if one.resolved_rank == "species"}
     return {
         "species": [at_species[name].lineage[-1] if name in at_species else None for name in names],
-        "accepted_id": [accepted_key(at_species[name].backbone, at_species[name].accepted_id) if name in at_species else None for name in names],
+        "accepted_id": [
+            accepted_key(at_species[name].backbone, at_species[name].accepted_id) if name in at_species else None for name in names
+        ],
         "canonical_name": [canonical[name] or None for name in names],
     }
 
@@ -124,4 +122,3 @@ def image_paths(storage: Storage, name: str) -> pa.Table:
     """`record_id` and `path` of the images of a set."""
     with storage.reader(set_name(name)) as stream:
         return pq.read_table(stream, columns=["record_id", "path"])
-

@@ -43,7 +43,9 @@ def gate_images(table: pa.Table, occurrences: list[str], min_entropy_bits: float
     is_flat = (table["entropy_bits"].to_numpy() < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
     is_species = pc.equal(pc.fill_null(table["resolved_rank"], ""), "species")
     key = pc.binary_join_element_wise(table["backbone"], table["accepted_id"], ":")
-    columns = {name: table[name] for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")}
+    columns = {
+        name: table[name] for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")
+    }
     columns |= {
         "sha256": table["original_sha256"],
         "is_flat": is_flat,
@@ -55,7 +57,10 @@ def gate_images(table: pa.Table, occurrences: list[str], min_entropy_bits: float
 
 
 def check_leaks(storage: Storage, images: pa.Table, splits: npt.NDArray[np.object_], settings: PipelineSettings) -> Leaks:
-    """Training images that give away an evaluation image; raises LeakageError, after writing the evidence, where the gate is set to fail."""
+    """Training images that give away an evaluation image.
+
+    Raises LeakageError, after writing the evidence to REFUSED_NAME, where the gate is set to fail.
+    """
     parts = {split: images.filter(pa.array(splits == split)) for split in (TRAIN, VAL, HELDOUT)}
     sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
     sides += read_sides(storage, settings) if settings.leakage.against else []
@@ -66,7 +71,9 @@ def check_leaks(storage: Storage, images: pa.Table, splits: npt.NDArray[np.objec
         vectors = embeddings_of(parts[TRAIN], own)
         outside = {one.name for one in settings.leakage.against}
         sides = [
-            replace(side, embeddings=embeddings_of(side.images, _read_embeddings(storage, stage, side.name) if side.name in outside else own))
+            replace(
+                side, embeddings=embeddings_of(side.images, _read_embeddings(storage, stage, side.name) if side.name in outside else own)
+            )
             for side in sides
         ]
     threshold = embedding.threshold if embedding else 1.0

@@ -101,7 +101,20 @@ def _joined(storage: Storage) -> pa.Table:
     images = read_columns(storage, read_stage(storage, "images"), _IMAGE_COLUMNS)
     records = read_columns(storage, read_stage(storage, "records"), _RECORD_COLUMNS)
     with storage.reader(NAMES_NAME) as stream:
-        names = pq.read_table(stream, columns=["lineage_id", "match_type", "reason", "resolved_rank", *RANKS, "common_name", "accepted_id", "canonical_name", "backbone"])
+        names = pq.read_table(
+            stream,
+            columns=[
+                "lineage_id",
+                "match_type",
+                "reason",
+                "resolved_rank",
+                *RANKS,
+                "common_name",
+                "accepted_id",
+                "canonical_name",
+                "backbone",
+            ],
+        )
     with storage.reader(GROUPS_NAME) as stream:
         groups = pq.read_table(stream, columns=["record_id", "kept_record_id", "kind"])
     return (

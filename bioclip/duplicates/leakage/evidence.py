@@ -59,10 +59,11 @@ def shared_values(train: pa.ChunkedArray, evaluation: pa.ChunkedArray) -> Hits:
     """Rows whose values are equal and not null."""
     known = pc.drop_null(pc.unique(evaluation.combine_chunks()))
     if len(known) == 0 or len(train) == 0:
-        return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-    sides = [Groups.of(_numbers(values, known), len(known)) for values in (train, evaluation)]
-    shared = np.flatnonzero(sides[0].counts * sides[1].counts)
-    return pair_groups(*sides, shared, shared)
+        nothing = np.empty(0, np.int64)
+        return Hits(nothing, nothing, nothing)
+    left, right = (Groups.of(_numbers(values, known), len(known)) for values in (train, evaluation))
+    shared = np.flatnonzero(left.counts * right.counts)
+    return pair_groups(left, right, shared, shared)
 
 
 def _numbers(values: pa.ChunkedArray, known: pa.Array) -> IndexArray:

@@ -122,9 +122,7 @@ def _side_evidence(
     return found
 
 
-def find_unchecked(
-    train: pa.Table, sides: Sequence[EvaluationSide], guards: LeakGuards, embeddings: FloatArray | None
-) -> list[Unchecked]:
+def find_unchecked(train: pa.Table, sides: Sequence[EvaluationSide], guards: LeakGuards, embeddings: FloatArray | None) -> list[Unchecked]:
     """What each guard could not look at. A guard that is off could look at nothing: reason `guard_off`."""
     found: list[Unchecked] = []
     everyone = [(TRAINING, train, embeddings), *((side.name, side.images, side.embeddings) for side in sides)]

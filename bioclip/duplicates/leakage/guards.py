@@ -117,7 +117,9 @@ class NearGuard:
         self._hashes, self._groups = _sharp_hashes(train)
         sharp = [_sharp_hashes(side.images) for side in sides]
         self._known = np.unique(np.concatenate([hashes for hashes, _ in sharp])) if sharp else np.empty(0, np.uint64)
-        self._sides = {side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)}
+        self._sides = {
+            side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)
+        }
         self._pairs = cross_pairs(self._hashes, self._known, radius)
         self._train = Groups.of(self._groups, len(self._hashes))
 

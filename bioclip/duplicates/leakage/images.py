@@ -27,12 +27,27 @@ GATE_SCHEMA = pa.schema(
 """One row an image, sorted by record_id; null where it is not known, and null never matches.
 
 `sha256` is of the bytes as they came, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` true where the pHash says nothing.
-`source_occurrence` is comparable among records of one source only, `occurrence_id` is the provider's own. `species` is the accepted binomial
-and `accepted_id` `<backbone>:<taxon id>` of a species; both null where the name is not resolved to one. `canonical_name` is the
+`source_occurrence` is comparable among records of one source only, `occurrence_id` is the provider's own. `species` is the accepted
+binomial and `accepted_id` `<backbone>:<taxon id>` of a species; both null where the name is not resolved to one. `canonical_name` is the
 verbatim name without authors.
 """
 
-NOBODY = ("anonymous", "anon", "anon.", "unknown", "[unknown]", "not recorded", "none", "n/a", "na", "-", "?", "unbekannt", "anonyme", "s.n.")
+NOBODY = (
+    "anonymous",
+    "anon",
+    "anon.",
+    "unknown",
+    "[unknown]",
+    "not recorded",
+    "none",
+    "n/a",
+    "na",
+    "-",
+    "?",
+    "unbekannt",
+    "anonyme",
+    "s.n.",
+)
 """Observers who are nobody: two such records need not be of one person."""
 
 
@@ -44,7 +59,12 @@ def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
     given = {name: _array(values, name) for name, values in columns.items()}
     if "event_date" in given:
         given["event_day"] = event_day(given.pop("event_date"))
-    for name, normalise in (("observer", observer_key), ("occurrence_id", occurrence_key), ("canonical_name", _folded), ("species", _folded)):
+    for name, normalise in (
+        ("observer", observer_key),
+        ("occurrence_id", occurrence_key),
+        ("canonical_name", _folded),
+        ("species", _folded),
+    ):
         if name in given:
             given[name] = normalise(given[name])
     arrays = [given[field.name].cast(field.type) if field.name in given else pa.nulls(num_rows, field.type) for field in GATE_SCHEMA]

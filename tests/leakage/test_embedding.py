@@ -1,0 +1,76 @@
+"""The embedding guard: one tower on both sides, made here from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bioclip.duplicates.evaluation_sets import read_evaluation_set
+from bioclip.duplicates.leakage import EvaluationSide, find_leaks
+from bioclip.duplicates.leakage.guards import cosine_pairs
+from bioclip.embedding import embed_images, load_tower
+from bioclip.model import save_model
+from bioclip.release.gate import embeddings_of
+from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
+from bioclip.storage import Storage
+from bioclip.taxonomy.backbone_index import BackboneIndex
+from tests.leakage.planting import Sets, load
+from tests.training.conftest import TINY_MODEL
+
+TOWER = LeakEmbeddingSettings(model=TINY_MODEL, seed=5, batch_size=8)
+
+
+def embedded(settings: EvaluationSetSettings, tower: LeakEmbeddingSettings = TOWER) -> np.ndarray:
+    from bioclip.duplicates.evaluation_sets import iter_images
+
+    table = read_evaluation_set(settings, DownloadSettings(), 1.0).table
+    vectors, counts = embed_images(load_tower(tower), iter_images(settings, table, 1 << 24), tower.batch_size)
+    assert counts.written == table.num_rows
+    return embeddings_of(table, vectors)
+
+
+def test_a_crop_too_wide_for_the_hash_is_caught_by_the_embedding_and_passes_without_it(planted: Sets, index: BackboneIndex) -> None:
+    train, side = load(planted.train, index)[0], load(planted.evaluation, index)[1]
+    vectors = [embedded(one) for one in (planted.train, planted.evaluation)]
+    ids = [train["record_id"].to_pylist(), side.images["record_id"].to_pylist()]
+    cosines = vectors[0] @ vectors[1].T
+    wide = cosines[ids[0].index("wide-crop"), ids[1].index("e-wide-crop")]
+    strangers = max(cosines[row].max() for row, name in enumerate(ids[0]) if name.startswith("clean"))
+    assert wide > strangers, (wide, strangers)
+    threshold = float(wide + strangers) / 2
+    with_embeddings = EvaluationSide(side.name, side.images, True, vectors[1])
+    caught, passed = (
+        find_leaks(train, [with_embeddings], LeakGuards(embedding=is_on), 8, vectors[0], threshold) for is_on in (True, False)
+    )
+    assert caught.evidence["kind"][caught.strongest["wide-crop"]].as_py() == "leak_embedding"
+    assert "wide-crop" not in passed.strongest
+    assert not any(name.startswith("clean") for name in caught.strongest)
+
+
+def test_the_same_vectors_come_from_the_saved_model(planted: Sets, tmp_path: Path) -> None:
+    save_model(Storage(str(tmp_path)), "model", load_tower(TOWER))
+    saved = TOWER.model_copy(update={"model": TINY_MODEL.model_copy(update={"pretrained": str(tmp_path / "model")})})
+    assert (embedded(planted.evaluation, saved) == embedded(planted.evaluation)).all()
+
+
+def test_cosines_are_those_of_brute_force_and_missing_vectors_match_nothing() -> None:
+    rng = np.random.default_rng(3)
+    left, right = (rng.normal(size=(number, 16)).astype(np.float32) for number in (9000, 70))
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    left[5] = np.nan
+    exact = np.nan_to_num(left.astype(np.float64)) @ right.astype(np.float64).T
+    rows, columns, cosines = cosine_pairs(left, right, 0.7)
+    assert np.stack([rows, columns], 1).tolist() == np.argwhere(np.round(exact, 6) >= 0.7).tolist()
+    assert np.allclose(cosines, exact[rows, columns], atol=1e-6)
+    assert 5 not in rows
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    from bioclip.errors import SettingsError
+
+    broken = TOWER.model_copy(update={"model": TINY_MODEL.model_copy(update={"pretrained": str(tmp_path)})})
+    with pytest.raises(SettingsError, match=r"has no open_clip_config\.json; name an open_clip model"):
+        load_tower(broken)
