@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from bioclip.duplicates.leakage import GUARDS, EvaluationSide, Leaks, find_leaks
 from bioclip.errors import SettingsError, StorageError, UsageError
 from bioclip.release.evaluation_sets import load_evaluation_set, load_indexes
 from bioclip.release.reading import RELEASES_DIR, latest_release
-from bioclip.settings import EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings
+from bioclip.settings import DownloadSettings, DuplicateSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings
 from bioclip.storage import open_workspace
 from bioclip.taxonomy.backbone_index import BackboneIndex
 
@@ -38,8 +40,10 @@ def check_sets(
         raise UsageError(f"--radius {radius} is refused: the search is exact from 0 to 12 bits of 64.")
     indexes = _indexes(settings)
     training = EvaluationSetSettings(name="training", path=_training_path(settings, release), splits=("train",))
-    sets = [EvaluationSetSettings(name=name, path=path, holds_out_species=holds_out_species) for name, path in _named(against)]
-    sets += list(settings.leakage.against)
+    settings = _hashed_alike(settings, Path(training.path).expanduser())
+    taken = [one.name for one in settings.leakage.against]
+    sets = [EvaluationSetSettings(name=name, path=path, holds_out_species=holds_out_species) for name, path in _named(against, taken)]
+    sets += settings.leakage.against
     train, vectors = _load(training, settings, indexes)
     sides = []
     for one in sets:
@@ -65,15 +69,28 @@ def _training_path(settings: PipelineSettings, release: str) -> str:
     return folder
 
 
-def _named(paths: Sequence[str]) -> list[tuple[str, str]]:
+def _hashed_alike(settings: PipelineSettings, training: Path) -> PipelineSettings:
+    """`settings` with what a release was hashed by, so that hashes of other sets are of pixels decoded in the same way."""
+    if not is_release(training) or not (training / "manifest.json").is_file():
+        return settings
+    stated = json.loads((training / "manifest.json").read_bytes())["settings"]
+    sections: dict[str, type[DownloadSettings | DuplicateSettings]] = {"download": DownloadSettings, "duplicates": DuplicateSettings}
+    known = {
+        name: kind.model_validate({key: value for key, value in stated[name].items() if key in kind.model_fields})
+        for name, kind in sections.items()
+    }
+    return settings.model_copy(update=known)
+
+
+def _named(paths: Sequence[str], taken: Sequence[str]) -> list[tuple[str, str]]:
     """A short name for each path, numbered where two would be alike."""
-    names: list[tuple[str, str]] = []
+    names: dict[str, str] = {}
     for path in paths:
-        name = re.sub(r"[^a-z0-9_-]+", "-", Path(path).stem.lower()).strip("-_") or "set"
-        name = f"set-{name}" if name in {"train", "val", "heldout"} else name
-        taken = sum(known == name or known.startswith(f"{name}-") for known, _ in names)
-        names.append((f"{name}-{taken + 1}" if taken else name, path))
-    return names
+        stem = re.sub(r"[^a-z0-9_-]+", "-", Path(path).stem.lower()).strip("-_") or "set"
+        stem = f"set-{stem}" if stem in {"train", "val", "heldout"} else stem
+        numbered = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        names[next(name for name in numbered if name not in names and name not in taken)] = path
+    return list(names.items())
 
 
 def _indexes(settings: PipelineSettings) -> list[BackboneIndex]:
@@ -118,23 +135,22 @@ def _write(output: Path, evidence: pa.Table) -> None:
 
 
 def _print(leaks: Leaks, num_train: int, sets: dict[str, int], is_reconciled: bool) -> None:
-    console = Console()
-    hits = Table(title=f"{len(leaks.strongest):,} of {num_train:,} training images leak", title_justify="left")
-    for column in ("guard", *(f"{name} ({number:,})" for name, number in sets.items())):
-        hits.add_column(column, justify="left" if column == "guard" else "right")
+    print(f"{len(leaks.strongest):,} of {num_train:,} training images leak")
+    hits = Table("guard")
+    for name, number in sets.items():
+        hits.add_column(f"{name} ({number:,})", justify="right")
     numbers = leaks.num_images()
     for guard in GUARDS:
         hits.add_row(guard, *(f"{numbers.get((name, f'leak_{guard}'), 0):,}" for name in sets))
-    console.print(hits)
-    gaps = Table(title="What could not be checked", title_justify="left")
-    for column in ("guard", "side", "reason", "images"):
-        gaps.add_column(column, justify="right" if column == "images" else "left")
-    for one in leaks.unchecked:
-        gaps.add_row(one.guard, one.side, one.reason, f"{one.num_images:,} of {one.num_total:,}")
-    console.print(gaps if leaks.unchecked else "Every guard could check every image.")
-    if not is_reconciled:
-        console.print(
-            "Names are compared as written: settings with taxonomy.backbones and a workspace that has compiled them reconcile synonyms."
-        )
+    Console().print(hits)
     if leaks.num_unlisted:
-        console.print(f"{leaks.num_unlisted:,} further pairs share a key with pairs that are listed; every image of them is.")
+        print(f"{leaks.num_unlisted:,} further pairs share a key with pairs that are listed; every image of them is listed.")
+    print("What could not be checked" if leaks.unchecked else "Every guard could check every image.")
+    if leaks.unchecked:
+        gaps = Table("guard", "side", "reason")
+        gaps.add_column("images", justify="right")
+        for one in leaks.unchecked:
+            gaps.add_row(one.guard, one.side, one.reason, f"{one.num_images:,} of {one.num_total:,}")
+        Console().print(gaps)
+    if not is_reconciled:
+        print("Names are compared as written; settings with taxonomy.backbones and the workspace that compiled them reconcile synonyms.")

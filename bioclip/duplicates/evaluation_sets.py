@@ -142,14 +142,14 @@ def _read_table(path: Path) -> pa.Table:
             return pq.read_table(path)
         options = pacsv.ConvertOptions(column_types={name: pa.string() for name in _header(path)}, strings_can_be_null=True)
         return pacsv.read_csv(
-            path, parse_options=pacsv.ParseOptions(_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True), convert_options=options
+            path, parse_options=pacsv.ParseOptions(delimiter=_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True), convert_options=options
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"evaluation set {str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
 
 
 def _header(path: Path) -> list[str]:
-    parse = pacsv.ParseOptions(_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True)
+    parse = pacsv.ParseOptions(delimiter=_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True)
     with pacsv.open_csv(path, parse_options=parse) as reader:
         names: list[str] = reader.schema.names
     return names
@@ -246,4 +246,3 @@ def iter_images(settings: EvaluationSetSettings, images: pa.Table, max_bytes: in
             yield record_id, read_image(path, root, max_bytes)
         except LocalMediaError:
             continue
-

@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from bioclip.duplicates.evaluation_sets import read_evaluation_set
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks
 from bioclip.duplicates.leakage.guards import cosine_pairs
-from bioclip.embedding import embed_images, load_tower
+from bioclip.embedding import embed_images, load_tower, plan_embeddings
 from bioclip.model import save_model
+from bioclip.release.evaluation_sets import plan_evaluation_sets
 from bioclip.release.gate import embeddings_of
+from bioclip.release.stage import plan_release
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
 from bioclip.storage import Storage
 from bioclip.taxonomy.backbone_index import BackboneIndex
+from tests.conftest import Curated, run_jobs
 from tests.leakage.planting import Sets, load
+from tests.leakage.test_release_gate import Workspace
 from tests.training.conftest import TINY_MODEL
 
 TOWER = LeakEmbeddingSettings(model=TINY_MODEL, seed=5, batch_size=8)
@@ -74,3 +79,22 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     broken = TOWER.model_copy(update={"model": TINY_MODEL.model_copy(update={"pretrained": str(tmp_path)})})
     with pytest.raises(SettingsError, match=r"has no open_clip_config\.json; name an open_clip model"):
         load_tower(broken)
+
+
+def test_in_the_release_stage_the_guard_finds_copies_that_all_others_are_told_to_pass(curated: Curated, tmp_path: Path) -> None:
+    workspace = Workspace(curated, tmp_path)
+    rows = pq.read_table(workspace.storage.uri("images"), columns=["record_id", "image"]).to_pylist()
+    for row in rows:
+        if row["record_id"] in workspace.given_away:
+            (workspace.folder / "some_class" / f"{row['record_id']}.jpg").write_bytes(row["image"])
+    off = LeakGuards(bytes=False, pixels=False, near=False)
+    settings = workspace.against(guards=off, embedding=TOWER.model_copy(update={"threshold": 1.0}))
+    run_jobs(workspace.storage, "evaluation_sets", plan_evaluation_sets(workspace.storage, settings))
+    run_jobs(workspace.storage, "embeddings", plan_embeddings(workspace.storage, settings))
+    run_jobs(workspace.storage, "release", plan_release(workspace.storage, settings))
+    samples = {row["record_id"]: row for row in pq.read_table(workspace.storage.uri("splits/samples.parquet")).to_pylist()}
+    assert {samples[record_id]["drop_reason"] for record_id in workspace.given_away} == {"leak_embedding"}
+    looser = settings.leakage.embedding.model_copy(update={"threshold": 0.9})
+    again = settings.model_copy(update={"leakage": settings.leakage.model_copy(update={"embedding": looser})})
+    assert all(job.done() for job in plan_embeddings(workspace.storage, again))
+    assert plan_release(workspace.storage, again)[0].done() is None
