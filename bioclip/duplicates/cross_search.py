@@ -28,7 +28,7 @@ _BATCH = 1 << 17
 _MAX_KEY_BITS = 22
 """A table of counts of 16 MB; longer keys would leave the cache."""
 _LOOK_UP_COST, _COMPARE_COST = 1, 1
-"""What it costs to look up one hash and to compare one pair, as measured: about 8 ns each."""
+"""What it costs to look up one hash and to compare one pair, as they relate: about 25 ns each on one core."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Choice:
         for low, bits in self.blocks:
             key <<= np.uint64(bits)
             key |= (hashes >> np.uint64(low)) & np.uint64((1 << bits) - 1)
-        return key.astype(np.int64)
+        return key.view(np.int64)
 
 
 def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
@@ -123,15 +123,15 @@ def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: in
     else:
         keys, table_keys = None, choice.keys(right)
     order = np.argsort(table_keys, kind="stable")
-    size = int(table_keys.max()) + 3 if keys is not None else (1 << choice.key_bits) + 1
-    starts = np.zeros(size, np.int64)
-    np.cumsum(np.bincount(table_keys, minlength=size - 1), out=starts[1:])
+    size = int(table_keys.max()) + 2 if keys is not None else 1 << choice.key_bits
+    counts = np.bincount(table_keys, minlength=size).astype(np.int32)
+    starts = (np.cumsum(counts) - counts).astype(np.int32)
     laid_out = right[order]
     found, num_pairs = [np.empty(0, np.int64)], 0
     for low in range(0, len(left), _PIECE):
         piece = left[low : low + _PIECE]
         key = choice.keys(piece) if keys is None else keys[low : low + _PIECE]
-        first, count = starts[key], starts[key + 1] - starts[key]
+        first, count = starts[key], counts[key]
         for places, candidates in _batches(first, count):
             difference = piece[places] ^ laid_out[candidates]
             near = np.flatnonzero(np.bitwise_count(difference) <= radius)
@@ -159,7 +159,7 @@ def _compact_keys(choice: _Choice, left: HashArray, right: HashArray) -> tuple[I
 def _batches(first: IndexArray, count: IndexArray) -> Iterator[tuple[IndexArray, IndexArray]]:
     """(place, candidate) of every candidate of every place, at most about _BATCH at a time (more only for a single crowded place)."""
     places = np.flatnonzero(count)
-    ends = np.cumsum(count[places])
+    ends = np.cumsum(count[places], dtype=np.int64)
     low = 0
     while low < len(places):
         before = int(ends[low - 1]) if low else 0

@@ -142,7 +142,9 @@ def _read_table(path: Path) -> pa.Table:
             return pq.read_table(path)
         options = pacsv.ConvertOptions(column_types={name: pa.string() for name in _header(path)}, strings_can_be_null=True)
         return pacsv.read_csv(
-            path, parse_options=pacsv.ParseOptions(delimiter=_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True), convert_options=options
+            path,
+            parse_options=pacsv.ParseOptions(delimiter=_TABLE_SUFFIXES[path.suffix.lower()], newlines_in_values=True),
+            convert_options=options,
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"evaluation set {str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None

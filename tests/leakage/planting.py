@@ -89,7 +89,7 @@ def plant(folder: Path) -> Sets:
         _row("synonym", new[2], scientific_name=SYNONYM),
     ]  # fmt: skip
     train += [
-        _row(f"clean-{number}", data, scientific_name="Amanita muscaria", occurrence_id=f"clean {number}", observer="Ada Example",
+        _row(f"clean-{number}", data, scientific_name="Neoniphon sammara", occurrence_id=f"clean {number}", observer="Ada Example",
              event_date="2021-05-05" if number % 2 else "2021-05") for number, data in enumerate(clean)
     ]  # fmt: skip
     return Sets(_write(folder / "train", train, "training"), _write(folder / "evaluation", evaluation, "evaluation", holds_out=True))

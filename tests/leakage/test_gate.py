@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from bioclip.duplicates.evaluation_sets import COLUMNS
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks, gate_table
 from bioclip.duplicates.leakage.evidence import MAX_LISTED
-from bioclip.settings import LeakGuards
+from bioclip.release.evaluation_sets import resolve_names
+from bioclip.settings import LeakGuards, TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex
 from tests.leakage.planting import Sets, load
 
@@ -55,15 +58,11 @@ def test_the_synonym_is_caught_although_no_name_is_shared(planted: Sets, index: 
     assert row["detail"].endswith("there lepista nuda")
 
 
-@pytest.mark.parametrize(("train_name", "evaluation_name"), [("Novum incognitum", "Novum incognitum L."), ("novum  Incognitum", "Novum incognitum")])
+@pytest.mark.parametrize(
+    ("train_name", "evaluation_name"), [("Novum incognitum", "Novum incognitum L."), ("novum  incognitum", "Novum incognitum")]
+)
 def test_names_that_no_backbone_knows_are_compared_as_written(train_name: str, evaluation_name: str, index: BackboneIndex) -> None:
-    from bioclip.duplicates.evaluation_sets import COLUMNS
-    from bioclip.release.evaluation_sets import resolve_names
-    from bioclip.settings import TaxonomySettings
-
-    def one(record_id: str, name: str):
-        import pyarrow as pa
-
+    def one(record_id: str, name: str) -> pa.Table:
         table = pa.table({column: pa.array([name if column == "scientific_name" else None], pa.string()) for column in COLUMNS})
         return gate_table({"record_id": [record_id], **resolve_names(table, [index], TaxonomySettings())}, 1)
 
@@ -73,7 +72,7 @@ def test_names_that_no_backbone_knows_are_compared_as_written(train_name: str, e
     assert not find_leaks(one("t", "Amanita muscaria"), [side], LeakGuards(), radius=8).strongest
 
 
-def rows(count: int, prefix: str, **columns: object):
+def rows(count: int, prefix: str, **columns: object) -> pa.Table:
     return gate_table({"record_id": [f"{prefix}{number:05d}" for number in range(count)], **columns}, count)
 
 
