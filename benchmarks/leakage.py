@@ -9,9 +9,8 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from bioclip.duplicates.cross_search import cross_pairs
+from bioclip.duplicates.cross_search import HashArray, cross_pairs
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks, gate_table
-from bioclip.duplicates.search import HashArray
 from bioclip.settings import LeakGuards
 
 _SEED = 17

@@ -18,8 +18,13 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from bioclip.duplicates.search import MAX_PAIRS, HashArray, IndexArray
 from bioclip.errors import SettingsError
+
+HashArray = npt.NDArray[np.uint64]
+IndexArray = npt.NDArray[np.int64]
+
+MAX_PAIRS = 50_000_000
+"""Pairs at which a search gives up rather than fill the memory: about 3 GB while they are put in order."""
 
 _PIECE = 1 << 15
 """Hashes of the larger set that are looked up at once."""
@@ -156,7 +161,7 @@ def _compact_keys(choice: _Choice, left: HashArray, right: HashArray) -> tuple[I
     return np.where(known[places] == values, places, len(known)).astype(np.int64), numbers.astype(np.int64)
 
 
-def _batches(first: IndexArray, count: IndexArray) -> Iterator[tuple[IndexArray, IndexArray]]:
+def _batches(first: npt.NDArray[np.int32], count: npt.NDArray[np.int32]) -> Iterator[tuple[IndexArray, IndexArray]]:
     """(place, candidate) of every candidate of every place, at most about _BATCH at a time (more only for a single crowded place)."""
     places = np.flatnonzero(count)
     ends = np.cumsum(count[places], dtype=np.int64)

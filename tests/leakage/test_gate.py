@@ -83,10 +83,18 @@ def test_flat_images_are_compared_by_bytes_only() -> None:
     assert [(row["record_id"], row["kind"]) for row in leaks.evidence.to_pylist()] == [("t00000", "leak_bytes")]
 
 
+def test_hashes_of_plain_colour_from_any_table_are_flat_and_counted_and_missing_ones_too() -> None:
+    train = rows(4, "t", phash=[0, 1 << 63, None, 0xFFFF0000FFFF0000])
+    leaks = find_leaks(train, [EvaluationSide("s", rows(2, "e", phash=[0, 1 << 63]))], LeakGuards(), radius=8)
+    said = {(one.side, one.reason): one.num_images for one in leaks.unchecked if one.guard == "near"}
+    assert said == {("train", "flat"): 2, ("train", "no_phash"): 1, ("s", "flat"): 2}
+    assert not leaks.strongest
+
+
 @pytest.mark.parametrize(("bits", "is_leak"), [(0, True), (8, True), (10, False)])
 def test_the_radius_is_what_it_says(bits: int, is_leak: bool) -> None:
-    train = rows(1, "t", phash=np.array([(1 << bits) - 1], np.uint64))
-    side = EvaluationSide("s", rows(1, "e", phash=np.zeros(1, np.uint64)))
+    train = rows(1, "t", phash=np.array([0xFFFF0000FFFF0000 ^ (1 << bits) - 1], np.uint64))
+    side = EvaluationSide("s", rows(1, "e", phash=np.array([0xFFFF0000FFFF0000], np.uint64)))
     leaks = find_leaks(train, [side], LeakGuards(), radius=8)
     assert bool(leaks.strongest) == is_leak
     assert leaks.evidence["value"].to_pylist() == ([float(bits)] if is_leak else [])

@@ -166,6 +166,15 @@ class TestCommand:
         assert main([*plain, "--settings", self.settings(curated, tmp_path / "settings.yaml")]) == 3
         assert main([*plain[:-1], "--settings", str(tmp_path / "settings.yaml")]) == 0
 
+    def test_sets_of_one_name_are_numbered(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "val.csv").write_text("occurrence_id\n7\n")
+        assert main(["leaks", str(tmp_path / "a" / "val.csv"), *(f"--against={tmp_path / folder / 'val.csv'}" for folder in "ab")]) == 3
+        printed = capsys.readouterr().out
+        assert "set-val (1)" in printed
+        assert "set-val-2 (1)" in printed
+
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [

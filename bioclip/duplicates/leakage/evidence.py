@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.duplicates.search import IndexArray
+from bioclip.duplicates.cross_search import IndexArray
 
 EVIDENCE_SCHEMA = pa.schema(
     [

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.duplicates.cross_search import cross_pairs
+from bioclip.duplicates.cross_search import HashArray, IndexArray, cross_pairs
 from bioclip.duplicates.leakage.evidence import EVIDENCE_SCHEMA, Groups, Hits, evidence_table, pair_groups, shared_values
-from bioclip.duplicates.search import HashArray, IndexArray
 
 FloatArray = npt.NDArray[np.float32]
 

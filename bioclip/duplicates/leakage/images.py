@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -69,6 +70,7 @@ def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
             given[name] = normalise(given[name])
     arrays = [given[field.name].cast(field.type) if field.name in given else pa.nulls(num_rows, field.type) for field in GATE_SCHEMA]
     table = pa.table(arrays, names=GATE_SCHEMA.names)
+    table = table.set_column(table.schema.get_field_index("is_flat"), "is_flat", _flatness(table["phash"], table["is_flat"]))
     for name in ("sha256", "pixel_sha256", "source_occurrence", "accepted_id"):
         table = table.set_column(table.schema.get_field_index(name), name, _filled(table[name]))
     return table.cast(GATE_SCHEMA)
@@ -91,6 +93,12 @@ def event_day(dates: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(_filled(dates))
     is_day = pc.match_substring_regex(text, r"^\d{4}-\d{2}-\d{2}([T ][^/]*)?$")
     return pc.if_else(is_day, pc.utf8_slice_codeunits(text, 0, 10), pa.scalar(None, pa.string()))
+
+
+def _flatness(phash: pa.ChunkedArray, is_flat: pa.ChunkedArray) -> pa.Array:
+    """What is stated, and true for hashes with at most one bit set, which say nothing whoever made them; null without a hash."""
+    says_nothing = pa.array(np.bitwise_count(pc.fill_null(phash, 0).to_numpy().astype(np.uint64)) <= 1)
+    return pc.if_else(pc.is_valid(phash), pc.or_(pc.fill_null(is_flat, False), says_nothing), pa.scalar(None, pa.bool_()))
 
 
 def _array(values: Any, name: str) -> pa.ChunkedArray:
