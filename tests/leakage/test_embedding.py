@@ -92,7 +92,7 @@ def test_in_the_release_stage_the_guard_finds_copies_that_all_others_are_told_to
             (workspace.folder / "some_class" / f"{row['record_id']}.jpg").write_bytes(row["image"])
     off = LeakGuards(bytes=False, pixels=False, near=False)
     settings = workspace.against(guards=off, embedding=TOWER.model_copy(update={"threshold": 1.0}))
-    run_jobs(workspace.storage, "evaluation_sets", plan_evaluation_sets(workspace.storage, settings))
+    run_jobs(workspace.storage, "evaluation-sets", plan_evaluation_sets(workspace.storage, settings))
     run_jobs(workspace.storage, "embeddings", first_and_last(plan_embeddings(workspace.storage, settings)))
     run_jobs(workspace.storage, "release", plan_release(workspace.storage, settings))
     samples = {row["record_id"]: row for row in pq.read_table(workspace.storage.uri("splits/samples.parquet")).to_pylist()}
