@@ -120,6 +120,7 @@ class NearGuard:
             side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)
         }
         self._pairs = cross_pairs(self._hashes, self._known, radius)
+        self.num_left_out = self._pairs.num_left_out
         self._train = Groups.of(self._groups, len(self._hashes))
 
     def find(self, train: pa.Table, side: EvaluationSide, kind: str) -> Found:
