@@ -18,7 +18,6 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-
 HashArray = npt.NDArray[np.uint64]
 IndexArray = npt.NDArray[np.int64]
 
@@ -69,8 +68,8 @@ class _Choice:
 def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
     """Every (left, right) that differ in at most `radius` bits (0 to 12); both arrays sorted and distinct, as np.unique gives them.
 
-    Memory grows with the pairs found, up to MAX_PAIRS: crowds beyond are thinned until each of their hashes is in at least one pair, and the
-    rest is counted, so nothing that leaks is missed. The same result with any number of cores.
+    Memory grows with the pairs found, up to MAX_PAIRS: crowds beyond are thinned until each of their hashes is in at least one pair, and
+    the rest is counted, so nothing that leaks is missed. The same result with any number of cores.
     """
     if len(left) == 0 or len(right) == 0:
         empty = np.empty(0, np.int64)
