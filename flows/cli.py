@@ -19,7 +19,7 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 (the work failed) or 2 (the command or its settings are wrong)."""
+    """Run a command; returns the exit code: 0, 1 (the work failed), 2 (the command or its settings are wrong) or 3 (`leaks` found some)."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
     _add_sources(commands)
+    _add_leaks(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
@@ -59,6 +60,15 @@ def _add_sources(commands: Any) -> None:
     diff.add_argument("snapshots", nargs="*", metavar="SNAPSHOT", help="two snapshot ids or archive paths, the older first")
     diff.add_argument("--source", default="", metavar="NAME", help="the source; without SNAPSHOTs its last two in the workspace")
     diff.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of the records that differ")
+
+
+def _add_leaks(commands: Any) -> None:
+    leaks = _add(commands, "leaks", _leaks, "check a training set against evaluation sets; exit code 3 when something leaks")
+    leaks.add_argument("release", metavar="RELEASE", help="release (version, `latest` or folder), folder of class/file, or table")
+    leaks.add_argument("--against", action="append", required=True, metavar="PATH", help="evaluation set of any such kind; repeatable")
+    leaks.add_argument("--radius", type=int, metavar="N", help="greatest pHash distance of a copy (default: leakage.radius)")
+    leaks.add_argument("--holds-out-species", action="store_true", help="the sets' species must not be in training either")
+    leaks.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of all evidence")
 
 
 def _add(
@@ -198,6 +208,13 @@ def _sources_diff(options: argparse.Namespace) -> int:
         if number:
             print(f"  changed {column.rstrip('_'):<28} {number:>12,}")
     return 0
+
+
+def _leaks(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.leaks import check_sets
+
+    return check_sets(settings, options.release, options.against, options.radius, options.holds_out_species, options.output)
 
 
 def _recipes(options: argparse.Namespace) -> int:

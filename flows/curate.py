@@ -18,10 +18,18 @@ def make_release(context: RunContext) -> stage.ReleaseSummary:
         stage.compile_backbones(context),
         stage.resolve_names(context),
         stage.group_duplicates(context),
+        *_prepare_gate(context),
         stage.assign_splits(context),
         stage.write_shards(context),
     ]
     return stage.publish(context, done)
+
+
+def _prepare_gate(context: RunContext) -> list[stage.StageSummary]:
+    """What the leakage gate reads besides the release's own tables, where settings name any."""
+    leakage = context.settings.leakage
+    done = [stage.read_evaluation_sets(context)] if leakage.against else []
+    return [*done, stage.embed_images(context)] if leakage.embedding and leakage.guards.embedding else done
 
 
 @flow(name="curate")

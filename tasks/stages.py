@@ -17,6 +17,7 @@ from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
+from bioclip.release.evaluation_sets import plan_evaluation_sets
 from bioclip.release.reading import open_release, point_latest
 from bioclip.release.stage import plan_release
 from bioclip.report.stage import plan_report
@@ -119,10 +120,18 @@ def download(context: RunContext) -> StageSummary:
         return run_stage("images", jobs, context)
 
 
+def _plan_embeddings(context: RunContext) -> Sequence[PartitionJob]:
+    from bioclip.embedding import plan_embeddings  # needs torch, which data-only installations lack
+
+    return plan_embeddings(context.storage, context.settings)
+
+
 ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
 compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
 resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
 group_duplicates = _stage_task("duplicates", lambda c: plan_duplicates(c.storage, c.settings))
+read_evaluation_sets = _stage_task("evaluation-sets", lambda c: plan_evaluation_sets(c.storage, c.settings))
+embed_images = _stage_task("embeddings", _plan_embeddings)
 assign_splits = _stage_task("release", lambda c: plan_release(c.storage, c.settings))
 write_shards = _stage_task("shards", lambda c: plan_shards(c.storage, c.settings))
 _publish = _stage_task("publish", lambda c: plan_publish(c.storage, c.settings), in_process=True)

@@ -27,7 +27,7 @@ def test_the_later_of_file_environment_and_assignment_wins(tmp_path: Path) -> No
         ("download.timeout_s=-1", r"'download.timeout_s' = -1 is refused: Input should be greater than 0"),
         ("download.timeout_s", "has no '='"),
         ("sources=[{name: Bad Name, format: dwca, path: x}]", r"'sources.0.name' = 'Bad Name' is refused"),
-        ("release.leak_radius=2", "leak_radius must be at least duplicates.radius"),
+        ("leakage.radius=2", "leakage.radius must be at least duplicates.radius"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_rule(assignment: str, message: str) -> None:

@@ -1,9 +1,8 @@
-"""Search loses no pair, groups depend on the images alone, and the gate catches each kind of leak."""
+"""Search loses no pair, and groups depend on the images alone."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bioclip.duplicates.groups import ImageFacts, find_groups
-from bioclip.duplicates.leakage import GateImages, find_leaks
 from bioclip.duplicates.search import near_pairs
-from bioclip.errors import LeakageError
-from bioclip.partitions import run_partition
-from bioclip.release.stage import plan_release
-from bioclip.sample.server import SampleServer
-from tests.conftest import Curated, curate_in_process, sample_settings
+from tests.conftest import Curated
 
 
 def planted_hashes(num_hashes: int, seed: int) -> np.ndarray:
@@ -103,66 +97,3 @@ def test_the_known_copies_of_the_sample_are_found(curated: Curated) -> None:
     for ids in copies:
         assert len({groups[record_id]["kept_record_id"] for record_id in ids}) == 1
         assert sum(groups[record_id]["kind"] == "kept" for record_id in ids) <= 1
-
-
-def gate_images(**columns: list[Any]) -> GateImages:
-    """One side of the gate; what is not given cannot match."""
-    count = len(next(iter(columns.values())))
-    salt = "+".join(sorted(columns))
-    unlike = {
-        name: [f"{salt} {name} {index}" for index in range(count)]
-        for name in ("record_id", "sha256", "pixel_sha256", "occurrence", "species")
-    }
-    rng = np.random.default_rng(len(salt))
-    values = {**unlike, "phash": rng.integers(0, 2**64, count, dtype=np.uint64), "is_flat": [False] * count, **columns}
-    types = {"phash": np.uint64, "is_flat": bool}
-    return GateImages(**{name: np.array(values[name], dtype=types.get(name, object)) for name in (f.name for f in fields(GateImages))})
-
-
-@pytest.mark.parametrize(
-    ("train", "evaluation", "kind"),
-    [
-        ({"sha256": ["same"]}, {"sha256": ["same"], "species": ["a"]}, "leak_bytes"),
-        ({"pixel_sha256": ["same"]}, {"pixel_sha256": ["same"], "species": ["a"]}, "leak_pixels"),
-        ({"occurrence": ["same"]}, {"occurrence": ["same"], "species": ["a"]}, "leak_occurrence"),
-        ({"phash": [0b10101010]}, {"phash": [0], "species": ["a"]}, "leak_near"),
-        ({"species": ["Held out"]}, {"species": ["Held out"], "sha256": ["x"]}, "leak_species"),
-    ],
-)
-def test_each_kind_of_leak_is_caught_by_its_own_guard(train: dict[str, Any], evaluation: dict[str, Any], kind: str) -> None:
-    leaks = find_leaks(gate_images(**train), gate_images(**evaluation), frozenset({"Held out"}), radius=8)
-    assert [leak.kind for leak in leaks] == [kind]
-
-
-def test_beyond_the_radius_or_flat_there_is_no_leak_by_hash() -> None:
-    far = find_leaks(gate_images(phash=[0b1111111111]), gate_images(phash=[0], species=["a"]), frozenset(), radius=8)
-    flat = find_leaks(gate_images(phash=[0], is_flat=[True]), gate_images(phash=[0], species=["a"]), frozenset(), radius=8)
-    assert far == flat == []
-
-
-def test_no_released_training_image_leaks(curated: Curated) -> None:
-    samples = curated.release.samples(["record_id", "split", "species", "source", "source_id", "occurrence_id"])
-    images = pq.read_table(curated.storage.uri("images"), columns=["record_id", "phash", "pixel_sha256", "entropy_bits"])
-    rows = samples.join(images, "record_id").to_pylist()
-    sides = {
-        side: [row for row in rows if row["split"] and (row["split"] == "train") == (side == "train")] for side in ("train", "evaluation")
-    }
-    held = {row["species"] for row in sides["evaluation"] if row["split"] == "heldout"}
-    assert held
-    assert not held & {row["species"] for row in sides["train"]}
-    occurrences = {side: {(row["source"], row["occurrence_id"] or row["source_id"]) for row in sides[side]} for side in sides}
-    assert not occurrences["train"] & occurrences["evaluation"]
-    hashes = {side: np.array([row["phash"] for row in sides[side] if row["entropy_bits"] >= 1.0], np.uint64) for side in sides}
-    closest = min(np.bitwise_count(hashes["train"] ^ value).min() for value in hashes["evaluation"])
-    assert closest > curated.settings.release.leak_radius
-
-
-def test_the_gate_can_stop_the_run_and_names_the_rows(sample_server: SampleServer, tmp_path: Path) -> None:
-    settings = sample_settings(sample_server, tmp_path)
-    curate_in_process(settings)
-    strict = settings.model_copy(update={"release": settings.release.model_copy(update={"on_leak": "fail"})})
-    from bioclip.storage import open_workspace
-
-    [job] = plan_release(open_workspace(settings.workspace), strict)
-    with pytest.raises(LeakageError, match=r"training images leak evaluation images, e\.g\. [0-9a-f-]{36} \(leak_near: pHash distance \d"):
-        run_partition(job)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.groups import KEPT
-from bioclip.duplicates.leakage import GateImages, Leak, find_leaks
 from bioclip.duplicates.stage import GROUPS_NAME, read_columns
-from bioclip.errors import LeakageError
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA, partition_of
+from bioclip.release.gate import (
+    FINGERPRINTS_NAME,
+    LEAKS_NAME,
+    check_leaks,
+    drop_reasons,
+    gate_images,
+    gate_inputs,
+    gate_notes,
+)
 from bioclip.release.reading import SPLITS
 from bioclip.release.splits import TRAIN, SplitRule, occurrence_key
 from bioclip.settings import PipelineSettings, meaningful
@@ -26,15 +33,13 @@ from bioclip.storage import Storage
 
 STAGE = "release"
 SAMPLES_NAME = "splits/samples.parquet"
-LEAKS_NAME = "splits/leaks.parquet"
 NAMES_NAME = "taxonomy/names.parquet"
-LEAK_SCHEMA = pa.schema([(name, pa.string()) for name in ("record_id", "evaluation_record_id", "kind", "detail")])
-_VERSION = 1
+_VERSION = 2
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 _IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
 _RECORD_COLUMNS = [
     "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder",
-    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name",
+    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer",
 ]  # fmt: skip
 
 
@@ -47,10 +52,11 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
             name="samples",
             directory="splits",
             version=_VERSION,
-            inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM},
+            inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings),
             settings=digest_value(
                 [
                     meaningful(settings.release),
+                    meaningful(settings.leakage),
                     settings.shards.samples_per_shard,
                     settings.ingest.num_partitions,
                     settings.duplicates.min_entropy_bits,
@@ -73,14 +79,21 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]))
     for row in rows:
         row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
-    leaks = _close_gate(rows, rule, settings)
+    images = gate_images(table, [row["occurrence"] for row in rows], settings.duplicates.min_entropy_bits)
+    leaks = check_leaks(storage, images, np.array([row["split"] for row in rows], dtype=object), settings)
+    reasons = drop_reasons(leaks)
+    for row in rows:
+        if row["record_id"] in reasons:
+            row["split"], (row["drop_reason"], row["drop_detail"]) = "", reasons[row["record_id"]]
     _drop_untrained(rows)
     _number_shards(rows, settings)
     writer.write_table(SAMPLES_NAME, pa.Table.from_pylist([_sample(row) for row in rows], schema=SAMPLE_SCHEMA))
-    writer.write_table(LEAKS_NAME, pa.Table.from_pylist([asdict(leak) for leak in leaks], schema=LEAK_SCHEMA))
+    writer.write_table(LEAKS_NAME, leaks.evidence)
+    prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
+    writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
-    notes = {**splits, "heldout_species": len({row["species"] for row in rows if row["split"] == "heldout"})}
+    notes = {**splits, **gate_notes(leaks), "heldout_species": len({row["species"] for row in rows if row["split"] == "heldout"})}
     return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
 
 
@@ -88,7 +101,20 @@ def _joined(storage: Storage) -> pa.Table:
     images = read_columns(storage, read_stage(storage, "images"), _IMAGE_COLUMNS)
     records = read_columns(storage, read_stage(storage, "records"), _RECORD_COLUMNS)
     with storage.reader(NAMES_NAME) as stream:
-        names = pq.read_table(stream, columns=["lineage_id", "match_type", "reason", "resolved_rank", *RANKS, "common_name", "accepted_id"])
+        names = pq.read_table(
+            stream,
+            columns=[
+                "lineage_id",
+                "match_type",
+                "reason",
+                "resolved_rank",
+                *RANKS,
+                "common_name",
+                "accepted_id",
+                "canonical_name",
+                "backbone",
+            ],
+        )
     with storage.reader(GROUPS_NAME) as stream:
         groups = pq.read_table(stream, columns=["record_id", "kept_record_id", "kind"])
     return (
@@ -108,42 +134,6 @@ def _judge(row: dict[str, Any], settings: PipelineSettings, takedown: Takedown) 
     if RANKS.index(row["resolved_rank"]) < RANKS.index(settings.release.min_rank):
         return "rank_above_minimum", f"{row['resolved_rank']}, at least {settings.release.min_rank} is wanted"
     return "", ""
-
-
-def _close_gate(rows: list[dict[str, Any]], rule: SplitRule, settings: PipelineSettings) -> list[Leak]:
-    """Take leaking images out of training, or stop; raises LeakageError."""
-    images = _gate_images(rows, settings.duplicates.min_entropy_bits)
-    splits = np.array([row["split"] for row in rows], dtype=object)
-    is_evaluation = (splits != "") & (splits != TRAIN)
-    leaks = find_leaks(images.take(splits == TRAIN), images.take(is_evaluation), rule.heldout_species, settings.release.leak_radius)
-    if leaks and settings.release.on_leak == "fail":
-        shown = "; ".join(
-            f"{leak.record_id} ({leak.kind}: {leak.detail} as {leak.evaluation_record_id or 'a held-out species'})" for leak in leaks[:5]
-        )
-        raise LeakageError(
-            f"{len(leaks)} training images leak evaluation images, e.g. {shown}; set release.on_leak=exclude to take them out."
-        )
-    by_record = {row["record_id"]: row for row in rows}
-    for leak in leaks:
-        by_record[leak.record_id].update(split="", drop_reason=leak.kind, drop_detail=f"{leak.detail}: {leak.evaluation_record_id}")
-    return leaks
-
-
-def _gate_images(rows: list[dict[str, Any]], min_entropy_bits: float) -> GateImages:
-    def column(name: str) -> Any:
-        return np.array([row[name] or "" for row in rows], dtype=object)
-
-    phash = np.array([row["phash"] for row in rows], np.uint64)
-    is_flat = np.array([row["entropy_bits"] < min_entropy_bits for row in rows], bool) | (np.bitwise_count(phash) <= 1)
-    return GateImages(
-        record_id=column("record_id"),
-        sha256=column("original_sha256"),
-        pixel_sha256=column("pixel_sha256"),
-        phash=phash,
-        is_flat=is_flat,
-        occurrence=column("occurrence"),
-        species=column("species"),
-    )
 
 
 def _drop_untrained(rows: list[dict[str, Any]]) -> None:

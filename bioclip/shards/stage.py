@@ -14,6 +14,7 @@ from bioclip.digests import digest_value, readable_json
 from bioclip.download.stage import images_name
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
+from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.reading import RELEASES_DIR, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
@@ -25,7 +26,7 @@ SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 1
 _VERSION = 1
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
-_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "shards")
+_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards")
 
 
 def release_version(storage: Storage, settings: PipelineSettings) -> str:
@@ -118,10 +119,11 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
-    """Write samples.parquet, the card and, last, manifest.json."""
+    """Write samples.parquet, what the gate knows and found, the card and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
-    writer.write_bytes(f"{folder}/samples.parquet", storage.read_bytes(SAMPLES_NAME))
+    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
+        writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
     shards = read_stage(storage, SHARDS_STAGE)
     manifest = release_manifest(storage, settings, version, samples, shards)
     writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
@@ -155,7 +157,7 @@ def release_manifest(
         "version": version,
         "code_version": __version__,
         "splits": splits,
-        "inputs": {stage: manifest.digest for stage, manifest in stages.items()},
+        "inputs": {stage: manifest.digest for stage, manifest in stages.items()} | gate_inputs(storage, settings),
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
