@@ -68,7 +68,7 @@ def _read_each(storage: Storage, stage: StageManifest, columns: list[str]) -> It
 
 
 def _standing(records: pa.Table) -> pa.Table:
-    """record_id and one number that ranks licence before label: 4 for a redistributable one, 2 for an epithet, 1 for a name of two words."""
+    """record_id and one number that ranks licence before label: 4 if redistributable, 2 for an epithet, 1 for a name of two words."""
     licenses = pc.fill_null(records["license"], "").combine_chunks().dictionary_encode()
     is_open = np.array([is_allowed(text, ("open",)) for text in licenses.dictionary.to_pylist()], bool)[licenses.indices.to_numpy()]
     has_epithet = pc.greater(pc.fill_null(pc.binary_length(records["specific_epithet"]), 0), 0).to_numpy()

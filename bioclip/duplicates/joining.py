@@ -1,4 +1,4 @@
-"""What one group of tables of a block-sort join finds; a crowd of hashes that all share a key is followed for a few places only, and told."""
+"""What one group of tables of a block-sort join finds; crowds that share a key are followed for a few places only, and told."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def merged(found: list[Found]) -> Found:
     )
 
 
-def group_pairs(
-    unique: HashArray, tables: list[Table], radius: int, crowd_size: int, is_new: npt.NDArray[np.bool_] | None = None
-) -> Found:
+def group_pairs(unique: HashArray, tables: list[Table], radius: int, crowd_size: int, is_new: npt.NDArray[np.bool_] | None = None) -> Found:
     """Pairs of tables that differ in their last block alone: one whole sort, then short ones within its pieces.
 
     With `is_new`, pairs of two known hashes are left out, and so are known hashes that share no key with a new one.
@@ -76,9 +74,9 @@ def _touched(unique: HashArray, table: Table, is_new: npt.NDArray[np.bool_]) -> 
     shift = np.uint64(64 - min(key_bits, _FILTER_BITS))
     begins = np.zeros(1 << min(key_bits, _FILTER_BITS), bool)
     begins[values[is_new] >> shift] = True
-    values = values[begins[values >> shift]]
-    values.sort()
-    return values
+    touched: HashArray = values[begins[values >> shift]]
+    touched.sort()
+    return touched
 
 
 def _table_pairs(

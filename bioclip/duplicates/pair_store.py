@@ -12,7 +12,16 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.facts import read_hashes
 from bioclip.duplicates.joining import Found, merged
-from bioclip.duplicates.search import HashPairs, PairIndex, hash_pairs, near_pairs, near_pairs_between, num_search_parts, pair_index, search_part
+from bioclip.duplicates.search import (
+    HashPairs,
+    PairIndex,
+    hash_pairs,
+    near_pairs,
+    near_pairs_between,
+    num_search_parts,
+    pair_index,
+    search_part,
+)
 from bioclip.duplicates.tables import HashArray
 from bioclip.hashing import HASH_VERSION
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, read_manifest, read_stage, run_partition
@@ -106,8 +115,8 @@ def read_index(storage: Storage, manifest_name: str) -> PairIndex | None:
         if name not in digests or not storage.exists(name) or storage.digest(name)[0] != digests[name]:
             return None
     pairs = _read(storage, PAIRS_NAME)
-    columns = (pairs[name].to_numpy() for name in ("first", "second"))
-    return PairIndex(_read(storage, HASHES_NAME)["phash"].to_numpy(), *columns, radius=int(pairs.schema.metadata[_RADIUS_KEY]))
+    first, second = (pairs[name].to_numpy() for name in ("first", "second"))
+    return PairIndex(_read(storage, HASHES_NAME)["phash"].to_numpy(), first, second, int(pairs.schema.metadata[_RADIUS_KEY]))
 
 
 def _num_indexed(storage: Storage) -> int:

@@ -24,6 +24,20 @@ import numpy.typing as npt
 from bioclip.duplicates.joining import Found, group_pairs, merged
 from bioclip.duplicates.tables import HashArray, IndexArray, Table, table_groups
 
+__all__ = [
+    "CROWD_SIZE",
+    "HashArray",
+    "HashPairs",
+    "IndexArray",
+    "PairIndex",
+    "hash_pairs",
+    "near_pairs",
+    "near_pairs_between",
+    "num_search_parts",
+    "pair_index",
+    "search_part",
+]
+
 CROWD_SIZE = 4096
 """Distinct hashes of one key beyond which not all are compared with each other: 8 million comparisons."""
 
