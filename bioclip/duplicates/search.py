@@ -36,6 +36,7 @@ __all__ = [
     "num_search_parts",
     "pair_index",
     "search_part",
+    "with_crowds_between",
 ]
 
 CROWD_SIZE = 4096
@@ -98,6 +99,20 @@ def near_pairs_between(
     stays = (unique[np.minimum(places, len(unique) - 1)] == known).all(axis=0)
     codes = np.concatenate([places[0, stays] * len(unique) + places[1, stays], found.codes])
     return hash_pairs(unique, inverse, Found(codes, found.crowded, 0))
+
+
+def with_crowds_between(pairs: HashPairs, left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], radius: int) -> HashPairs:
+    """`pairs` and every pair within `radius` of a crowded hash of one side with one of the other, compared one by one.
+
+    `left` and `right` mark positions in `pairs.unique`. Between the two sides nothing is missing then, which a gate must rely on.
+    """
+    sides = [pairs.crowded[side[pairs.crowded]] for side in (left, right)]
+    few, many = sorted(sides, key=len)
+    codes = [pairs.first * len(pairs.unique) + pairs.second]
+    for place in few:
+        near = many[np.bitwise_count(pairs.unique[many] ^ pairs.unique[place]) <= radius]
+        codes.append((np.minimum(near, place) * len(pairs.unique) + np.maximum(near, place))[near != place])
+    return hash_pairs(pairs.unique, pairs.inverse, Found(np.unique(np.concatenate(codes)), pairs.crowded, pairs.num_left_out))
 
 
 def pair_index(pairs: HashPairs, radius: int) -> PairIndex | None:

@@ -10,7 +10,16 @@ from hypothesis.extra import numpy as npst
 
 from benchmarks.duplicate_search import brute_force_pairs, planted_hashes, with_hub
 from bioclip.duplicates.joining import CROWD_OFFSETS, merged
-from bioclip.duplicates.search import HashPairs, hash_pairs, near_pairs, near_pairs_between, num_search_parts, pair_index, search_part
+from bioclip.duplicates.search import (
+    HashPairs,
+    hash_pairs,
+    near_pairs,
+    near_pairs_between,
+    num_search_parts,
+    pair_index,
+    search_part,
+    with_crowds_between,
+)
 
 HASHES = npst.arrays(np.uint64, st.integers(0, 60), elements=st.integers(0, 2**64 - 1) | st.integers(0, 1023))
 RADII = st.sampled_from([0, 1, 2, 4, 5, 8, 12])
@@ -107,6 +116,17 @@ def test_a_crowd_gives_few_true_pairs_and_says_what_it_left_out() -> None:
     crowded = set(few.crowded.tolist())
     assert missing
     assert all(set(divmod(code, len(few.unique))) <= crowded for code in missing)
+
+
+def test_between_two_sides_a_crowd_hides_no_pair() -> None:
+    hub = with_hub(planted_hashes(100, 1), 3_000, seed=3)
+    pairs = near_pairs(hub, 4, crowd_size=64)
+    left = np.random.default_rng(0).random(len(pairs.unique)) < 0.2
+    whole = with_crowds_between(pairs, left, ~left, 4)
+    expected = [code for code in brute_force_pairs(pairs.unique, 4).tolist() if left[[*divmod(code, len(left))]].sum() == 1]
+    assert len(expected) > sum(left[pairs.first] != left[pairs.second])
+    assert set(expected) <= set(codes_of(whole))
+    assert (whole.distance <= 4).all()
 
 
 def test_a_crowd_in_one_key_makes_that_many_comparisons_and_no_more() -> None:
