@@ -56,7 +56,7 @@ def group_images(storage: Storage, writer: PartitionWriter, *, settings: Duplica
     writer.write_table(GROUPS_NAME, _groups_table(facts, groups))
     write_index(writer, pairs, settings.radius)
     numbers = np.bincount(groups.kind, minlength=len(KINDS)).tolist()
-    dropped = {kind: number for kind, number in zip(KINDS, numbers, strict=True) if kind != KEPT}
+    dropped = {kind: number for kind, number in zip(KINDS, numbers, strict=True) if kind != KEPT and number}
     notes = {
         **likeness.counts,
         "groups": numbers[KINDS.index(KEPT)],

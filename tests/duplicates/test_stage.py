@@ -122,7 +122,7 @@ def test_a_hundred_percent_of_one_picture_are_one_group(tmp_path: Path) -> None:
 
 def test_more_pixels_then_a_free_licence_then_the_record_id_decide_who_is_kept(tmp_path: Path) -> None:
     area = {"original_width": 10, "original_height": 10}
-    rows = [image(0, 5, **area), image(1, 5, **area), image(2, 5, **area), image(3, 9 << 40, **area), image(4, 9 << 40)]
+    rows = [image(0, 5, **area), image(1, 5, **area), image(2, 5, **area), image(3, 0xFFF << 40, **area), image(4, 0xFFF << 40)]
     storage = workspace(tmp_path, rows, licenses={0: "CC-BY-NC-4.0", 1: "CC-BY-4.0", 2: "CC-BY-4.0", 3: "CC0-1.0", 4: ""})
     group(storage)
     assert kept_numbers(storage) == {0: 1, 1: 1, 2: 1, 3: 4, 4: 4}
