@@ -38,7 +38,7 @@ def table_groups(num_hashes: int, radius: int) -> list[list[Table]]:
         key_bits = 64 * (num_blocks - radius) / num_blocks
         return comb(num_blocks, radius) * (_SORT_COST * num_hashes + num_hashes**2 / 2 ** (key_bits + 1))
 
-    num_blocks = min(range(radius + 1, radius + 5), key=cost)
+    num_blocks = min(range(radius + 1, radius + 7), key=cost)
     edges = [round(64 * block / num_blocks) for block in range(num_blocks + 1)]
     blocks = list(pairwise(edges))
     choices = combinations(range(num_blocks), num_blocks - radius)
