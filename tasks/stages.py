@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
-from bioclip.duplicates.pair_store import plan_search
+from bioclip.duplicates.pair_store import SEARCH_STAGE, plan_search
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
 from bioclip.release.reading import open_release, point_latest
@@ -129,7 +129,7 @@ resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settin
 def group_duplicates(context: RunContext) -> StageSummary:
     """Group the images; where they are too many for one machine, the cluster searches for their pairs first."""
     if searches := plan_search(context.storage, context.settings):
-        run_stage("duplicate_pairs", searches, context)
+        run_stage(SEARCH_STAGE, searches, context)
     return run_stage("duplicates", plan_duplicates(context.storage, context.settings), context)
 
 

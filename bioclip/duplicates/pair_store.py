@@ -28,7 +28,7 @@ from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter,
 from bioclip.settings import DuplicateSettings, PipelineSettings
 from bioclip.storage import Storage
 
-SEARCH_STAGE = "duplicate_pairs"
+SEARCH_STAGE = "duplicate-pairs"
 HASHES_NAME, PAIRS_NAME = "duplicates/index/hashes.parquet", "duplicates/index/pairs.parquet"
 _VERSION = 1
 _RADIUS_KEY = b"radius_bits"
