@@ -222,11 +222,12 @@ DUPLICATE_SCHEMA = pa.schema(
         pa.field("kept_record_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("distance", pa.int8(), nullable=False),
+        pa.field("diameter", pa.int8(), nullable=False),
     ]
 )
 """duplicates/groups.parquet: one row for each image that is in a group of two or more, sorted by (group_id, record_id). The
 representative has record_id = kept_record_id = group_id and kind `kept`; others are `duplicate_bytes`, `duplicate_pixels` or
-`duplicate_near` with their pHash distance to it."""
+`duplicate_near` with their pHash distance to it. `diameter` is the greatest pHash distance of any two of the group."""
 
 SAMPLE_SCHEMA = pa.schema(
     [

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
+from bioclip.duplicates.pair_store import SEARCH_STAGE, plan_search
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
 from bioclip.release.evaluation_sets import plan_evaluation_sets
@@ -129,9 +130,18 @@ def _plan_embeddings(context: RunContext) -> Sequence[PartitionJob]:
 ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
 compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
 resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
-group_duplicates = _stage_task("duplicates", lambda c: plan_duplicates(c.storage, c.settings))
 read_evaluation_sets = _stage_task("evaluation-sets", lambda c: plan_evaluation_sets(c.storage, c.settings))
 embed_images = _stage_task("embeddings", _plan_embeddings)
+
+
+@task(name="duplicates", cache_policy=NO_CACHE, persist_result=False)
+def group_duplicates(context: RunContext) -> StageSummary:
+    """Group the images; where they are too many for one machine, the cluster searches for their pairs first."""
+    if searches := plan_search(context.storage, context.settings):
+        run_stage(SEARCH_STAGE, searches, context)
+    return run_stage("duplicates", plan_duplicates(context.storage, context.settings), context)
+
+
 assign_splits = _stage_task("release", lambda c: plan_release(c.storage, c.settings))
 write_shards = _stage_task("shards", lambda c: plan_shards(c.storage, c.settings))
 _publish = _stage_task("publish", lambda c: plan_publish(c.storage, c.settings), in_process=True)

@@ -19,9 +19,8 @@ from benchmarks.media_server import make_certificate, served
 from benchmarks.peers import Peers
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import NAMES, load
-from bioclip.duplicates import search
 from bioclip.duplicates.search import near_pairs
-from bioclip.errors import SettingsError, UnknownNameError
+from bioclip.errors import UnknownNameError
 
 PEERS_LEFT_OUT = Peers(install=False)
 
@@ -123,12 +122,6 @@ def test_a_hub_is_searched_exactly() -> None:
     pairs = near_pairs(hashes, 6)
     assert np.array_equal(pairs.first * len(pairs.unique) + pairs.second, brute_force_pairs(pairs.unique, 6))
     assert len(pairs.first) > 10_000
-
-
-def test_a_crowd_beyond_what_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MAX_PAIRS", 10_000)
-    with pytest.raises(SettingsError, match=r"more than 10000 pairs .* duplicates\.min_entropy_bits"):
-        near_pairs(with_hub(planted_hashes(4_000, 1), 250, seed=3), 6)
 
 
 def test_photographs_are_the_same_bytes_every_time_and_of_web_size() -> None:

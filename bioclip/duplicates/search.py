@@ -3,219 +3,161 @@
 Block-sort join after Manku, Jain and Das Sarma (WWW 2007) in its self-join form: cut a hash into B blocks; two hashes that differ in at
 most r bits agree in at least B - r whole blocks, so for each choice of B - r blocks one sort by these brings every such pair together.
 Nothing is lost (pigeonhole). Equal hashes are joined first, so copies cost nothing. A pair is taken only where the choice is the lowest
-blocks that it agrees in, so memory grows with the pairs that there are, not with the tables that meet them.
+blocks that it agrees in, so memory grows with the pairs that there are, not with the tables that meet them, and the tables are jobs that
+know nothing of each other.
+
+More than `crowd_size` distinct hashes of one key are a crowd (burst shots, scans of one form): all its pairs would be quadratic, so each
+of its hashes is compared with a few that follow it. What that leaves out is counted, and `crowded` says whose pairs may be incomplete.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations, groupby, pairwise
-from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
-from bioclip.errors import SettingsError
+from bioclip.duplicates.joining import Found, group_pairs, merged
+from bioclip.duplicates.tables import HashArray, IndexArray, Table, table_groups
 
-HashArray = npt.NDArray[np.uint64]
-IndexArray = npt.NDArray[np.int64]
+__all__ = [
+    "CROWD_SIZE",
+    "HashArray",
+    "HashPairs",
+    "IndexArray",
+    "PairIndex",
+    "hash_pairs",
+    "near_pairs",
+    "near_pairs_between",
+    "num_search_parts",
+    "pair_index",
+    "search_part",
+    "with_crowds_between",
+]
 
-MAX_PAIRS = 50_000_000
-"""Pairs at which a search gives up rather than fill the memory: about 3 GB while they are put in order."""
+CROWD_SIZE = 4096
+"""Distinct hashes of one key beyond which not all are compared with each other: 8 million comparisons."""
 
-_CHUNK = 1 << 15
-"""Hashes compared at once: 256 KB, so that all passes over them stay in the cache."""
-_PIECE = 1 << 10
-"""Hashes sorted at once where larger order is there already."""
-_SORT_COST = 10
-"""What it costs to move and sort one hash, in comparisons of two."""
+
+def _none() -> IndexArray:
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class HashPairs:
-    """Pairs (first < second) of positions in `unique`, the sorted distinct hashes; `inverse` leads from each input hash to its position."""
+    """Pairs (first < second) of positions in `unique`, the sorted distinct hashes; `inverse` leads from each input hash to its position.
+
+    `crowded` are positions whose pairs may be incomplete, `num_left_out` the comparisons between them that were not made.
+    """
 
     unique: HashArray
     inverse: IndexArray
     first: IndexArray
     second: IndexArray
     distance: npt.NDArray[np.int64]
+    crowded: IndexArray = field(default_factory=_none)
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)
-class _Table:
-    """One choice of blocks. `moves` (mask, bits to the left) bring them to the top, the last one below the `shared_bits` of the others;
-    pairs with an XOR under `limit` agree in them; those that agree in a block of `passed_over` too belong to another table."""
+class PairIndex:
+    """Every pair within `radius` (first < second, as hashes) of the sorted distinct `hashes`: what a later search need not find again."""
 
-    moves: tuple[tuple[int, int], ...]
-    moves_back: tuple[tuple[int, int], ...]
-    shared_bits: int
-    limit: int
-    passed_over: tuple[int, ...]
+    hashes: HashArray
+    first: HashArray
+    second: HashArray
+    radius: int
 
 
-def near_pairs(hashes: HashArray, radius: int) -> HashPairs:
-    """Every pair of distinct hashes that differ in at most `radius` bits (0 to 12), sorted; the same with any number of cores.
+def near_pairs(hashes: HashArray, radius: int, crowd_size: int = CROWD_SIZE, num_threads: int | None = None) -> HashPairs:
+    """Every pair of distinct hashes that differ in at most `radius` bits (0 to 12), sorted; the same with any number of cores."""
+    unique, inverse = np.unique(hashes, return_inverse=True)
+    return hash_pairs(unique, inverse, search_part(unique, radius, crowd_size, num_threads=num_threads))
 
-    Raises SettingsError beyond MAX_PAIRS pairs.
+
+def near_pairs_between(
+    index: PairIndex, hashes: HashArray, radius: int, crowd_size: int = CROWD_SIZE, num_threads: int | None = None
+) -> HashPairs:
+    """`near_pairs` of `hashes`, looking only for pairs of those that `index` does not hold; pairs of hashes that are gone are let go.
+
+    An index of another radius, and a crowd, which an index never holds, cost a whole search.
     """
     unique, inverse = np.unique(hashes, return_inverse=True)
-    codes = _pair_codes(unique, radius) if radius > 0 and len(unique) > 1 else np.empty(0, np.int64)
-    first, second = np.divmod(codes, max(1, len(unique)))
-    distance = np.bitwise_count(unique[first] ^ unique[second]).astype(np.int64)
-    return HashPairs(unique, inverse.astype(np.int64), first, second, distance)
+    is_new = ~np.isin(unique, index.hashes, assume_unique=True)
+    whole = partial(search_part, unique, radius, crowd_size, num_threads=num_threads)
+    if index.radius != radius or is_new.all():
+        return hash_pairs(unique, inverse, whole())
+    found = whole(is_new=is_new)
+    if len(found.crowded):
+        return hash_pairs(unique, inverse, whole())
+    known = np.stack([index.first, index.second])
+    places = np.searchsorted(unique, known)
+    stays = (unique[np.minimum(places, len(unique) - 1)] == known).all(axis=0)
+    codes = np.concatenate([places[0, stays] * len(unique) + places[1, stays], found.codes])
+    return hash_pairs(unique, inverse, Found(codes, found.crowded, 0))
 
 
-def _pair_codes(unique: HashArray, radius: int) -> IndexArray:
-    """Sorted first * len(unique) + second of every pair."""
-    found: list[IndexArray] = []
-    num_pairs = 0
-    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(num_threads) as pool:
+def with_crowds_between(pairs: HashPairs, left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], radius: int) -> HashPairs:
+    """`pairs` and every pair within `radius` of a crowded hash of one side with one of the other, compared one by one.
+
+    `left` and `right` mark positions in `pairs.unique`. Between the two sides nothing is missing then, which a gate must rely on.
+    """
+    sides = [pairs.crowded[side[pairs.crowded]] for side in (left, right)]
+    few, many = sorted(sides, key=len)
+    codes = [pairs.first * len(pairs.unique) + pairs.second]
+    for place in few:
+        near = many[np.bitwise_count(pairs.unique[many] ^ pairs.unique[place]) <= radius]
+        codes.append((np.minimum(near, place) * len(pairs.unique) + np.maximum(near, place))[near != place])
+    return hash_pairs(pairs.unique, pairs.inverse, Found(np.unique(np.concatenate(codes)), pairs.crowded, pairs.num_left_out))
+
+
+def pair_index(pairs: HashPairs, radius: int) -> PairIndex | None:
+    """What `near_pairs_between` needs of a search with `radius`; None when a crowd left it incomplete."""
+    if len(pairs.crowded):
+        return None
+    return PairIndex(pairs.unique, pairs.unique[pairs.first], pairs.unique[pairs.second], radius)
+
+
+def num_search_parts(num_hashes: int, radius: int) -> int:
+    """How many independent jobs the search of so many distinct hashes can be cut into."""
+    return len(table_groups(num_hashes, radius)) if radius > 0 and num_hashes > 1 else 1
+
+
+def search_part(
+    unique: HashArray,
+    radius: int,
+    crowd_size: int = CROWD_SIZE,
+    *,
+    part: int = 0,
+    num_parts: int = 1,
+    num_threads: int | None = None,
+    is_new: npt.NDArray[np.bool_] | None = None,
+) -> Found:
+    """What every `num_parts`-th group of tables from `part` on finds among sorted distinct hashes; all parts together find every pair
+    once. With `is_new`, only pairs that a new hash takes part in."""
+    if radius <= 0 or len(unique) < 2:
+        return merged([])
+    groups: Sequence[list[Table]] = table_groups(len(unique), radius)[part::num_parts]
+    with ThreadPoolExecutor(num_threads or num_cores()) as pool:
         try:
-            for codes in pool.map(partial(_group_pairs, unique, radius=radius), _table_groups(len(unique), radius)):
-                found.append(codes)
-                num_pairs += len(codes)
-                _refuse_crowds(num_pairs, radius)
+            search = partial(group_pairs, unique, radius=radius, crowd_size=crowd_size, is_new=is_new)
+            return merged(list(pool.map(search, groups)))
         finally:
             pool.shutdown(cancel_futures=True)
-    codes = np.concatenate(found)
-    codes.sort()
-    return codes
 
 
-def _refuse_crowds(num_pairs: int, radius: int) -> None:
-    if num_pairs > MAX_PAIRS:
-        raise SettingsError(
-            f"more than {MAX_PAIRS} pairs of hashes lie within {radius} bits of each other: a crowd of nearly equal images; lower the "
-            "radius (duplicates.radius, release.leak_radius) or raise duplicates.min_entropy_bits."
-        )
+def hash_pairs(unique: HashArray, inverse: IndexArray, found: Found) -> HashPairs:
+    """The pairs of `found`, whose codes are of `unique`, in order."""
+    codes = np.sort(found.codes)
+    first, second = np.divmod(codes, max(1, len(unique)))
+    distance = np.bitwise_count(unique[first] ^ unique[second]).astype(np.int64)
+    return HashPairs(unique, inverse.astype(np.int64, copy=False), first, second, distance, found.crowded, found.num_left_out)
 
 
-def _table_groups(num_hashes: int, radius: int) -> list[list[_Table]]:
-    """One table for each choice of B - r of B blocks, B being the cheapest for so many (uniform) hashes; together when only the last block
-    differs."""
-
-    def cost(num_blocks: int) -> float:
-        key_bits = 64 * (num_blocks - radius) / num_blocks
-        return comb(num_blocks, radius) * (_SORT_COST * num_hashes + num_hashes**2 / 2 ** (key_bits + 1))
-
-    num_blocks = min(range(radius + 1, radius + 5), key=cost)
-    edges = [round(64 * block / num_blocks) for block in range(num_blocks + 1)]
-    blocks = list(pairwise(edges))
-    choices = combinations(range(num_blocks), num_blocks - radius)
-    return [[_table(blocks, chosen) for chosen in group] for _, group in groupby(choices, key=lambda chosen: chosen[:-1] or chosen)]
-
-
-def _table(blocks: list[tuple[int, int]], chosen: tuple[int, ...]) -> _Table:
-    others = [block for block in range(len(blocks)) if block not in chosen]
-    moves: dict[int, int] = {}
-    moved = {}
-    top = 64
-    for block in (*chosen, *reversed(others)):
-        low, high = blocks[block]
-        top -= high - low
-        mask = ((1 << (high - low)) - 1) << low
-        moves[top - low] = moves.get(top - low, 0) | mask
-        moved[block] = ((1 << (high - low)) - 1) << top
-    shared_bits, key_bits = (sum(blocks[block][1] - blocks[block][0] for block in some) for some in (chosen[:-1], chosen))
-    return _Table(
-        moves=tuple((mask, shift) for shift, mask in moves.items()),
-        moves_back=tuple((mask << shift if shift > 0 else mask >> -shift, -shift) for shift, mask in moves.items()),
-        shared_bits=shared_bits,
-        limit=1 << (64 - key_bits),
-        passed_over=tuple(moved[block] for block in others if block < chosen[-1]),
-    )
-
-
-def _group_pairs(unique: HashArray, tables: list[_Table], radius: int) -> IndexArray:
-    """Codes of the pairs of tables that differ in their last block alone: one whole sort, then short ones within its pieces."""
-    shared = tables[0]
-    ordered = unique
-    if shared.shared_bits:
-        ordered = _moved(unique, shared.moves)
-        ordered.sort()
-        ordered = _moved(ordered, shared.moves_back)
-    piece_bits = min(shared.shared_bits, max(0, (len(unique) // _PIECE).bit_length()))
-    cuts = np.arange(1, 1 << piece_bits, dtype=np.uint64) << np.uint64(64 - piece_bits) if piece_bits else np.empty(0, np.uint64)
-    found = []
-    for table in tables:
-        values = _moved(ordered, table.moves)
-        for low, high in pairwise([0, *np.searchsorted(values, cuts).tolist(), len(values)]):
-            values[low:high].sort()
-        found.append(_table_pairs(unique, values, table, radius))
-    return np.concatenate(found)
-
-
-def _table_pairs(unique: HashArray, values: HashArray, table: _Table, radius: int) -> IndexArray:
-    """Codes of the pairs that belong to one table, whose moved and sorted hashes are `values`."""
-    found, num_pairs = [np.empty(0, np.int64)], 0
-    for low in range(0, len(values), _CHUNK):
-        for ends in _batches(_near(values, low, table.limit, radius)):
-            pairs = values[ends]
-            for mask in table.passed_over:
-                pairs = pairs[:, ((pairs[0] ^ pairs[1]) & np.uint64(mask)) != 0]
-            places = np.searchsorted(unique, _moved(pairs.ravel(), table.moves_back)).reshape(2, -1)
-            found.append(places.min(axis=0) * len(unique) + places.max(axis=0))
-            num_pairs += pairs.shape[1]
-            _refuse_crowds(num_pairs, radius)
-    return np.concatenate(found)
-
-
-def _batches(near: Iterator[tuple[IndexArray, int]]) -> Iterator[IndexArray]:
-    """Both places of each pair, shape (2, pairs), some ten thousand pairs at a time however many offsets they come from."""
-    ends: list[IndexArray] = []
-    num_pairs = 0
-    for start, offset in near:
-        ends.append(np.stack([start, start + offset]))
-        num_pairs += len(start)
-        if num_pairs >= _CHUNK:
-            yield np.concatenate(ends, axis=1)
-            ends, num_pairs = [], 0
-    if ends:
-        yield np.concatenate(ends, axis=1)
-
-
-def _moved(values: HashArray, moves: tuple[tuple[int, int], ...]) -> HashArray:
-    """The hashes with their blocks in another order."""
-    result = np.zeros_like(values)
-    for low in range(0, len(values), _CHUNK):
-        part = values[low : low + _CHUNK]
-        for mask, shift in moves:
-            bits = part & np.uint64(mask)
-            result[low : low + _CHUNK] |= bits << np.uint64(shift) if shift > 0 else bits >> np.uint64(-shift)
-    return result
-
-
-def _near(values: HashArray, low: int, limit: int, radius: int) -> Iterator[tuple[IndexArray, int]]:
-    """(places, offset): from each place in the chunk at `low`, the value `offset` further on has the same key and is within the radius.
-
-    Runs of equal keys are followed for the whole chunk at once while many of them last, then place by place.
-    """
-    offset, bound = 1, np.uint64(limit)
-    while True:
-        high = min(low + _CHUNK, len(values) - offset)
-        if high <= low:
-            return
-        difference = values[low + offset : high + offset] ^ values[low:high]
-        same = difference < bound
-        near = np.flatnonzero(np.bitwise_count(difference) <= radius)
-        near = near[same[near]]
-        if len(near):
-            yield near + low, offset
-        offset += 1
-        if np.count_nonzero(same) * 6 < high - low:
-            break
-    alive = np.flatnonzero(same) + low
-    while len(alive := alive[alive + offset < len(values)]):
-        difference = values[alive] ^ values[alive + offset]
-        same = difference < bound
-        alive, difference = alive[same], difference[same]
-        near = alive[np.bitwise_count(difference) <= radius]
-        if len(near):
-            yield near, offset
-        offset += 1
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

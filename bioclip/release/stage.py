@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
+from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, find_conflicts
 from bioclip.duplicates.groups import KEPT
 from bioclip.duplicates.stage import GROUPS_NAME, read_columns
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
@@ -34,7 +36,7 @@ from bioclip.storage import Storage
 STAGE = "release"
 SAMPLES_NAME = "splits/samples.parquet"
 NAMES_NAME = "taxonomy/names.parquet"
-_VERSION = 2
+_VERSION = 3
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 _IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
 _RECORD_COLUMNS = [
@@ -60,6 +62,7 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
                     settings.shards.samples_per_shard,
                     settings.ingest.num_partitions,
                     settings.duplicates.min_entropy_bits,
+                    settings.duplicates.label_conflicts,
                     *([takedown.hashes_digest] if takedown.hashes else []),
                 ]
             ),
@@ -76,6 +79,10 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     rows = table.to_pylist()
     for row in rows:
         row["drop_reason"], row["drop_detail"] = _judge(row, settings, takedown)
+    conflicts = find_conflicts(rows, settings.duplicates.label_conflicts)
+    for row in rows:
+        if not row["drop_reason"] and row["record_id"] in conflicts.dropped:
+            row.update(drop_reason=LABEL_CONFLICT, drop_detail=conflicts.dropped[row["record_id"]])
     rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]))
     for row in rows:
         row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
@@ -88,12 +95,14 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     _drop_untrained(rows)
     _number_shards(rows, settings)
     writer.write_table(SAMPLES_NAME, pa.Table.from_pylist([_sample(row) for row in rows], schema=SAMPLE_SCHEMA))
+    writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
     prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
     writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
-    notes = {**splits, **gate_notes(leaks), "heldout_species": len({row["species"] for row in rows if row["split"] == "heldout"})}
+    num_heldout = len({row["species"] for row in rows if row["split"] == "heldout"})
+    notes = {**splits, **conflicts.notes, **gate_notes(leaks), "heldout_species": num_heldout}
     return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
 
 
@@ -116,7 +125,7 @@ def _joined(storage: Storage) -> pa.Table:
             ],
         )
     with storage.reader(GROUPS_NAME) as stream:
-        groups = pq.read_table(stream, columns=["record_id", "kept_record_id", "kind"])
+        groups = pq.read_table(stream, columns=["record_id", "kept_record_id", "kind", "distance"])
     return (
         images.join(records, "record_id").join(names, "lineage_id").join(groups, "record_id", join_type="left outer").sort_by("record_id")
     )

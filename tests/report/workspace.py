@@ -110,7 +110,9 @@ class Workspace:
 
     def add_group(self, kept: dict[str, Any], others: Iterable[tuple[dict[str, Any], str, int]]) -> None:
         """A duplicate group; `others` are (row, kind, distance), and are dropped from the release."""
-        common = {"group_id": kept["record_id"], "kept_record_id": kept["record_id"]}
+        others = list(others)
+        diameter = max((distance for _, _, distance in others), default=0)
+        common = {"group_id": kept["record_id"], "kept_record_id": kept["record_id"], "diameter": diameter}
         self.groups.append({"record_id": kept["record_id"], "kind": "kept", "distance": 0, **common})
         for row, kind, distance in others:
             row |= {"split": "", "drop_reason": kind, "drop_detail": kept["record_id"]}
