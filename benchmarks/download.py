@@ -2,10 +2,13 @@
 
 Ours is the product's own `download_partition` in two processes, with the manners (pace and connections per host) opened wide. Peer:
 img2dataset 1.47.0, two processes of 32 threads, webdataset output, SHA-256 of each body, `keep_ratio_largest`, the same size and quality;
-it computes no perceptual hash. The server has a process of its own, keep-alive and a deep backlog, and shares the cores with the client.
-`work` is the time from the first partition's or shard's start to the last one's end; `whole` adds starting the processes. HTTPS comes
-with the usual set of some hundred certificate authorities, as any machine has, and once with the server's own certificate alone, which
-spares img2dataset the loading of that set for each connection. All traffic is on the loopback interface: no network is measured.
+it computes no perceptual hash. One case keeps the bytes as they came on both sides (ours still decodes them, to check and hash). The
+server has a process of its own, keep-alive and a deep backlog, and shares the cores with the client. `work` is the time from the first
+partition's or shard's start to the last one's end; `whole` adds starting the processes. HTTPS comes with the usual set of some hundred
+certificate authorities, as any machine has, and once with the server's own certificate alone, which spares img2dataset the loading of
+that set for each connection. Our CPU time (of the work, without starting Python) stands beside a floor: the transfer over one kept
+connection of http.client plus a reduced decode, resize and encode by Pillow, no hashes. JPEGs of 12 megapixels are stored at 256 px in
+process. All traffic is on the loopback interface: no network is measured.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +30,7 @@ from typing import Any
 import certifi
 import pyarrow.parquet as pq
 
+from benchmarks.download_floor import large_image_comparisons, pixels_cpu_ms, transfer_cpu_ms
 from benchmarks.measuring import Comparison, FactTable, Report, alternate
 from benchmarks.media_server import make_certificate, served
 from benchmarks.photographs import large_photographs
@@ -54,12 +58,38 @@ class _Corpus:
         return [f"{address}/{index % self.num_images:04d}.jpg?{index // self.num_images}" for index in range(self.num_urls)]
 
 
+@dataclass(frozen=True)
+class _Policy:
+    """What becomes of a body: our settings of it, and img2dataset's."""
+
+    ours: Mapping[str, Any]
+    theirs: Mapping[str, Any]
+
+
+_RESIZED = _Policy(
+    {"store": "longer_side", "store_px": _PX, "jpeg_quality": _QUALITY},
+    {"image_size": _PX, "resize_mode": "keep_ratio_largest", "encode_quality": _QUALITY},
+)
+_AS_THEY_CAME = _Policy({"store": "original"}, {"resize_mode": "no", "disable_all_reencoding": True})
+
+
+@dataclass(frozen=True)
+class _Case:
+    """How the corpus is served, whom the clients trust, and what becomes of the bodies."""
+
+    name: str
+    tls: tuple[Path, Path] | None
+    trusted: Path
+    policy: _Policy
+
+
 @dataclass
 class _Tally:
     """What the repeats of one side brought."""
 
     whole_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
+    work_cpu_s: list[float] = field(default_factory=list)
     images: list[int] = field(default_factory=list)
 
 
@@ -69,23 +99,35 @@ def run(context: Context) -> Report:
     certificate, key = make_certificate(context.scratch)
     everyone = context.scratch / "authorities.pem"
     everyone.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + certificate.read_bytes())
-    comparisons: list[Comparison] = []
+    comparisons = large_image_comparisons(
+        list(large_photographs(2 if context.quick else 12, 4.0)), _settings(_RESIZED.ours), 1 if context.quick else 5
+    )
     counts: list[tuple[str, str, str, float]] = []
-    cases: list[tuple[str, tuple[Path, Path] | None, Path]] = [("HTTP", None, everyone), ("HTTPS", (certificate, key), everyone)]
+    floors: list[tuple[str, float, float, float, float]] = []
+    photographs = [path.read_bytes() for path in sorted(corpus.folder.iterdir())]
+    pixels_ms = pixels_cpu_ms(photographs, _PX, _QUALITY)
+    tls = (certificate, key)
+    cases = [_Case("HTTP", None, everyone, _RESIZED), _Case("HTTPS", tls, everyone, _RESIZED)]
     if not context.quick:
-        cases.append(("HTTPS, one authority", (certificate, key), certificate))
-    for name, tls, trusted in cases:
+        cases += [_Case("HTTPS, as they came", tls, everyone, _AS_THEY_CAME), _Case("HTTPS, one authority", tls, certificate, _RESIZED)]
+    for case in cases:
+        name = case.name
         with ExitStack() as stack:
-            urls = corpus.urls(stack.enter_context(served(corpus.folder, tls)))
-            rows, tallies = _compare(name, urls, trusted, context)
+            urls = corpus.urls(stack.enter_context(served(corpus.folder, case.tls)))
+            transfer_ms = transfer_cpu_ms(urls, str(case.trusted))
+            rows, tallies = _compare(case, urls, context)
         for row in rows:
             print("  ".join(row.cells()), flush=True)  # minutes go by from case to case
         comparisons.extend(rows)
         for side, tally in tallies.items():
             cpu_ms = 1000 * statistics.median(tally.cpu_s) / len(urls)
             counts.append((name, side, f"{min(tally.images)} of {len(urls)}", cpu_ms))
+            if side == "ours" and case.policy is _RESIZED:
+                work_ms = 1000 * statistics.median(tally.work_cpu_s) / len(urls)
+                floors.append((name, transfer_ms, pixels_ms, work_ms, work_ms / (transfer_ms + pixels_ms)))
     title = "Images stored (least of the repeats), CPU time of all the client's processes with their start (median)"
-    return Report(tuple(comparisons), (FactTable(title, ("case", "by", "images", "CPU ms an image"), tuple(counts)),))
+    floor = FactTable("CPU ms an image beside the floor", ("case", "transfer", "pixels", "ours", "ours / floor"), tuple(floors))
+    return Report(tuple(comparisons), (FactTable(title, ("case", "by", "images", "CPU ms an image"), tuple(counts)), floor))
 
 
 def _make_corpus(folder: Path, num_images: int, num_urls: int) -> _Corpus:
@@ -95,21 +137,25 @@ def _make_corpus(folder: Path, num_images: int, num_urls: int) -> _Corpus:
     return _Corpus(folder, num_images, num_urls)
 
 
-def _compare(case: str, urls: list[str], trusted: Path, context: Context) -> tuple[list[Comparison], dict[str, _Tally]]:
+def _compare(case: _Case, urls: list[str], context: Context) -> tuple[list[Comparison], dict[str, _Tally]]:
     python = context.peers.python("img2dataset")
     name = context.peers.version("img2dataset", "img2dataset") + ("" if python else " is not installed")
-    environment = {**os.environ, "SSL_CERT_FILE": str(trusted)}
+    environment = {**os.environ, "SSL_CERT_FILE": str(case.trusted)}
     ours, theirs = _Tally(), _Tally()
-    peer = _img2dataset(python, urls, environment, context.scratch, theirs) if python else None
-    seconds = alternate(_product(urls, environment, context.scratch, ours), peer, repeats=1 if context.quick else 3)
+    peer = _img2dataset(python, urls, environment, context.scratch, theirs, case.policy) if python else None
+    seconds = alternate(_product(urls, environment, context.scratch, ours, case.policy), peer, repeats=1 if context.quick else 3)
     whole = (tuple(ours.whole_s), tuple(theirs.whole_s))
-    rows = [Comparison(f"{case}, {kind}", name, *times, len(urls), "images/s") for kind, times in (("work", seconds), ("whole", whole))]
+    rows = [
+        Comparison(f"{case.name}, {kind}", name, *times, len(urls), "images/s") for kind, times in (("work", seconds), ("whole", whole))
+    ]
     return rows, {"ours": ours} | ({name: theirs} if python else {})
 
 
-def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally: _Tally) -> Callable[[], float]:
+def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally: _Tally, policy: _Policy) -> Callable[[], float]:
+    workspace = scratch / "ours"
+    command = [sys.executable, "-m", "benchmarks.download", str(workspace), json.dumps(policy.ours)]
+
     def download() -> float:
-        workspace = scratch / "ours"
         shutil.rmtree(workspace, ignore_errors=True)
         (workspace / "records").mkdir(parents=True)
         num_partitions = 2 * _NUM_PROCESSES
@@ -120,7 +166,7 @@ def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally:
         spans = _finish(
             [
                 subprocess.Popen(
-                    [sys.executable, "-m", "benchmarks.download", str(workspace), *map(str, range(worker, num_partitions, _NUM_PROCESSES))],
+                    [*command, *map(str, range(worker, num_partitions, _NUM_PROCESSES))],
                     env=environment,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -130,6 +176,7 @@ def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally:
         )
         tally.whole_s.append(time.time() - started)
         tally.cpu_s.append(_children_cpu_s() - cpu_started)
+        tally.work_cpu_s.append(sum(span["cpu_s"] for span in spans))
         tally.images.append(sum(span["images"] for span in spans))
         return float(max(span["end"] for span in spans) - min(span["start"] for span in spans))
 
@@ -150,36 +197,39 @@ def _finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
     return [json.loads(output) for output in outputs]
 
 
-def _work(workspace: str, partitions: list[int]) -> None:
-    """One process of ours: some partitions, one after the other; prints when it started and ended."""
-    settings = DownloadSettings(
+def _settings(policy: Mapping[str, Any]) -> DownloadSettings:
+    """The product's, with the manners opened wide."""
+    return DownloadSettings(
         concurrency=_NUM_THREADS,
         concurrency_per_host=_NUM_PROCESSES * _NUM_THREADS,
         requests_per_second_per_host=1e6,
         allow_networks=("127.0.0.0/8",),
-        store="longer_side",
-        store_px=_PX,
-        jpeg_quality=_QUALITY,
+        **policy,
     )
+
+
+def _work(workspace: str, policy: str, partitions: list[int]) -> None:
+    """One process of ours: some partitions, one after the other; prints when it started and ended."""
+    settings = _settings(json.loads(policy))
     storage = Storage(workspace)
-    started, images = time.time(), 0
+    started, cpu_started, images = time.time(), time.process_time(), 0
     for index in partitions:
         writer, records = PartitionWriter(storage), [f"records/part-{index:05d}.parquet"]
         counts = download_partition(storage, writer, index=index, records=records, settings=settings)
         images += counts.written
-    print(json.dumps({"start": started, "end": time.time(), "images": images}))
+    print(json.dumps({"start": started, "end": time.time(), "cpu_s": time.process_time() - cpu_started, "images": images}))
 
 
-def _img2dataset(python: Path, urls: list[str], environment: dict[str, str], scratch: Path, tally: _Tally) -> Callable[[], float]:
+def _img2dataset(
+    python: Path, urls: list[str], environment: dict[str, str], scratch: Path, tally: _Tally, policy: _Policy
+) -> Callable[[], float]:
     listed, target = scratch / "urls.txt", scratch / "theirs"
     listed.write_text("\n".join(urls) + "\n")
     options = {
         "url_list": listed,
         "output_folder": target,
         "output_format": "webdataset",
-        "image_size": _PX,
-        "resize_mode": "keep_ratio_largest",
-        "encode_quality": _QUALITY,
+        **policy.theirs,
         "processes_count": _NUM_PROCESSES,
         "thread_count": _NUM_THREADS,
         "number_sample_per_shard": max(1, len(urls) // (4 * _NUM_PROCESSES)),
@@ -202,4 +252,4 @@ def _img2dataset(python: Path, urls: list[str], environment: dict[str, str], scr
 
 
 if __name__ == "__main__":
-    _work(sys.argv[1], [int(index) for index in sys.argv[2:]])
+    _work(sys.argv[1], sys.argv[2], [int(index) for index in sys.argv[3:]])

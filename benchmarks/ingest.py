@@ -1,20 +1,17 @@
-"""Reading a Darwin Core Archive of millions of media rows: rows a second and peak memory, beside python-dwca-reader.
-
-    python benchmarks/ingest.py                            # 0.5, 1 and 5 million rows
-    python benchmarks/ingest.py --rows 100000 --peer PYTHON   # PYTHON: an interpreter that has python-dwca-reader
+"""Reading a Darwin Core Archive of millions of media rows: rows a second and peak memory.
 
 The archive is a zip as GBIF's downloads are: occurrence.txt and multimedia.txt, tab separated, made from the real rows of the bundled
 sample with ids, URLs, names, licences, dates and places varied; about 1.5 media an occurrence. Each measurement is a process of its
 own; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is the reader alone, `ingest` the whole stage: ids,
-licences, sorted Parquet partitions.
+licences, predicates, sorted Parquet partitions. The smallest size shows that memory is flat.
+Peer: python-dwca-reader, the kept library for the format, iterating core rows with their extension rows; it copies the archive's files
+out first, and makes no records of what it reads. It stands beside `read` at half a million rows.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,8 +20,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROWS = (500_000, 1_000_000, 5_000_000)
-PEER_ROWS = 500_000
+from benchmarks.measuring import Comparison, FactTable, Report, alternate
+from benchmarks.registry import Context
+
+_ROWS, _PEER_ROWS, _QUICK_ROWS = (500_000, 5_000_000), 500_000, 3_000
 _LICENSES = (
     "http://creativecommons.org/licenses/by/4.0/legalcode",
     "http://creativecommons.org/licenses/by-nc/4.0/",
@@ -149,57 +148,52 @@ def measure_ingest(archive: Path) -> int:
 _MEASURES = {"read": measure_read, "ingest": measure_ingest}
 
 
+def run(context: Context) -> Report:
+    """Rows a second of the reader and of the stage, and the reader beside its peer."""
+    rows: list[tuple[str | int | float, ...]] = []
+    for num_rows in (_QUICK_ROWS,) if context.quick else _ROWS:
+        archive = context.scratch / f"{num_rows}.zip"
+        make_archive(archive, num_rows)
+        for what in _MEASURES:
+            values = _measure(what, archive)
+            rate, peak_mb = values["rows"] / values["seconds"], values["rss"] / 1024
+            rows.append(
+                (what, int(values["rows"]), round(rate), round(values["cpu"], 1), round(peak_mb), archive.stat().st_size // 1_000_000)
+            )
+            print("  ".join(map(str, rows[-1])), flush=True)
+        archive.unlink()
+    header = ("what", "media rows", "rows/s", "CPU s", "peak MB", "zip MB")
+    return Report((_compare(context),), (FactTable("Rows a second and peak memory, one process each", header, tuple(rows)),))
+
+
+def _compare(context: Context) -> Comparison:
+    num_rows = _QUICK_ROWS if context.quick else _PEER_ROWS
+    archive = context.scratch / "peer.zip"
+    make_archive(archive, num_rows)
+    python = context.peers.python("dwca")
+    name = context.peers.version("dwca", "python-dwca-reader") + ("" if python else " is not installed")
+    peer = (lambda: _run_child([str(python), "-c", _PEER, str(archive)])["seconds"]) if python else None
+    seconds = alternate(lambda: _measure("read", archive)["seconds"], peer, repeats=1 if context.quick else 3)
+    return Comparison(f"reading {num_rows:,} media rows", name, *seconds, amount=num_rows, unit="rows/s")
+
+
+def _measure(what: str, archive: Path) -> dict[str, float]:
+    return _run_child([sys.executable, "-m", "benchmarks.ingest", what, str(archive)])
+
+
 def _run_child(command: list[str]) -> dict[str, float]:
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return values
 
 
-def _show(what: str, values: dict[str, float], num_bytes: int) -> None:
-    rate, rss_mb = values["rows"] / values["seconds"], values["rss"] / 1024
-    line = f"{what:<18} {values['rows']:>10,.0f} rows  {values['seconds']:7.1f} s  {rate:>9,.0f} rows/s  {values['cpu']:7.1f} CPU s"
-    print(f"{line}  {rss_mb:6.0f} MB peak  zip of {num_bytes / 1e6:,.0f} MB", flush=True)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="*", default=list(ROWS))
-    parser.add_argument("--peer", default="", metavar="PYTHON", help="interpreter with python-dwca-reader")
-    parser.add_argument("--folder", type=Path, help="where the archives go (default: a temporary folder)")
-    parser.add_argument("--child", nargs=2, metavar=("MEASURE", "ARCHIVE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        start = time.perf_counter()
-        rows = _MEASURES[options.child[0]](Path(options.child[1]))
-        seconds = time.perf_counter() - start
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = used.ru_utime + used.ru_stime
-        print(json.dumps({"rows": rows, "seconds": seconds, "cpu": cpu, "rss": used.ru_maxrss}))
-        return
-    folder = Path(tempfile.mkdtemp(dir=options.folder))
-    try:
-        for num_rows in options.rows:
-            archive = folder / f"{num_rows}.zip"
-            make_archive(archive, num_rows)
-            for what in _MEASURES:
-                _show(what, _run_child([sys.executable, __file__, "--child", what, str(archive)]), archive.stat().st_size)
-            archive.unlink()
-        if options.peer:
-            _compare(folder, options.peer)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _compare(folder: Path, peer: str) -> None:
-    archive = folder / "peer.zip"
-    make_archive(archive, PEER_ROWS)
-    ours = _run_child([sys.executable, __file__, "--child", "read", str(archive)])
-    theirs = _run_child([peer, "-c", _PEER, str(archive)])
-    _show("read", ours, archive.stat().st_size)
-    _show("python-dwca-reader", theirs, archive.stat().st_size)
-    print(f"ratio {ours['rows'] / ours['seconds'] * theirs['seconds'] / theirs['rows']:.1f}x")
+def _report_on(what: str, archive: str) -> None:
+    started = time.perf_counter()
+    num_rows = _MEASURES[what](Path(archive))
+    seconds = time.perf_counter() - started
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({"rows": num_rows, "seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss}))
 
 
 if __name__ == "__main__":
-    main()
+    _report_on(*sys.argv[1:])

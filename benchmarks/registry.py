@@ -21,6 +21,7 @@ NAMES = (
     "download",
     "download_faults",
     "download_manners",
+    "ingest",
 )
 
 

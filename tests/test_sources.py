@@ -112,8 +112,25 @@ class TestDarwinCoreArchive(SourceContract):
         with pytest.raises(ArchiveError, match=r"meta\.xml line \d+: not well-formed XML"):
             read(DWCA.model_copy(update={"path": str(tmp_path)}))
 
-    def test_a_checklist_is_no_source_of_occurrences(self) -> None:
-        with pytest.raises(ArchiveError, match="reads occurrence cores"):
+    def test_media_of_a_checklist_have_the_taxon_s_names_and_no_occurrence(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(DWCA.path) as archive:
+            archive.extractall(tmp_path)
+        meta = tmp_path / "meta.xml"
+        meta.write_text(
+            meta.read_text().replace("dwc/terms/Occurrence", "dwc/terms/Taxon").replace("dwc/terms/occurrenceID", "dwc/terms/taxonID")
+        )
+        orphan = (tmp_path / "multimedia.txt").read_text().splitlines()[1].replace("\t", "x\t", 1)
+        with (tmp_path / "multimedia.txt").open("a") as table:
+            table.write(orphan + "\n")
+        items = read(DWCA.model_copy(update={"path": str(tmp_path)}))
+        records = [item for item in items if isinstance(item, Record)]
+        occurrences = [item for item in read(DWCA) if isinstance(item, Record)]
+        assert [record.scientific_name for record in records] == [record.scientific_name for record in occurrences]
+        assert {record.occurrence_id for record in records} == {""}
+        assert [item for item in items if isinstance(item, Dropped)] == [Dropped("media_without_taxon", 1)]
+
+    def test_an_archive_without_media_is_refused_with_what_would_do(self) -> None:
+        with pytest.raises(ArchiveError, match=r"has no media extension; one of http://rs\.gbif\.org/terms/1\.0/Multimedia"):
             read(DWCA.model_copy(update={"path": str(sample_path("backbone"))}))
 
 

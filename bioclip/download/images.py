@@ -14,6 +14,8 @@ from bioclip.settings import DownloadSettings
 _READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
 """What is tried at all: fewer decoders, fewer surprises. Pillow's Ghostscript, film, icon and other plugins stay out."""
 _KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+"""Beginnings that leave no doubt what a body means to be. JPEG's two bytes do not."""
 _EXIF_ORIENTATION = 0x0112
 _MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<svg")
 
@@ -96,7 +98,9 @@ def _open(data: bytes, settings: DownloadSettings) -> tuple[Image.Image, _Header
         orientation = _orientation(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return RefusedImage("too_many_pixels", str(error))
-    except Exception:  # noqa: BLE001 - Pillow's plugins raise many kinds for bytes that are no image
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for bytes that are no image
+        if data.startswith(_SIGNATURES):  # a bomb in a compressed text chunk, a header that contradicts itself
+            return RefusedImage("image_undecodable", " ".join(str(error).split()))
         kind = "HTML or XML" if data[:512].lstrip().lower().startswith(_MARKUP) else f"starts with {data[:8]!r}"
         return RefusedImage("not_an_image", kind)
     original_format = "JPEG" if image.format == "MPO" else str(image.format)

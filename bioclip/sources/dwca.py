@@ -1,7 +1,8 @@
-"""Darwin Core Archives of occurrences with media (GBIF downloads among them).
+"""Darwin Core Archives of occurrences or taxa with media (GBIF downloads among them).
 
-Standard: https://dwc.tdwg.org/text/ and GBIF's Simple Multimedia, Image and Audubon extensions. An occurrence has any number of media
+Standard: https://dwc.tdwg.org/text/ and GBIF's Simple Multimedia, Image and Audubon extensions. A row of the core has any number of media
 rows; each becomes one record, numbered in the order of the archive. Media rows of other types than StillImage are dropped and counted.
+Media of a checklist (a core of taxa) have the taxon's names and no occurrence.
 
 A GBIF download says everything twice: occurrence.txt as GBIF's backbone understands it, verbatim.txt as the publisher wrote it. Names
 are resolved here against pinned backbones, so the publisher's are read (`names: interpreted` turns that off): all of an occurrence's
@@ -36,6 +37,13 @@ MEDIA_ROW_TYPES = (
     "http://rs.tdwg.org/ac/terms/Multimedia",
 )
 _OCCURRENCE = "http://rs.tdwg.org/dwc/terms/Occurrence"
+_CORES = {
+    _OCCURRENCE: "occurrence",
+    "http://rs.tdwg.org/dwc/terms/Taxon": "taxon",
+    "http://rs.tdwg.org/dwc/terms/DarwinCore": "occurrence",
+    "http://rs.tdwg.org/dwc/xsd/simpledarwincore/SimpleDarwinRecord": "occurrence",
+}
+"""What a row of each core is; the last two are what Occurrence was called before 2009."""
 _NAME_TERMS = {
     "scientific_name": "scientificName",
     "scientific_name_authorship": "scientificNameAuthorship",
@@ -76,19 +84,19 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive = stack.enter_context(open_archive(source.path))
         layout = _media_table(archive, source)
-        media = _Media(archive, layout)
+        media, row_name = _Media(archive, layout), _CORES[archive.layout.core.row_type]
         occurrences = _Occurrences(archive, folder / "names", buffer_bytes, is_verbatim)
         join = HashJoin("_core_id", "_id", folder / "media", buffer_bytes)
         for joined in join.join(media.tables, occurrences.tables()):
             yield from media.take_dropped()
             orphans = pc.is_null(joined[POSITION])
             if num_orphans := pc.sum(orphans).as_py():
-                yield Dropped("media_without_occurrence", num_orphans)
+                yield Dropped(f"media_without_{row_name}", num_orphans)
                 joined = joined.filter(pc.invert(orphans))
             if joined.num_rows:
                 yield _records(joined)
         yield from media.take_dropped()
-        counts = {"occurrence_without_media": join.num_unmatched_right, "occurrence_repeated": join.num_repeated_right}
+        counts = {f"{row_name}_without_media": join.num_unmatched_right, f"{row_name}_repeated": join.num_repeated_right}
         yield from (Noted(name, count) for name, count in counts.items() if count)
 
 
@@ -104,8 +112,8 @@ def _wants_verbatim(source: SourceSettings) -> bool:
 
 def _media_table(archive: Archive, source: SourceSettings) -> TableLayout:
     core, extensions = archive.layout.core, archive.layout.extensions
-    if core.row_type != _OCCURRENCE:
-        raise ArchiveError(f"{core.where}: the core is {core.row_type!r}; format 'dwca' reads occurrence cores ({_OCCURRENCE}).")
+    if core.row_type not in _CORES:
+        raise ArchiveError(f"{core.where}: the core is {core.row_type!r}; format 'dwca' reads the cores {', '.join(_CORES)}.")
     for row_type in MEDIA_ROW_TYPES:
         for extension in extensions:
             if extension.row_type == row_type:
@@ -158,7 +166,7 @@ class _Occurrences:
         self._archive, self._core = archive, core
         self._folder, self._buffer_bytes = folder, buffer_bytes
         self._terms = [term for term in core.fields if term != core.id_key]
-        verbatim = [table for table in archive.layout.extensions if table.row_type == _OCCURRENCE] if is_verbatim else []
+        verbatim = [table for table in archive.layout.extensions if table.row_type == core.row_type == _OCCURRENCE] if is_verbatim else []
         self._verbatim = verbatim[0] if verbatim else None
 
     def tables(self) -> Iterator[pa.Table]:

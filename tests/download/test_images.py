@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
+import struct
+import tracemalloc
 import warnings
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -48,6 +53,27 @@ class TestImages:
         refused = check_image(_encoded(Image.new("1", (8_000, 8_000)), "PNG"), DownloadSettings(max_pixels=1_000_000))
         assert isinstance(refused, RefusedImage)
         assert refused.reason == "too_many_pixels"
+
+    @pytest.mark.parametrize(
+        ("bomb", "reason"),
+        [
+            ("zip", "not_an_image"),
+            ("gzip", "not_an_image"),
+            ("text_chunk", "image_undecodable"),
+            ("color_profile", "image_undecodable"),
+            ("pixels", "image_undecodable"),
+        ],
+    )
+    def test_bombs_in_other_shapes_are_refused_without_being_unpacked(self, bomb: str, reason: str) -> None:
+        body = _bomb(bomb)
+        tracemalloc.start()
+        refused = check_image(body, DownloadSettings())
+        _, most_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert isinstance(refused, RefusedImage)
+        assert refused.reason == reason
+        assert len(body) < 1 << 20
+        assert most_bytes < 8 << 20
 
     def test_small_and_animated_images_are_named(self) -> None:
         small = check_image(_encoded(Image.new("RGB", (31, 90)), "PNG"), DownloadSettings())
@@ -186,3 +212,23 @@ class TestDecoding:
             [refused] = asyncio.run(check(decoder))
         assert getattr(refused, "reason", None) == "too_many_pixels"
         assert (limit, filters) == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+
+
+def _bomb(kind: str) -> bytes:
+    """64 MB of one byte, packed a thousandfold."""
+    unpacked = b"a" * (64 << 20)
+    if kind == "gzip":
+        return gzip.compress(unpacked)
+    if kind == "zip":
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("photograph.jpg", unpacked)
+        return sink.getvalue()
+    packed, pixels = zlib.compress(unpacked), zlib.compress(bytes(64 * (64 * 3 + 1)))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))]
+    chunks += {"text_chunk": [(b"zTXt", b"k\0\0" + packed)], "color_profile": [(b"iCCP", b"k\0\0" + packed)]}.get(kind, [])
+    chunks += [(b"IDAT", packed if kind == "pixels" else pixels), (b"IEND", b"")]
+    body = b"\x89PNG\r\n\x1a\n"
+    for name, content in chunks:
+        body += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return body
