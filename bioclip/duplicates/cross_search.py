@@ -18,13 +18,11 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from bioclip.errors import SettingsError
-
 HashArray = npt.NDArray[np.uint64]
 IndexArray = npt.NDArray[np.int64]
 
-MAX_PAIRS = 50_000_000
-"""Pairs at which a search gives up rather than fill the memory: about 3 GB while they are put in order."""
+MAX_PAIRS = 20_000_000
+"""Pairs beyond which crowds are thinned rather than fill the memory: about 2 GB while they are put in order."""
 
 _PIECE = 1 << 15
 """Hashes of the larger set that are looked up at once."""
@@ -38,11 +36,13 @@ _LOOK_UP_COST, _COMPARE_COST = 1, 1
 
 @dataclass(frozen=True)
 class CrossPairs:
-    """Positions in the two arrays given, sorted by (left, right), and the distance in bits."""
+    """Positions in the two arrays given, sorted by (left, right), and the distance in bits; `num_left_out` pairs of crowds are not listed,
+    though every hash of them is."""
 
     left: IndexArray
     right: IndexArray
     distance: npt.NDArray[np.int64]
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class _Choice:
 def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
     """Every (left, right) that differ in at most `radius` bits (0 to 12); both arrays sorted and distinct, as np.unique gives them.
 
-    Memory grows with the pairs found; the same result with any number of cores. Raises SettingsError beyond MAX_PAIRS pairs.
+    Memory grows with the pairs found, up to MAX_PAIRS: crowds beyond are thinned until each of their hashes is in at least one pair, and
+    the rest is counted, so nothing that leaks is missed. The same result with any number of cores.
     """
     if len(left) == 0 or len(right) == 0:
         empty = np.empty(0, np.int64)
@@ -76,30 +77,50 @@ def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
     if len(left) < len(right):
         turned = cross_pairs(right, left, radius)
         order = np.lexsort((turned.left, turned.right))
-        return CrossPairs(turned.right[order], turned.left[order], turned.distance[order])
-    found: list[IndexArray] = []
-    num_pairs = 0
+        return CrossPairs(turned.right[order], turned.left[order], turned.distance[order], turned.num_left_out)
+    found = _Found(len(right))
     num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         try:
-            for codes in pool.map(lambda choice: _choice_pairs(left, right, choice, radius), _choices(len(left), len(right), radius)):
-                found.append(codes)
-                num_pairs += len(codes)
-                _refuse_crowds(num_pairs, radius)
+            for part in pool.map(lambda choice: _choice_pairs(left, right, choice, radius), _choices(len(left), len(right), radius)):
+                found.add(part.codes(), part.num_left_out)
         finally:
             pool.shutdown(cancel_futures=True)
-    codes = np.concatenate(found)
-    codes.sort()
-    first, second = np.divmod(codes, len(right))
-    return CrossPairs(first, second, np.bitwise_count(left[first] ^ right[second]).astype(np.int64))
+    first, second = np.divmod(found.codes(), len(right))
+    return CrossPairs(first, second, np.bitwise_count(left[first] ^ right[second]).astype(np.int64), found.num_left_out)
 
 
-def _refuse_crowds(num_pairs: int, radius: int) -> None:
-    if num_pairs > MAX_PAIRS:
-        raise SettingsError(
-            f"more than {MAX_PAIRS} pairs of a training and an evaluation hash lie within {radius} bits of each other: a crowd of nearly "
-            "equal images; lower leakage.radius, raise duplicates.min_entropy_bits or check the sets one by one."
-        )
+class _Found:
+    """Pairs as left * num_right + right; beyond MAX_PAIRS thinned to as many as name every hash of either side that has one."""
+
+    def __init__(self, num_right: int) -> None:
+        self._num_right = num_right
+        self._parts: list[IndexArray] = []
+        self._num_pairs = 0
+        self.num_left_out = 0
+
+    def add(self, codes: IndexArray, num_left_out: int = 0) -> None:
+        """Further pairs, and how many more a crowd stood for."""
+        self._parts.append(codes)
+        self._num_pairs += len(codes)
+        self.num_left_out += num_left_out
+        if self._num_pairs > MAX_PAIRS:
+            kept = self._thinned(self.codes())
+            self.num_left_out += self._num_pairs - len(kept)
+            self._parts, self._num_pairs = [kept], len(kept)
+
+    def codes(self) -> IndexArray:
+        """All pairs, sorted."""
+        codes = np.concatenate([np.empty(0, np.int64), *self._parts])
+        codes.sort()
+        return codes
+
+    def _thinned(self, codes: IndexArray) -> IndexArray:
+        left, right = np.divmod(codes, self._num_right)
+        is_first = np.diff(left, prepend=-1) != 0
+        is_first[np.unique(right, return_index=True)[1]] = True
+        kept: IndexArray = codes[is_first]
+        return kept
 
 
 def _choices(num_left: int, num_right: int, radius: int) -> list[_Choice]:
@@ -121,8 +142,8 @@ def _choices(num_left: int, num_right: int, radius: int) -> list[_Choice]:
     return choices
 
 
-def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: int) -> IndexArray:
-    """left * len(right) + right of the pairs that belong to one choice."""
+def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: int) -> _Found:
+    """The pairs that belong to one choice."""
     if choice.key_bits > _MAX_KEY_BITS:
         keys, table_keys = _compact_keys(choice, left, right)
     else:
@@ -132,7 +153,7 @@ def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: in
     counts = np.bincount(table_keys, minlength=size).astype(np.int32)
     starts = (np.cumsum(counts) - counts).astype(np.int32)
     laid_out = right[order]
-    found, num_pairs = [np.empty(0, np.int64)], 0
+    found = _Found(len(right))
     for low in range(0, len(left), _PIECE):
         piece = left[low : low + _PIECE]
         key = choice.keys(piece) if keys is None else keys[low : low + _PIECE]
@@ -142,10 +163,8 @@ def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: in
             near = np.flatnonzero(np.bitwise_count(difference) <= radius)
             for mask in choice.must_differ:
                 near = near[(difference[near] & np.uint64(mask)) != 0]
-            found.append((places[near] + low) * len(right) + order[candidates[near]])
-            num_pairs += len(near)
-            _refuse_crowds(num_pairs, radius)
-    return np.concatenate(found)
+            found.add((places[near] + low) * len(right) + order[candidates[near]])
+    return found
 
 
 def _compact_keys(choice: _Choice, left: HashArray, right: HashArray) -> tuple[IndexArray, IndexArray]:

@@ -1,4 +1,4 @@
-"""The stage `evaluation_sets`: each set from outside is read, hashed and reconciled with the release's own backbones, once."""
+"""The stage `evaluation-sets`: each set from outside is read, hashed and reconciled with the release's own backbones, once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bioclip.taxonomy.names import parse_name
 from bioclip.taxonomy.resolutions import VerbatimLineage
 from bioclip.taxonomy.stage import index_file
 
-STAGE = "evaluation_sets"
+STAGE = "evaluation-sets"
 _VERSION = 1
 
 

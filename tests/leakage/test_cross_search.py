@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from bioclip.duplicates import cross_search
 from bioclip.duplicates.cross_search import cross_pairs
 
 
@@ -28,6 +29,20 @@ def test_every_pair_within_the_radius_is_found_once(radius: int, num_left: int, 
     pairs = cross_pairs(left, right, radius)
     assert np.stack([pairs.left, pairs.right], axis=1).tolist() == by_brute_force(left, right, radius).tolist()
     assert (pairs.distance == np.bitwise_count(left[pairs.left] ^ right[pairs.right])).all()
+
+
+def test_a_crowd_beyond_the_bound_is_thinned_and_counted_and_no_hash_of_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    left, right = (np.unique(np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, (number, 3), dtype=np.uint64), axis=1))
+                   for number in (900, 300))  # fmt: skip
+    everything = by_brute_force(left, right, 6)
+    monkeypatch.setattr(cross_search, "MAX_PAIRS", 1000)
+    pairs = cross_pairs(left, right, 6)
+    assert len(everything) > 100_000
+    assert len(pairs.left) <= 1000 + len(left) + len(right)
+    assert len(pairs.left) + pairs.num_left_out == len(everything)
+    assert set(pairs.left.tolist()) == set(everything[:, 0].tolist())
+    assert set(pairs.right.tolist()) == set(everything[:, 1].tolist())
 
 
 @given(*(npst.arrays(np.uint64, st.integers(0, 40), elements=st.integers(0, 300), unique=True) for _ in range(2)), st.integers(0, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from bioclip.release.stage import plan_release
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
 from bioclip.storage import Storage
 from bioclip.taxonomy.backbone_index import BackboneIndex
+from flows.cli import main
 from tests.conftest import Curated, run_jobs
-from tests.leakage.planting import Sets, load
+from tests.leakage.planting import Sets, load, photographs
 from tests.leakage.test_release_gate import Workspace
 from tests.training.conftest import TINY_MODEL
 
@@ -92,7 +94,7 @@ def test_in_the_release_stage_the_guard_finds_copies_that_all_others_are_told_to
             (workspace.folder / "some_class" / f"{row['record_id']}.jpg").write_bytes(row["image"])
     off = LeakGuards(bytes=False, pixels=False, near=False)
     settings = workspace.against(guards=off, embedding=TOWER.model_copy(update={"threshold": 1.0}))
-    run_jobs(workspace.storage, "evaluation_sets", plan_evaluation_sets(workspace.storage, settings))
+    run_jobs(workspace.storage, "evaluation-sets", plan_evaluation_sets(workspace.storage, settings))
     run_jobs(workspace.storage, "embeddings", first_and_last(plan_embeddings(workspace.storage, settings)))
     run_jobs(workspace.storage, "release", plan_release(workspace.storage, settings))
     samples = {row["record_id"]: row for row in pq.read_table(workspace.storage.uri("splits/samples.parquet")).to_pylist()}
@@ -101,3 +103,25 @@ def test_in_the_release_stage_the_guard_finds_copies_that_all_others_are_told_to
     again = settings.model_copy(update={"leakage": settings.leakage.model_copy(update={"embedding": looser})})
     assert all(job.done() for job in first_and_last(plan_embeddings(workspace.storage, again)))
     assert plan_release(workspace.storage, again)[0].done() is None
+
+
+def test_what_cannot_be_decoded_has_no_vector_and_is_counted() -> None:
+    photo = photographs(1)[0]
+    table, counts = embed_images(load_tower(TOWER), [("a", photo), ("torn", photo[:300]), ("b", photo)], batch_size=2)
+    assert table["record_id"].to_pylist() == ["a", "b"]
+    assert counts.to_dict() == {"read": 3, "written": 2, "dropped": {"image_undecodable": 1}, "notes": {}}
+    vectors = np.stack(table["embedding"].to_pylist())
+    assert (vectors[0] == vectors[1]).all()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_the_command_compares_embeddings_of_folders_too(planted: Sets, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(Storage(str(tmp_path)), "model", load_tower(TOWER))
+    guards = {guard: False for guard in LeakGuards.model_fields if guard != "embedding"}
+    leakage = {"guards": guards, "embedding": {"model": {"pretrained": str(tmp_path / "model")}, "threshold": 1.0}}
+    arguments = ["leaks", planted.train.path, "--against", planted.evaluation.path]
+    assert main([*arguments, "--set", f"leakage={json.dumps(leakage)}", "--output", str(tmp_path / "leaks.parquet")]) == 3
+    found = pq.read_table(tmp_path / "leaks.parquet").to_pylist()
+    assert {row["record_id"] for row in found} == {"bytes"}
+    assert {(row["kind"], row["value"]) for row in found} == {("leak_embedding", 1.0)}
+    assert "guard_off" in capsys.readouterr().out

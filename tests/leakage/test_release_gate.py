@@ -50,7 +50,7 @@ class Workspace:
         return self.settings.model_copy(update={"leakage": LeakSettings(against=sets, **leakage)})
 
     def release(self, settings: PipelineSettings):
-        run_jobs(self.storage, "evaluation_sets", plan_evaluation_sets(self.storage, settings))
+        run_jobs(self.storage, "evaluation-sets", plan_evaluation_sets(self.storage, settings))
         return run_jobs(self.storage, "release", plan_release(self.storage, settings))[0]
 
 
@@ -92,7 +92,7 @@ def test_a_changed_set_runs_the_stages_again_and_an_unchanged_one_does_not(works
 
 def test_a_gate_set_to_fail_stops_with_counts_by_kind_and_leaves_the_evidence(workspace: Workspace) -> None:
     strict = workspace.against(on_leak="fail")
-    run_jobs(workspace.storage, "evaluation_sets", plan_evaluation_sets(workspace.storage, strict))
+    run_jobs(workspace.storage, "evaluation-sets", plan_evaluation_sets(workspace.storage, strict))
     before = workspace.storage.digest("splits/samples.parquet")
     [job] = plan_release(workspace.storage, strict)
     with pytest.raises(

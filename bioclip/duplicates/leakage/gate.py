@@ -81,7 +81,7 @@ def find_leaks(
     `radius` is in bits of the 64-bit pHash, `threshold` a cosine. Deterministic whatever the number of cores.
     """
     near = NearGuard(train, list(sides), radius) if guards.near else None
-    tables, num_unlisted = [EVIDENCE_SCHEMA.empty_table()], 0
+    tables, num_unlisted = [EVIDENCE_SCHEMA.empty_table()], near.num_left_out if near else 0
     for side in sides:
         for evidence, num in _side_evidence(train, side, guards, near, embeddings, threshold):
             tables.append(evidence)

@@ -105,7 +105,13 @@ def _species_detail(train: pa.Table, evaluation: pa.Table, hits: Hits, how: str)
         return table[column].take(pa.array(rows))
 
     ours, theirs = (shown(*one) for one in ((train, "canonical_name", hits.train), (evaluation, "canonical_name", hits.evaluation)))
-    taxon = pc.coalesce(shown(train, "species", hits.train), shown(evaluation, "species", hits.evaluation), ours, theirs)
+    taxon = pc.coalesce(
+        shown(train, "species", hits.train),
+        shown(evaluation, "species", hits.evaluation),
+        ours,
+        theirs,
+        shown(train, "accepted_id", hits.train),
+    )
     return pc.binary_join_element_wise(pc.coalesce(ours, taxon), f" is held out {how} ", taxon, ", there ", pc.coalesce(theirs, taxon), "")
 
 
@@ -120,6 +126,7 @@ class NearGuard:
             side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)
         }
         self._pairs = cross_pairs(self._hashes, self._known, radius)
+        self.num_left_out = self._pairs.num_left_out
         self._train = Groups.of(self._groups, len(self._hashes))
 
     def find(self, train: pa.Table, side: EvaluationSide, kind: str) -> Found:
