@@ -124,6 +124,11 @@ class Storage:
         names = (str(path)[len(root) + 1 :] for path in found)
         return sorted(name for name in names if not name.endswith(_PARTIAL_SUFFIX))
 
+    def num_bytes(self, name: str) -> int:
+        """Size of a file in bytes."""
+        with self._explained(name):
+            return int(self.filesystem.size(self.uri(name)))
+
     def digest(self, name: str) -> tuple[str, int]:
         """SHA-256 and size in bytes of a file."""
         with self.reader(name) as stream:

@@ -19,7 +19,8 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 (the work failed), 2 (the command or its settings are wrong) or 3 (`leaks` found some)."""
+    """Run a command; returns the exit code: 0, 1 (the work failed), 2 (the command or its settings are wrong), 3 (`leaks` found some)
+    or 4 (`verify` found something)."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
     _add_sources(commands)
     _add_leaks(commands)
+    verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
+    verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
+    verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
@@ -215,6 +219,13 @@ def _leaks(options: argparse.Namespace) -> int:
     from flows.leaks import check_sets
 
     return check_sets(settings, options.release, options.against, options.radius, options.holds_out_species, options.output)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.verify import verify
+
+    return verify(settings, options.release, options.deep)
 
 
 def _recipes(options: argparse.Namespace) -> int:

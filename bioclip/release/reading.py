@@ -15,6 +15,8 @@ from bioclip.errors import StorageError
 from bioclip.storage import Storage
 
 RELEASES_DIR = "releases"
+SEAL_NAME = "manifest.sha256"
+"""SHA-256 of manifest.json, as `sha256sum --check` reads it."""
 SPLITS = ("train", "val", "heldout")
 """`train`; `val`: held-out occurrences of known species; `heldout`: species that training never sees."""
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from bioclip import __version__
 from bioclip.accounting import Counts
-from bioclip.digests import digest_value, readable_json
+from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.download.stage import images_name
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
-from bioclip.release.reading import RELEASES_DIR, SPLITS
+from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
 from bioclip.shards.card import release_card
@@ -25,6 +25,7 @@ from bioclip.storage import Storage
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 1
 _VERSION = 1
+_PUBLISH_VERSION = 2
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
 _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards")
 
@@ -32,7 +33,12 @@ _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "le
 def release_version(storage: Storage, settings: PipelineSettings) -> str:
     """Version of the release that the workspace's tables give: 12 hexadecimal digits of a digest over samples and shard settings."""
     samples = read_stage(storage, "release").digest
-    return digest_value([settings.release.name, samples, meaningful(settings.shards), _VERSION])[:12]
+    return version_of(settings.release.name, samples, meaningful(settings.shards))
+
+
+def version_of(name: str, samples_digest: str, shard_settings: Any) -> str:
+    """Version of the release of that name, digest of the stage `release` and (meaningful) settings of the shards."""
+    return digest_value([name, samples_digest, shard_settings, _VERSION])[:12]
 
 
 def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -108,7 +114,7 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
             stage=PUBLISH_STAGE,
             name="publish",
             directory=f"{RELEASES_DIR}/{version}/partitions",
-            version=_VERSION,
+            version=_PUBLISH_VERSION,
             inputs=digests,
             settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
             work=publish,
@@ -119,7 +125,7 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
-    """Write samples.parquet, what the gate knows and found, the card and, last, manifest.json."""
+    """Write samples.parquet, what the gate knows and found, the card its seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
     for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
@@ -128,7 +134,9 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     manifest = release_manifest(storage, settings, version, samples, shards)
     writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
     manifest["files"] = {o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in writer.outputs}
-    writer.write_bytes(f"{folder}/manifest.json", readable_json(manifest))
+    data = readable_json(manifest)
+    writer.write_bytes(f"{folder}/{SEAL_NAME}", f"{digest_bytes(data)}  manifest.json\n".encode())
+    writer.write_bytes(f"{folder}/manifest.json", data)
     num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
     return Counts(num_samples, num_samples)
 

@@ -21,6 +21,8 @@ _METADATA = (
     "record_id", *RANKS, "resolved_rank", "common_name", "accepted_id", "source", "source_id", "occurrence_id", "media_url", "license",
     "rights_holder", "creator", "sha256",
 )  # fmt: skip
+MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS))
+"""Members of each sample, in their order."""
 
 
 def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: ShardSettings) -> bytes:

@@ -1,0 +1,206 @@
+"""Is a release what its manifest says, and does it hold no leak? Every finding names the file, what was found and what should be there.
+
+`manifest.sha256` seals the manifest, the manifest names every other file with size and SHA-256. Without `deep`, sizes, counts and the
+tables' own statements are compared; what lies within files is not looked at, and the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes
+from bioclip.duplicates.leakage import EvaluationSide, find_leaks
+from bioclip.errors import AccountingError, StorageError
+from bioclip.release.reading import SEAL_NAME, SPLITS
+from bioclip.release.splits import HELDOUT, TRAIN, VAL
+from bioclip.settings import LeakSettings
+from bioclip.shards.stage import MANIFEST_SCHEMA_VERSION, version_of
+from bioclip.shards.tars import MEMBER_EXTENSIONS
+from bioclip.storage import Storage
+
+_MANIFEST = "manifest.json"
+_OWN = ("partitions/",)
+"""Bookkeeping of the runs that wrote the release: no part of it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be: a stable kind, the file, and what was found."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`findings` is empty for a sound release. `num_unread_bytes` lie in files of which only the size was compared."""
+
+    digest: str
+    findings: tuple[Finding, ...]
+    num_files: int
+    num_bytes: int
+    num_unread_bytes: int
+
+
+def verify_release(storage: Storage, deep: bool = False) -> Verification:
+    """Check the release in `storage` (its folder); raises StorageError where there is no release at all.
+
+    `deep` reads every byte: digests of all files, every tar member against samples.parquet.
+    """
+    if not storage.exists(_MANIFEST):
+        raise StorageError(f"{storage.root!r} holds no {_MANIFEST}: name a release's own folder, <workspace>/releases/<version>.")
+    data = storage.read_bytes(_MANIFEST)
+    digest = digest_bytes(data)
+    findings = list(_seal(storage, digest))
+    try:
+        manifest = json.loads(data)
+        files = named_files(manifest)
+        findings += _statements(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        findings.append(Finding("manifest_damaged", _MANIFEST, f"{type(error).__name__}: {error}"))
+        return Verification(digest, tuple(findings), 1, len(data), 0)
+    damaged = list(_files(storage, files, deep))
+    findings += damaged
+    broken = {finding.name for finding in damaged}
+    findings += _extra_files(storage, files)
+    findings += _tables(storage, manifest, broken)
+    if deep:
+        findings += _members(storage, manifest, broken)
+    num_bytes = sum(num_bytes for _, num_bytes in files.values())
+    return Verification(digest, tuple(findings), len(files), num_bytes, 0 if deep else num_bytes)
+
+
+def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Name -> (SHA-256, bytes) of every file that a manifest names."""
+    files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
+    for split in manifest["splits"].values():
+        files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
+    return files
+
+
+def _seal(storage: Storage, digest: str) -> Iterator[Finding]:
+    if not storage.exists(SEAL_NAME):
+        yield Finding("seal_missing", SEAL_NAME, "nothing vouches for the manifest")
+    elif (sealed := storage.read_bytes(SEAL_NAME).decode("utf-8", "replace").split(" ")[0].strip()) != digest:
+        yield Finding("manifest_changed", _MANIFEST, f"its SHA-256 is {digest}, sealed was {sealed[:64]}")
+
+
+def _statements(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the manifest says must agree with itself."""
+    if manifest["schema_version"] != MANIFEST_SCHEMA_VERSION:
+        yield Finding("schema_unknown", _MANIFEST, f"schema_version {manifest['schema_version']!r}; known is {MANIFEST_SCHEMA_VERSION}")
+    for stage, values in manifest["counts"].items():
+        try:
+            Counts.from_dict(values)
+        except AccountingError as error:
+            yield Finding("counts_do_not_add_up", _MANIFEST, f"stage {stage}: {error}")
+    totals = {name: int(split["num_samples"]) for name, split in manifest["splits"].items()}
+    for name, split in manifest["splits"].items():
+        in_shards = sum(shard["num_samples"] for shard in split["shards"])
+        if in_shards != totals[name]:
+            yield Finding("counts_do_not_add_up", _MANIFEST, f"split {name}: {totals[name]} samples, {in_shards} in its shards")
+    for stage in ("release", "shards"):
+        if (written := manifest["counts"][stage]["written"]) != sum(totals.values()):
+            yield Finding("counts_do_not_add_up", _MANIFEST, f"stage {stage} wrote {written}, the splits hold {sum(totals.values())}")
+    version = version_of(manifest["name"], manifest["inputs"]["release"], manifest["settings"]["shards"])
+    if version != manifest["version"]:
+        yield Finding("version_differs", _MANIFEST, f"{manifest['version']!r}; name, inputs and settings make {version!r}")
+
+
+def _files(storage: Storage, files: Mapping[str, tuple[str, int]], deep: bool) -> Iterator[Finding]:
+    for name, (sha256, num_bytes) in sorted(files.items()):
+        if not storage.exists(name):
+            yield Finding("file_missing", name, f"{num_bytes} bytes, SHA-256 {sha256}")
+        elif (found := storage.num_bytes(name)) != num_bytes:
+            yield Finding("size_differs", name, f"{found} bytes; the manifest says {num_bytes}")
+        elif deep and (found_sha256 := storage.digest(name)[0]) != sha256:
+            yield Finding("digest_differs", name, f"SHA-256 {found_sha256}; the manifest says {sha256}")
+
+
+def _extra_files(storage: Storage, files: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+    known = {*files, _MANIFEST, SEAL_NAME}
+    for name in storage.list():
+        if name not in known and not name.startswith(_OWN):
+            yield Finding("file_not_named", name, "the manifest does not know it")
+
+
+def _tables(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
+    try:
+        if "samples.parquet" not in broken:
+            yield from _samples(_read(storage, "samples.parquet", ["split", "shard", "drop_reason", "species"]), manifest)
+        if "fingerprints.parquet" not in broken and "fingerprints.parquet" in manifest["files"]:
+            yield from _leaks(_read(storage, "fingerprints.parquet"), manifest)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        yield Finding("table_unreadable", "samples.parquet, fingerprints.parquet", " ".join(str(error).split())[:300])
+
+
+def _read(storage: Storage, name: str, columns: list[str] | None = None) -> pa.Table:
+    with storage.reader(name) as stream:
+        return pq.read_table(stream, columns=columns)
+
+
+def _samples(samples: pa.Table, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    counted = Counter(samples["shard"].to_pylist())
+    counted.pop("", None)
+    stated = {shard["name"]: shard["num_samples"] for split in manifest["splits"].values() for shard in split["shards"]}
+    for name in sorted(stated.keys() | counted.keys()):
+        if counted[name] != stated.get(name, 0):
+            detail = f"{counted[name]} samples of {name}; the manifest says {stated.get(name, 0)}"
+            yield Finding("counts_do_not_add_up", "samples.parquet", detail)
+    dropped = Counter(samples["drop_reason"].to_pylist())
+    dropped.pop("", None)
+    if dict(dropped) != manifest["counts"]["release"]["dropped"]:
+        yield Finding("counts_do_not_add_up", "samples.parquet", f"drops {dict(dropped)}; the manifest says other numbers")
+    of_split = {split: set(samples.filter(pc.equal(samples["split"], split))["species"].to_pylist()) - {""} for split in (TRAIN, HELDOUT)}
+    for species in sorted(of_split[TRAIN] & of_split[HELDOUT]):
+        yield Finding("leaked_species", "samples.parquet", f"{species} is held out and in training")
+
+
+def _leaks(fingerprints: pa.Table, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """The gate once more, over what the release says of its own images. Embeddings are no part of a release."""
+    settings = LeakSettings.model_validate(manifest["settings"]["leakage"])
+    parts = {split: fingerprints.filter(pc.equal(fingerprints["split"], split)).drop_columns(["split"]) for split in SPLITS}
+    sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
+    guards = settings.guards.model_copy(update={"embedding": False})
+    leaks = find_leaks(parts[TRAIN], sides, guards, settings.radius)
+    for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
+        detail = f"{row['record_id']} gives away {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
+        yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), "fingerprints.parquet", detail)
+
+
+def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
+    """Every tar's members against samples.parquet, record by record."""
+    if "samples.parquet" in broken:
+        return
+    samples = _read(storage, "samples.parquet", ["record_id", "shard"]).sort_by("record_id")
+    expected: dict[str, list[str]] = {}
+    for record_id, shard in zip(samples["record_id"].to_pylist(), samples["shard"].to_pylist(), strict=True):
+        expected.setdefault(shard, []).append(record_id)
+    for split in manifest["splits"].values():
+        for name in (shard["name"] for shard in split["shards"] if shard["name"] not in broken):
+            try:
+                found = _tar_members(storage, name)
+            except (tarfile.TarError, OSError) as error:
+                yield Finding("tar_unreadable", name, " ".join(str(error).split()))
+                continue
+            wanted = [f"{record_id}.{extension}" for record_id in expected.get(name, []) for extension in MEMBER_EXTENSIONS]
+            if found != wanted:
+                other = next((pair for pair in zip(found, wanted, strict=False) if pair[0] != pair[1]), ("", ""))
+                detail = f"{len(found)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
+                yield Finding("members_differ", name, detail)
+
+
+def _tar_members(storage: Storage, name: str) -> list[str]:
+    with storage.reader(name) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        return archive.getnames()

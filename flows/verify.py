@@ -1,0 +1,40 @@
+"""`treeoflife verify`: is a release what its manifest says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bioclip.release.reading import RELEASES_DIR, latest_release
+from bioclip.settings import PipelineSettings
+from bioclip.shards.verify import verify_release
+from bioclip.storage import Storage, open_workspace
+
+UNSOUND = 4
+"""Exit code where a release is not what its manifest says."""
+_SHOWN = 50
+
+
+def verify(settings: PipelineSettings, release: str, deep: bool) -> int:
+    """Check a release (version, `latest`, or a folder of its own), print the findings; 0 when sound, UNSOUND when not."""
+    storage = _release_folder(settings, release)
+    result = verify_release(storage, deep)
+    print(f"{storage.root}: {result.num_files:,} files, {result.num_bytes:,} bytes, manifest {result.digest}")
+    for finding in result.findings[:_SHOWN]:
+        print(f"{finding.kind}  {finding.name}: {finding.detail}")
+    if len(result.findings) > _SHOWN:
+        print(f"... and {len(result.findings) - _SHOWN:,} more findings")
+    if result.num_unread_bytes:
+        print(
+            f"Not looked at: what lies within the files ({result.num_unread_bytes:,} bytes), but for the tables. Changes that leave a "
+            "file's size as it was, and what the members of a shard are, are seen by `--deep` alone."
+        )
+    print(f"{len(result.findings):,} findings" if result.findings else "sound" if deep else "sound, as far as looked at")
+    return UNSOUND if result.findings else 0
+
+
+def _release_folder(settings: PipelineSettings, release: str) -> Storage:
+    if Path(release).expanduser().is_dir():
+        return Storage(str(Path(release).expanduser()))
+    workspace = open_workspace(settings.workspace)
+    version = latest_release(workspace) if release == "latest" else release
+    return workspace.sub(f"{RELEASES_DIR}/{version}")
