@@ -86,7 +86,7 @@ def phash(image: Image.Image) -> int:
 
 def phash256(image: Image.Image) -> bytes:
     """imagehash.phash(hash_size=16): 32 bytes, row by row, most significant bit first."""
-    return _packed_bits(_thumbnail(image, 2 * _SIDE)[None], 2 * _KEPT)[0].tobytes()
+    return bytes(_packed_bits(_thumbnail(image, 2 * _SIDE)[None], 2 * _KEPT)[0].tobytes())
 
 
 def oriented_phashes(image: Image.Image, orientations: str) -> tuple[int, ...]:
