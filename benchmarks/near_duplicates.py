@@ -85,7 +85,7 @@ def _recall_table(originals: list[Image.Image]) -> FactTable:
 
 def _known_table(folder: Path) -> FactTable:
     """Precision and recall of pairs: two photographs are known duplicates when they name the same original, directly or through others."""
-    rows = list(csv.DictReader((folder / "metadata.csv").open(encoding="utf-8", newline="")))
+    rows = _metadata(folder)
     parents = {row["file"]: row["exact_dup_of"] or row["near_dup_of"] for row in rows}
     images = [decode_upright((folder / row["file"]).read_bytes(), HASH_DECODE_PX) for row in rows]
     roots = np.array([_root(row["file"], parents) for row in rows])
@@ -117,8 +117,13 @@ def _root(name: str, parents: dict[str, str]) -> str:
     return name
 
 
+def _metadata(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def _folder(folder: Path, count: int) -> list[bytes]:
-    rows = list(csv.DictReader((folder / "metadata.csv").open(encoding="utf-8", newline="")))
+    rows = _metadata(folder)
     names = sorted(row["file"] for row in rows if not (row["exact_dup_of"] or row["near_dup_of"]))
     return [(folder / name).read_bytes() for name in names[:: max(1, len(names) // count)][:count]]
 
