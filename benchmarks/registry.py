@@ -17,6 +17,7 @@ from bioclip.errors import UnknownNameError
 NAMES = (
     "duplicate_search",
     "image_hashing",
+    "near_duplicates",
     "shard_writing",
     "download",
     "download_faults",

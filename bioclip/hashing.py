@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from bioclip.errors import SettingsError
+
 HASH_VERSION = 2
 HASH_DECODE_PX = 128
 """Least shorter side in pixels of a reduced decode that hashes are taken from."""
@@ -79,8 +81,30 @@ def hash_image(image: Image.Image) -> ImageHashes:
 
 def phash(image: Image.Image) -> int:
     """imagehash.phash (64 bits, row by row, most significant first) as an unsigned integer."""
-    thumbnail = _grey(image).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return int(phash_thumbnails(np.asarray(thumbnail)[None])[0])
+    return int(phash_thumbnails(_thumbnail(image, _SIDE)[None])[0])
+
+
+def phash256(image: Image.Image) -> bytes:
+    """imagehash.phash(hash_size=16): 32 bytes, row by row, most significant bit first."""
+    return bytes(_packed_bits(_thumbnail(image, 2 * _SIDE)[None], 2 * _KEPT)[0].tobytes())
+
+
+def oriented_phashes(image: Image.Image, orientations: str) -> tuple[int, ...]:
+    """pHashes of the picture as it is, then mirrored or turned, from one thumbnail and no further decode.
+
+    `orientations`: "none" (1 hash), "mirror" (2: as it is, left and right exchanged) or "all" (8: turned by 0, 90, 180 and 270 degrees
+    counterclockwise, then the same of the mirrored picture). Raises SettingsError for any other value.
+    """
+    thumbnail = _thumbnail(image, _SIDE)
+    mirrored = thumbnail[:, ::-1]
+    views = {
+        "none": [thumbnail],
+        "mirror": [thumbnail, mirrored],
+        "all": [np.rot90(side, k) for side in (thumbnail, mirrored) for k in range(4)],
+    }
+    if orientations not in views:
+        raise SettingsError(f"orientations {orientations!r} is not known; use one of {', '.join(views)}.")
+    return tuple(phash_thumbnails(np.stack(views[orientations])).tolist())
 
 
 def phash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -89,7 +113,12 @@ def phash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     The transform is two matrix products (the DCT-II is linear), a fraction of imagehash's time. Where a coefficient is within rounding of
     the median, as in flat or symmetric pictures, imagehash's own transform decides, so all 64 bits are always its own.
     """
-    cosines = _cosines()
+    return _packed_bits(thumbnails, _KEPT).view(">u8").astype(np.uint64).ravel()
+
+
+def _packed_bits(thumbnails: NDArray[np.uint8], kept: int) -> NDArray[np.uint8]:
+    """Bits (N, kept * kept / 8) of thumbnails (N, 4 kept, 4 kept)."""
+    cosines = _cosines(kept)
     low = cosines @ thumbnails.astype(np.float64) @ cosines.T
     flat = low.reshape(len(low), -1)
     ordered = np.sort(flat, axis=1)  # np.median gives the same value and takes five times as long for one image
@@ -97,9 +126,12 @@ def phash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     bits = distances > 0
     is_close = np.abs(distances).min(axis=1) <= _TIE * np.maximum(np.abs(flat).max(axis=1), 1.0)
     for index in np.flatnonzero(is_close):
-        bits[index] = imagehash.phash(Image.fromarray(thumbnails[index])).hash.ravel()
-    packed = np.packbits(bits, axis=1).view(">u8")
-    return packed.astype(np.uint64).ravel()
+        bits[index] = imagehash.phash(Image.fromarray(thumbnails[index]), hash_size=kept).hash.ravel()
+    return np.packbits(bits, axis=1)
+
+
+def _thumbnail(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    return np.asarray(_grey(image).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -107,10 +139,10 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 @cache
-def _cosines() -> NDArray[np.float64]:
-    """Rows k of the unnormalised DCT-II, 2 cos(pi k (2 n + 1) / 64), as scipy.fftpack.dct gives them: (8, 32)."""
-    k, n = np.arange(_KEPT)[:, None], np.arange(_SIDE)[None]
-    rows: NDArray[np.float64] = 2.0 * np.cos(np.pi * k * (2 * n + 1) / (2 * _SIDE))
+def _cosines(kept: int) -> NDArray[np.float64]:
+    """Rows k of the unnormalised DCT-II over 4 `kept` samples as scipy.fftpack.dct gives them: (kept, 4 kept)."""
+    k, n = np.arange(kept)[:, None], np.arange(4 * kept)[None]
+    rows: NDArray[np.float64] = 2.0 * np.cos(np.pi * k * (2 * n + 1) / (8 * kept))
     return rows
 
 

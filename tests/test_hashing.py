@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, phash, phash_thumbnails
+from bioclip.errors import SettingsError
+from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, oriented_phashes, phash, phash256, phash_thumbnails
 from bioclip.sample import sample_path
 
 
@@ -72,3 +73,44 @@ def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
 @pytest.mark.parametrize(("image", "bits"), [(Image.new("RGB", (64, 64), "navy"), 0.0), (Image.linear_gradient("L").convert("RGB"), 5.0)])
 def test_entropy_tells_flat_images_from_others(image: Image.Image, bits: float) -> None:
     assert entropy(image) == pytest.approx(bits, abs=0.01)
+
+
+def test_the_256_bit_phash_is_that_of_imagehash_bit_for_bit() -> None:
+    pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in photographs(60)]
+    pictures += [Image.new("RGB", (64, 64), "navy"), Image.linear_gradient("L"), Image.radial_gradient("L")]
+    for picture in pictures:
+        assert phash256(picture).hex() == str(imagehash.phash(picture, hash_size=16))
+
+
+def test_a_reduced_decode_moves_few_of_256_bits() -> None:
+    drifts = []
+    for data in photographs(40):
+        large = io.BytesIO()
+        Image.open(io.BytesIO(data)).convert("RGB").resize((1600, 1200), Image.Resampling.BICUBIC).save(large, "JPEG", quality=90)
+        full, reduced = (phash256(decode_upright(large.getvalue(), px)) for px in (1 << 16, HASH_DECODE_PX))
+        drifts.append((int.from_bytes(full) ^ int.from_bytes(reduced)).bit_count())
+    assert max(drifts) <= 4
+
+
+def test_hashes_of_turned_pictures_need_no_second_look_at_the_picture() -> None:
+    turn = Image.Transpose
+    drifts = []
+    for data in photographs(60):
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        mirrored = image.transpose(turn.FLIP_LEFT_RIGHT)
+        turned = [
+            side.transpose(how) if how else side
+            for side in (image, mirrored)
+            for how in (None, turn.ROTATE_90, turn.ROTATE_180, turn.ROTATE_270)
+        ]
+        expected = [int(str(imagehash.phash(picture)), 16) for picture in turned]
+        found = oriented_phashes(image, "all")
+        assert oriented_phashes(image, "mirror") == (found[0], found[4])
+        assert oriented_phashes(image, "none") == (phash(image),) == (expected[0],)
+        drifts += [(a ^ b).bit_count() for a, b in zip(found, expected, strict=True)]
+    assert max(drifts) <= 2
+
+
+def test_an_unknown_kind_of_orientations_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="'flip' is not known; use one of none, mirror, all"):
+        oriented_phashes(Image.new("L", (32, 32)), "flip")
