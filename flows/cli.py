@@ -49,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
     _add_sources(commands)
     _add_leaks(commands)
+    duplicates = _add(
+        commands, "duplicates", _duplicates, "find what a folder, Parquet table, release or shards hold twice, and look at it"
+    )
+    duplicates.add_argument("path", type=Path, metavar="PATH", help="folder of images, .parquet, release folder, or .tar shards")
+    duplicates.add_argument("--radius", type=int, metavar="N", help="greatest pHash distance of a pair (default: duplicates.radius)")
+    duplicates.add_argument(
+        "--output", type=Path, default=Path("duplicates"), metavar="DIR", help="where tables and page go (default: duplicates)"
+    )
+    duplicates.add_argument("--groups", type=int, default=200, metavar="N", help="most groups on the page (default: 200)")
     verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
     verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
@@ -219,6 +228,13 @@ def _leaks(options: argparse.Namespace) -> int:
     from flows.leaks import check_sets
 
     return check_sets(settings, options.release, options.against, options.radius, options.holds_out_species, options.output)
+
+
+def _duplicates(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.duplicates import inspect
+
+    return inspect(options.path, options.output, settings.duplicates, options.radius, options.groups)
 
 
 def _verify(options: argparse.Namespace) -> int:

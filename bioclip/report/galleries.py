@@ -55,13 +55,14 @@ def duplicates_section(data: ReportData) -> Section:
         f"{number(duplicates.num_images)} images form {number(duplicates.num_groups)} groups ({sizes}"
         f"{', …' if len(duplicates.sizes) > 8 else ''} images); one of each is kept: {KEEPING_RULE}."
     )
-    cards = element("div", *(_group_card(group) for group in duplicates.shown), class_="cards")
+    cards = element("div", *(group_card(group) for group in duplicates.shown), class_="cards")
     left_out = duplicates.num_groups - len(duplicates.shown)
     more = note(f"{number(left_out)} more groups are in duplicates/groups.parquet.") if left_out else ""
     return Section("duplicates", title, join([summary, reason_list(kinds), cards, more]), "")
 
 
-def _group_card(group: DuplicateGroup) -> Markup:
+def group_card(group: DuplicateGroup) -> Markup:
+    """A group side by side: distances, labels, and why one is kept."""
     heading = [element("strong", f"{number(group.size)} images"), element("code", group.group_id[:8])]
     if len(group.labels) > 1:
         heading.insert(1, element("span", f"{len(group.labels)} different labels", class_="badge warning"))

@@ -62,6 +62,14 @@ def render_sections(data: ReportData) -> list[Section]:
 
 def render_page(data: ReportData, sections: list[Section]) -> bytes:
     """The page as UTF-8; the same bytes for the same data."""
+    links = [element("li", element("a", section.title, href=f"#{section.identifier}")) for section in sections]
+    navigation = element("nav", element("ul", *links), aria_label="Sections")
+    main = element("main", *(section.render() for section in sections))
+    return render_document(f"{plain(data.name)} {data.version}", _header(data), navigation, main, _footer(data))
+
+
+def render_document(title: str, *body: Markup) -> bytes:
+    """A page of the report's kind as UTF-8: its style within, nothing fetched, no script run."""
     css = Markup(files("bioclip.report").joinpath("report.css").read_text(encoding="utf-8"))
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     head = element(
@@ -69,14 +77,10 @@ def render_page(data: ReportData, sections: list[Section]) -> bytes:
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        element("title", f"{plain(data.name)} {data.version}"),
+        element("title", title),
         element("style", css),
     )
-    links = [element("li", element("a", section.title, href=f"#{section.identifier}")) for section in sections]
-    navigation = element("nav", element("ul", *links), aria_label="Sections")
-    main = element("main", *(section.render() for section in sections))
-    body = element("body", _header(data), navigation, main, _footer(data))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n".encode()
+    return f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n".encode()
 
 
 def _header(data: ReportData) -> Markup:
