@@ -181,6 +181,9 @@ class DownloadSettings(Settings):
     An image that already fits keeps its bytes."""
     store_px: int = Field(720, gt=0)
     """Target in pixels of `store`; without meaning for `original`."""
+    full_decode: bool = False
+    """Decode JPEGs in full, at about twice the CPU time: pixel hashes are then those of lossless copies in any container, and pHashes are
+    imagehash's to the bit. Otherwise the smallest decode that serves is hashed, and such copies are near duplicates instead."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     """Quality of JPEGs that had to be made anew."""
     decode_threads: int = operational(2, gt=0)

@@ -234,7 +234,7 @@ def _duplicates(options: argparse.Namespace) -> int:
     settings = _load(options)
     from flows.duplicates import inspect
 
-    return inspect(options.path, options.output, settings.duplicates, options.radius, options.groups)
+    return inspect(options.path, options.output, settings, options.radius, options.groups)
 
 
 def _verify(options: argparse.Namespace) -> int:

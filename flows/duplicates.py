@@ -12,17 +12,17 @@ from bioclip.duplicates.pictures import list_pictures
 from bioclip.errors import UsageError
 from bioclip.partitions import PARQUET_OPTIONS
 from bioclip.report.duplicate_gallery import render_gallery
-from bioclip.settings import DuplicateSettings
+from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
 
-def inspect(path: Path, output: Path, settings: DuplicateSettings, radius: int | None, max_groups: int) -> int:
+def inspect(path: Path, output: Path, settings: PipelineSettings, radius: int | None, max_groups: int) -> int:
     """Write pairs.parquet, groups.parquet and gallery.html below `output` and print the counts; 0."""
-    radius = settings.radius if radius is None else radius
+    radius = settings.duplicates.radius if radius is None else radius
     if not 0 <= radius <= 12:
         raise UsageError(f"--radius {radius} is refused: the search is exact from 0 to 12 bits of 64.")
-    settings = settings.model_copy(update={"radius": radius})
-    inspection = inspect_pictures(list_pictures(path.expanduser()), settings, os.cpu_count() or 1)
+    own = settings.duplicates.model_copy(update={"radius": radius})
+    inspection = inspect_pictures(list_pictures(path.expanduser()), own, os.cpu_count() or 1, settings.download.full_decode)
     storage = Storage(str(output.expanduser()))
     for name, table in (("pairs", inspection.pairs), ("groups", inspection.groups)):
         with storage.writer(f"{name}.parquet") as stream:

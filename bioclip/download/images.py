@@ -128,6 +128,8 @@ def _orientation(header: Image.Image) -> int:
 
 def _decode_px(header: _Header, settings: DownloadSettings) -> int:
     """Least shorter side of the decode: enough for the hashes, and for what is stored unless the bytes are."""
+    if settings.full_decode:
+        return min(header.size)
     target = target_size(header.upright, settings.store, settings.store_px)
     if target == header.upright and header.keeps_bytes:
         return HASH_DECODE_PX

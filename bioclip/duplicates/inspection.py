@@ -40,7 +40,6 @@ GROUP_SCHEMA = pa.schema(
 )
 """groups.parquet: one row for each picture in a group of two or more, kept ones included; sorted by (kept_record_id, record_id)."""
 
-_SETTINGS = DownloadSettings(min_side_px=1, store="original")
 _AHEAD = 64
 """Pictures that wait for a free core: as much as is in memory at once."""
 
@@ -67,12 +66,13 @@ class Inspection:
     counts: Counts
 
 
-def inspect_pictures(pictures: Iterable[Picture], settings: DuplicateSettings, num_threads: int) -> Inspection:
+def inspect_pictures(pictures: Iterable[Picture], settings: DuplicateSettings, num_threads: int, full_decode: bool = False) -> Inspection:
     """Hash all pictures and group them by `settings`; the result does not depend on the number of threads.
+    `full_decode` is that of DownloadSettings.
 
     Kept of a group is the picture with most pixels, then a redistributable licence, then a label, then the smaller id.
     """
-    hashed = list(_hash_all(pictures, num_threads))
+    hashed = list(_hash_all(pictures, num_threads, DownloadSettings(min_side_px=1, store="original", full_decode=full_decode)))
     dropped = Counter(one.reason for one in hashed if one.reason)
     usable = sorted((one for one in hashed if not one.reason), key=lambda one: one.picture.record_id)
     repeated = [one for one, before in zip(usable[1:], usable, strict=False) if one.picture.record_id == before.picture.record_id]
@@ -95,19 +95,19 @@ def inspect_pictures(pictures: Iterable[Picture], settings: DuplicateSettings, n
     return Inspection(_pairs_table(usable, facts, likeness), table, {one.picture.record_id: one.picture for one in usable}, counts)
 
 
-def _hash_all(pictures: Iterable[Picture], num_threads: int) -> Iterator[_Hashed]:
+def _hash_all(pictures: Iterable[Picture], num_threads: int, settings: DownloadSettings) -> Iterator[_Hashed]:
     waiting: deque[Future[_Hashed]] = deque()
     with warnings.catch_warnings(), ThreadPoolExecutor(num_threads) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what they warn of is judged by name
         for picture in pictures:
-            waiting.append(pool.submit(_hash, picture))
+            waiting.append(pool.submit(_hash, picture, settings))
             if len(waiting) >= _AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _hash(picture: Picture) -> _Hashed:
+def _hash(picture: Picture, settings: DownloadSettings) -> _Hashed:
     kept = replace(picture, data=None)
     if picture.read is None:
         return _stated(kept)
@@ -115,7 +115,7 @@ def _hash(picture: Picture) -> _Hashed:
         data = picture.data if picture.data is not None else picture.read()
     except OSError as error:
         return _Hashed(kept, reason="file_missing" if isinstance(error, FileNotFoundError) else "file_unreadable")
-    checked = check_image(data, _SETTINGS)
+    checked = check_image(data, settings)
     if isinstance(checked, RefusedImage):
         return _Hashed(kept, sha256=digest_bytes(data), reason=checked.reason)
     hashes, size = checked.hashes, (checked.original_width, checked.original_height)

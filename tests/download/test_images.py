@@ -11,10 +11,12 @@ import warnings
 import zipfile
 import zlib
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.photographs import large_photographs
 from bioclip.download.decoding import ByteGate, Decoder
 from bioclip.download.images import CheckedImage, Crop, RefusedImage, check_crops, check_image, target_size
 from bioclip.settings import DownloadSettings
@@ -42,6 +44,21 @@ class TestImages:
         refused = check_image(body, DownloadSettings())
         assert isinstance(refused, RefusedImage)
         assert refused.reason == reason
+
+    def test_a_full_decode_sees_a_lossless_copy_in_another_container_as_the_same_pixels(self) -> None:
+        jpeg = next(large_photographs(1))
+        with Image.open(io.BytesIO(jpeg)) as image:
+            png = _encoded(image.convert("RGB"), "PNG")
+            phash = int(str(imagehash.phash(image)), 16)
+        for full_decode in (True, False):
+            settings = DownloadSettings(store="original", full_decode=full_decode)
+            first, second = check_image(jpeg, settings), check_image(png, settings)
+            assert isinstance(first, CheckedImage)
+            assert isinstance(second, CheckedImage)
+            assert (first.hashes.pixel_sha256 == second.hashes.pixel_sha256) is full_decode
+            assert (first.hashes.phash ^ second.hashes.phash).bit_count() <= 2
+            assert second.hashes.phash == phash
+            assert full_decode is False or first.hashes.phash == phash
 
     def test_a_cut_photograph_is_named(self) -> None:
         data = photograph("fish")
