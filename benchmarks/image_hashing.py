@@ -1,15 +1,18 @@
 """From JPEG bytes to perceptual hash, one core: `decode_upright(data, HASH_DECODE_PX)` and `hash_image` of `bioclip.hashing`.
 
 Peer: ImageHash, `imagehash.phash(PIL.Image.open(...))`, which decodes in full; it gives the pHash alone, we give the digest of the pixels
-and the entropy as well and turn the image upright. Images are the bundled photographs enlarged to 1,024 px (about 150 KB) and to 12
-megapixels (about 2 MB) with detail laid over them. Times are CPU time of one thread. Drift counts the bits by which the pHash of a reduced
-decode differs from that of a full one.
+and the entropy as well and turn the image upright. On the smaller images imagededup's PHash too, in an interpreter of its own. Images are
+the bundled photographs enlarged to 1,024 px (about 150 KB) and to 12 megapixels (about 2 MB) with detail laid over them. Times are CPU
+time of one thread. Drift counts the bits by which the pHash of a reduced decode differs from that of a full one.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import io
+import json
+import subprocess
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -31,7 +34,10 @@ def run(context: Context) -> Report:
     for scale, count, name in counts:
         photographs = list(large_photographs(count, scale))
         mean_kb = sum(map(len, photographs)) / count / 1000
-        comparisons.append(_compare(f"{count} JPEGs, {name}, {mean_kb:.0f} KB", photographs, 1 if context.quick else 5))
+        case, repeats = f"{count} JPEGs, {name}, {mean_kb:.0f} KB", 1 if context.quick else 5
+        comparisons.append(_compare(case, photographs, repeats))
+        if scale == 1.0:
+            comparisons.append(_compare_imagededup(case, photographs, repeats, context))
         drifts.extend((name, count, px, *row) for px, row in _drift(photographs))
     header = ("longer side", "images", "decode px", "unchanged", "mean bits", "max bits")
     title = f"Drift of the reduced decode against the full one (the product decodes at {HASH_DECODE_PX} px)"
@@ -48,6 +54,25 @@ def _compare(case: str, photographs: list[bytes], repeats: int) -> Comparison:
     hash_image(decode_upright(photographs[0], HASH_DECODE_PX))  # loads SciPy's transforms, which both use
     name = f"ImageHash {importlib.metadata.version('ImageHash')}"
     return Comparison(case, name, *alternate(ours, peer, repeats), amount=len(photographs), unit="images/s")
+
+
+def _compare_imagededup(case: str, photographs: list[bytes], repeats: int, context: Context) -> Comparison:
+    folder = context.scratch / "hashed"
+    folder.mkdir()
+    for index, data in enumerate(photographs):
+        (folder / f"{index:04d}.jpg").write_bytes(data)
+    python = context.peers.python("imagededup")
+    name = context.peers.version("imagededup", "imagededup") + ("" if python else " is not installed")
+    command = [str(python), str(Path(__file__).with_name("imagededup_hashes.py")), str(folder)]
+
+    def ours() -> float:
+        return cpu_seconds_of(lambda: [hash_image(decode_upright(data, HASH_DECODE_PX)) for data in photographs])
+
+    def peer() -> float:
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return float(json.loads(done.stdout)["cpu_s"])
+
+    return Comparison(case, name, *alternate(ours, peer if python else None, repeats), amount=len(photographs), unit="images/s")
 
 
 def _drift(photographs: list[bytes]) -> list[tuple[int, tuple[float, float, int]]]:

@@ -1,4 +1,4 @@
-"""Peers that are not among this project's own packages: each in a virtual environment of its own, with pinned versions.
+"""Peers that are not among this project's own packages: each in a virtual environment of its own, with pinned versions of all it needs.
 
 They lie in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), named after their pins, and are made on first use.
 """
@@ -47,7 +47,7 @@ def _install(name: str, folder: Path) -> bool:
     print(f"installing the peer {name} (once, into the user's cache) ...", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, "--requirement", str(_PINS / f"{name}.txt")]):
+    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, "--no-deps", "--requirement", str(_PINS / f"{name}.txt")]):
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode != 0:
             print(f"peer {name} is missing: its pinned versions could not be installed.\n{finished.stderr[-600:]}", flush=True)
