@@ -47,7 +47,9 @@ class ColdpBackbone(Backbone):
             for table in self._read(name, ("taxonID", "name", "language", "preferred", "sourceID")):
                 for taxon_id, vernacular, language, preferred, source in zip(*(c.to_pylist() for c in table.columns), strict=True):
                     if vernacular.strip():
-                        yield Vernacular(taxon_id, vernacular.strip(), language.strip(), preferred.lower() in {"true", "1", "yes", "t"}, source)
+                        yield Vernacular(
+                            taxon_id, vernacular.strip(), language.strip(), preferred.lower() in {"true", "1", "yes", "t"}, source
+                        )
 
     def _joined(self) -> Iterator[pa.Table]:
         names = pa.concat_tables(self._read(_member(self.pack, "name"), ("ID", *_NAME)))
@@ -68,7 +70,12 @@ class ColdpBackbone(Backbone):
         header = {column.rsplit(":", 1)[-1].strip().strip('"').lower() for column in self.pack.first_line(name).split(delimiter)}
         for needed in ("ID", "scientificName", "taxonID", "name", "nameID"):
             is_of_synonym = needed == "ID" and "taxonID" in terms
-            if needed in terms and needed.lower() not in header and not is_of_synonym and not (needed == "scientificName" and header & {"uninomial", "genericname", "genus"}):
+            if (
+                needed in terms
+                and needed.lower() not in header
+                and not is_of_synonym
+                and not (needed == "scientificName" and header & {"uninomial", "genericname", "genus"})
+            ):
                 raise BackboneError(f"{name} of {str(self.path)!r} line 1: no column {needed!r}; ColDP requires it.")
         yield from self.pack.tables(name, terms, delimiter=delimiter, quote=quote)
 
@@ -94,7 +101,9 @@ def _usages(table: pa.Table) -> pa.Table:
     if "genus" in names:
         genus = pc.if_else(pc.equal(genus, ""), table["genus"], genus)
     parts = pc.binary_join_element_wise(genus, table["specificEpithet"], table["infraspecificEpithet"], " ")
-    composed = pc.if_else(pc.equal(table["uninomial"], ""), pc.utf8_trim_whitespace(pc.replace_substring(parts, "  ", " ")), table["uninomial"])
+    composed = pc.if_else(
+        pc.equal(table["uninomial"], ""), pc.utf8_trim_whitespace(pc.replace_substring(parts, "  ", " ")), table["uninomial"]
+    )
     columns = {rank.replace("class", "class_"): table[rank] for rank in _RANKS if rank in names}
     columns |= {
         "taxon_id": table["ID"],

@@ -46,7 +46,9 @@ class GbifSimpleBackbone(Backbone):
             odd = pc.invert(pc.is_in(columns["is_synonym"], pa.array(["t", "f"])))
             if pc.any(odd).as_py():
                 line = num_rows + pc.index(odd, True).as_py() + 1
-                raise BackboneError(f"{name} of {str(self.path)!r} line {line}: column 4 (is_synonym) must be t or f; is it the simple dump?")
+                raise BackboneError(
+                    f"{name} of {str(self.path)!r} line {line}: column 4 (is_synonym) must be t or f; is it the simple dump?"
+                )
             num_rows += raw.num_rows
             yield _usages(columns, raw.num_rows)
 
@@ -71,7 +73,10 @@ def _usages(columns: dict[str, pa.ChunkedArray], num_rows: int) -> pa.Table:
 def _authorship(name: pa.ChunkedArray, canonical: pa.ChunkedArray) -> pa.ChunkedArray:
     """What follows the canonical name in the full one: the dump's own columns of authors lack years and combining authors."""
     rest = pa.array(
-        [full[len(short) :].strip() if short and full.startswith(short) else "" for full, short in zip(name.to_pylist(), canonical.to_pylist(), strict=True)],
+        [
+            full[len(short) :].strip() if short and full.startswith(short) else ""
+            for full, short in zip(name.to_pylist(), canonical.to_pylist(), strict=True)
+        ],
         pa.string(),
     )
     return pa.chunked_array([rest])

@@ -48,7 +48,6 @@ class OpenTreeBackbone(Backbone):
         header = [column.strip() for column in self.pack.first_line(name).split(_BAR)]
         if missing := [column for column in required if column not in header]:
             raise BackboneError(f"{name} of {str(self.path)!r} line 1: no column {missing[0]!r}; OTT's header is required.")
-        header = [f"{index}" if not column else column for index, column in enumerate(header)]
         line = 1
         for table in self.pack.tables(name, [*required, "rank", "flags"], delimiter=_BAR):
             columns = {column: pc.utf8_trim_whitespace(table[column]) for column in table.column_names}

@@ -60,7 +60,9 @@ class Pack:
             start = stream.read(_HEADER_BYTES)
         return "" if b"\0" in start or not start else start.splitlines()[0].decode("utf-8-sig", "replace")
 
-    def tables(self, name: str, terms: Sequence[str], header: Sequence[str] = (), delimiter: str = "\t", quote: str = "") -> Iterator[pa.Table]:
+    def tables(
+        self, name: str, terms: Sequence[str], header: Sequence[str] = (), delimiter: str = "\t", quote: str = ""
+    ) -> Iterator[pa.Table]:
         """Columns `terms` of a delimited member as tables of strings; columns that it lacks are empty.
 
         Without `header`, the first line names the columns, by their names after any `prefix:`, in any case.
@@ -82,6 +84,8 @@ class Pack:
         if tarfile.is_tarfile(self.path):
             with tarfile.open(self.path) as archive:
                 return [member.name for member in archive if member.isfile()]
+        if self.path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+            raise zipfile.BadZipFile("it is neither a zip nor a tar")
         return [self.path.name]
 
     @contextmanager
@@ -90,8 +94,8 @@ class Pack:
             with zipfile.ZipFile(self.path) as archive, archive.open(member) as stream:
                 yield from _unzipped(stream, member)
         elif not self.path.is_dir() and tarfile.is_tarfile(self.path):
-            with tarfile.open(self.path) as archive:
-                extracted = archive.extractfile(member)
+            with tarfile.open(self.path) as packed:
+                extracted = packed.extractfile(member)
                 if extracted is None:
                     raise KeyError(member)
                 with extracted as stream:

@@ -58,7 +58,9 @@ class TableBackbone(Backbone):
 
     def _padded(self, row: list[str], width: int, line: int) -> list[str]:
         if len(row) > width:
-            raise BackboneError(f"backbone {str(self.path)!r} up to line {line}: a row has {len(row)} values under {width} columns: {row!r}.")
+            raise BackboneError(
+                f"backbone {str(self.path)!r} up to line {line}: a row has {len(row)} values under {width} columns: {row!r}."
+            )
         return row + [""] * (width - len(row))
 
     def _parquet(self) -> Iterator[pa.Table]:
