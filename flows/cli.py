@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
     _add_sources(commands)
+    _add_backbone(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
@@ -59,6 +60,22 @@ def _add_sources(commands: Any) -> None:
     diff.add_argument("snapshots", nargs="*", metavar="SNAPSHOT", help="two snapshot ids or archive paths, the older first")
     diff.add_argument("--source", default="", metavar="NAME", help="the source; without SNAPSHOTs its last two in the workspace")
     diff.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of the records that differ")
+
+
+def _add_backbone(commands: Any) -> None:
+    parser = commands.add_parser(
+        "backbone", help="compile and check taxonomic backbones", description="Compile and check taxonomic backbones."
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    for action, words in (("build", "compile a download into an index"), ("info", "count and check a download or an index")):
+        command = actions.add_parser(action, help=words, description=words[0].upper() + words[1:] + ".")
+        command.add_argument("path", type=Path, metavar="PATH", help="your download: a file or a folder")
+        command.add_argument("--format", default="auto", metavar="F", help="registered format (default: told by the content)")
+        if action == "build":
+            command.add_argument(
+                "--output", type=Path, default=Path("backbones"), metavar="DIR", help="where the index goes (default: backbones)"
+            )
+        command.set_defaults(command=_backbone, action=action)
 
 
 def _add(
@@ -198,6 +215,14 @@ def _sources_diff(options: argparse.Namespace) -> int:
         if number:
             print(f"  changed {column.rstrip('_'):<28} {number:>12,}")
     return 0
+
+
+def _backbone(options: argparse.Namespace) -> int:
+    from flows.backbone import build_backbone, print_backbone
+
+    if options.action == "build":
+        return build_backbone(options.path, options.format, options.output)
+    return print_backbone(options.path, options.format)
 
 
 def _recipes(options: argparse.Namespace) -> int:

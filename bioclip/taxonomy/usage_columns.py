@@ -26,7 +26,10 @@ RANK_NAMES = (*LEVELS, "")
 ACCEPTED, SYNONYM, AMBIGUOUS, DOUBTFUL, MISAPPLIED = range(5)
 MAX_EXAMPLES = 5
 _NO_RANK = len(LEVELS)
-_PLAIN = r"[A-Z][a-z]+(?:-[a-z]+)*(?: [a-z]{2,}(?:-[a-z]+)*){0,2}"
+_EPITHET = r"[a-z]{2,}(?:-[a-z]+)*"
+_MARKER = r" (?:subsp|var|f)\."
+_PLAIN = rf"[A-Z][a-z]+(?:-[a-z]+)*(?: {_EPITHET}(?:(?:{_MARKER})? {_EPITHET})?)?"
+"""Names that need no parser: up to three words, with or without a rank marker before the last."""
 _INCERTAE = ("incertae", "not assigned", "unassigned", "unknown", "unplaced", "unclassified", "uncertain")
 _STATED = ("kingdom", "phylum", "class_", "order", "family", "genus")
 
@@ -127,7 +130,9 @@ def canonical_names(table: pa.Table, ranks: Sequence[str] | None = None) -> pa.A
     is_cut = pc.and_(pc.and_not(pc.is_valid(parts), has_canonical), pc.not_equal(author, ""))
     is_cut = pc.fill_null(pc.and_(is_cut, pc.equal(pc.struct_field(parts, "rest"), _single_spaced(author))), False)
     name = pc.if_else(is_cut, pc.struct_field(parts, "name"), name)
-    is_plain = pc.match_substring_regex(name, f"^{_PLAIN}$").to_numpy(zero_copy_only=False)
+    is_plain = _mask(pc.match_substring_regex(name, f"^{_PLAIN}$"))
+    is_marked = pc.match_substring_regex(name, _MARKER + " ")
+    name = pc.if_else(pc.and_(is_marked, pa.array(is_plain)), pc.replace_substring_regex(name, _MARKER + " ", " "), name)
     rows = np.flatnonzero(~is_plain)
     if not len(rows):
         return name
