@@ -57,7 +57,7 @@ class BackboneIndex:
         if not table.schema.equals(INDEX_SCHEMA):
             raise BackboneError(f"index of backbone {name!r} has other columns than this version writes; run the backbones stage again.")
         self.name = name
-        self._columns = {column: table.column(column).combine_chunks() for column in INDEX_SCHEMA.names}
+        self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
         self._num_rows = table.num_rows
         _, offsets, data = self._columns["key"].buffers()
         start = self._columns["key"].offset
@@ -127,6 +127,11 @@ class BackboneIndex:
     def _value(self, column: str, row: int) -> str:
         text: str = self._columns[column][row].as_py()
         return text
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array; a mapped column is one chunk already and must not be copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def load_index(storage: Storage, file_name: str, name: str) -> BackboneIndex:

@@ -82,7 +82,7 @@ class ColdpBackbone(Backbone):
 
 def _member(pack: Pack, kind: str) -> str:
     found = (name for name in pack.names if name.rpartition(".")[2] in {"tsv", "csv", "txt", "tab"})
-    return min((name for name in found if name.rpartition(".")[0].replace("-", "").replace("_", "") == kind), default="")
+    return min((name for name in found if name.rpartition(".")[0].replace("-", "").replace("_", "") in {kind, f"{kind}s"}), default="")
 
 
 def _with_name(rows: pa.Table, names: pa.Table) -> pa.Table:

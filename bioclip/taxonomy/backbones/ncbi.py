@@ -85,7 +85,7 @@ class NcbiBackbone(Backbone):
         text = pa.array(block.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")[:-1], pa.string())
         parts = pc.split_pattern(pc.replace_substring_regex(text, r"\t?\|$", ""), "\t|\t")
         lengths = pc.list_value_length(parts).to_numpy()
-        is_filled = pc.invert(pc.is_in(text, pa.array(["", "|", "\t|"]))).to_numpy(zero_copy_only=False)
+        is_filled = pc.invert(pc.match_substring_regex(text, r"^(#|\t?\|?$)")).to_numpy(zero_copy_only=False)
         if len(short := np.flatnonzero((lengths < width) & is_filled)):
             raise BackboneError(
                 f"{name} of {str(self.path)!r} line {line + int(short[0]) + 1}: {lengths[short[0]]} columns; at least {width} are required."

@@ -51,16 +51,15 @@ class TableBackbone(Backbone):
             delimiter = "\t" if "\t" in first else ","
             header = self._checked([name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])])
             reader = csv.reader(stream, delimiter=delimiter)
-            while rows := list(islice(reader, _BATCH_ROWS)):
-                filled = [self._padded(row, len(header), reader.line_num + 1) for row in rows if row]
+            numbered = ((row, reader.line_num + 1) for row in reader)
+            while rows := list(islice(numbered, _BATCH_ROWS)):
+                filled = [self._padded(row, len(header), line) for row, line in rows if row]
                 columns = list(zip(*filled, strict=True)) or [()] * len(header)
                 yield self._usages(dict(zip(header, (pa.array(column, pa.string()) for column in columns), strict=True)), len(filled))
 
     def _padded(self, row: list[str], width: int, line: int) -> list[str]:
         if len(row) > width:
-            raise BackboneError(
-                f"backbone {str(self.path)!r} up to line {line}: a row has {len(row)} values under {width} columns: {row!r}."
-            )
+            raise BackboneError(f"backbone {str(self.path)!r} line {line}: a row has {len(row)} values under {width} columns: {row!r}.")
         return row + [""] * (width - len(row))
 
     def _parquet(self) -> Iterator[pa.Table]:
