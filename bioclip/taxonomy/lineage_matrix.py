@@ -136,7 +136,7 @@ def _by_depth(usages: UsageColumns, parent: Rows, faults: Faults) -> Iterator[Ro
     is_reached = np.zeros(len(parent), bool)
     is_cut = np.zeros(len(parent), bool)
     rows = np.flatnonzero(parent < 0).astype(np.int32)
-    while len(rows):
+    while True:
         while len(rows):
             is_reached[rows] = True
             yield rows
@@ -145,6 +145,8 @@ def _by_depth(usages: UsageColumns, parent: Rows, faults: Faults) -> Iterator[Ro
             rows = order[offsets]
             rows = rows[~is_reached[rows]]
         rows = _cycle_heads(usages, parent, is_reached)
+        if not len(rows):
+            break
         is_cut[rows] = True
         parent[rows] = -1
     faults.note("parent_cycle", usages.ids, is_cut)
@@ -155,13 +157,13 @@ def _cycle_heads(usages: UsageColumns, parent: Rows, is_reached: Mask) -> Rows:
     seen = is_reached.copy()
     heads: list[int] = []
     for start in np.flatnonzero(~is_reached):
-        path: list[int] = []
+        path: dict[int, int] = {}
         row = int(start)
         while not seen[row]:
             seen[row] = True
-            path.append(row)
+            path[row] = len(path)
             row = int(parent[row])
         if row in path:
-            cycle = path[path.index(row) :]
+            cycle = list(path)[path[row] :]
             heads.append(min(cycle, key=lambda member: (int(usages.rank[member]), str(usages.ids[member]))))
     return np.array(sorted(heads), np.int32)

@@ -18,6 +18,7 @@ from bioclip.taxonomy.backbones.packs import Pack, split_header
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _TRUE = {"true", "t", "yes", "1", "preferred"}
+_VERNACULAR_TERMS = ("coreid", "vernacularName", "language", "source", "isPreferredName", "preferred")
 _TERMS = (
     "id", "taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "scientificNameAuthorship", "canonicalName",
     "taxonRank", "taxonomicStatus", "kingdom", "phylum", "class", "order", "family", "genus",
@@ -67,12 +68,12 @@ class DwcaBackbone(Backbone):
         with open_archive(self.path) as archive:
             tables = archive.layout.extensions_of("VernacularName")
             renamed = _renamed_ids(archive, archive.layout.core) if tables else {}
-            for table in tables:
-                for row in archive.rows(table):
-                    if name := row.get("vernacularName", "").strip():
-                        is_preferred = row.get("isPreferredName", row.get("preferred", "")).strip().lower() in _TRUE
-                        taxon_id = renamed.get(row["coreid"], row["coreid"])
-                        yield Vernacular(taxon_id, name, row.get("language", "").strip(), is_preferred, row.get("source", "").strip())
+            for layout in tables:
+                for table in archive.tables(layout, _VERNACULAR_TERMS):
+                    for core_id, name, language, source, *preferred in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                        if name := name.strip():
+                            is_preferred = any(value.strip().lower() in _TRUE for value in preferred)
+                            yield Vernacular(renamed.get(core_id, core_id), name, language.strip(), is_preferred, source.strip())
 
 
 class WfoBackbone(DwcaBackbone):
