@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
     verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
+    _add_backbone(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
@@ -82,6 +83,22 @@ def _add_leaks(commands: Any) -> None:
     leaks.add_argument("--radius", type=int, metavar="N", help="greatest pHash distance of a copy (default: leakage.radius)")
     leaks.add_argument("--holds-out-species", action="store_true", help="the sets' species must not be in training either")
     leaks.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of all evidence")
+
+
+def _add_backbone(commands: Any) -> None:
+    parser = commands.add_parser(
+        "backbone", help="compile and check taxonomic backbones", description="Compile and check taxonomic backbones."
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    for action, words in (("build", "compile a download into an index"), ("info", "count and check a download or an index")):
+        command = actions.add_parser(action, help=words, description=words[0].upper() + words[1:] + ".")
+        command.add_argument("path", type=Path, metavar="PATH", help="your download: a file or a folder")
+        command.add_argument("--format", default="auto", metavar="F", help="registered format (default: told by the content)")
+        if action == "build":
+            command.add_argument(
+                "--output", type=Path, default=Path("backbones"), metavar="DIR", help="where the index goes (default: backbones)"
+            )
+        command.set_defaults(command=_backbone, action=action)
 
 
 def _add(
@@ -242,6 +259,14 @@ def _verify(options: argparse.Namespace) -> int:
     from flows.verify import verify
 
     return verify(settings, options.release, options.deep)
+
+
+def _backbone(options: argparse.Namespace) -> int:
+    from flows.backbone import build_backbone, print_backbone
+
+    if options.action == "build":
+        return build_backbone(options.path, options.format, options.output)
+    return print_backbone(options.path, options.format)
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.errors import BackboneError
@@ -26,6 +29,12 @@ class Taxon:
     """One of RANKS."""
     lineage: Lineage
     common_name: str
+    common_name_source: str = ""
+    rank_sources: str = ""
+    """One letter a rank: `p` from the path of parents, `c` from the source's column, `o` its own name, `n` taken from the binomial, `r`
+    repaired by the overlay, `.` none."""
+    repair: str = ""
+    """Who says what the overlay repaired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +51,56 @@ class Candidate:
 
 
 class BackboneIndex:
-    """A compiled backbone in memory; about 0.5 kB a usage."""
+    """A compiled backbone; its columns stay where they are, in memory or mapped from a file, and single values are read when asked for."""
 
     def __init__(self, name: str, table: pa.Table) -> None:
         if not table.schema.equals(INDEX_SCHEMA):
             raise BackboneError(f"index of backbone {name!r} has other columns than this version writes; run the backbones stage again.")
         self.name = name
-        self._columns = {column: table.column(column).combine_chunks() for column in INDEX_SCHEMA.names}
-        keys = self._columns["key"].to_pylist()
-        self._first = {key: row for row, key in zip(range(len(keys) - 1, -1, -1), reversed(keys), strict=True)}
-        self._num_rows = len(keys)
+        self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
+        self._num_rows = table.num_rows
+        _, offsets, data = self._columns["key"].buffers()
+        start = self._columns["key"].offset
+        self._offsets = np.frombuffer(offsets, np.int32)[start : start + self._num_rows + 1] if self._num_rows else np.zeros(1, np.int32)
+        self._data = memoryview(data) if data is not None else memoryview(b"")
         self._taxa: dict[int, Taxon] = {}
 
     def __len__(self) -> int:
-        return self._num_rows
+        return int(self._num_rows)
 
     def candidates(self, name: str) -> list[Candidate]:
         """The usages of a canonical name, the preferred status first; empty when the backbone does not know it."""
         key = name_key(name)
-        row = self._first.get(key, -1)
+        wanted = key.encode()
+        row = self._first_row(wanted)
         found: list[Candidate] = []
-        while 0 <= row < self._num_rows and self._value("key", row) == key:
+        while row < self._num_rows and self._key(row) == wanted:
             found.append(self._candidate(row))
             row += 1
         return found
+
+    def column(self, name: str) -> pa.Array:
+        """A whole column of INDEX_SCHEMA, for looking up many names at once."""
+        return self._columns[name]
+
+    def first_rows(self, keys: pa.Array) -> npt.NDArray[np.int32]:
+        """The first row of each of many keys, -1 where there is none; further rows of a key follow its first. Builds a hash of all keys."""
+        rows = pc.index_in(keys, value_set=self._columns["key"])
+        first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return first
+
+    def _first_row(self, wanted: bytes) -> int:
+        low, high = 0, self._num_rows
+        while low < high:
+            middle = (low + high) // 2
+            if self._key(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _key(self, row: int) -> bytes:
+        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
 
     def _candidate(self, row: int) -> Candidate:
         value = self._value
@@ -85,12 +120,18 @@ class BackboneIndex:
             lineage = tuple(value(rank, row) for rank in RANKS)
             rank = value("label_rank", row)
             name = lineage[RANKS.index(rank)] or value("name", row)
-            self._taxa[row] = Taxon(row, value("taxon_id", row), name, rank, lineage, value("common_name", row))
+            extra = (value(column, row) for column in ("common_name", "common_name_source", "rank_sources", "repair"))
+            self._taxa[row] = Taxon(row, value("taxon_id", row), name, rank, lineage, *extra)
         return self._taxa[row]
 
     def _value(self, column: str, row: int) -> str:
         text: str = self._columns[column][row].as_py()
         return text
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array; a mapped column is one chunk already and must not be copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def load_index(storage: Storage, file_name: str, name: str) -> BackboneIndex:

@@ -7,25 +7,29 @@ from collections.abc import Mapping, Sequence
 
 from bioclip.taxonomy.backbones.usages import Vernacular
 
+_CODES = {"english": "en", "eng": "en", "french": "fr", "fra": "fr", "fre": "fr", "spanish": "es", "spa": "es", "german": "de", "deu": "de",
+          "ger": "de", "portuguese": "pt", "por": "pt", "dutch": "nl", "nld": "nl", "italian": "it", "ita": "it"}  # fmt: skip
+"""Names and three-letter codes of languages (ISO 639-2, 639-3) -> two-letter codes."""
 
-def is_english(language: str) -> bool:
-    """True for `en`, `eng`, `English` and regional forms such as `en-GB`."""
+
+def language_code(language: str) -> str:
+    """`en` for `en`, `eng`, `English` and regional forms such as `en-GB`; a language that is not known comes back in lower case."""
     code = language.strip().lower().replace("_", "-").split("-")[0]
-    return code in {"en", "eng", "english"}
+    return _CODES.get(code, code)
 
 
-def choose_common_names(known: Mapping[int, Sequence[Vernacular]], source_priority: tuple[str, ...] = ()) -> dict[int, str]:
-    """The English common name of each taxon that has one.
+def speaks(language: str, wanted: str) -> bool:
+    """True when a vernacular name's language is the wanted one; a name without language speaks none."""
+    return bool(language.strip()) and language_code(language) == language_code(wanted)
+
+
+def choose_vernaculars(known: Mapping[int, Sequence[Vernacular]], source_priority: tuple[str, ...] = ()) -> dict[int, Vernacular]:
+    """One of the vernacular names (all of one language) of each taxon that has some.
 
     In order: preferred by its source, the source's place in `source_priority` (sources not listed come last), the number of
     times it is given (letter case aside), the alphabet.
     """
-    chosen: dict[int, str] = {}
-    for taxon, vernaculars in known.items():
-        english = [vernacular for vernacular in vernaculars if is_english(vernacular.language) and vernacular.name.strip()]
-        if english:
-            chosen[taxon] = _first(english, source_priority)
-    return chosen
+    return {taxon: _first(vernaculars, source_priority) for taxon, vernaculars in known.items() if vernaculars}
 
 
 def choose_verbatim_name(given: Counter[str]) -> str:
@@ -33,12 +37,12 @@ def choose_verbatim_name(given: Counter[str]) -> str:
     return min(given, key=lambda name: (-given[name], name), default="")
 
 
-def _first(vernaculars: Sequence[Vernacular], source_priority: tuple[str, ...]) -> str:
+def _first(vernaculars: Sequence[Vernacular], source_priority: tuple[str, ...]) -> Vernacular:
     places = {source: place for place, source in enumerate(source_priority)}
     times = Counter(vernacular.name.casefold() for vernacular in vernaculars)
 
-    def order(vernacular: Vernacular) -> tuple[bool, int, int, str, str]:
-        name = vernacular.name
-        return not vernacular.preferred, places.get(vernacular.source, len(places)), -times[name.casefold()], name.casefold(), name
+    def order(vernacular: Vernacular) -> tuple[bool, int, int, str, str, str]:
+        name, source = vernacular.name, vernacular.source
+        return not vernacular.preferred, places.get(source, len(places)), -times[name.casefold()], name.casefold(), name, source
 
-    return " ".join(min(vernaculars, key=order).name.split())
+    return min(vernaculars, key=order)

@@ -158,8 +158,8 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_formats_and_paths_that_do_not_exist_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="backbone format 'coldp' is not registered; known: dwca, ncbi, table"):
-        open_backbone(BackboneSettings(name="b", format="coldp", path=str(tmp_path)))
+    with pytest.raises(UnknownNameError, match="backbone format 'excel' is not registered; known: auto, coldp, dwca, eol"):
+        open_backbone(BackboneSettings(name="b", format="excel", path=str(tmp_path)))
     with pytest.raises(BackboneError, match=r"'b': .*nowhere.* does not exist"):
         open_backbone(BackboneSettings(name="b", path=str(tmp_path / "nowhere.zip")))
     assert isinstance(open_backbone(BackboneSettings(name="b", path=str(SAMPLE_BACKBONE))), FORMATS["dwca"])

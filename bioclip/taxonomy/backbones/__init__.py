@@ -6,25 +6,47 @@ from pathlib import Path
 
 from bioclip.errors import BackboneError, UnknownNameError
 from bioclip.settings import BackboneSettings
-from bioclip.taxonomy.backbones.dwca import DwcaBackbone
+from bioclip.taxonomy.backbones.coldp import ColdpBackbone
+from bioclip.taxonomy.backbones.dwca import DwcaBackbone, WfoBackbone
+from bioclip.taxonomy.backbones.eol import EolBackbone
+from bioclip.taxonomy.backbones.gbif_simple import GbifSimpleBackbone
+from bioclip.taxonomy.backbones.inaturalist import INaturalistBackbone
+from bioclip.taxonomy.backbones.itis import ItisBackbone
 from bioclip.taxonomy.backbones.ncbi import NcbiBackbone
+from bioclip.taxonomy.backbones.opentree import OpenTreeBackbone
+from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.table import TableBackbone
-from bioclip.taxonomy.backbones.usages import Backbone, Usage, Vernacular
+from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA, Backbone, Usage, Vernacular
 
-__all__ = ["FORMATS", "Backbone", "Usage", "Vernacular", "open_backbone"]
+__all__ = ["AUTO", "FORMATS", "USAGE_SCHEMA", "Backbone", "Usage", "Vernacular", "detect_format", "open_backbone"]
 
-FORMATS: dict[str, type[Backbone]] = {
-    "dwca": DwcaBackbone,
-    "ncbi": NcbiBackbone,
-    "table": TableBackbone,
-}
+AUTO = "auto"
+"""In place of a format: told by the content."""
+
+_READERS: tuple[type[Backbone], ...] = (
+    NcbiBackbone, ItisBackbone, OpenTreeBackbone, ColdpBackbone, INaturalistBackbone, EolBackbone, WfoBackbone, GbifSimpleBackbone,
+    TableBackbone, DwcaBackbone,
+)  # fmt: skip
+"""In the order in which detection tries them: Darwin Core last, since others are Darwin Core too."""
+
+FORMATS: dict[str, type[Backbone]] = {reader.format: reader for reader in _READERS}
 
 
 def open_backbone(settings: BackboneSettings) -> Backbone:
     """The backbone that `settings` name; raises UnknownNameError for its format and BackboneError when it is not there."""
-    if settings.format not in FORMATS:
-        raise UnknownNameError("backbone format", settings.format, FORMATS)
+    if settings.format not in {*FORMATS, AUTO}:
+        raise UnknownNameError("backbone format", settings.format, [*FORMATS, AUTO])
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise BackboneError(f"backbone {settings.name!r}: {settings.path!r} does not exist; set taxonomy.backbones to your download.")
-    return FORMATS[settings.format](path)
+    return FORMATS[detect_format(path) if settings.format == AUTO else settings.format](path)
+
+
+def detect_format(path: Path) -> str:
+    """The name of the format of a download, by its files and their first lines; raises BackboneError when none fits."""
+    pack = Pack(path)
+    for reader in _READERS:
+        if reader.fits(pack):
+            return reader.format
+    shown = ", ".join(sorted(pack.names)[:8]) or "nothing"
+    raise BackboneError(f"backbone {str(path)!r} is of no known format: it holds {shown}; name one of {', '.join(sorted(FORMATS))}.")

@@ -7,66 +7,77 @@ status, kingdom, phylum, class, order, family, genus.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.usages import Usage, Vernacular
+from bioclip.taxonomy.backbones.dwca import header_terms
+from bioclip.taxonomy.backbones.packs import Pack
+from bioclip.taxonomy.backbones.usages import Backbone, Usage, usage_table
 
 REQUIRED = ("id", "scientific_name")
-_FIELDS = {field: {"taxon_id": "id", "class_": "class"}.get(field, field) for field in Usage._fields}
+_FIELDS = {{"taxon_id": "id", "class_": "class"}.get(field, field): field for field in Usage._fields}
+_BATCH_ROWS = 50_000
 
 
-@dataclass(frozen=True)
-class TableBackbone:
+class TableBackbone(Backbone):
     """One file; its suffix says what it is."""
 
-    path: Path
+    format: ClassVar[str] = "table"
 
-    def usages(self) -> Iterator[Usage]:
+    @classmethod
+    def fits(cls, pack: Pack) -> bool:
+        """One Parquet file, or one table whose header has id and scientific_name."""
+        if len(pack.names) != 1 or pack.path.is_dir():
+            return False
+        return pack.path.suffix.lower() == ".parquet" or set(REQUIRED) <= header_terms(pack)
+
+    def tables(self) -> Iterator[pa.Table]:
         """All rows."""
         try:
-            rows = _parquet_rows(self.path) if self.path.suffix.lower() == ".parquet" else _text_rows(self.path)
-            header = next(rows)
-            columns = _columns(self.path, header)
-            for row in rows:
-                yield Usage(**{field: row[index].strip() if index < len(row) else "" for field, index in columns.items()})
+            yield from self._parquet() if self.path.suffix.lower() == ".parquet" else self._text()
         except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
             raise BackboneError(f"backbone {str(self.path)!r} cannot be read: {error}; it must be UTF-8 CSV, TSV or Parquet.") from None
 
-    def vernaculars(self) -> Iterator[Vernacular]:
-        """None: a plain table has no place for them."""
-        return iter(())
+    def _text(self) -> Iterator[pa.Table]:
+        with self.path.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            delimiter = "\t" if "\t" in first else ","
+            header = self._checked([name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])])
+            reader = csv.reader(stream, delimiter=delimiter)
+            numbered = ((row, reader.line_num + 1) for row in reader)
+            while rows := list(islice(numbered, _BATCH_ROWS)):
+                filled = [self._padded(row, len(header), line) for row, line in rows if row]
+                columns = list(zip(*filled, strict=True)) or [()] * len(header)
+                yield self._usages(dict(zip(header, (pa.array(column, pa.string()) for column in columns), strict=True)), len(filled))
 
+    def _padded(self, row: list[str], width: int, line: int) -> list[str]:
+        if len(row) > width:
+            raise BackboneError(f"backbone {str(self.path)!r} line {line}: a row has {len(row)} values under {width} columns: {row!r}.")
+        return row + [""] * (width - len(row))
 
-def _columns(path: Path, header: list[str]) -> dict[str, int]:
-    if missing := [name for name in REQUIRED if name not in header]:
-        raise BackboneError(f"backbone {str(path)!r} line 1: no column {missing[0]!r}; known columns: {', '.join(_FIELDS.values())}.")
-    if unknown := sorted(set(header) - set(_FIELDS.values())):
-        raise BackboneError(f"backbone {str(path)!r} line 1: unknown column {unknown[0]!r}; known columns: {', '.join(_FIELDS.values())}.")
-    return {field: header.index(name) for field, name in _FIELDS.items() if name in header}
+    def _parquet(self) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.path) as file:
+            header = self._checked(file.schema_arrow.names)
+            for batch in file.iter_batches(_BATCH_ROWS):
+                columns = {name: pc.fill_null(batch.column(name).cast(pa.string()), "") for name in header}
+                yield self._usages(columns, batch.num_rows)
 
+    def _usages(self, columns: dict[str, pa.Array], num_rows: int) -> pa.Table:
+        return usage_table(num_rows, {_FIELDS[name]: pc.utf8_trim_whitespace(values) for name, values in columns.items()})
 
-def _text_rows(path: Path) -> Iterator[list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        header = stream.readline()
-        delimiter = "\t" if "\t" in header else ","
-        stream.seek(0)
-        yield [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-        stream.readline()
-        yield from (row for row in csv.reader(stream, delimiter=delimiter) if row)
-
-
-def _parquet_rows(path: Path) -> Iterator[list[str]]:
-    with pq.ParquetFile(path) as file:
-        yield file.schema_arrow.names
-        for batch in file.iter_batches():
-            yield from _as_text(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-
-
-def _as_text(rows: Iterable[tuple[object, ...]]) -> Iterator[list[str]]:
-    return (["" if value is None else str(value) for value in row] for row in rows)
+    def _checked(self, header: list[str]) -> list[str]:
+        where, known = f"backbone {str(Path(self.path))!r} line 1", ", ".join(_FIELDS)
+        if missing := [name for name in REQUIRED if name not in header]:
+            raise BackboneError(f"{where}: no column {missing[0]!r}; known columns: {known}.")
+        if unknown := sorted(set(header) - set(_FIELDS)):
+            raise BackboneError(f"{where}: unknown column {unknown[0]!r}; known columns: {known}.")
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise BackboneError(f"{where}: column {twice[0]!r} is given twice; known columns: {known}.")
+        return header

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
+
+import pyarrow as pa
+
+from bioclip.taxonomy.backbones.packs import Pack
 
 
 class Usage(NamedTuple):
@@ -39,15 +44,49 @@ class Vernacular(NamedTuple):
     source: str = ""
 
 
-class Backbone(Protocol):
-    """A backbone on disk; both iterators stream, can be started again, and raise ArchiveError or BackboneError."""
+USAGE_SCHEMA = pa.schema([pa.field(field, pa.string(), nullable=False) for field in Usage._fields])
+"""A table of usages; no nulls."""
 
-    def __init__(self, path: Path) -> None: ...
+
+class Backbone(ABC):
+    """A backbone on disk; the iterators stream, can be started again, and raise ArchiveError or BackboneError."""
+
+    format: ClassVar[str]
+    """Its name in settings."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pack = Pack(path)
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, pack: Pack) -> bool:
+        """True when a download is of this format, by the names of its files and their first lines."""
+
+    @abstractmethod
+    def tables(self) -> Iterator[pa.Table]:
+        """All usages, in the order of the source, as tables of USAGE_SCHEMA."""
 
     def usages(self) -> Iterator[Usage]:
-        """All usages, in the order of the source."""
-        ...
+        """All usages, one by one: for looking at a few; compiling reads `tables`."""
+        for table in self.tables():
+            yield from map(Usage._make, zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def vernaculars(self) -> Iterator[Vernacular]:
-        """All vernacular names, in the order of the source."""
-        ...
+        """All vernacular names, in the order of the source; none unless the format has a place for them."""
+        return iter(())
+
+
+def usage_table(num_rows: int, columns: Mapping[str, pa.Array | pa.ChunkedArray | str]) -> pa.Table:
+    """A table of USAGE_SCHEMA; a string stands for a whole column of it, what is absent is empty."""
+    arrays = []
+    for name in USAGE_SCHEMA.names:
+        column = columns.get(name, "")
+        arrays.append(pa.repeat(pa.scalar(column), num_rows) if isinstance(column, str) else column)
+    return pa.table(arrays, schema=USAGE_SCHEMA)
+
+
+def tabulate_usages(usages: Iterable[Usage]) -> pa.Table:
+    """The same usages as one table."""
+    columns = list(zip(*usages, strict=True)) or [()] * len(USAGE_SCHEMA)
+    return pa.table([pa.array(column, pa.string()) for column in columns], schema=USAGE_SCHEMA)
