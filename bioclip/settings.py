@@ -242,6 +242,8 @@ class TaxonomySettings(Settings):
     """Least confidence of an accepted match."""
     allow_higher_rank: bool = True
     """Resolve to genus, family … when the species is unknown; otherwise such names are dropped."""
+    inexact: Literal["none", "stem", "fuzzy"] = "fuzzy"
+    """How far spellings of binomials may differ: not at all, in endings and orthographic variants, or by one or two letters too."""
 
 
 class ReleaseSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,18 @@ class BackboneIndex:
             found.append(self._candidate(row))
             row += 1
         return found
+
+    def candidates_at(self, rows: Iterable[int]) -> list[Candidate]:
+        """The usages in these rows."""
+        return [self._candidate(row) for row in rows]
+
+    def rows_with_prefix(self, prefix: str) -> Iterator[tuple[int, str]]:
+        """(row, key) of every usage whose key begins so, in order."""
+        wanted = prefix.encode()
+        row = self._first_row(wanted)
+        while row < self._num_rows and (key := self._key(row)).startswith(wanted):
+            yield row, key.decode()
+            row += 1
 
     def column(self, name: str) -> pa.Array:
         """A whole column of INDEX_SCHEMA, for looking up many names at once."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from weakref import WeakKeyDictionary
 
 from bioclip.records import RANKS
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.index import STATUSES
+from bioclip.taxonomy.inexact import InexactIndex, Near
 from bioclip.taxonomy.lineages import Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
 from bioclip.taxonomy.ranks import is_infraspecific, normalise_rank
@@ -73,14 +75,34 @@ def _resolve(verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settin
 
 
 def _first_decision(trial: _Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution | None:
-    """Of the first backbone that knows the name; one whose kingdoms all forbid the match knows another name."""
+    """Of the first backbone that knows the name; one whose kingdoms all forbid the match knows another name. A name that none knows may be
+    another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
     conflict: Resolution | None = None
     for index in indexes:
-        decision = _decide(trial, index, settings)
+        decision = _decide(
+            trial, [Near(candidate, MatchType.EXACT, 0) for candidate in index.candidates(trial.query.name)], index, settings
+        )
         if decision is not None and decision.reason != "kingdom_conflict":
             return decision
         conflict = conflict or decision
+    if conflict is None and trial.is_name and " " in trial.query.name:
+        for kind in _INEXACT[settings.inexact]:
+            for index in indexes:
+                decision = _decide(trial, getattr(inexact_index(index), kind)(trial.query.name), index, settings)
+                if decision is not None and decision.is_resolved:
+                    return decision
     return conflict
+
+
+_INEXACT = {"none": (), "stem": ("stemmed",), "fuzzy": ("stemmed", "edited")}
+_INEXACT_INDEXES: WeakKeyDictionary[BackboneIndex, InexactIndex] = WeakKeyDictionary()
+
+
+def inexact_index(index: BackboneIndex) -> InexactIndex:
+    """The near names of a backbone, made once."""
+    if index not in _INEXACT_INDEXES:
+        _INEXACT_INDEXES[index] = InexactIndex(index)
+    return _INEXACT_INDEXES[index]
 
 
 def _described(decision: Resolution, trial: _Trial, parsed: ParsedName, text: str) -> Resolution:
@@ -155,12 +177,13 @@ def _asked_rank(parsed: ParsedName, stated: str) -> str:
     return "species" if words == 1 else parsed.rank
 
 
-def _decide(trial: _Trial, index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
-    """What one backbone says of a name; None when it does not know it."""
-    candidates = [candidate for candidate in index.candidates(trial.query.name) if _can_be(trial, candidate)]
-    if not candidates:
+def _decide(trial: _Trial, near: Sequence[Near], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
+    """What one backbone says of a name, given the usages that have it or nearly; None when there are none."""
+    near = [one for one in near if _can_be(trial, one.candidate)]
+    if not near:
         return None
-    scored = [one for candidate in candidates if (one := score_candidate(trial.query, candidate)) is not None]
+    found = {id(one.candidate): one for one in near}
+    scored = [one for other in near if (one := score_candidate(trial.query, other.candidate, other.penalty)) is not None]
     if not scored:
         return Resolution(MatchType.NONE, "kingdom_conflict")
     ranked = _best_of_each_taxon(scored)
@@ -172,7 +195,11 @@ def _decide(trial: _Trial, index: BackboneIndex, settings: TaxonomySettings) -> 
     certainty, margin = confidence(best.score, lead), 100 if lead is None else min(100, lead)
     if certainty < settings.min_confidence:
         return Resolution(MatchType.NONE, "low_confidence", confidence=certainty, margin=margin)
-    return _accepted(best.candidate, certainty, margin, index.name)
+    accepted = _accepted(best.candidate, certainty, margin, index.name)
+    how = found[id(best.candidate)]
+    if how.match_type is MatchType.EXACT or accepted.match_type is not MatchType.EXACT:
+        return accepted
+    return replace(accepted, match_type=how.match_type, reason=f"edit_distance_{how.num_edits}" if how.num_edits else "stem_agrees")
 
 
 def _can_be(trial: _Trial, candidate: Candidate) -> bool:

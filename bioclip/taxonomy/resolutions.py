@@ -9,11 +9,15 @@ from bioclip.taxonomy.lineages import EMPTY_LINEAGE, Lineage
 
 
 class MatchType(StrEnum):
-    """How a name was resolved; STEM and FUZZY are kept free for inexact matching."""
+    """How a name was resolved."""
 
     EXACT = "EXACT"
     NORMALIZED = "NORMALIZED"
     """The same name in another spelling: case, markers, hybrid signs, diacritics."""
+    STEM = "STEM"
+    """Another ending or orthographic variant of the epithet."""
+    FUZZY = "FUZZY"
+    """One or two edits away, within the genus or in the genus itself."""
     HIGHER_RANK = "HIGHER_RANK"
     """Only a higher taxon of what the record names is known or certain."""
     AMBIGUOUS = "AMBIGUOUS"

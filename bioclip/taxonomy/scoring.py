@@ -62,14 +62,27 @@ class Scored:
     score: int
 
 
-def score_candidate(query: Query, candidate: Candidate) -> Scored | None:
-    """The score, or None when the kingdoms forbid the match."""
+def score_candidate(query: Query, candidate: Candidate, penalty: int = 0) -> Scored | None:
+    """The score less the `penalty` of another spelling, or None when the kingdoms forbid the match."""
+    parts = score_parts(query, candidate, penalty)
+    if parts is None:
+        return None
+    score = sum(parts.values())
+    return Scored(candidate, score - parts["status"], score)
+
+
+def score_parts(query: Query, candidate: Candidate, penalty: int = 0) -> dict[str, int] | None:
+    """What the score is made of, or None when the kingdoms forbid the match."""
     classification = _classification(query, candidate)
     if classification is None:
         return None
-    name = 110 if " " in query.name else 100
-    evidence = name + classification + _authorship(query, candidate) + _rank(query.rank, candidate.rank)
-    return Scored(candidate, evidence, evidence + _STATUS[candidate.status])
+    return {
+        "name": (110 if " " in query.name else 100) - penalty,
+        "classification": classification,
+        "authorship": _authorship(query, candidate),
+        "rank": _rank(query.rank, candidate.rank),
+        "status": _STATUS[candidate.status],
+    }
 
 
 def confidence(score: int, lead: int | None) -> int:

@@ -60,7 +60,12 @@ def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False
     taxonomy = settings.taxonomy
     backbones = [backbone.name for backbone in _configured(taxonomy)]
     records, indexes = read_stage(storage, "records"), read_stage(storage, BACKBONES_STAGE)
-    decisive = {"backbones": backbones, "min_confidence": taxonomy.min_confidence, "allow_higher_rank": taxonomy.allow_higher_rank}
+    decisive = {
+        "backbones": backbones,
+        "min_confidence": taxonomy.min_confidence,
+        "allow_higher_rank": taxonomy.allow_higher_rank,
+        "inexact": taxonomy.inexact,
+    }
     return [
         PartitionJob(
             stage=NAMES_STAGE,
