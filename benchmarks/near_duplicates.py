@@ -3,6 +3,7 @@
 Recall is the share of copies whose pHash lies within the radius of their original's, for the 64-bit hash, the 64-bit hash under all eight
 orientations, and the 256-bit hash. Photographs are bundled ones, or those of the folder that TREEOFLIFE_PHOTOGRAPHS names: one with a
 metadata.csv whose columns `exact_dup_of` and `near_dup_of` name the known duplicates, on which precision and recall are printed too.
+Peer: none; the hashes are ImageHash's own, bit for bit on a full decode.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ def _packed_bits(thumbnails: NDArray[np.uint8], kept: int) -> NDArray[np.uint8]:
     low = cosines @ thumbnails.astype(np.float64) @ cosines.T
     flat = low.reshape(len(low), -1)
     ordered = np.sort(flat, axis=1)  # np.median gives the same value and takes five times as long for one image
-    distances = flat - (ordered[:, 31:32] + ordered[:, 32:33]) / 2
+    middle = flat.shape[1] // 2
+    distances = flat - (ordered[:, middle - 1 : middle] + ordered[:, middle : middle + 1]) / 2
     bits = distances > 0
     is_close = np.abs(distances).min(axis=1) <= _TIE * np.maximum(np.abs(flat).max(axis=1), 1.0)
     for index in np.flatnonzero(is_close):

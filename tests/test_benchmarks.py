@@ -70,12 +70,12 @@ def test_duplicate_search_finds_what_brute_force_finds_and_misses_its_peer_aloud
     assert written["machine"].keys() == {"cores", "architecture", "system", "python", "packages"}
 
 
+@pytest.mark.usefixtures("no_cached_peers")
 def test_image_hashing_drifts_by_few_bits_where_the_product_decodes() -> None:
     report = run_benchmark("image_hashing", True, PEERS_LEFT_OUT, None)
     drifts = facts_of(report, "Drift")
     assert max(row["max bits"] for row in drifts if row["decode px"] == 256) <= 2
-    assert [comparison.peer for comparison in report.comparisons] == ["ImageHash 4.3.2"] * 2
-    assert all(comparison.ratio for comparison in report.comparisons)
+    assert [comparison.peer for comparison in report.comparisons if comparison.ratio] == ["ImageHash 4.3.2"] * 2
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")  # webdataset's own, at import

@@ -133,7 +133,7 @@ class TestManifest:
         for name, sha256 in named.items():
             assert curated.release.storage.digest(name)[0] == sha256
         there = {name for name in curated.release.storage.list() if not name.startswith("partitions/")}
-        assert there == {*named, "manifest.json"}
+        assert there == {*named, "manifest.json", "manifest.sha256"}
 
     def test_counts_of_splits_shards_and_table_agree(self, curated: Curated) -> None:
         table = Counter(curated.release.samples(["split"])["split"].to_pylist())
