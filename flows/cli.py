@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
     _add_backbone(commands)
+    _add_names(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
     _add(commands, "ui", _ui, "open the Prefect and MLflow UIs on a workspace", workspace="demo")
     return parser
@@ -83,6 +84,31 @@ def _add_leaks(commands: Any) -> None:
     leaks.add_argument("--radius", type=int, metavar="N", help="greatest pHash distance of a copy (default: leakage.radius)")
     leaks.add_argument("--holds-out-species", action="store_true", help="the sets' species must not be in training either")
     leaks.add_argument("--output", type=Path, metavar="FILE", help="Parquet file of all evidence")
+
+
+def _add_names(commands: Any) -> None:
+    def add(name: str, function: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        parser.set_defaults(command=function)
+        return parser
+
+    def add_backbones(parser: argparse.ArgumentParser, required: bool = True) -> None:
+        words = "your download of a backbone, of any format; repeatable, the first that knows a name decides"
+        parser.add_argument("--backbone", type=Path, action="append", required=required, metavar="PATH", help=words)
+
+    resolve = add("resolve", _resolve_names, "reconcile a table of names with backbones, offline")
+    resolve.add_argument("names", type=Path, metavar="NAMES", help=".csv, .tsv or .parquet")
+    add_backbones(resolve)
+    resolve.add_argument("--strict", action="store_true", help="no answers at a higher rank")
+    parse = add("names", _parse_names, "parse names, without a backbone")
+    parse.add_argument("names", type=Path, metavar="NAMES", help=".txt with a name a line, or a table with scientific_name")
+    for parser in (resolve, parse):
+        parser.add_argument("--output", type=Path, required=True, metavar="OUT", help=".parquet, .csv or .tsv")
+    explain = add("explain", _explain_name, "show every candidate of a name with its score, and why the winner won")
+    explain.add_argument("name", metavar="NAME")
+    add_backbones(explain, required=False)
+    for column in ("kingdom", "phylum", "class", "order", "family", "genus"):
+        explain.add_argument(f"--{column}", default="", metavar="NAME")
 
 
 def _add_backbone(commands: Any) -> None:
@@ -267,6 +293,25 @@ def _backbone(options: argparse.Namespace) -> int:
     if options.action == "build":
         return build_backbone(options.path, options.format, options.output)
     return print_backbone(options.path, options.format)
+
+
+def _resolve_names(options: argparse.Namespace) -> int:
+    from flows.resolve import resolve
+
+    return resolve(options.names, options.backbone, options.output, options.strict)
+
+
+def _parse_names(options: argparse.Namespace) -> int:
+    from flows.resolve import names
+
+    return names(options.names, options.output)
+
+
+def _explain_name(options: argparse.Namespace) -> int:
+    from flows.resolve import explain
+
+    ranks = {"kingdom": "kingdom", "phylum": "phylum", "class": "class_", "order": "order", "family": "family", "genus": "genus"}
+    return explain(options.name, options.backbone, {field: getattr(options, rank) for rank, field in ranks.items()})
 
 
 def _recipes(options: argparse.Namespace) -> int:

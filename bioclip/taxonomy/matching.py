@@ -20,7 +20,7 @@ from bioclip.taxonomy.lineages import Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
 from bioclip.taxonomy.ranks import is_infraspecific, normalise_rank
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
-from bioclip.taxonomy.scoring import Query, Scored, confidence, normalise_taxon, score_candidate
+from bioclip.taxonomy.scoring import Query, Scored, confidence, normalise_taxon, score_candidate, score_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,49 @@ def _resolve(verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settin
             if trial.is_name:
                 break
     return replace(unresolved, canonical_name=parsed.canonical_name, qualifier=parsed.qualifier)
+
+
+def explain_lineage(
+    verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settings: TaxonomySettings
+) -> tuple[list[str], Resolution]:
+    """Lines that a person can follow from what is written to the decision: each name tried, each candidate with the parts of its score."""
+    text = _name_to_parse(verbatim)
+    parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
+    decision = _resolve(verbatim, indexes, settings)
+    lines = [f"{text!r} is {parsed.type}: {parsed.canonical_full or 'no name'}" + (f", {parsed.authorship}" if parsed.authorship else "")]
+    for trial in _trials(verbatim, parsed):
+        lines.append(f"looked up: {trial.query.name}" + ("" if trial.is_name else " (a part of it, or a rank column)"))
+        found = 0
+        for index in indexes:
+            ways = [[Near(one, MatchType.EXACT, 0) for one in index.candidates(trial.query.name)]]
+            if trial.is_name and " " in trial.query.name:
+                ways += [getattr(inexact_index(index), kind)(trial.query.name) for kind in _INEXACT[settings.inexact]]
+            near = next((way for way in ways if way), [])
+            found += len(near)
+            lines += [_explained(trial, one, index.name) for one in near]
+        if not found:
+            lines.append("  no backbone knows it, nor another spelling of it")
+        elif decision.is_resolved:
+            break
+    if decision.is_resolved:
+        lines.append(
+            f"{decision.match_type}: {decision.accepted_name} ({decision.resolved_rank}, {decision.accepted_id} in {decision.backbone}), "
+            f"confidence {decision.confidence}, margin {decision.margin}{', ' + decision.reason if decision.reason else ''}"
+        )
+        lines.append("  " + " > ".join(name for name in decision.lineage if name))
+    else:
+        lines.append(f"{decision.match_type}: {decision.reason}, confidence {decision.confidence}, margin {decision.margin}")
+    return lines, decision
+
+
+def _explained(trial: _Trial, near: Near, backbone: str) -> str:
+    one = near.candidate
+    parts = score_parts(trial.query, one, near.penalty)
+    score = "vetoed by its kingdom" if parts is None else f"{sum(parts.values())} = " + " ".join(f"{k} {v:+d}" for k, v in parts.items())
+    where = " > ".join(name for name in one.taxon.lineage[:5] if name)
+    how = "" if near.match_type is MatchType.EXACT else f" [{near.match_type}]"
+    author = f" {one.authorship}" if one.authorship else ""
+    return f"  {backbone} {one.taxon_id} {one.name}{author}, {one.rank} {one.status}{how}, for {one.taxon.name} in {where}: {score}"
 
 
 def _first_decision(trial: _Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution | None:

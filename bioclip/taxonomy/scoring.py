@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.authorship import compare_authorship
@@ -31,8 +32,9 @@ KINGDOM_SYNONYMS = {
 }
 """Other names of kingdoms, in lower case."""
 
-KINGDOM_VETOES = frozenset({frozenset({"animalia", "plantae"})})
-"""No name may cross between these."""
+_APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
+KINGDOM_VETOES = frozenset(frozenset(pair) for pair in combinations(_APART, 2))
+"""No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
 
 _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
 _AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}

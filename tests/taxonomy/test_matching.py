@@ -43,11 +43,39 @@ def test_the_kingdom_tells_homonyms_apart(sample_index, resolve, kingdom: str, f
     assert (resolution.match_type, resolution.lineage[4]) == (MatchType.EXACT, family)
 
 
-@pytest.mark.parametrize("name", ["Agropyzon dasystachyum", "Centauiea sp", "Inyritle come", "Identified by"])
+@pytest.mark.parametrize("name", ["Centauiea sp", "Inyritle come", "Identified by"])
 def test_misread_labels_stay_unresolved(sample_index, resolve, name: str) -> None:
     resolution = resolve(sample_index, scientific_name=name)
     assert resolution.match_type is MatchType.NONE
     assert resolution.reason in {"not_in_backbone", "unparsable"}
+
+
+@pytest.mark.parametrize(
+    ("name", "match_type", "matched", "reason"),
+    [
+        ("Agropyzon dasystachyum", MatchType.FUZZY, "Agropyron dasystachyum", "edit_distance_1"),
+        ("Senecio vulgare", MatchType.STEM, "Senecio vulgaris", "stem_agrees"),
+        ("Senecio vulgarris", MatchType.STEM, "Senecio vulgaris", "stem_agrees"),
+        ("Senecio vulguris", MatchType.FUZZY, "Senecio vulgaris", "edit_distance_1"),
+        ("Senecio vlugarsi", MatchType.FUZZY, "Senecio vulgaris", "edit_distance_2"),
+    ],
+)
+def test_another_spelling_is_found_and_called_so(
+    sample_index, resolve, name: str, match_type: MatchType, matched: str, reason: str
+) -> None:
+    resolution = resolve(sample_index, scientific_name=name)
+    assert (resolution.match_type, resolution.matched_name, resolution.reason) == (match_type, matched, reason)
+    assert 80 <= resolution.confidence < resolve(sample_index, scientific_name=matched).confidence
+
+
+@pytest.mark.parametrize("name", ["Senecio", "Seneci", "BOLD:AAB1235", "Senecio virus", "Senecio abcdefgh"])
+def test_what_must_not_be_guessed_is_not(sample_index, resolve, name: str) -> None:
+    assert resolve(sample_index, scientific_name=name).match_type not in {MatchType.STEM, MatchType.FUZZY}
+
+
+def test_another_author_forbids_another_spelling(sample_index, resolve) -> None:
+    strict = TaxonomySettings(allow_higher_rank=False)
+    assert not resolve(sample_index, settings=strict, scientific_name="Senecio vulguris (Hook.f.) Greene").is_resolved
 
 
 def test_a_plain_species_resolves_with_its_whole_lineage(sample_index, resolve) -> None:
@@ -114,7 +142,7 @@ def test_what_cannot_be_resolved_says_why(sample_index, resolve, columns: dict[s
 def test_a_contradicting_lineage_lowers_confidence_until_the_match_is_refused(sample_index, resolve) -> None:
     columns = {
         "scientific_name": "Senecio vulgaris",
-        "kingdom": "Fungi",
+        "kingdom": "Chromista",
         "phylum": "Ascomycota",
         "class_": "Sordariomycetes",
         "order": "Xylariales",
