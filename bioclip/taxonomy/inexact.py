@@ -19,13 +19,14 @@ from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.resolutions import MatchType
 
-_SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS = 6, 4, 4
+_SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
 _STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 32
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in ((r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"))
 )
-_ENDING = re.compile(r"(?:ensis|ense|orum|arum|us|um|is|os|on|a|e|i)$")
+_PLACE = re.compile(r"ens(?:is|e|em)$")
+_ENDING = re.compile(r"(?:orum|arum|us|um|is|os|on|a|e|i)$")
 _LEAST_STEM = 3
 
 
@@ -44,7 +45,7 @@ def stem_key(epithet: str) -> str:
     """The part of an epithet (of a key: lower-case ASCII) that spellings share; the same for what it gives back."""
     for pattern, replacement in _REWRITES:
         epithet = pattern.sub(replacement, epithet)
-    cut = _ENDING.sub("", epithet)
+    cut = _ENDING.sub("", _PLACE.sub("ens", epithet))
     return cut if len(cut) >= _LEAST_STEM else epithet
 
 
@@ -62,7 +63,7 @@ class InexactIndex:
         return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[Near]:
-        """Usages of the same genus whose epithet is the fewest edits away; else of a genus one edit away with the same epithet stem."""
+        """Usages of the same genus whose epithet is the fewest edits away; else of a genus nearly so called, with its stem."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
             return []
@@ -85,10 +86,13 @@ class InexactIndex:
         if len(genus) < _LEAST_GENUS:
             return []
         names = self._genera.get(genus[0], [])
-        near = process.extract(genus, names, scorer=OSA.distance, score_cutoff=1, limit=None)
-        wanted = stem_key(epithet)
-        rows = [row for other, _, _ in near for row, known in self._epithets(other) if " " not in known and stem_key(known) == wanted]
-        return [Near(candidate, MatchType.FUZZY, _GENUS_PENALTY, 1) for candidate in self._index.candidates_at(rows)]
+        most = 1 if len(genus) < _LONG_GENUS else 2
+        found: list[Near] = []
+        for other, edits, _ in process.extract(genus, names, scorer=OSA.distance, score_cutoff=most, limit=None):
+            rows = [row for row, known in self._epithets(other) if " " not in known and stem_key(known) == stem_key(epithet)]
+            penalty = _GENUS_PENALTY + _NEXT_EDIT_PENALTY * (int(edits) - 1)
+            found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows)]
+        return found
 
     def _epithets(self, genus: str) -> Iterator[tuple[int, str]]:
         """(row, rest of the key) of each usage below a genus."""

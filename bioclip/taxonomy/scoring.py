@@ -119,6 +119,8 @@ def _classification(query: Query, candidate: Candidate) -> int | None:
 
 
 def _authorship(query: Query, candidate: Candidate) -> int:
+    if "\ufffd" in query.authorship:  # letters lost on the way say neither yes nor no
+        return 0
     verdict = compare_authorship(query.authorship, candidate.authorship)
     if verdict > 0:
         return 12
