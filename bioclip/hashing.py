@@ -36,6 +36,10 @@ class ImageHashes:
     pixel_sha256: str
     phash: int
     entropy_bits: float
+    phash256: bytes | None = None
+    """imagehash's 256-bit pHash, row by row."""
+    phash_turned: tuple[int, ...] | None = None
+    """pHashes of the other orientations."""
 
 
 def decode_upright(data: bytes, min_side_px: int) -> Image.Image:
@@ -71,12 +75,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def hash_image(image: Image.Image) -> ImageHashes:
-    """Hashes of an upright RGB image as `decode_upright` gives it."""
+def hash_image(image: Image.Image, with_phash256: bool = False, orientations: str = "none") -> ImageHashes:
+    """Hashes of an upright RGB image as `decode_upright` gives it; see `oriented_phashes` for `orientations`."""
     pixels = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     pixels.update(image.tobytes())
     grey = image.convert("L")
-    return ImageHashes(pixels.hexdigest(), phash(grey), entropy(grey))
+    more = phash256(grey) if with_phash256 else None
+    turned = None if orientations == "none" else oriented_phashes(grey, orientations)[1:]
+    return ImageHashes(pixels.hexdigest(), phash(grey), entropy(grey), more, turned)
 
 
 def phash(image: Image.Image) -> int:

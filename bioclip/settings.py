@@ -181,6 +181,10 @@ class DownloadSettings(Settings):
     An image that already fits keeps its bytes."""
     store_px: int = Field(720, gt=0)
     """Target in pixels of `store`; without meaning for `original`."""
+    phash256: bool = False
+    """Take the 256-bit pHash too, which confirms near duplicates (`duplicates.confirm_by`)."""
+    orientations: Literal["none", "mirror", "all"] = "none"
+    """Take the pHashes of the mirrored picture, or of all its eight orientations, so that turned copies are found as near duplicates."""
     full_decode: bool = False
     """Decode JPEGs in full, at about twice the CPU time: pixel hashes are then those of lossless copies in any container, and pHashes are
     imagehash's to the bit. Otherwise the smallest decode that serves is hashed, and such copies are near duplicates instead."""

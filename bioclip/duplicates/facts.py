@@ -19,6 +19,7 @@ from bioclip.storage import Storage
 
 IMAGE_COLUMNS = ["record_id", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "original_width", "original_height"]
 _RECORD_COLUMNS = ["record_id", "license", "scientific_name", "specific_epithet"]
+_TURNED = "phash_turned"
 _DIGEST_LENGTH = 64
 _NIBBLES = np.zeros(256, np.uint8)
 _NIBBLES[[ord(digit) for digit in "0123456789abcdef"]] = np.arange(16)
@@ -49,8 +50,9 @@ def read_image_facts(storage: Storage, images: StageManifest, records: StageMani
     if not images.outputs:
         return _facts(pa.table({name: pa.array([], pa.int64()) for name in _COMPACT}), settings)
     with storage.reader(images.outputs[0].name) as stream:
-        second = [settings.confirm_by] if settings.confirm_by in pq.read_schema(stream).names else []
-    compact = _compact(storage, images, second)
+        there = pq.read_schema(stream).names
+    second = [settings.confirm_by] if settings.confirm_by in there else []
+    compact = _compact(storage, images, [*second, *([_TURNED] if _TURNED in there else [])])
     if tables:
         known = pa.concat_tables(tables)
         places = pc.index_in(compact["record_id"], value_set=known["record_id"].combine_chunks())
@@ -111,6 +113,7 @@ def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = ""
         precedence=precedence,
         second=second,
         has_second=has_second,
+        turned=_turned(table),
         missing=pc.is_null(table["phash"]).to_numpy(),
     )
 
@@ -121,6 +124,15 @@ def _phashes(table: pa.Table, min_entropy_bits: float) -> tuple[HashArray, npt.N
     phash = pc.fill_null(column.cast(pa.uint64()), 0).to_numpy().astype(np.uint64)
     entropy = pc.fill_null(table["entropy_bits"].cast(pa.float32()), 0.0).to_numpy()
     return phash, (entropy < min_entropy_bits) | (np.bitwise_count(phash) <= 1) | pc.is_null(column).to_numpy()
+
+
+def _turned(table: pa.Table) -> HashArray | None:
+    """pHashes of the other orientations, shape (n, orientations); None unless every image has them."""
+    if _TURNED not in table.column_names or table.num_rows == 0 or table[_TURNED].null_count:
+        return None
+    values: HashArray = table[_TURNED].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.uint64)
+    turned: HashArray = values.reshape(table.num_rows, -1)
+    return turned
 
 
 def _signals(column: pa.ChunkedArray) -> tuple[HashArray, npt.NDArray[np.bool_]]:

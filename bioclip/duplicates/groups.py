@@ -83,6 +83,9 @@ def group_alike(facts: ImageFacts, likeness: Likeness, grouping: Grouping = "sta
     kind = np.select([index == kept, same_bytes, same_pixels], [0, 1, 2], 3).astype(np.int8)
     hashes = np.where(facts.is_flat[index] & (kind != 0), facts.phash[kept], facts.phash[index])
     distance = np.bitwise_count(hashes ^ facts.phash[kept]).astype(np.int8)
+    if facts.turned is not None:  # of the orientation that comes nearest; an image's own stays 0
+        others = np.bitwise_count(facts.turned[index] ^ facts.phash[kept][:, None]).min(axis=1).astype(np.int8)
+        distance = np.where(facts.is_flat[index] | (kind == 0), distance, np.minimum(distance, others))
     diameter, num_bounded = _diameters(hashes, kept)
     return Groups(index, kept, kind, distance, diameter, num_bounded)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bioclip.duplicates.cross_search import cross_pairs
 from bioclip.duplicates.search import CROWD_SIZE, HashPairs, near_pairs
 from bioclip.duplicates.tables import HashArray, IndexArray
 
@@ -39,6 +40,8 @@ class ImageFacts:
     second: HashArray | None = None
     has_second: BoolArray | None = None
     missing: BoolArray | None = None
+    turned: HashArray | None = None
+    """pHashes of the other orientations, shape (n, orientations)."""
 
     @property
     def is_missing(self) -> BoolArray:
@@ -70,6 +73,8 @@ def find_likeness(
     sharp = np.flatnonzero(~facts.is_flat)
     pairs = near_pairs(facts.phash[sharp], radius, crowd_size) if pairs is None else pairs
     first, second, num_unled = _with_leaders(pairs, facts.precedence[sharp], radius)
+    if facts.turned is not None:
+        first, second = _with_turned(pairs, facts.turned[sharp], first, second, radius)
     counts = {
         "near_pairs": len(first),
         "crowded_hashes": len(pairs.crowded),
@@ -84,6 +89,21 @@ def find_likeness(
         look[sharp], first, second, more = _confirmed(facts, sharp, pairs.inverse, first, second, confirm_bits)
         counts |= more
     return Likeness(_codes(facts.sha256), _codes(facts.pixel_sha256), look, first, second, counts)
+
+
+def _with_turned(pairs: HashPairs, turned: HashArray, first: IndexArray, second: IndexArray, radius: int) -> tuple[IndexArray, IndexArray]:
+    """The pairs and those of each hash with what another picture is when turned."""
+    distinct, places = np.unique(turned.ravel(), return_inverse=True)
+    found = cross_pairs(pairs.unique, distinct, radius)
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(len(distinct) + 1))
+    sizes = (starts[1:] - starts[:-1])[found.right]
+    inner = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    owners = order[np.repeat(starts[found.right], sizes) + inner] // turned.shape[1]
+    ends = np.sort(np.stack([np.repeat(found.left, sizes), pairs.inverse[owners]]), axis=0)
+    codes = np.concatenate([first * len(pairs.unique) + second, (ends[0] * len(pairs.unique) + ends[1])[ends[0] != ends[1]]])
+    low, high = np.divmod(np.unique(codes), max(1, len(pairs.unique)))
+    return low, high
 
 
 def _codes(values: npt.NDArray[np.generic]) -> IndexArray:

@@ -31,6 +31,7 @@ IMAGE_TYPES = pa.schema(
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
         ("phash256", pa.binary(32)),
+        ("phash_turned", pa.list_(pa.uint64())),
     ]
 )
 
@@ -46,7 +47,9 @@ def workspace(folder: Path, rows: list[dict[str, Any]], num_partitions: int = 3,
     """A workspace whose stages `images` and `records` hold the rows, cut into partitions."""
     storage = Storage(str(folder))
     images, records = [], []
-    columns = [name for name in IMAGE_TYPES.names if name != "phash256" or any(name in row for row in rows)]
+    columns = [
+        name for name in IMAGE_TYPES.names if (not name.startswith("phash2") and name != "phash_turned") or any(name in row for row in rows)
+    ]
     schema = pa.schema([IMAGE_TYPES.field(name) for name in columns])
     for part in range(num_partitions if rows else 0):
         chosen = rows[part::num_partitions]
