@@ -20,12 +20,12 @@ from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySetting
 from bioclip.storage import Storage, explain_os_error
 from bioclip.taxonomy.backbone_index import load_index
 from bioclip.taxonomy.backbones import open_backbone
-from bioclip.taxonomy.index import compile_backbone
+from bioclip.taxonomy.index import compile_source
 from bioclip.taxonomy.matching import resolve_lineages
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.vernaculars import choose_verbatim_name
 
-BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 1
+BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 2
 NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 1
 NAMES_FILE = "taxonomy/names.parquet"
 _INDEX_GROUP_ROWS = 100_000
@@ -86,7 +86,7 @@ def write_index(storage: Storage, writer: PartitionWriter, backbone: BackboneSet
     """Compile one backbone into its index."""
     del storage
     source = open_backbone(backbone)
-    compiled = compile_backbone(source.usages(), source.vernaculars())
+    compiled = compile_source(source)
     if not compiled.counts.written:
         raise BackboneError(
             f"backbone {backbone.name!r} ({backbone.path!r}, format {backbone.format!r}) has no usable name among {compiled.counts.read} "

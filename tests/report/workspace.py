@@ -64,7 +64,10 @@ def sample_photos(per_folder: Mapping[str, int]) -> list[tuple[str, bytes]]:
 def table_row(schema: pa.Schema, **values: Any) -> dict[str, Any]:
     """A row of `schema` in which everything not given is empty."""
     empty = {pa.string(): "", pa.float64(): None, pa.timestamp("ms", tz="UTC"): None}
-    return {name: empty.get(schema.field(name).type, 0) for name in schema.names} | values
+    return {
+        name: None if name.startswith("phash2") or name == "phash_turned" else empty.get(schema.field(name).type, 0)
+        for name in schema.names
+    } | values
 
 
 @dataclass
