@@ -195,6 +195,10 @@ def _trials(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[_Trial]:
         authorship = parsed.authorship if parsed.canonical_name == parsed.canonical_full else ""
         yield _Trial(Query(parsed.canonical_name, rank, authorship, lineage), not is_open)
         asked.add(parsed.canonical_name.casefold())
+        if " " not in parsed.canonical_name and not is_open:
+            for higher_rank in RANKS[:5]:
+                if usual := _usual_name(higher_rank, parsed.canonical_name):
+                    yield _Trial(Query(usual, higher_rank, "", lineage), True)
         if parsed.genus and parsed.genus.casefold() not in asked:
             yield _Trial(Query(parsed.genus, "genus", "", lineage), False)
             asked.add(parsed.genus.casefold())
@@ -202,11 +206,15 @@ def _trials(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[_Trial]:
         higher = parse_name(name, "", rank)
         if higher.type is NameType.SCIENTIFIC and " " not in higher.canonical_name and higher.canonical_name.casefold() not in asked:
             asked.add(higher.canonical_name.casefold())
-            yield _Trial(Query(_kingdom_name(rank, higher.canonical_name), rank, "", lineage), False)
+            yield _Trial(Query(higher.canonical_name, rank, "", lineage), False)
+            if usual := _usual_name(rank, higher.canonical_name):
+                yield _Trial(Query(usual, rank, "", lineage), False)
 
 
-def _kingdom_name(rank: str, name: str) -> str:
-    return normalise_taxon(rank, name).capitalize() if rank == "kingdom" else name
+def _usual_name(rank: str, name: str) -> str:
+    """The name that a higher taxon usually has, empty where that is `name`."""
+    usual = normalise_taxon(rank, name)
+    return "" if usual == name.casefold() else usual.capitalize()
 
 
 def _asked_rank(parsed: ParsedName, stated: str) -> str:

@@ -7,9 +7,11 @@ or 5 when there is none, is s up to 80 and 75.8 + 26 (log10(1.5 (s - 70)) - 1) a
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from itertools import combinations
 
 from bioclip.records import RANKS
@@ -17,20 +19,6 @@ from bioclip.taxonomy.authorship import compare_authorship
 from bioclip.taxonomy.backbone_index import Candidate
 from bioclip.taxonomy.lineages import Lineage
 from bioclip.taxonomy.ranks import is_infraspecific, is_suprageneric
-
-KINGDOM_SYNONYMS = {
-    "metazoa": "animalia",
-    "animals": "animalia",
-    "viridiplantae": "plantae",
-    "archaeplastida": "plantae",
-    "plants": "plantae",
-    "mycota": "fungi",
-    "eubacteria": "bacteria",
-    "monera": "bacteria",
-    "archaebacteria": "archaea",
-    "virus": "viruses",
-}
-"""Other names of kingdoms, in lower case."""
 
 _APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
 KINGDOM_VETOES = frozenset(frozenset(pair) for pair in combinations(_APART, 2))
@@ -96,9 +84,16 @@ def confidence(score: int, lead: int | None) -> int:
 
 @cache
 def normalise_taxon(rank: str, name: str) -> str:
-    """A higher taxon's name for comparison."""
+    """A higher taxon's name for comparison, in lower case; other names of one taxon (`data/rank_synonyms.csv`) give the usual one."""
     name = " ".join(name.split()).casefold()
-    return KINGDOM_SYNONYMS.get(name, name) if rank == "kingdom" else name
+    return usual_names().get((rank, name), name)
+
+
+@cache
+def usual_names() -> dict[tuple[str, str], str]:
+    """(rank, another name) -> the usual name, all in lower case."""
+    text = resources.files("bioclip.taxonomy").joinpath("data/rank_synonyms.csv").read_text(encoding="utf-8")
+    return {(row["rank"], row["name"].casefold()): row["usual_name"].casefold() for row in csv.DictReader(text.splitlines())}
 
 
 def _classification(query: Query, candidate: Candidate) -> int | None:

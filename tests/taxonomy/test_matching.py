@@ -287,3 +287,17 @@ def test_confidence_follows_its_formula() -> None:
     assert confidence(80, 0) == 80
     assert confidence(81, 0) < confidence(90, 0) < confidence(120, 0) <= 100
     assert confidence(-5, None) == 0
+
+
+@pytest.mark.parametrize(("name", "usual"), [("Compositae", "Asteraceae"), ("Metazoa", "Animalia"), ("Compositae Giseke", "Asteraceae")])
+def test_another_name_of_a_higher_taxon_is_that_taxon(sample_index, resolve, name: str, usual: str) -> None:
+    resolution = resolve(sample_index, scientific_name=name)
+    assert (resolution.accepted_name, resolution.match_type) == (usual, MatchType.NORMALIZED)
+
+
+def test_other_names_in_the_rank_columns_neither_contradict_nor_get_lost(sample_index, resolve) -> None:
+    usual = resolve(sample_index, scientific_name="Senecio vulgaris", kingdom="Plantae", phylum="Tracheophyta", family="Asteraceae")
+    other = resolve(sample_index, scientific_name="Senecio vulgaris", kingdom="Viridiplantae", phylum="Magnoliophyta", family="Compositae")
+    assert other == usual
+    lost = resolve(sample_index, scientific_name="Qqqqq wwwww", family="Compositae")
+    assert (lost.accepted_name, lost.match_type) == ("Asteraceae", MatchType.HIGHER_RANK)
