@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,21 @@ class Candidate:
     taxon: Taxon
 
 
+class Texts:
+    """The strings of an Arrow array as bytes, one at a time, without making Arrow scalars."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._offsets, self._data = memoryview(b""), memoryview(b"")
+        if len(column):
+            _, offsets, data = column.buffers()
+            self._offsets = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+            self._data = memoryview(data) if data is not None else self._data
+
+    def at(self, row: int) -> bytes:
+        """The string of a row, in UTF-8."""
+        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+
+
 class BackboneIndex:
     """A compiled backbone; its columns stay where they are, in memory or mapped from a file, and single values are read when asked for."""
 
@@ -60,10 +75,7 @@ class BackboneIndex:
         self.name = name
         self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
         self._num_rows = table.num_rows
-        _, offsets, data = self._columns["key"].buffers()
-        start = self._columns["key"].offset
-        self._offsets = np.frombuffer(offsets, np.int32)[start : start + self._num_rows + 1] if self._num_rows else np.zeros(1, np.int32)
-        self._data = memoryview(data) if data is not None else memoryview(b"")
+        self._keys = Texts(self._columns["key"])
         self._taxa: dict[int, Taxon] = {}
 
     def __len__(self) -> int:
@@ -73,9 +85,9 @@ class BackboneIndex:
         """The usages of a canonical name, the preferred status first; empty when the backbone does not know it."""
         key = name_key(name)
         wanted = key.encode()
-        row = self._first_row(wanted)
+        row = self.first_row(wanted)
         found: list[Candidate] = []
-        while row < self._num_rows and self._key(row) == wanted:
+        while row < self._num_rows and self._keys.at(row) == wanted:
             found.append(self._candidate(row))
             row += 1
         return found
@@ -83,14 +95,6 @@ class BackboneIndex:
     def candidates_at(self, rows: Iterable[int]) -> list[Candidate]:
         """The usages in these rows."""
         return [self._candidate(row) for row in rows]
-
-    def rows_with_prefix(self, prefix: str) -> Iterator[tuple[int, str]]:
-        """(row, key) of every usage whose key begins so, in order."""
-        wanted = prefix.encode()
-        row = self._first_row(wanted)
-        while row < self._num_rows and (key := self._key(row)).startswith(wanted):
-            yield row, key.decode()
-            row += 1
 
     def column(self, name: str) -> pa.Array:
         """A whole column of INDEX_SCHEMA, for looking up many names at once."""
@@ -102,18 +106,16 @@ class BackboneIndex:
         first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
         return first
 
-    def _first_row(self, wanted: bytes) -> int:
+    def first_row(self, wanted: bytes) -> int:
+        """The first row whose key is not below `wanted`; the number of rows when all are."""
         low, high = 0, self._num_rows
         while low < high:
             middle = (low + high) // 2
-            if self._key(middle) < wanted:
+            if self._keys.at(middle) < wanted:
                 low = middle + 1
             else:
                 high = middle
         return low
-
-    def _key(self, row: int) -> bytes:
-        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
 
     def _candidate(self, row: int) -> Candidate:
         value = self._value
