@@ -88,7 +88,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("common_name_source", pa.string(), nullable=False),
     ]
 )
-"""taxonomy/backbones/<name>.parquet, sorted by (key, status, taxon_id). `label` is a row number; `by_stem` holds all row numbers in the order
+"""taxonomy/backbones/<name>.parquet, sorted by (key, status, taxon_id). `label` is a row number; `by_stem` has all rows in the order
 of (stem, key); `label_rank`, the ranks and what follows
 them are filled on rows that are their own label; `infraspecific` is the accepted usage's epithet below the species. `rank_sources` is
 one letter of SOURCE_LETTERS for each of RANKS, `repair` the source of the overlay's line behind an `r`."""
