@@ -6,15 +6,15 @@ the swapped letters), by RapidFuzz.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pyarrow as pa
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate, Texts
+from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.resolutions import MatchType
 from bioclip.taxonomy.stems import stem_key, stems_of
@@ -34,20 +34,27 @@ class Near:
     num_edits: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """The usages below a genus: the first row, the epithet of each row from there on (None for those of more words), rows by stems."""
+
+    first: int
+    epithets: Sequence[str | None]
+    by_stem: Mapping[str, Sequence[int]]
+
+
 class InexactIndex:
     """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
 
     def __init__(self, index: BackboneIndex) -> None:
-        self._index = index
-        self._keys, self._by_stem = index.column("key"), index.column("by_stem")
-        self._order, self._stems = memoryview(self._by_stem.to_numpy()), Texts(index.column("stem"))
+        self._index, self._keys, self._stems = index, index.column("key"), index.column("stem")
         self._below = lru_cache(_NUM_CACHED)(self._read_below)
-        self._with_stem = lru_cache(_NUM_CACHED)(self._read_with_stem)
+        self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
 
     def stemmed(self, name: str) -> list[Near]:
         """Usages of the same genus whose epithets have the same stems."""
         genus, _, epithets = name_key(name).partition(" ")
-        rows = self._with_stem(stems_of(epithets)).get(genus, ())
+        rows = self._below(genus).by_stem.get(stems_of(epithets), ())
         return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[Near]:
@@ -56,10 +63,10 @@ class InexactIndex:
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
             return []
         most = 1 if len(epithet) <= _SHORT_EPITHET else 2
-        first, epithets = self._below(genus)
-        found = process.extract(epithet, epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
+        below = self._below(genus)
+        found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
         if found:
-            return list(self._nearest({first + place: int(edits) for _, edits, place in found}))
+            return list(self._nearest({below.first + place: int(edits) for _, edits, place in found}))
         return self._other_genera(genus, epithet)
 
     def _nearest(self, found: dict[int, int]) -> Iterator[Near]:
@@ -72,32 +79,26 @@ class InexactIndex:
         """Genera with a usage of the same stem are few, so only those are compared."""
         if len(genus) < _LEAST_GENUS:
             return []
-        rows_of = self._with_stem(stem_key(epithet))
-        genera = [other for other in rows_of if other[0] == genus[0]]
+        rows_of = self._genera(stem_key(epithet), genus[0])
         most = 1 if len(genus) < _LONG_GENUS else 2
         found: list[Near] = []
-        for other, edits, _ in process.extract(genus, genera, scorer=OSA.distance, score_cutoff=most, limit=None):
+        for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
             penalty = _GENUS_PENALTY + _NEXT_EDIT_PENALTY * (int(edits) - 1)
             found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
         return found
 
-    def _read_below(self, genus: str) -> tuple[int, Sequence[str | None]]:
-        """The first row below a genus, and the epithet of each row from there on; None for those of more words."""
-        prefix = f"{genus} "
-        first, end = self._index.first_row(prefix.encode()), self._index.first_row(f"{genus}!".encode())
-        epithets = [key[len(prefix) :] for key in self._keys[first:end].to_pylist()]
-        return first, [None if " " in epithet else epithet for epithet in epithets]
+    def _read_below(self, genus: str) -> _Below:
+        rows = self._index.rows_below(genus)
+        epithets = [key[len(genus) + 1 :] for key in self._keys[rows.start : rows.stop].to_pylist()]
+        by_stem: dict[str, list[int]] = {}
+        for row, stem in enumerate(self._stems[rows.start : rows.stop].to_pylist(), rows.start):
+            by_stem.setdefault(stem, []).append(row)
+        return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], by_stem)
 
-    def _read_with_stem(self, stem: str) -> dict[str, list[int]]:
-        """Genus -> the rows whose epithets have this stem, in the index's order."""
-        places, wanted = range(len(self._index)), stem.encode()
-        start = bisect_left(places, wanted, key=self._stem_at)
-        end = bisect_right(places, wanted, lo=start, key=self._stem_at)
-        rows = self._by_stem[start:end]
+    def _read_genera(self, stem: str, letter: str) -> dict[str, list[int]]:
+        """Genera with this first letter that have usages of this stem -> the rows of these."""
+        rows = self._index.rows_with_stem(stem, letter)
         found: dict[str, list[int]] = {}
-        for row, key in zip(rows.to_pylist(), self._keys.take(rows).to_pylist(), strict=True):
+        for row, key in zip(rows, self._keys.take(pa.array(rows, pa.int32())).to_pylist(), strict=True):
             found.setdefault(key.partition(" ")[0], []).append(row)
         return found
-
-    def _stem_at(self, place: int) -> bytes:
-        return self._stems.at(self._order[place])

@@ -45,19 +45,26 @@ def resolve_lineages(names: Sequence[VerbatimLineage], indexes: Sequence[Backbon
     known: dict[VerbatimLineage, Resolution] = {}
     for name in names:
         if name not in known:
-            known[name] = _resolve(name, indexes, settings)
+            known[name] = resolve_lineage(name, indexes, settings)
     return [known[name] for name in names]
 
 
-def _resolve(verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution:
-    text = name_to_parse(verbatim)
-    parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
+def resolve_lineage(
+    verbatim: VerbatimLineage,
+    indexes: Sequence[BackboneIndex],
+    settings: TaxonomySettings,
+    parsed: ParsedName | None = None,
+    is_unknown: bool = False,
+) -> Resolution:
+    """The resolution of one lineage, given what its name says and whether all backbones lack that name where this is known already."""
+    text = parsed.verbatim if parsed else name_to_parse(verbatim)
+    parsed = parsed or parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     is_looked_up = bool(parsed.canonical_name) and settings.allow_higher_rank
     unresolved = Resolution(MatchType.NONE, REASONS[NameType.SCIENTIFIC if is_looked_up else parsed.type])
     for trial in trials_of(verbatim, parsed):
         if not trial.is_name and not settings.allow_higher_rank:
             break
-        decision = _first_decision(trial, indexes, settings)
+        decision = _first_decision(trial, indexes, settings, is_unknown and trial.query.name == parsed.canonical_full)
         if decision is not None and decision.is_resolved:
             return _described(decision, trial, parsed, verbatim.scientific_name or text)
         if decision is not None:
@@ -73,7 +80,7 @@ def explain_lineage(
     """Lines that a person can follow from what is written to the decision: each name tried, each candidate with the parts of its score."""
     text = name_to_parse(verbatim)
     parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
-    decision = _resolve(verbatim, indexes, settings)
+    decision = resolve_lineage(verbatim, indexes, settings)
     lines = [f"{text!r} is {parsed.type}: {parsed.canonical_full or 'no name'}" + (f", {parsed.authorship}" if parsed.authorship else "")]
     for trial in trials_of(verbatim, parsed):
         lines.append(f"looked up: {trial.query.name}" + ("" if trial.is_name else " (a part of it, or a rank column)"))
@@ -110,11 +117,11 @@ def _explained(trial: Trial, near: Near, backbone: str) -> str:
     return f"  {backbone} {one.taxon_id} {one.name}{author}, {one.rank} {one.status}{how}, for {one.taxon.name} in {where}: {score}"
 
 
-def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution | None:
+def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, is_unknown: bool) -> Resolution | None:
     """Of the first backbone that knows the name; one that has it only in forbidden kingdoms or by other authors has another. A name
     that none knows may be another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
     refused: Resolution | None = None
-    for index in indexes:
+    for index in () if is_unknown else indexes:
         exact = [Near(candidate, MatchType.EXACT, 0) for candidate in index.candidates(trial.query.name)]
         decision = _decide(trial, exact, index, settings)
         if decision is not None and decision.reason not in REFUSALS:
@@ -174,16 +181,12 @@ def _decide(trial: Trial, near: Sequence[Near], index: BackboneIndex, settings: 
     if len(rivals) > 1:
         return _common_ancestor(rivals, trial.query, index, settings) or Resolution(MatchType.AMBIGUOUS, "homonym_ambiguous")
     best = rivals[0]
-    others = [one.score for one in ranked if one.candidate.taxon is not best.candidate.taxon]
+    others = [one.score for one in ranked if one.candidate.taxon.row != best.candidate.taxon.row]
     lead = max(0, best.score - max(others)) if others else None
     certainty, margin = confidence(best.score, lead), 100 if lead is None else min(100, lead)
     if certainty < settings.min_confidence:
         return Resolution(MatchType.NONE, "low_confidence", confidence=certainty, margin=margin)
-    accepted = _accepted(trial.query, best.candidate, certainty, margin, index.name)
-    how = found[id(best.candidate)]
-    if how.match_type is MatchType.EXACT or accepted.match_type is not MatchType.EXACT:
-        return accepted
-    return replace(accepted, match_type=how.match_type, reason=f"edit_distance_{how.num_edits}" if how.num_edits else "stem_agrees")
+    return _accepted(trial.query, found[id(best.candidate)], certainty, margin, index.name)
 
 
 def _can_be(trial: Trial, candidate: Candidate) -> bool:
@@ -225,7 +228,7 @@ def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, s
             is_it = one.status == "accepted" and one.taxon.rank == RANKS[place] and one.taxon.lineage[: place + 1] == lineage
             if is_it and one.taxon.taxon_id == one.taxon_id:
                 certainty = confidence(max(rival.score for rival in rivals), 0)
-                found = _accepted(query, one, certainty, 0, index.name)
+                found = _accepted(query, Near(one, MatchType.EXACT, 0), certainty, 0, index.name)
                 return replace(found, match_type=MatchType.HIGHER_RANK, reason="homonym_common_ancestor", infraspecific="")
     return None
 
@@ -240,12 +243,16 @@ def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
     return any(stated) and all(normalise_taxon(rank, known) == normalise_taxon(rank, given) for rank, known, given in pairs)
 
 
-def _accepted(query: Query, candidate: Candidate, certainty: int, margin: int, backbone: str) -> Resolution:
-    taxon = candidate.taxon
-    is_between = candidate.rank not in {*RANKS, ""} and not (is_infraspecific(candidate.rank) and taxon.rank == "species")
+def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:
+    candidate, taxon = near.candidate, near.candidate.taxon
+    match_type, reason = near.match_type, ""
+    if candidate.rank not in {*RANKS, ""} and not (is_infraspecific(candidate.rank) and taxon.rank == "species"):
+        match_type, reason = MatchType.HIGHER_RANK, "intermediate_rank"
+    elif match_type is not MatchType.EXACT:
+        reason = f"edit_distance_{near.num_edits}" if near.num_edits else "stem_agrees"
     return Resolution(
-        MatchType.HIGHER_RANK if is_between else MatchType.EXACT,
-        "intermediate_rank" if is_between else "",
+        match_type,
+        reason,
         confidence=certainty,
         margin=margin,
         matched_id=candidate.taxon_id,
