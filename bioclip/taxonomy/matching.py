@@ -234,8 +234,8 @@ def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, s
 
 
 def _same_class(one: Lineage, other: Lineage) -> bool:
-    pairs = list(zip(one[:3], other[:3], strict=True))
-    return one[0] == other[0] and any(a and a == b for a, b in pairs) and all(a == b or not a or not b for a, b in pairs)
+    pairs = [(normalise_taxon(rank, a), normalise_taxon(rank, b)) for rank, a, b in zip(RANKS[:3], one, other, strict=False)]
+    return pairs[0][0] == pairs[0][1] and any(a and a == b for a, b in pairs) and all(a == b or not a or not b for a, b in pairs)
 
 
 def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
