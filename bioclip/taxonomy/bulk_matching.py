@@ -19,6 +19,7 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.bulk_columns import HIGHER_RANKS, RANK_NAMES, Answers, Ints, Questions
 from bioclip.taxonomy.bulk_scores import Pairs, Scores, score_pairs
+from bioclip.taxonomy.curation import Curation
 from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, decision_columns, verbatim_lineages
 from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.matching import resolve_lineage
@@ -41,8 +42,22 @@ class _Decided:
     table: pa.Table
 
 
-def resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
-    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence."""
+def resolve_table(
+    lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, curation: Curation | None = None
+) -> pa.Table:
+    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence. `curation` wins."""
+    rows = curation.rows(lineages) if curation else np.empty(0, np.intp)
+    if curation is None or not len(rows):
+        return _resolve_table(lineages, indexes, settings)
+    asked = verbatim_lineages(lineages.take(pa.array(rows)))
+    curated = {row: one for row, verbatim in zip(rows.tolist(), asked, strict=True) if (one := curation.decide(verbatim))}
+    others = np.setdiff1d(np.arange(lineages.num_rows), list(curated))
+    found = _resolve_table(lineages.take(pa.array(others)), indexes, settings)
+    order = np.argsort(np.concatenate([others, np.array(list(curated), np.int64)]), kind="stable")
+    return pa.concat_tables([found, decision_columns(list(curated.values()))]).take(pa.array(order))
+
+
+def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
     names = plain_names(lineages)
     questions = Questions(lineages, names)
     is_unknown, is_open = np.zeros(lineages.num_rows, bool), np.ones(lineages.num_rows, bool)

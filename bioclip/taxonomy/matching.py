@@ -16,7 +16,7 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.inexact import InexactIndex, Near
-from bioclip.taxonomy.lineages import Lineage
+from bioclip.taxonomy.lineages import EMPTY_LINEAGE, Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, parse_name
 from bioclip.taxonomy.ranks import is_infraspecific
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
@@ -241,6 +241,11 @@ def _same_class(one: Lineage, other: Lineage) -> bool:
 def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
     pairs = zip(RANKS[:-1], lineage, stated, strict=False)
     return any(stated) and all(normalise_taxon(rank, known) == normalise_taxon(rank, given) for rank, known, given in pairs)
+
+
+def resolution_of_usage(index: BackboneIndex, candidate: Candidate) -> Resolution:
+    """What a usage stands for, whatever a record says."""
+    return _accepted(Query(candidate.name, "", "", EMPTY_LINEAGE), Near(candidate, MatchType.EXACT, 0), 100, 100, index.name)
 
 
 def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:

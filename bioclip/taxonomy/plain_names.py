@@ -60,7 +60,7 @@ class PlainNames:
 
 def plain_names(lineages: pa.Table) -> PlainNames:
     """The plain names of a table of verbatim lineages (strings without nulls)."""
-    text = _texts(lineages)
+    text = texts_of(lineages)
     parts = pc.extract_regex(text, rf"^(?P<name>{_GENUS}(?: {_EPITHET}){{0,2}})(?: (?P<author>{_AUTHOR_LIKE}))?$")
     is_plain = _mask(pc.is_valid(parts)) & ~_mask(pc.match_substring_regex(text, _OTHER))
     names = pc.fill_null(pc.struct_field(parts, "name"), "")
@@ -108,7 +108,7 @@ def _read_authorship(text: str) -> str | None:
     return parsed.authorship if is_author else None
 
 
-def _texts(lineages: pa.Table) -> pa.Array:
+def texts_of(lineages: pa.Table) -> pa.Array:
     """The scientific name; where that is empty, the binomial of the columns `specific_epithet` and `genus`."""
     name, epithet, genus = (_column(lineages, column) for column in ("scientific_name", "specific_epithet", "genus"))
     is_single = pc.match_substring_regex(epithet, rf"^{_EPITHET}$")
