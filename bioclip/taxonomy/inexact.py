@@ -47,7 +47,7 @@ class InexactIndex:
     """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
 
     def __init__(self, index: BackboneIndex) -> None:
-        self._index, self._keys, self._stems = index, index.column("key"), index.column("stem")
+        self._index, self._keys = index, index.column("key")
         self._below = lru_cache(_NUM_CACHED)(self._read_below)
         self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
 
@@ -88,10 +88,10 @@ class InexactIndex:
         return found
 
     def _read_below(self, genus: str) -> _Below:
-        rows = self._index.rows_below(genus)
-        epithets = [key[len(genus) + 1 :] for key in self._keys[rows.start : rows.stop].to_pylist()]
+        rows, cut = self._index.rows_below(genus), len(genus) + 1
+        epithets = [key[cut:] for key in self._index.texts("key", rows)]
         by_stem: dict[str, list[int]] = {}
-        for row, stem in enumerate(self._stems[rows.start : rows.stop].to_pylist(), rows.start):
+        for row, stem in zip(rows, self._index.texts("stem", rows), strict=True):
             by_stem.setdefault(stem, []).append(row)
         return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], by_stem)
 
