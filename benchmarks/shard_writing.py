@@ -1,4 +1,4 @@
-"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the twelve members of each sample that the product writes.
+"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the thirteen members of each sample that the product writes.
 
 Peers: plain `tar` of the same files, warm in the cache (each side reads the files itself); webdataset's ShardWriter, each side given the
 bytes. The written members are read back and must be the same bytes under the same names.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bioclip.shards.tars import sample_members, write_tar
 
 _LINEAGE = dict(zip(RANKS, ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Aglais", "Aglais io"), strict=True))
 _FURTHER = ("source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator", "sha256", "accepted_id")
+_READ_BYTES = 1 << 16
 Samples = list[tuple[str, list[tuple[str, bytes]]]]
 
 
@@ -103,9 +105,25 @@ def _write_files(samples: Samples, folder: Path) -> Path:
     return folder
 
 
-def _read_files(samples: Samples, folder: Path) -> Iterable[tuple[str, Iterable[tuple[str, bytes]]]]:
-    for key, members in samples:
-        yield key, ((extension, (folder / f"{key}.{extension}").read_bytes()) for extension, _ in members)
+def _read_files(samples: Samples, folder: Path) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+    """Three system calls a file, as few as there can be; names are looked up within the open folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for key, members in samples:
+            yield key, ((extension, _read_file(f"{key}.{extension}", descriptor)) for extension, _ in members)
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(name: str, folder: int) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY, dir_fd=folder)
+    try:
+        content = os.read(descriptor, _READ_BYTES)
+        while len(content) >= _READ_BYTES and (more := os.read(descriptor, _READ_BYTES)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: Path) -> tuple[int, str]:
