@@ -31,6 +31,7 @@ SHARD_INDEX_SCHEMA = pa.schema(
 and how long it is, in bytes. Its header is the block of 512 bytes before."""
 SHARD_LIST_NAME = "shardindex.json"
 SIZES_NAME = "sizes.json"
+_CHECK = "check the release with `treeoflife verify --deep`."
 
 
 def index_name(shard: str) -> str:
@@ -72,7 +73,10 @@ def find_sample(release: Release, record_id: str) -> pa.Table:
         why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not know it"
         raise StorageError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
     with release.storage.reader(index_name(shard)) as stream:
-        return pq.read_table(stream, filters=[("record_id", "==", record_id)])
+        found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
+    if not found.num_rows:
+        raise StorageError(f"{index_name(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
+    return found
 
 
 def read_sample(release: Release, record_id: str, members: Collection[str] = ()) -> dict[str, bytes]:
@@ -82,14 +86,15 @@ def read_sample(release: Release, record_id: str, members: Collection[str] = ())
     """
     places = {row["member"]: row for row in find_sample(release, record_id).to_pylist()}
     if missing := sorted(set(members) - places.keys()):
-        raise StorageError(f"sample {record_id!r} has no member {', '.join(missing)}; it has {', '.join(places) or 'none'}.")
+        raise StorageError(f"sample {record_id!r} has no member {', '.join(missing)}; it has {', '.join(places)}.")
     wanted = [places[member] for member in (members or places)]
     start = min(row["offset"] for row in wanted) - BLOCK_BYTES
-    uri = release.storage.uri(wanted[0]["shard"])
-    data = release.storage.filesystem.cat_file(uri, start=start, end=max(row["offset"] + row["num_bytes"] for row in wanted))
+    shard = wanted[0]["shard"]
+    data = release.storage.read_range(shard, start, max(row["offset"] + row["num_bytes"] for row in wanted))
     found = {row["member"]: data[row["offset"] - start :][: row["num_bytes"]] for row in wanted}
     for row in wanted:
         header = data[row["offset"] - start - BLOCK_BYTES :][:MAX_NAME_BYTES].rstrip(b"\0")
         if header != f"{record_id}.{row['member']}".encode() or len(found[row["member"]]) != row["num_bytes"]:
-            raise StorageError(f"{uri!r} holds no {record_id}.{row['member']} where its index says; check with `treeoflife verify --deep`.")
+            uri = release.storage.uri(shard)
+            raise StorageError(f"{uri!r} holds no {record_id}.{row['member']} where its index says; {_CHECK}")
     return found

@@ -80,6 +80,16 @@ def test_one_request_reads_a_sample_and_a_smaller_one_some_members(curated: Cura
     assert ranges[1] < 10_240 < ranges[0]
 
 
+def test_a_release_on_a_remote_file_system_is_read_in_the_same_way(curated: Curated) -> None:
+    release = curated.release
+    remote = Release(release.version, release.digest, release.manifest, Storage("memory://bucket/release"))
+    record_id = next(row["record_id"] for row in release.samples().to_pylist() if row["split"] == "heldout")
+    shard = find_sample(release, record_id)["shard"][0].as_py()
+    for name in ("samples.parquet", shard, index_name(shard)):
+        remote.storage.write_bytes(name, release.storage.read_bytes(name))
+    assert read_sample(remote, record_id) == read_sample(release, record_id)
+
+
 def test_what_is_in_no_shard_is_refused_with_the_reason(curated: Curated) -> None:
     dropped = next(row for row in curated.release.samples().to_pylist() if row["drop_reason"] == "not_in_backbone")
     with pytest.raises(StorageError, match=r"no shard of release \w+ holds .*: it was dropped: not_in_backbone"):
@@ -102,12 +112,23 @@ def test_an_index_of_another_tar_is_noticed(copy: Release) -> None:
         read_sample(copy, record_id)
 
 
+def test_an_index_that_lacks_a_sample_is_named(copy: Release) -> None:
+    first, second = (index_name(name) for name in copy.shards("train")[:2])
+    shutil.copy(copy.storage.uri(second), copy.storage.uri(first))
+    record_id = next(row["record_id"] for row in copy.samples().to_pylist() if row["shard"] == copy.shards("train")[0])
+    with pytest.raises(StorageError, match=rf"shard-00000\.index\.parquet' lacks '{record_id}', which samples.parquet puts in"):
+        read_sample(copy, record_id)
+
+
 def test_a_shard_cut_short_is_noticed(copy: Release) -> None:
     shard = copy.shards("train")[0]
     record_id = [row["record_id"] for row in copy.samples().to_pylist() if row["shard"] == shard][-1]
     path = Path(copy.storage.uri(shard))
     path.write_bytes(path.read_bytes()[: find_sample(copy, record_id)["offset"][-1].as_py()])
     with pytest.raises(StorageError, match=r"holds no \S+\.txt where its index says"):
+        read_sample(copy, record_id)
+    path.unlink()
+    with pytest.raises(StorageError, match=r"shard-00000\.tar' does not exist"):
         read_sample(copy, record_id)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 import webdataset
-from PIL import Image
 
 from bioclip.captions import TEXT_MEMBERS, captions
 from bioclip.records import RANKS
 from bioclip.release.reading import Release
+from bioclip.shards.tars import MEMBER_EXTENSIONS
 from bioclip.torchvision_compat import allow_cpu_torch
 from tests.conftest import Curated
 
@@ -144,16 +149,43 @@ def test_wids_gives_any_sample_by_its_number(curated: Curated, tmp_path: Path) -
     dataset.close()
 
 
-def test_hugging_face_datasets_loads_the_splits_offline(curated: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+def test_samples_of_all_splits_have_the_same_members_and_metadata_of_the_same_types(curated: Curated) -> None:
+    """Hugging Face's builder takes its columns from the first samples and refuses a later one that differs."""
+    shapes = {
+        (tuple(sample)[2:], tuple((name, type(value)) for name, value in sample["json"].items()))
+        for split in curated.release.manifest["splits"]
+        for sample in webdataset.WebDataset(braces(curated.release, split), shardshuffle=False).decode()
+    }
+    [(members, metadata)] = shapes
+    assert members == tuple(extension.lower() for extension in MEMBER_EXTENSIONS)
+    assert {kind for _, kind in metadata} == {str}
+
+
+HUGGING_FACE = """
+import json, sys
+import datasets
+files, cache = json.loads(sys.argv[1]), sys.argv[2]
+loaded = datasets.load_dataset("webdataset", data_files=files, cache_dir=cache)
+found = {split: {"keys": list(rows["__key__"]), "first": rows[0]} for split, rows in loaded.items()}
+for split in found.values():
+    split["first"]["jpg"] = list(split["first"]["jpg"].size)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="Hugging Face datasets is not installed")
+def test_hugging_face_datasets_loads_the_splits_offline(curated: Curated, tmp_path: Path) -> None:
     release = curated.release
     files = {split: release.storage.uri(f"shards/{split}/*.tar") for split in ("val", "heldout")}
-    loaded = datasets.load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
-    for split in files:
+    command = [sys.executable, "-c", HUGGING_FACE, json.dumps(files), str(tmp_path / "cache")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    for split, found in json.loads(finished.stdout.splitlines()[-1]).items():
         wanted = expected(release, split)
-        assert sorted(loaded[split]["__key__"]) == sorted(wanted)
-        sample = loaded[split][0]
-        assert isinstance(sample["jpg"], Image.Image)
-        assert sample["json"]["species"] == wanted[sample["__key__"]]["row"]["species"]
-        assert {name: sample[f"{name}.txt"] for name in TEXT_MEMBERS} == wanted[sample["__key__"]]["texts"]
+        assert sorted(found["keys"]) == sorted(wanted)
+        first = found["first"]
+        sample = wanted[first["__key__"]]
+        assert max(first["jpg"]) <= curated.settings.shards.image_px
+        assert first["json"]["species"] == sample["row"]["species"]
+        assert {name: first[f"{name}.txt"] for name in TEXT_MEMBERS} == sample["texts"]
