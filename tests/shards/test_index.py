@@ -8,12 +8,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
-from bioclip.release.reading import Release
+from bioclip.release.reading import SEAL_NAME, Release
 from bioclip.shards.index import SHARD_INDEX_SCHEMA, find_sample, index_name, read_sample
 from bioclip.shards.tars import MEMBER_EXTENSIONS, sample_members
 from bioclip.shards.verify import verify_release
@@ -142,6 +144,26 @@ def test_verify_watches_over_the_indexes_and_the_lists(copy: Release) -> None:
     assert {(finding.kind, finding.name) for finding in verify_release(copy.storage, deep=True).findings} == {
         ("digest_differs", name) for name in names
     }
+
+
+def test_an_index_that_lies_is_seen_even_where_the_manifest_was_made_to_fit(copy: Release) -> None:
+    name = index_name(copy.shards("val")[0])
+    path = Path(copy.storage.uri(name))
+    table = pq.read_table(path)
+    moved = table.set_column(3, SHARD_INDEX_SCHEMA.field("offset"), pc.add(table["offset"], 1))
+    for spoiled, kind in (
+        (moved, "index_differs"),
+        (table.slice(1), "index_differs"),
+        (table.drop_columns(["offset"]), "table_unreadable"),
+    ):
+        pq.write_table(spoiled, path)
+        sha256, num_bytes = copy.storage.digest(name)
+        files = {**copy.manifest["files"], name: {"sha256": sha256, "num_bytes": num_bytes}}
+        data = readable_json({**copy.manifest, "files": files})
+        copy.storage.write_bytes("manifest.json", data)
+        copy.storage.write_bytes(SEAL_NAME, f"{digest_bytes(data)}  manifest.json\n".encode())
+        assert [(finding.kind, finding.name) for finding in verify_release(copy.storage, deep=True).findings] == [(kind, name)]
+        assert verify_release(copy.storage).findings == ()
 
 
 def test_the_lists_of_a_split_say_what_the_manifest_says(curated: Curated) -> None:
