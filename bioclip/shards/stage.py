@@ -25,7 +25,7 @@ from bioclip.shards.tars import sample_members, shard_jpeg, write_tar
 from bioclip.storage import Storage
 
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
-MANIFEST_SCHEMA_VERSION = 1
+MANIFEST_SCHEMA_VERSION = 2
 _VERSION = 2
 _PUBLISH_VERSION = 3
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")

@@ -100,7 +100,9 @@ def _seal(storage: Storage, digest: str) -> Iterator[Finding]:
 def _statements(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """What the manifest says must agree with itself."""
     if manifest["schema_version"] != MANIFEST_SCHEMA_VERSION:
-        yield Finding("schema_unknown", _MANIFEST, f"schema_version {manifest['schema_version']!r}; known is {MANIFEST_SCHEMA_VERSION}")
+        way = f"check with bioclip-pipeline {manifest['code_version']}, which wrote it; what else is found here may come of that"
+        detail = f"schema_version {manifest['schema_version']!r}; known is {MANIFEST_SCHEMA_VERSION}: {way}"
+        yield Finding("schema_unknown", _MANIFEST, detail)
     for stage, values in manifest["counts"].items():
         try:
             Counts.from_dict(values)
