@@ -284,6 +284,8 @@ class ShardSettings(Settings):
     """Squash to image_px x image_px as BioCLIP's own shards are."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     """Quality of JPEGs that had to be made anew."""
+    caption: CaptionType = "taxon_com"
+    """The text that member `txt` repeats: open_clip's own loader reads that member alone."""
 
 
 class ModelSettings(Settings):
