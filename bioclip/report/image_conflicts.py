@@ -56,6 +56,8 @@ class ImageConflicts:
 
     num_differing: int
     num_differing_between_sources: int
+    num_differing_near: int
+    """Those of which a member is only near the kept image, so that it may be another photograph."""
     num_agreeing: int
     num_agreeing_between_sources: int
     differing: tuple[ImageNames, ...]
@@ -70,7 +72,8 @@ def gather_conflicts(storage: Storage, release: Release, images: StageManifest |
     """
     if not (storage.exists(CONFLICTS_NAME) and storage.exists(GROUPS_FILE)):
         return None
-    groups = _groups(storage, release)
+    places = _table(storage, GROUPS_FILE, _GROUP_COLUMNS)
+    groups, near = _groups(places, release), _near(places)
     conflicts = {row["group_id"]: (row["rank"], row["decision"]) for row in _table(storage, CONFLICTS_NAME, _CONFLICT_COLUMNS).to_pylist()}
     differing, agreeing = [], []
     for row in groups.to_pylist():
@@ -80,11 +83,12 @@ def gather_conflicts(storage: Storage, release: Release, images: StageManifest |
         elif row["verbatim_name_count_distinct"] > 1:
             agreeing.append((*group, "", ""))
     shown = [sorted(found, key=_precedence)[:MAX_SHOWN] for found in (differing, agreeing)]
-    members = _members(storage, release, images, [group[0] for found in shown for group in found])
+    members = _members(places, storage, release, images, [group[0] for found in shown for group in found])
     differing_shown, agreeing_shown = (tuple(_names(group, members[group[0]]) for group in found) for found in shown)
     return ImageConflicts(
         num_differing=len(differing),
         num_differing_between_sources=sum(group[2] > 1 for group in differing),
+        num_differing_near=sum(group[0] in near for group in differing),
         num_agreeing=len(agreeing),
         num_agreeing_between_sources=sum(group[2] > 1 for group in agreeing),
         differing=differing_shown,
@@ -96,19 +100,23 @@ _CONFLICT_COLUMNS = ["group_id", "rank", "decision"]
 _Group = tuple[str, int, int, str, str]
 
 
-def _groups(storage: Storage, release: Release) -> pa.Table:
+def _near(places: pa.Table) -> set[str]:
+    return set(places.filter(pc.equal(places["kind"], "duplicate_near"))["group_id"].to_pylist())
+
+
+def _groups(places: pa.Table, release: Release) -> pa.Table:
     """group_id -> its images, and how many sources and verbatim names they have."""
-    groups = _table(storage, GROUPS_FILE, ["record_id", "group_id"])
+    groups = places.select(["record_id", "group_id"])
     wanted = groups["record_id"].combine_chunks()
-    columns = ["record_id", "source", "verbatim_name"]
-    samples = _samples(release, columns, wanted)
+    samples = _samples(release, ["record_id", "source", "verbatim_name"], wanted)
     aggregates: list[tuple[str, str]] = [("record_id", "count"), ("source", "count_distinct"), ("verbatim_name", "count_distinct")]
     return groups.join(samples, "record_id", join_type="inner").group_by("group_id").aggregate(aggregates)
 
 
-def _members(storage: Storage, release: Release, images: StageManifest | None, group_ids: list[str]) -> dict[str, list[NamedImage]]:
-    groups = _table(storage, GROUPS_FILE, _GROUP_COLUMNS)
-    chosen = groups.filter(pc.is_in(groups["group_id"], value_set=pa.array(group_ids, pa.string()))).to_pylist()
+def _members(
+    places: pa.Table, storage: Storage, release: Release, images: StageManifest | None, group_ids: list[str]
+) -> dict[str, list[NamedImage]]:
+    chosen = places.filter(pc.is_in(places["group_id"], value_set=pa.array(group_ids, pa.string()))).to_pylist()
     rows = {
         row["record_id"]: row
         for row in _samples(release, PHOTO_COLUMNS, pa.array([r["record_id"] for r in chosen], pa.string())).to_pylist()

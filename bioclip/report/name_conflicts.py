@@ -18,13 +18,16 @@ def images_section(conflicts: ImageConflicts) -> Section:
     if conflicts.num_differing:
         parts.append(element("h3", "Different taxa"))
         num_between = number(conflicts.num_differing_between_sources)
-        text = f"{_images(conflicts.num_differing)} carry different accepted taxa; {num_between} of them between sources."
+        text = (
+            f"{_images(conflicts.num_differing)} whose records are of different accepted taxa; {num_between} of them between sources. "
+            f"In {number(conflicts.num_differing_near)} a picture is only near the kept one and may be another photograph."
+        )
         parts += [note(text), _cards(conflicts.differing, conflicts.num_differing, "splits/conflicts.parquet")]
     if conflicts.num_agreeing:
         parts.append(element("h3", "Different names, no contradiction"))
         text = (
-            f"{_images(conflicts.num_agreeing)} carry names that are spelt differently but agree once accepted, or one is less exact or "
-            f" unresolved; {number(conflicts.num_agreeing_between_sources)} of them between sources."
+            f"{_images(conflicts.num_agreeing)} whose records carry names that differ as given but agree once accepted, or of which one is "
+            f"less exact or unresolved; {number(conflicts.num_agreeing_between_sources)} of them between sources."
         )
         parts += [note(text), _cards(conflicts.agreeing, conflicts.num_agreeing, "duplicates/groups.parquet")]
     absent = "Records of the same image agree on its name, or there is no image with several records."
@@ -32,7 +35,7 @@ def images_section(conflicts: ImageConflicts) -> Section:
 
 
 def _images(count: int) -> str:
-    return f"{number(count)} image{'s' if count != 1 else ''} with several records"
+    return f"{number(count)} group{'s' if count != 1 else ''} of the same or nearly the same image"
 
 
 def _cards(shown: tuple[ImageNames, ...], num_all: int, file: str) -> Markup:

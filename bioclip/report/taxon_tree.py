@@ -16,7 +16,7 @@ MAX_TAXA = 12_000
 _PLURALS = ("kingdoms", "phyla", "classes", "orders", "families", "genera", "species")
 
 
-@dataclass
+@dataclass(slots=True)
 class TaxonNode:
     """A taxon with all below it. `depth` is the place of its rank in RANKS, -1 for the root."""
 

@@ -14,7 +14,7 @@ from bioclip.report.section import Section, note
 from bioclip.report.taxon_tree import choose_taxa, count_taxa, grow_tree, render_tree
 
 OUTCOME_TITLES = {"resolved": "resolved", "higher_rank": "to a higher rank", "ambiguous": "ambiguous", "none": "unresolved"}
-_WEIGHT = ("Lineages", "Records")
+_WEIGHT = ("Records", "Lineages")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _share(weight: Weight, total: Weight) -> str:
 
 
 def _weight(weight: Weight) -> tuple[str, str]:
-    return number(weight.num_lineages), number(weight.num_records)
+    return number(weight.num_records), number(weight.num_lineages)
 
 
 def matches_section(decisions: DecisionSummary) -> Section:
@@ -108,7 +108,7 @@ def unresolved_section(decisions: DecisionSummary) -> Section:
         (name_of(name or "(no name)", 60), element("code", name_of(reason or "—")), *_weight(weight))
         for (name, reason), weight in decisions.unresolved.shown
     ]
-    body = table(_counted("Most frequent first", decisions.unresolved), ("Name as given", "Reason", *_WEIGHT), rows, numeric=(2, 3))
+    body = table(_counted(decisions.unresolved, "name"), ("Name as given", "Reason", *_WEIGHT), rows, numeric=(2, 3))
     return Section("unresolved", "Unresolved names", body if rows else None, "Every name was resolved.")
 
 
@@ -130,7 +130,7 @@ def respelled_section(decisions: DecisionSummary) -> Section:
         "Another ending of the epithet (STEM) or one or two letters (FUZZY) lie between the name as given and the one it was taken for."
     )
     header = ("Name as given", "Taken for", "Accepted", "Match", "Confidence", *_WEIGHT)
-    body = join([intro, table(_counted("Most frequent first", decisions.respelled), header, rows, numeric=(4, 5, 6))])
+    body = join([intro, table(_counted(decisions.respelled, "name"), header, rows, numeric=(4, 5, 6))])
     return Section("respelled", title, body if rows else None, "No name was resolved by another spelling.")
 
 
@@ -144,7 +144,7 @@ def contradictions_section(decisions: DecisionSummary) -> Section:
         (rank, name_of(given or "(none)", 44), name_of(accepted or "(none)", 44), *_weight(weight))
         for (rank, given, accepted), weight in decisions.contradictions.shown
     ]
-    caption = _counted("Most frequent first", decisions.contradictions)
+    caption = _counted(decisions.contradictions, "pair")
     pairs = table(caption, ("Rank", "Taxon as given", "Accepted", *_WEIGHT), rows, numeric=(3, 4))
     return Section("contradicts", title, join([by_rank, pairs]) if ranks else None, "No accepted lineage contradicts its records.")
 
@@ -157,9 +157,10 @@ def tree_section(decisions: DecisionSummary) -> Section:
     root = grow_tree(decisions.lineages)
     num_listed = choose_taxa(root)
     counts = count_taxa(root)
-    _, families, genera, species = counts[3], counts[4], counts[5], counts[6]
+    *_, families, genera, species = counts
     unplaced = decisions.total.num_records - root.num_records
-    text = f"{number(root.num_records)} records of {number(species)} species, {number(genera)} genera and {number(families)} families"
+    taxa = f"{number(species)} species, {_many(genera, 'genus', 'genera')} and {_many(families, 'family', 'families')}"
+    text = f"{_many(root.num_records, 'record')} of {taxa}"
     more = f"; another {number(unplaced)} are unresolved" if unplaced else ""
     left_out = sum(counts) - num_listed
     bound = (
@@ -171,8 +172,10 @@ def tree_section(decisions: DecisionSummary) -> Section:
     return Section("tree", title, join([intro, render_tree(root)]), "")
 
 
-def _counted(caption: str, listing: Listing) -> str:
-    num_shown, whole = len(listing.shown), f"{number(listing.weight.num_records)} records"
-    if num_shown < listing.num_all:
-        return f"{caption}: {number(num_shown)} of {number(listing.num_all)}, all of them {whole}"
-    return f"{caption}: {number(listing.num_all)}, {whole}"
+def _counted(listing: Listing, what: str) -> str:
+    shown = f"; the first {number(len(listing.shown))} are listed" if len(listing.shown) < listing.num_all else ""
+    return f"{_many(listing.num_all, what)} of {_many(listing.weight.num_records, 'record')}, most frequent first{shown}"
+
+
+def _many(count: int, one: str, several: str = "") -> str:
+    return f"{number(count)} {one if count == 1 else several or f'{one}s'}"
