@@ -107,9 +107,10 @@ def _below(node: TaxonNode) -> Markup:
 
 def _taxon(node: TaxonNode) -> Markup:
     rank = RANKS[node.depth]
-    name = name_of(node.name, 60) if node.name else element("i", f"no {rank} given")
-    is_species = rank == "species"
-    line = [name, " ", element("small", rank), _figures(node.num_records, 0 if is_species else node.num_species)]
+    if rank == "species":
+        return element("p", element("em", name_of(node.name)), _figures(node.num_records))
+    name = name_of(node.name) if node.name else element("i", f"no {rank} given")
+    line = [element("em", name) if rank == "genus" else name, " ", element("small", rank), _figures(node.num_records, node.num_species)]
     if not node.children:
         return element("p", *line)
     return element("details", element("summary", *line), _below(node), open=node.depth == 0)

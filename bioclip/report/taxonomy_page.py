@@ -47,24 +47,15 @@ def render_taxonomy_page(page: TaxonomyPage) -> bytes:
 
 
 def _header(page: TaxonomyPage) -> Markup:
-    tiles = [
-        element(
-            "div",
-            element("dt", f"{OUTCOME_TITLES[outcome]}, ", _share(weight, page.decisions.total)),
-            element("dd", number(weight.num_records)),
-        )
+    total = page.decisions.total
+    counts = [
+        (f"{OUTCOME_TITLES[outcome]}, {percent(weight.num_records, total.num_records)}", weight.num_records)
         for outcome, weight in page.decisions.outcomes.items()
     ]
-    total = page.decisions.total
-    whole = element(
-        "div", element("dt", f"records with {number(total.num_lineages)} distinct lineages"), element("dd", number(total.num_records))
-    )
+    counts = [("records", total.num_records), ("distinct lineages", total.num_lineages), *counts]
+    tiles = [element("div", element("dt", what), element("dd", number(count))) for what, count in counts]
     kicker, title = element("p", "Taxonomy", class_="kicker"), element("h1", name_of(page.title or "names", 80))
-    return element("header", kicker, title, element("p", page.origin, class_="version"), element("dl", whole, *tiles), class_="top")
-
-
-def _share(weight: Weight, total: Weight) -> str:
-    return f"{percent(weight.num_records, total.num_records)}; {number(weight.num_lineages)} lineages"
+    return element("header", kicker, title, element("p", page.origin, class_="version"), element("dl", *tiles), class_="top")
 
 
 def _weight(weight: Weight) -> tuple[str, str]:
@@ -163,11 +154,7 @@ def tree_section(decisions: DecisionSummary) -> Section:
     text = f"{_many(root.num_records, 'record')} of {taxa}"
     more = f"; another {number(unplaced)} are unresolved" if unplaced else ""
     left_out = sum(counts) - num_listed
-    bound = (
-        f" Taxa of few records are summed where they are not listed, so that the page stays small: {number(left_out)}."
-        if left_out > 0
-        else ""
-    )
+    bound = f" {number(left_out)} taxa of few records are only summed up, so that the page stays small." if left_out > 0 else ""
     intro = note(f"{text}{more}. Numbers on the right are records; a line opens and closes.{bound}")
     return Section("tree", title, join([intro, render_tree(root)]), "")
 
