@@ -55,7 +55,7 @@ def grow_tree(lineages: Mapping[tuple[str, ...], Weight]) -> TaxonNode:
 
 
 def choose_taxa(root: TaxonNode, max_children: int = MAX_CHILDREN, max_taxa: int = MAX_TAXA) -> int:
-    """Fill `listed` throughout: the taxa of most records, at most `max_taxa` in all and `max_children` below one; how many were chosen.
+    """Fill `listed` throughout: the taxa of most records, at most `max_taxa` in all and `max_children` below one; how many have a name.
 
     A taxon never comes without those above it, since it has no more records than they.
     """
@@ -66,13 +66,13 @@ def choose_taxa(root: TaxonNode, max_children: int = MAX_CHILDREN, max_taxa: int
             heapq.heappush(waiting, (-child.num_records, (*path, child.name), parent, child))
 
     offer(root, ())
-    num_chosen = 0
+    num_chosen = num_named = 0
     while waiting and num_chosen < max_taxa:
         _, path, parent, child = heapq.heappop(waiting)
         parent.listed.append(child)
-        num_chosen += 1
+        num_chosen, num_named = num_chosen + 1, num_named + bool(child.name)
         offer(child, path)
-    return num_chosen
+    return num_named
 
 
 def count_taxa(root: TaxonNode) -> list[int]:

@@ -146,14 +146,13 @@ def tree_section(decisions: DecisionSummary) -> Section:
     if not decisions.lineages:
         return Section("tree", title, None, "No name was resolved, so there is no tree.")
     root = grow_tree(decisions.lineages)
-    num_listed = choose_taxa(root)
-    counts = count_taxa(root)
+    num_named, counts = choose_taxa(root), count_taxa(root)
     *_, families, genera, species = counts
     unplaced = decisions.total.num_records - root.num_records
     taxa = f"{number(species)} species, {_many(genera, 'genus', 'genera')} and {_many(families, 'family', 'families')}"
     text = f"{_many(root.num_records, 'record')} of {taxa}"
     more = f"; another {number(unplaced)} are unresolved" if unplaced else ""
-    left_out = sum(counts) - num_listed
+    left_out = sum(counts) - num_named
     bound = f" {number(left_out)} taxa of few records are only summed up, so that the page stays small." if left_out > 0 else ""
     intro = note(f"{text}{more}. Numbers on the right are records; a line opens and closes.{bound}")
     return Section("tree", title, join([intro, render_tree(root)]), "")

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip.errors import UsageError
 from bioclip.records import LINEAGE_SCHEMA, RANKS
+from bioclip.report import decision_tables
 from bioclip.report.decisions import DecisionSummary, Weight, sum_up_decisions
 from bioclip.report.gather import gather_report
 from bioclip.report.gather_taxonomy import gather_taxonomy, table_page
@@ -135,8 +137,10 @@ def nodes_of(node: TaxonNode) -> Iterator[TaxonNode]:
 def test_a_bounded_tree_still_adds_up(max_children: int, max_taxa: int) -> None:
     lineages = made_up_taxa(3000)
     root = grow_tree(lineages)
-    num_listed = choose_taxa(root, max_children, max_taxa)
-    assert num_listed <= max_taxa
+    num_named = choose_taxa(root, max_children, max_taxa)
+    listed = [child for node in nodes_of(root) for child in node.listed]
+    assert len(listed) <= max_taxa
+    assert num_named == sum(bool(node.name) for node in listed)
     assert root.num_records == sum(weight.num_records for weight in lineages.values())
     for node in nodes_of(root):
         assert len(node.listed) <= max_children
@@ -169,8 +173,8 @@ def add_up(page: str) -> int:
 
 def test_a_large_tree_makes_a_page_of_few_megabytes() -> None:
     root = grow_tree(made_up_taxa(50_000))
-    num_listed = choose_taxa(root)
-    assert sum(count_taxa(root)) > 2 * num_listed
+    num_named = choose_taxa(root)
+    assert sum(count_taxa(root)) > 2 * num_named
     assert len(render_tree(root)) < 3_000_000
 
 
@@ -257,10 +261,51 @@ def test_the_command_writes_a_page_on_its_decisions(tmp_path: Path, monkeypatch:
     assert str(tmp_path) not in text
 
 
-def test_rows_that_say_the_same_of_a_name_are_one_lineage() -> None:
-    row = dict.fromkeys(("match_type", "reason", "matched_name", "accepted_name", "resolved_rank", *RANKS), "")
-    row |= {"match_type": "NONE", "reason": "placeholder", "confidence": "0", "verbatim_scientific_name": "not_classified"}
-    table = pa.Table.from_pylist([row | {"verbatim_id": str(n), "id": str(n), "verbatim_remarks": f"seen {n}"} for n in range(5)])
-    assert table_page("out.csv", table).decisions.total == Weight(1, 5)
-    other = pa.Table.from_pylist([row | {"verbatim_kingdom": kingdom} for kingdom in ("", "Plantae")])
-    assert table_page("out.csv", other).decisions.total == Weight(2, 2)
+def decided(**values: str) -> dict[str, str]:
+    """A row as `resolve` writes it, of a name that is none."""
+    row = dict.fromkeys(("matched_name", "accepted_name", "resolved_rank", *RANKS), "")
+    return row | {"match_type": "NONE", "reason": "placeholder", "confidence": "0", "verbatim_scientific_name": "not_classified"} | values
+
+
+def test_rows_that_say_the_same_of_a_name_are_one_lineage(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        decided(verbatim_id=str(n), id=str(n), verbatim_remarks=f"seen {n}", verbatim_kingdom=("", "Plantae")[n % 2]) for n in range(5)
+    ]
+    rows.append(rows[0] | {"verbatim_kingdom": None})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out.parquet", row_group_size=2)
+    assert table_page(tmp_path / "out.parquet").decisions.total == Weight(2, 6)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_without_rows_is_a_page_without_names(tmp_path: Path, ending: str) -> None:
+    empty = pa.Table.from_pylist([decided()]).slice(0, 0)
+    if ending == "parquet":
+        pq.write_table(empty, tmp_path / "out.parquet")
+    else:
+        (tmp_path / "out.csv").write_text(",".join(empty.column_names) + "\n")
+    assert table_page(tmp_path / f"out.{ending}").decisions.total == Weight(0, 0)
+
+
+def test_names_are_counted_the_same_however_often_they_are_summed_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [decided(verbatim_scientific_name=f"name {n % 700}") for n in range(3000)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out.parquet", row_group_size=100)
+    whole = table_page(tmp_path / "out.parquet").decisions
+    monkeypatch.setattr(decision_tables, "_FOLD_AT", 50)
+    monkeypatch.setattr(decision_tables, "_BATCH_ROWS", 64)
+    assert table_page(tmp_path / "out.parquet").decisions == whole
+    assert whole.total == Weight(700, 3000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("names.csv", b"scientific_name\nPica pica\n", "holds no decisions on names, since 'match_type' is missing"),
+        ("torn.parquet", b"PAR1torn", "cannot be read as a table"),
+        ("nowhere.csv", None, "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table_of_decisions_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        table_page(tmp_path / name)
