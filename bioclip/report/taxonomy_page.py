@@ -82,7 +82,7 @@ def matches_section(decisions: DecisionSummary) -> Section:
     ]
     outcomes = table("What became of them", ("Outcome", *_WEIGHT, "Share"), totals, numeric=(1, 2, 3))
     matches = table("By match type and reason", ("Match", "Reason", *_WEIGHT, "Share"), rows, numeric=(2, 3, 4))
-    return Section("matches", "How names were decided", element("div", outcomes, matches, class_="columns"), "")
+    return Section("matches", "How names were decided", join([outcomes, matches]), "")
 
 
 def confidence_section(decisions: DecisionSummary) -> Section:
