@@ -104,6 +104,11 @@ def _word_lists() -> dict[str, frozenset[str]]:
     return {name: frozenset(words) for name, words in yaml.safe_load(text).items()}
 
 
+def not_name_words() -> frozenset[str]:
+    """All words and phrases of `not_names.yaml`, in lower case: non-taxa, placeholders, ways to write nothing."""
+    return frozenset().union(*_word_lists().values())
+
+
 def _any_of(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words))
 
