@@ -16,7 +16,7 @@ from bioclip.records import RANKS, VERBATIM_NAME_COLUMNS
 GIVEN_COLUMNS = tuple(f"verbatim_{name.rstrip('_')}" for name in VERBATIM_NAME_COLUMNS)
 _GIVEN_IN_TABLES = (*GIVEN_COLUMNS, *(f"verbatim_{name}" for name in ("species", "authorship", "rank", "code")))
 _ALWAYS = ("match_type", "reason", "confidence", "matched_name", "accepted_name", "resolved_rank", *RANKS)
-DECIDED_COLUMNS = (*_ALWAYS, "contradicts")
+DECIDED_COLUMNS = (*_ALWAYS, "contradicts", "curation")
 _BATCH_ROWS, _FOLD_AT = 65_536, 1_000_000
 
 

@@ -78,6 +78,8 @@ class DecisionSummary:
     """(verbatim name, reason)."""
     respelled: Listing
     """(verbatim name, matched name, accepted name, match type, confidence)."""
+    curated: Listing
+    """(verbatim name, accepted name, who decided and why)."""
     contradicted_ranks: Mapping[str, Weight] | None
     """Rank -> what was accepted against the record's own lineage; None where the table does not say."""
     contradictions: Listing
@@ -90,7 +92,7 @@ def sum_up_decisions(rows: Iterable[Mapping[str, Any]]) -> DecisionSummary:
     """Sum up rows with the columns of LINEAGE_SCHEMA, or of the decisions that `treeoflife resolve` writes.
 
     A row is a distinct lineage; without `num_records` it stands for one record. Null is empty. `contradicts` (ranks joined by commas)
-    may be missing.
+    and `curation` may be missing.
     """
     tally = _Tally()
     for row in rows:
@@ -102,7 +104,7 @@ class _Tally:
     def __init__(self) -> None:
         self.matches, self.confidences, self.unresolved, self.respelled = Weights(), Weights(), Weights(), Weights()
         self.outcomes, self.ranks, self.pairs, self.lineages = Weights(), Weights(), Weights(), Weights()
-        self.says_contradictions = False
+        self.curated, self.says_contradictions = Weights(), False
 
     def add(self, row: Mapping[str, Any]) -> None:
         num_records = int(row.get("num_records", 1))
@@ -111,6 +113,8 @@ class _Tally:
         self.outcomes.add(outcome, num_records)
         self.matches.add((match_type, reason), num_records)
         self.says_contradictions |= "contradicts" in row
+        if curation := row.get("curation"):
+            self.curated.add((verbatim_label(row), row["accepted_name"] or "", curation), num_records)
         if outcome in {"ambiguous", "none"}:
             self.unresolved.add((verbatim_label(row), reason), num_records)
             return
@@ -134,6 +138,7 @@ class _Tally:
             confidences=dict(self.confidences),
             unresolved=_listing(self.unresolved),
             respelled=_listing(self.respelled),
+            curated=_listing(self.curated),
             contradicted_ranks=dict(in_order) if self.says_contradictions else None,
             contradictions=_listing(self.pairs),
             lineages=dict(self.lineages),

@@ -35,6 +35,7 @@ def render_taxonomy_page(page: TaxonomyPage) -> bytes:
         confidence_section(decisions),
         unresolved_section(decisions),
         respelled_section(decisions),
+        *([curated_section(decisions)] if decisions.curated.num_all else []),
         contradictions_section(decisions),
         *([images_section(page.conflicts)] if page.conflicts is not None else []),
         tree_section(decisions),
@@ -123,6 +124,16 @@ def respelled_section(decisions: DecisionSummary) -> Section:
     header = ("Name as given", "Taken for", "Accepted", "Match", "Confidence", *_WEIGHT)
     body = join([intro, table(_counted(decisions.respelled, "name"), header, rows, numeric=(4, 5, 6))])
     return Section("respelled", title, body if rows else None, "No name was resolved by another spelling.")
+
+
+def curated_section(decisions: DecisionSummary) -> Section:
+    """What people decided, with who and why."""
+    rows = [
+        (name_of(name or "(no name)"), element("i", name_of(accepted)) if accepted else "none", name_of(curation, 90), *_weight(weight))
+        for (name, accepted, curation), weight in decisions.curated.shown
+    ]
+    header = ("Name as given", "Accepted", "Who and why", *_WEIGHT)
+    return Section("curated", "Decided by people", table(_counted(decisions.curated, "name"), header, rows, numeric=(3, 4)), "")
 
 
 def contradictions_section(decisions: DecisionSummary) -> Section:

@@ -102,7 +102,7 @@ def test_hostile_names_are_shown_as_text(sample_rows: list[dict[str, Any]]) -> N
     hostile = [text.replace("\ud800", "") for text in HOSTILE]
     rows = [decision(text, num_records=99, reason=text) for text in hostile]
     rows += [
-        decision(text, "|".join([text.replace("|", "")] * 7), match_type="FUZZY", contradicts="order", verbatim_order=text)
+        decision(text, "|".join([text.replace("|", "")] * 7), match_type="FUZZY", contradicts="order", verbatim_order=text, curation=text)
         for text in hostile
     ]
     page = page_of(sum_up_decisions([*rows, *sample_rows]))
@@ -234,6 +234,20 @@ def test_a_table_that_says_nothing_of_contradictions_is_not_taken_for_one_withou
     assert "No accepted lineage contradicts its records" in page_of(sum_up_decisions([row | {"contradicts": ""}]))
 
 
+def test_what_people_decided_is_signed() -> None:
+    rows = [
+        decision("Prunella", "Animalia|||||Prunella|", reason="curated", curation="A. Curator: seen in Norway", num_records=6),
+        decision("rock", reason="curated", curation="A. Curator: no organism", num_records=2),
+        decision("Pica pica", "Animalia|||||Pica|Pica pica"),
+    ]
+    page = page_of(sum_up_decisions(rows))
+    assert rows_of(page, "2 names of 8 records") == [
+        ["Prunella", "Prunella", "A. Curator: seen in Norway", "6", "1"],
+        ["rock", "none", "A. Curator: no organism", "2", "1"],
+    ]
+    assert "Decided by people" not in page_of(sum_up_decisions(rows[2:]))
+
+
 def test_an_empty_table_gives_a_page_that_says_so() -> None:
     page = page_of(sum_up_decisions([]))
     assert "There are no names to decide on." in page
@@ -259,6 +273,22 @@ def test_the_command_writes_a_page_on_its_decisions(tmp_path: Path, monkeypatch:
     assert (integer(total[1]), integer(total[2])) == (2 * len(given), num_distinct)
     assert "Lepista nuda" in Reader(text).text
     assert str(tmp_path) not in text
+
+
+def test_a_name_in_the_wrong_order_and_a_person_s_decision_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "names.csv").write_text(
+        "scientific_name,kingdom,order\nLepista nuda,Fungi,Boletales\nLepista nuda,Fungi,Agaricales\nrock,,\n"
+    )
+    (tmp_path / "curation.csv").write_text("name,decision,who,why\nrock,reject,A. Curator,no organism\n")
+    page = tmp_path / "page.html"
+    arguments = ["resolve", str(tmp_path / "names.csv"), "--backbone", str(SAMPLE_BACKBONE), "--output", str(tmp_path / "out.csv")]
+    assert main([*arguments, "--curation", str(tmp_path / "curation.csv"), "--report", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert rows_of(text, "1 pair of 1 record") == [["order", "Boletales", "Agaricales", "1", "1"]]
+    (signed,) = rows_of(text[text.index('<section id="curated"') :], "1 name of 1 record")
+    assert signed[:2] == ["rock", "none"]
+    assert "A. Curator" in signed[2]
 
 
 def decided(**values: str) -> dict[str, str]:
