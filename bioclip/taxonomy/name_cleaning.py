@@ -135,9 +135,17 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
 """Rewritings in order."""
 
 
+_TOUCHED = re.compile(
+    r"[<>&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^ | $|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
+    r"| (?:c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
+)
+
+
 def clean_name(verbatim: str) -> str:
     """`verbatim` after all of `CLEANING`."""
     text = verbatim
+    if _TOUCHED.search(text) is None:
+        return text
     for _, rewrite in CLEANING:
         text = rewrite(text)
     return text

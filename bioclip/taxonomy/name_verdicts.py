@@ -122,7 +122,7 @@ def verdicts() -> tuple[Verdict, ...]:
 
 _WORDS = re.compile(r"[a-z]+")
 _OTHER_SIGNALS = (
-    "x cv cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family order class genus species strain isolate "
+    "x cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family order class genus species strain isolate "
     "clone serovar serotype serogroup sv bv biovar biotype ecotype uncultured environmental subspecies candidatus"
 )
 _LETTERS = "A-Za-zÁÄÇÉÓÖØÜàáäçèéêëíïñóôöøúüýčřšž"
