@@ -61,7 +61,7 @@ _REWRITES = tuple(
     (re.compile(pattern), replacement) for pattern, replacement in ((r"(?<!q)([aou])e", r"\1"), (r"^mc", "mac"), (r"(.)\1+", r"\1"))
 )
 _IMPRINT_YEARS = 2
-"""A year may be that of the volume or of its issue; years further apart leave it open: Linnaeus named plants in 1753 and animals in 1758."""
+"""A year may be that of the volume or of its issue; years further apart leave it open: Linnaeus named plants in 1753, animals in 1758."""
 _LEAST_SIMILAR, _LEAST_MISSPELT = 0.7, 5
 _SAME_SURNAME, _SHORTENED, _MAYBE, _OTHER = 2, 1, 0, -1
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from bioclip.storage import Storage
 from bioclip.taxonomy.index import INDEX_SCHEMA
 from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.lineages import Lineage
+from bioclip.taxonomy.sorted_rows import SortedRows, Texts
+
+_NUM_CACHED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,13 @@ class BackboneIndex:
         self.name = name
         self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
         self._num_rows = table.num_rows
-        _, offsets, data = self._columns["key"].buffers()
-        start = self._columns["key"].offset
-        self._offsets = np.frombuffer(offsets, np.int32)[start : start + self._num_rows + 1] if self._num_rows else np.zeros(1, np.int32)
-        self._data = memoryview(data) if data is not None else memoryview(b"")
-        self._taxa: dict[int, Taxon] = {}
+        self._texts = {field.name: Texts(self._columns[field.name]) for field in INDEX_SCHEMA if field.type == pa.string()}
+        self._labels = memoryview(self._columns["label"].to_numpy())
+        self._by_stem = memoryview(self._columns["by_stem"].to_numpy())
+        self._keys = SortedRows(self._num_rows, self._texts["key"].at)
+        self._stems = SortedRows(self._num_rows, self._stem_at)
+        self._taxon = lru_cache(_NUM_CACHED)(self._read_taxon)
+        self._of_uninomial = lru_cache(_NUM_CACHED)(self._candidates_of)
 
     def __len__(self) -> int:
         return int(self._num_rows)
@@ -72,25 +78,11 @@ class BackboneIndex:
     def candidates(self, name: str) -> list[Candidate]:
         """The usages of a canonical name, the preferred status first; empty when the backbone does not know it."""
         key = name_key(name)
-        wanted = key.encode()
-        row = self._first_row(wanted)
-        found: list[Candidate] = []
-        while row < self._num_rows and self._key(row) == wanted:
-            found.append(self._candidate(row))
-            row += 1
-        return found
+        return list(self._candidates_of(key) if " " in key else self._of_uninomial(key))
 
     def candidates_at(self, rows: Iterable[int]) -> list[Candidate]:
         """The usages in these rows."""
         return [self._candidate(row) for row in rows]
-
-    def rows_with_prefix(self, prefix: str) -> Iterator[tuple[int, str]]:
-        """(row, key) of every usage whose key begins so, in order."""
-        wanted = prefix.encode()
-        row = self._first_row(wanted)
-        while row < self._num_rows and (key := self._key(row)).startswith(wanted):
-            yield row, key.decode()
-            row += 1
 
     def column(self, name: str) -> pa.Array:
         """A whole column of INDEX_SCHEMA, for looking up many names at once."""
@@ -102,18 +94,28 @@ class BackboneIndex:
         first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
         return first
 
-    def _first_row(self, wanted: bytes) -> int:
-        low, high = 0, self._num_rows
-        while low < high:
-            middle = (low + high) // 2
-            if self._key(middle) < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def rows_below(self, genus: str) -> range:
+        """The rows whose keys are the genus and something more."""
+        return range(self._keys.first(f"{genus} ".encode()), self._keys.first(f"{genus}!".encode()))
 
-    def _key(self, row: int) -> bytes:
-        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+    def rows_with_stem(self, stem: str, start: str) -> list[int]:
+        """The rows with these stems of epithets whose keys begin so, in the order of their keys."""
+        wanted, end = start.encode(), start[:-1] + chr(ord(start[-1]) + 1)
+        first, last = self._stems.first((stem.encode(), wanted)), self._stems.first((stem.encode(), end.encode()))
+        return self._by_stem[first:last].tolist()
+
+    def _stem_at(self, place: int) -> tuple[bytes, bytes]:
+        row = self._by_stem[place]
+        return self._texts["stem"].at(row), self._texts["key"].at(row)
+
+    def _candidates_of(self, key: str) -> list[Candidate]:
+        wanted = key.encode()
+        row = self._keys.first(wanted)
+        found: list[Candidate] = []
+        while row < self._num_rows and self._texts["key"].at(row) == wanted:
+            found.append(self._candidate(row))
+            row += 1
+        return found
 
     def _candidate(self, row: int) -> Candidate:
         value = self._value
@@ -124,22 +126,19 @@ class BackboneIndex:
             rank=value("rank", row),
             status=value("status", row),
             infraspecific=value("infraspecific", row),
-            taxon=self._taxon(self._columns["label"][row].as_py()),
+            taxon=self._taxon(self._labels[row]),
         )
 
-    def _taxon(self, row: int) -> Taxon:
-        if row not in self._taxa:
-            value = self._value
-            lineage = tuple(value(rank, row) for rank in RANKS)
-            rank = value("label_rank", row)
-            name = lineage[RANKS.index(rank)] or value("name", row)
-            extra = (value(column, row) for column in ("common_name", "common_name_source", "rank_sources", "repair"))
-            self._taxa[row] = Taxon(row, value("taxon_id", row), name, rank, lineage, *extra)
-        return self._taxa[row]
+    def _read_taxon(self, row: int) -> Taxon:
+        value = self._value
+        lineage = tuple(value(rank, row) for rank in RANKS)
+        rank = value("label_rank", row)
+        name = lineage[RANKS.index(rank)] or value("name", row)
+        extra = (value(column, row) for column in ("common_name", "common_name_source", "rank_sources", "repair"))
+        return Taxon(row, value("taxon_id", row), name, rank, lineage, *extra)
 
     def _value(self, column: str, row: int) -> str:
-        text: str = self._columns[column][row].as_py()
-        return text
+        return self._texts[column].at(row).decode()
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

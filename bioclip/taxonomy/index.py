@@ -24,6 +24,7 @@ from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.lineage_matrix import SOURCE_LETTERS, LineageMatrix, assemble_lineages
 from bioclip.taxonomy.rank_repair import apply_repairs, rank_repairs, repair_names
 from bioclip.taxonomy.ranks import LEVELS
+from bioclip.taxonomy.stems import stems_of
 from bioclip.taxonomy.usage_columns import (
     ACCEPTED,
     DOUBTFUL,
@@ -57,7 +58,14 @@ def key_column(names: pa.Array) -> pa.Array:
     return pc.replace_with_mask(pc.ascii_lower(names), pa.array(~is_plain), pa.array(others, pa.string()))
 
 
-KEY_COLUMNS: dict[str, Callable[[pa.Array], pa.Array]] = {"key": key_column}
+def stem_column(names: pa.Array) -> pa.Array:
+    """The stems of every name's epithets, separated by spaces; empty for uninomials."""
+    rest = pc.replace_substring_regex(key_column(names), r"^\S+ ?", "").dictionary_encode()
+    stems = [stems_of(epithets) for epithets in rest.dictionary.to_pylist()]
+    return pa.array(stems, pa.string()).take(rest.indices)
+
+
+KEY_COLUMNS: dict[str, Callable[[pa.Array], pa.Array]] = {"key": key_column, "stem": stem_column}
 """Columns made from the canonical names alone: name -> function of all names (strings without nulls) to as many strings. The first sorts
 the index; a further way to look names up is one more line."""
 
@@ -70,6 +78,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("rank", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("label", pa.int32(), nullable=False),
+        pa.field("by_stem", pa.int32(), nullable=False),
         pa.field("infraspecific", pa.string(), nullable=False),
         pa.field("label_rank", pa.string(), nullable=False),
         *(pa.field(rank, pa.string(), nullable=False) for rank in RANKS),
@@ -79,7 +88,8 @@ INDEX_SCHEMA = pa.schema(
         pa.field("common_name_source", pa.string(), nullable=False),
     ]
 )
-"""taxonomy/backbones/<name>.parquet, sorted by (key, status, taxon_id). `label` is a row number; `label_rank`, the ranks and what follows
+"""taxonomy/backbones/<name>.parquet, sorted by (key, status, taxon_id). `label` is a row number; `by_stem` has all rows in the order
+of (stem, key); `label_rank`, the ranks and what follows
 them are filled on rows that are their own label; `infraspecific` is the accepted usage's epithet below the species. `rank_sources` is
 one letter of SOURCE_LETTERS for each of RANKS, `repair` the source of the overlay's line behind an `r`."""
 
@@ -220,6 +230,8 @@ class _Writer:
         columns = {column: values.take(pa.array(order)) for column, values in keys.items()}
         columns |= self._of_usages(rows) | self._of_labels(rows, rows == label)
         columns["label"] = pa.array(position[label], pa.int32())
+        by_stem = pc.sort_indices(pa.table({"stem": columns["stem"], "key": columns["key"]}), [("stem", "ascending"), ("key", "ascending")])
+        columns["by_stem"] = by_stem.cast(pa.int32())
         _note_homonyms(columns, rows == label, faults)
         return pa.table([columns[name] for name in INDEX_SCHEMA.names], schema=INDEX_SCHEMA)
 

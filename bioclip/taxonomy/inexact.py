@@ -1,33 +1,27 @@
 """Usages whose name is nearly the one looked for: the same stem of the epithet, then few edits within the genus, then of the genus itself.
 
-Stems follow what the codes and usage let vary: gender endings, i/j/y, ae/oe/e, doubled letters, h after g, t and r, hyphens. Edits are
-counted as optimal string alignment (Damerau-Levenshtein without edits between the swapped letters), by RapidFuzz.
+Stems are those of `bioclip.taxonomy.stems`. Edits are counted as optimal string alignment (Damerau-Levenshtein without edits between
+the swapped letters), by RapidFuzz.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import lru_cache
 
-import pyarrow.compute as pc
+import pyarrow as pa
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.resolutions import MatchType
+from bioclip.taxonomy.stems import stem_key, stems_of
 
 _SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
 _STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 32
-_REWRITES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in ((r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"))
-)
-_PLACE = re.compile(r"ens(?:is|e|em)$")
-_ENDING = re.compile(r"(?:orum|arum|us|um|is|os|on|a|e|i)$")
-_LEAST_STEM = 3
+_NUM_CACHED = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +34,27 @@ class Near:
     num_edits: int = 0
 
 
-@cache
-def stem_key(epithet: str) -> str:
-    """The part of an epithet (of a key: lower-case ASCII) that spellings share; the same for what it gives back."""
-    for pattern, replacement in _REWRITES:
-        epithet = pattern.sub(replacement, epithet)
-    cut = _ENDING.sub("", _PLACE.sub("ens", epithet))
-    return cut if len(cut) >= _LEAST_STEM else epithet
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """The usages below a genus: the first row, the epithet of each row from there on (None for those of more words), rows by stems."""
+
+    first: int
+    epithets: Sequence[str | None]
+    by_stem: Mapping[str, Sequence[int]]
 
 
 class InexactIndex:
-    """Near names of one backbone; what it needs beyond the sorted keys is made when first asked for."""
+    """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
 
     def __init__(self, index: BackboneIndex) -> None:
-        self._index = index
+        self._index, self._keys, self._stems = index, index.column("key"), index.column("stem")
+        self._below = lru_cache(_NUM_CACHED)(self._read_below)
+        self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
 
     def stemmed(self, name: str) -> list[Near]:
         """Usages of the same genus whose epithets have the same stems."""
         genus, _, epithets = name_key(name).partition(" ")
-        wanted = _stems(epithets)
-        rows = [row for row, other in self._epithets(genus) if _stems(other) == wanted]
+        rows = self._below(genus).by_stem.get(stems_of(epithets), ())
         return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[Near]:
@@ -68,12 +63,10 @@ class InexactIndex:
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
             return []
         most = 1 if len(epithet) <= _SHORT_EPITHET else 2
-        found: dict[int, int] = {}
-        for row, other in self._epithets(genus):
-            if " " not in other and (num_edits := OSA.distance(epithet, other, score_cutoff=most)) <= most:
-                found[row] = num_edits
+        below = self._below(genus)
+        found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
         if found:
-            return list(self._nearest(found))
+            return list(self._nearest({below.first + place: int(edits) for _, edits, place in found}))
         return self._other_genera(genus, epithet)
 
     def _nearest(self, found: dict[int, int]) -> Iterator[Near]:
@@ -83,36 +76,29 @@ class InexactIndex:
                 yield Near(candidate, MatchType.FUZZY, penalty, num_edits)
 
     def _other_genera(self, genus: str, epithet: str) -> list[Near]:
+        """Genera with a usage of the same stem are few, so only those are compared."""
         if len(genus) < _LEAST_GENUS:
             return []
-        names = self._genera.get(genus[0], [])
+        rows_of = self._genera(stem_key(epithet), genus[0])
         most = 1 if len(genus) < _LONG_GENUS else 2
         found: list[Near] = []
-        for other, edits, _ in process.extract(genus, names, scorer=OSA.distance, score_cutoff=most, limit=None):
-            rows = [row for row, known in self._epithets(other) if " " not in known and stem_key(known) == stem_key(epithet)]
+        for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
             penalty = _GENUS_PENALTY + _NEXT_EDIT_PENALTY * (int(edits) - 1)
-            found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows)]
+            found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
         return found
 
-    def _epithets(self, genus: str) -> Iterator[tuple[int, str]]:
-        """(row, rest of the key) of each usage below a genus."""
-        prefix = f"{genus} "
-        for row, key in self._index.rows_with_prefix(prefix):
-            yield row, key[len(prefix) :]
+    def _read_below(self, genus: str) -> _Below:
+        rows = self._index.rows_below(genus)
+        epithets = [key[len(genus) + 1 :] for key in self._keys[rows.start : rows.stop].to_pylist()]
+        by_stem: dict[str, list[int]] = {}
+        for row, stem in enumerate(self._stems[rows.start : rows.stop].to_pylist(), rows.start):
+            by_stem.setdefault(stem, []).append(row)
+        return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], by_stem)
 
-    @cached_property
-    def _genera(self) -> dict[str, list[str]]:
-        """Genera that have usages below them, by first letter."""
-        keys = self._index.column("key")
-        below = keys.filter(pc.match_substring(keys, " "))
-        found: dict[str, list[str]] = {}
-        for name in pc.unique(pc.utf8_slice_codeunits(below, 0, 40)).to_pylist():
-            genus = name.partition(" ")[0]
-            names = found.setdefault(genus[:1], [])
-            if not names or names[-1] != genus:
-                names.append(genus)
+    def _read_genera(self, stem: str, letter: str) -> dict[str, list[int]]:
+        """Genera with this first letter that have usages of this stem -> the rows of these."""
+        rows = self._index.rows_with_stem(stem, letter)
+        found: dict[str, list[int]] = {}
+        for row, key in zip(rows, self._keys.take(pa.array(rows, pa.int32())).to_pylist(), strict=True):
+            found.setdefault(key.partition(" ")[0], []).append(row)
         return found
-
-
-def _stems(epithets: str) -> tuple[str, ...]:
-    return tuple(stem_key(epithet) for epithet in epithets.split(" "))

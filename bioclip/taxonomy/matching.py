@@ -7,8 +7,8 @@ does not tell apart end in AMBIGUOUS, never in the first row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from bioclip.records import RANKS
@@ -17,19 +17,11 @@ from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.inexact import InexactIndex, Near
 from bioclip.taxonomy.lineages import Lineage
-from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
-from bioclip.taxonomy.ranks import is_infraspecific, normalise_rank
+from bioclip.taxonomy.names import NameType, ParsedName, parse_name
+from bioclip.taxonomy.ranks import is_infraspecific
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
-from bioclip.taxonomy.scoring import Query, Scored, confidence, normalise_taxon, score_candidate, score_parts
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A name to look up; `is_name` when it is all that the record's name says for certain."""
-
-    query: Query
-    is_name: bool
-
+from bioclip.taxonomy.scoring import Query, Scored, confidence, contradictions, normalise_taxon, score_candidate, score_parts
+from bioclip.taxonomy.trials import Trial, name_to_parse, trials_of
 
 REASONS = {
     NameType.EMPTY: "empty_name",
@@ -42,9 +34,10 @@ REASONS = {
     NameType.INFORMAL: "open_nomenclature",
     NameType.SCIENTIFIC: "not_in_backbone",
 }
-_FINAL_TYPES = {NameType.VIRUS, NameType.NON_TAXON}
-"""What these name has no place in a backbone, whatever stands in the rank columns."""
-_OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
+
+
+REFUSALS = frozenset({"kingdom_conflict", "low_confidence"})
+"""A backbone that refuses for these is passed over for the next."""
 
 
 def resolve_lineages(names: Sequence[VerbatimLineage], indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> list[Resolution]:
@@ -52,19 +45,26 @@ def resolve_lineages(names: Sequence[VerbatimLineage], indexes: Sequence[Backbon
     known: dict[VerbatimLineage, Resolution] = {}
     for name in names:
         if name not in known:
-            known[name] = _resolve(name, indexes, settings)
+            known[name] = resolve_lineage(name, indexes, settings)
     return [known[name] for name in names]
 
 
-def _resolve(verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution:
-    text = _name_to_parse(verbatim)
-    parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
+def resolve_lineage(
+    verbatim: VerbatimLineage,
+    indexes: Sequence[BackboneIndex],
+    settings: TaxonomySettings,
+    parsed: ParsedName | None = None,
+    is_unknown: bool = False,
+) -> Resolution:
+    """The resolution of one lineage, given what its name says and whether all backbones lack that name where this is known already."""
+    text = parsed.verbatim if parsed else name_to_parse(verbatim)
+    parsed = parsed or parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     is_looked_up = bool(parsed.canonical_name) and settings.allow_higher_rank
     unresolved = Resolution(MatchType.NONE, REASONS[NameType.SCIENTIFIC if is_looked_up else parsed.type])
-    for trial in _trials(verbatim, parsed):
+    for trial in trials_of(verbatim, parsed):
         if not trial.is_name and not settings.allow_higher_rank:
             break
-        decision = _first_decision(trial, indexes, settings)
+        decision = _first_decision(trial, indexes, settings, is_unknown and trial.query.name == parsed.canonical_full)
         if decision is not None and decision.is_resolved:
             return _described(decision, trial, parsed, verbatim.scientific_name or text)
         if decision is not None:
@@ -78,11 +78,11 @@ def explain_lineage(
     verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settings: TaxonomySettings
 ) -> tuple[list[str], Resolution]:
     """Lines that a person can follow from what is written to the decision: each name tried, each candidate with the parts of its score."""
-    text = _name_to_parse(verbatim)
+    text = name_to_parse(verbatim)
     parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
-    decision = _resolve(verbatim, indexes, settings)
+    decision = resolve_lineage(verbatim, indexes, settings)
     lines = [f"{text!r} is {parsed.type}: {parsed.canonical_full or 'no name'}" + (f", {parsed.authorship}" if parsed.authorship else "")]
-    for trial in _trials(verbatim, parsed):
+    for trial in trials_of(verbatim, parsed):
         lines.append(f"looked up: {trial.query.name}" + ("" if trial.is_name else " (a part of it, or a rank column)"))
         found = 0
         for index in indexes:
@@ -107,7 +107,7 @@ def explain_lineage(
     return lines, decision
 
 
-def _explained(trial: _Trial, near: Near, backbone: str) -> str:
+def _explained(trial: Trial, near: Near, backbone: str) -> str:
     one = near.candidate
     parts = score_parts(trial.query, one, near.penalty)
     score = "vetoed by its kingdom" if parts is None else f"{sum(parts.values())} = " + " ".join(f"{k} {v:+d}" for k, v in parts.items())
@@ -117,24 +117,23 @@ def _explained(trial: _Trial, near: Near, backbone: str) -> str:
     return f"  {backbone} {one.taxon_id} {one.name}{author}, {one.rank} {one.status}{how}, for {one.taxon.name} in {where}: {score}"
 
 
-def _first_decision(trial: _Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Resolution | None:
-    """Of the first backbone that knows the name; one whose kingdoms all forbid the match knows another name. A name that none knows may be
-    another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
-    conflict: Resolution | None = None
-    for index in indexes:
-        decision = _decide(
-            trial, [Near(candidate, MatchType.EXACT, 0) for candidate in index.candidates(trial.query.name)], index, settings
-        )
-        if decision is not None and decision.reason != "kingdom_conflict":
+def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, is_unknown: bool) -> Resolution | None:
+    """Of the first backbone that knows the name; one that has it only in forbidden kingdoms or by other authors has another. A name
+    that none knows may be another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
+    refused: Resolution | None = None
+    for index in () if is_unknown else indexes:
+        exact = [Near(candidate, MatchType.EXACT, 0) for candidate in index.candidates(trial.query.name)]
+        decision = _decide(trial, exact, index, settings)
+        if decision is not None and decision.reason not in REFUSALS:
             return decision
-        conflict = conflict or decision
-    if conflict is None and trial.is_name and " " in trial.query.name:
+        refused = refused or decision
+    if refused is None and trial.is_name and " " in trial.query.name:
         for kind in _INEXACT[settings.inexact]:
             for index in indexes:
                 decision = _decide(trial, getattr(inexact_index(index), kind)(trial.query.name), index, settings)
                 if decision is not None and decision.is_resolved:
                     return decision
-    return conflict
+    return refused
 
 
 _INEXACT = {"none": (), "stem": ("stemmed",), "fuzzy": ("stemmed", "edited")}
@@ -148,11 +147,11 @@ def inexact_index(index: BackboneIndex) -> InexactIndex:
     return _INEXACT_INDEXES[index]
 
 
-def _described(decision: Resolution, trial: _Trial, parsed: ParsedName, text: str) -> Resolution:
+def _described(decision: Resolution, trial: Trial, parsed: ParsedName, text: str) -> Resolution:
     """`decision` with what the verbatim name adds to it."""
     is_spelt_so = " ".join(text.split()).startswith(decision.matched_name)
     match_type, reason = decision.match_type, decision.reason
-    if not trial.is_name:
+    if not trial.is_name and reason != "homonym_common_ancestor":
         match_type, reason = MatchType.HIGHER_RANK, REASONS[parsed.type]
     elif match_type is MatchType.EXACT and not is_spelt_so:
         match_type = MatchType.NORMALIZED
@@ -168,67 +167,7 @@ def _described(decision: Resolution, trial: _Trial, parsed: ParsedName, text: st
     )
 
 
-def _name_to_parse(verbatim: VerbatimLineage) -> str:
-    """The scientific name; where that is missing or a bare epithet, the binomial of the columns."""
-    name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
-    is_epithet = name.isalpha() and name.islower() and normalise_rank(verbatim.taxon_rank) in {"", "species"}
-    if not name:
-        if epithet.partition(" ")[0].casefold() == genus.casefold() or " " in epithet:
-            return epithet
-        return f"{genus} {epithet}" if genus and epithet else ""
-    return f"{genus} {name}" if is_epithet and genus and name.casefold() != genus.casefold() else name
-
-
-def _trials(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[_Trial]:
-    """Names to look up, from the fullest to the highest."""
-    if parsed.type in _FINAL_TYPES:
-        return
-    columns = tuple(clean_name(getattr(verbatim, field.name)) for field in fields(VerbatimLineage)[3:9])
-    lineage = (*columns, "")
-    asked: set[str] = {""}
-    if parsed.canonical_name:
-        is_open = parsed.type in _OPEN_TYPES
-        rank = _asked_rank(parsed, verbatim.taxon_rank)
-        if parsed.infraspecific and not is_open:
-            yield _Trial(Query(parsed.canonical_full, rank, parsed.authorship, lineage), True)
-            rank = "species"
-        authorship = parsed.authorship if parsed.canonical_name == parsed.canonical_full else ""
-        yield _Trial(Query(parsed.canonical_name, rank, authorship, lineage), not is_open)
-        asked.add(parsed.canonical_name.casefold())
-        if " " not in parsed.canonical_name and not is_open:
-            for higher_rank in RANKS[:5]:
-                if usual := _usual_name(higher_rank, parsed.canonical_name):
-                    yield _Trial(Query(usual, higher_rank, "", lineage), True)
-        if parsed.genus and parsed.genus.casefold() not in asked:
-            yield _Trial(Query(parsed.genus, "genus", "", lineage), False)
-            asked.add(parsed.genus.casefold())
-    for rank, name in zip(reversed(RANKS[:-1]), reversed(columns), strict=True):
-        higher = parse_name(name, "", rank)
-        if higher.type is NameType.SCIENTIFIC and " " not in higher.canonical_name and higher.canonical_name.casefold() not in asked:
-            asked.add(higher.canonical_name.casefold())
-            yield _Trial(Query(higher.canonical_name, rank, "", lineage), False)
-            if usual := _usual_name(rank, higher.canonical_name):
-                yield _Trial(Query(usual, rank, "", lineage), False)
-
-
-def _usual_name(rank: str, name: str) -> str:
-    """The name that a higher taxon usually has, empty where that is `name`."""
-    usual = normalise_taxon(rank, name)
-    return "" if usual == name.casefold() else usual.capitalize()
-
-
-def _asked_rank(parsed: ParsedName, stated: str) -> str:
-    """The rank of the certain name; a stated rank counts only where the name can have it."""
-    words = parsed.canonical_full.count(" ")
-    if parsed.type in _OPEN_TYPES:
-        return "species" if " " in parsed.canonical_name else ""
-    if words == 0:
-        rank = normalise_rank(stated)
-        return rank if rank in RANKS and rank != "species" else ""
-    return "species" if words == 1 else parsed.rank
-
-
-def _decide(trial: _Trial, near: Sequence[Near], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
+def _decide(trial: Trial, near: Sequence[Near], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
     """What one backbone says of a name, given the usages that have it or nearly; None when there are none."""
     near = [one for one in near if _can_be(trial, one.candidate)]
     if not near:
@@ -238,22 +177,19 @@ def _decide(trial: _Trial, near: Sequence[Near], index: BackboneIndex, settings:
     if not scored:
         return Resolution(MatchType.NONE, "kingdom_conflict")
     ranked = _best_of_each_taxon(scored)
-    best = _unrivalled(ranked, trial.query)
-    if best is None:
-        return Resolution(MatchType.AMBIGUOUS, "homonym_ambiguous")
-    others = [one.score for one in ranked if one.candidate.taxon is not best.candidate.taxon]
+    rivals = _rivals(ranked, trial.query)
+    if len(rivals) > 1:
+        return _common_ancestor(rivals, trial.query, index, settings) or Resolution(MatchType.AMBIGUOUS, "homonym_ambiguous")
+    best = rivals[0]
+    others = [one.score for one in ranked if one.candidate.taxon.row != best.candidate.taxon.row]
     lead = max(0, best.score - max(others)) if others else None
     certainty, margin = confidence(best.score, lead), 100 if lead is None else min(100, lead)
     if certainty < settings.min_confidence:
         return Resolution(MatchType.NONE, "low_confidence", confidence=certainty, margin=margin)
-    accepted = _accepted(best.candidate, certainty, margin, index.name)
-    how = found[id(best.candidate)]
-    if how.match_type is MatchType.EXACT or accepted.match_type is not MatchType.EXACT:
-        return accepted
-    return replace(accepted, match_type=how.match_type, reason=f"edit_distance_{how.num_edits}" if how.num_edits else "stem_agrees")
+    return _accepted(trial.query, found[id(best.candidate)], certainty, margin, index.name)
 
 
-def _can_be(trial: _Trial, candidate: Candidate) -> bool:
+def _can_be(trial: Trial, candidate: Candidate) -> bool:
     """Genus and higher taxa that stand in for a name must have the rank they are tried at."""
     return trial.is_name or not trial.query.rank or candidate.rank in {trial.query.rank, ""}
 
@@ -265,8 +201,8 @@ def _best_of_each_taxon(scored: list[Scored]) -> list[Scored]:
     return list(best.values())
 
 
-def _unrivalled(ranked: list[Scored], query: Query) -> Scored | None:
-    """The best, or None when the record does not tell it from a homonym.
+def _rivals(ranked: list[Scored], query: Query) -> list[Scored]:
+    """The best alone, or all that the record does not tell apart from it.
 
     Rivals are within one point of evidence. Status decides among rivals of one class only, since an accepted name in one
     kingdom says nothing against a synonym in another; after that, a taxon whose whole lineage is what the record states.
@@ -276,9 +212,25 @@ def _unrivalled(ranked: list[Scored], query: Query) -> Scored | None:
     if all(_same_class(best.candidate.taxon.lineage, one.candidate.taxon.lineage) for one in rivals):
         first = min(STATUSES.index(one.candidate.status) for one in rivals)
         rivals = [one for one in rivals if STATUSES.index(one.candidate.status) == first]
-    if len(rivals) > 1:
-        rivals = [one for one in rivals if _is_stated(one.candidate.taxon.lineage, query.lineage)]
-    return rivals[0] if len(rivals) == 1 else None
+    stated = [one for one in rivals if _is_stated(one.candidate.taxon.lineage, query.lineage)] if len(rivals) > 1 else []
+    return stated if len(stated) == 1 else rivals
+
+
+def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
+    """The genus or family that all rivals share; what they share above says too little of a name to stand for it."""
+    if not settings.allow_higher_rank:
+        return None
+    for place in (RANKS.index("genus"), RANKS.index("family")):
+        shared = {one.candidate.taxon.lineage[: place + 1] for one in rivals}
+        if len(shared) > 1 or not (lineage := shared.pop())[place]:
+            continue
+        for one in index.candidates(lineage[place]):
+            is_it = one.status == "accepted" and one.taxon.rank == RANKS[place] and one.taxon.lineage[: place + 1] == lineage
+            if is_it and one.taxon.taxon_id == one.taxon_id:
+                certainty = confidence(max(rival.score for rival in rivals), 0)
+                found = _accepted(query, Near(one, MatchType.EXACT, 0), certainty, 0, index.name)
+                return replace(found, match_type=MatchType.HIGHER_RANK, reason="homonym_common_ancestor", infraspecific="")
+    return None
 
 
 def _same_class(one: Lineage, other: Lineage) -> bool:
@@ -291,12 +243,16 @@ def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
     return any(stated) and all(normalise_taxon(rank, known) == normalise_taxon(rank, given) for rank, known, given in pairs)
 
 
-def _accepted(candidate: Candidate, certainty: int, margin: int, backbone: str) -> Resolution:
-    taxon = candidate.taxon
-    is_between = candidate.rank not in {*RANKS, ""} and not (is_infraspecific(candidate.rank) and taxon.rank == "species")
+def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:
+    candidate, taxon = near.candidate, near.candidate.taxon
+    match_type, reason = near.match_type, ""
+    if candidate.rank not in {*RANKS, ""} and not (is_infraspecific(candidate.rank) and taxon.rank == "species"):
+        match_type, reason = MatchType.HIGHER_RANK, "intermediate_rank"
+    elif match_type is not MatchType.EXACT:
+        reason = f"edit_distance_{near.num_edits}" if near.num_edits else "stem_agrees"
     return Resolution(
-        MatchType.HIGHER_RANK if is_between else MatchType.EXACT,
-        "intermediate_rank" if is_between else "",
+        match_type,
+        reason,
         confidence=certainty,
         margin=margin,
         matched_id=candidate.taxon_id,
@@ -308,4 +264,6 @@ def _accepted(candidate: Candidate, certainty: int, margin: int, backbone: str) 
         infraspecific=candidate.infraspecific,
         common_name=taxon.common_name,
         backbone=backbone,
+        rank_sources=taxon.rank_sources,
+        contradicts=contradictions(query, candidate),
     )

@@ -87,7 +87,7 @@ def verdicts() -> tuple[Verdict, ...]:
         _verdict(NameType.EMPTY, rf"\W*|0|{_any_of(words['empty'])}"),
         _verdict(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
         _verdict(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?"),
-        _verdict(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])}|x{{2,}})"),
+        _verdict(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
         _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME})", 0),
         _verdict(
             NameType.INFORMAL,
@@ -121,7 +121,7 @@ def verdicts() -> tuple[Verdict, ...]:
 
 
 _WORDS = re.compile(r"[a-z]+")
-_OTHER_SIGNALS = (
+_WORDS_OF_RULES = (
     "x cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family order class genus species strain isolate "
     "clone serovar serotype serogroup sv bv biovar biotype ecotype uncultured environmental subspecies candidatus"
 )
@@ -137,12 +137,14 @@ _PLAIN = re.compile(
 )
 
 
+def not_name_words() -> frozenset[str]:
+    """Words and phrases, in lower case, of which every rule has one that can fit a string of plain words."""
+    return frozenset(_WORDS_OF_RULES.split()).union(*word_lists().values())
+
+
 @cache
 def _signals() -> frozenset[str]:
-    """Words of which every rule that can fit a `_PLAIN` string has one."""
-    lists = word_lists().values()
-    listed = {word for words in lists for entry in words for word in _WORDS.findall(entry)}
-    return frozenset(listed | set(_OTHER_SIGNALS.split()))
+    return frozenset(word for entry in not_name_words() for word in _WORDS.findall(entry))
 
 
 def is_plain(text: str) -> bool:

@@ -18,6 +18,7 @@ from bioclip.taxonomy.name_cleaning import clean_name as clean_name
 from bioclip.taxonomy.name_cleaning import fold as fold
 from bioclip.taxonomy.name_verdicts import STRAIN, is_plain, verdicts, word_lists
 from bioclip.taxonomy.name_verdicts import NameType as NameType
+from bioclip.taxonomy.name_verdicts import not_name_words as not_name_words
 from bioclip.taxonomy.ranks import normalise_rank
 
 

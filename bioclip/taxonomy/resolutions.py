@@ -66,6 +66,12 @@ class Resolution:
     qualifier: str = ""
     common_name: str = ""
     backbone: str = ""
+    rank_sources: str = ""
+    """Where each rank of the lineage comes from: one letter of SOURCE_LETTERS for each of RANKS."""
+    contradicts: str = ""
+    """Ranks at which the record's own columns name another taxon than the lineage, comma-separated."""
+    curation: str = ""
+    """Who decided and why, where a person did."""
 
     @property
     def is_resolved(self) -> bool:

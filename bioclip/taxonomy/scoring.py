@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -25,10 +26,10 @@ KINGDOM_VETOES = frozenset(frozenset(pair) for pair in combinations(_APART, 2))
 """No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
 
 _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
-_AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
+AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
 """Rank -> score when both sides name the same taxon, and when they name different ones."""
-_LEAST_CLASSIFICATION, _GREATEST_CLASSIFICATION = -60, 50
-_STATUS = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful": -5, "misapplied": -10}
+LEAST_CLASSIFICATION, GREATEST_CLASSIFICATION = -60, 50
+STATUS_SCORES = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful": -5, "misapplied": -10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,20 @@ def score_parts(query: Query, candidate: Candidate, penalty: int = 0) -> dict[st
     if classification is None:
         return None
     return {
-        "name": (110 if " " in query.name else 100) - penalty,
+        "name": name_score(query.name) - penalty,
         "classification": classification,
-        "authorship": _authorship(query, candidate),
-        "rank": _rank(query.rank, candidate.rank),
-        "status": _STATUS[candidate.status],
+        "authorship": authorship_score(query.authorship, candidate.authorship, candidate.rank),
+        "rank": rank_score(query.rank, candidate.rank),
+        "status": STATUS_SCORES[candidate.status],
     }
 
 
+def name_score(name: str) -> int:
+    """What a name found as it stands counts: a binomial tells more than one word."""
+    return 110 if " " in name else 100
+
+
+@cache
 def confidence(score: int, lead: int | None) -> int:
     """0-100 from a score and its lead over the runner-up, None when there is none."""
     total = score + (5 if lead is None else min(5, lead // 2))
@@ -96,35 +103,55 @@ def usual_names() -> dict[tuple[str, str], str]:
     return {(row["rank"], row["name"].casefold()): row["usual_name"].casefold() for row in csv.DictReader(text.splitlines())}
 
 
-def _classification(query: Query, candidate: Candidate) -> int | None:
-    """None for a veto. Ranks are compared only where both sides say something."""
-    total = 0
+def agreements(query: Query, candidate: Candidate) -> Iterator[tuple[str, str, str, bool]]:
+    """(rank, given, known, whether they are one taxon) for each rank above the species where record and candidate both name a taxon."""
     for rank, given, known in zip(RANKS[:-1], query.lineage, candidate.taxon.lineage, strict=False):
-        if not given or not known:
-            continue
-        one, other = normalise_taxon(rank, given), normalise_taxon(rank, known)
-        is_same = one == other or (rank == "genus" and one == candidate.name.partition(" ")[0].casefold())
+        if given and known:
+            one, other = normalise_taxon(rank, given), normalise_taxon(rank, known)
+            yield rank, one, other, one == other or (rank == "genus" and one == candidate.name.partition(" ")[0].casefold())
+
+
+def contradictions(query: Query, candidate: Candidate) -> str:
+    """The ranks at which the record names another taxon than the candidate's lineage has, comma-separated from the kingdom down."""
+    return ",".join(rank for rank, _, _, is_same in agreements(query, candidate) if not is_same)
+
+
+def kingdom_score(one: str, other: str) -> int | None:
+    """What two different kingdoms (normalised) count; None for a veto."""
+    if frozenset({one, other}) in KINGDOM_VETOES:
+        return None
+    return -31 if (one in _FAR_KINGDOMS) != (other in _FAR_KINGDOMS) else AGREEMENT["kingdom"][1]
+
+
+def _classification(query: Query, candidate: Candidate) -> int | None:
+    """None for a veto."""
+    total = 0
+    for rank, one, other, is_same in agreements(query, candidate):
         if rank == "kingdom" and not is_same:
-            if frozenset({one, other}) in KINGDOM_VETOES:
+            score = kingdom_score(one, other)
+            if score is None:
                 return None
-            total -= 31 if (one in _FAR_KINGDOMS) != (other in _FAR_KINGDOMS) else 10
+            total += score
         else:
-            total += _AGREEMENT[rank][0 if is_same else 1]
-    return max(_LEAST_CLASSIFICATION, min(_GREATEST_CLASSIFICATION, total))
+            total += AGREEMENT[rank][0 if is_same else 1]
+    return max(LEAST_CLASSIFICATION, min(GREATEST_CLASSIFICATION, total))
 
 
-def _authorship(query: Query, candidate: Candidate) -> int:
-    if "\ufffd" in query.authorship:  # letters lost on the way say neither yes nor no
+def authorship_score(given: str, known: str, rank: str) -> int:
+    """What an author counts beside a usage's author and rank."""
+    if "\ufffd" in given:  # letters lost on the way say neither yes nor no
         return 0
-    verdict = compare_authorship(query.authorship, candidate.authorship)
+    verdict = compare_authorship(given, known)
     if verdict > 0:
         return 12
     if verdict < 0:
-        return -6 if is_suprageneric(candidate.rank) else -18
-    return -1 if query.authorship and not candidate.authorship else 0
+        return -6 if is_suprageneric(rank) else -18
+    return -1 if given and not known else 0
 
 
-def _rank(asked: str, known: str) -> int:
+@cache
+def rank_score(asked: str, known: str) -> int:
+    """What a rank asked for counts beside a usage's."""
     if not asked or not known:
         return 0
     if asked == known:

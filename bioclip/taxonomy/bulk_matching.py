@@ -1,0 +1,180 @@
+"""Many lineages at once: the same decisions as `bioclip.taxonomy.matching`, most of them taken in whole columns.
+
+A plain name (`bioclip.taxonomy.plain_names`) that a backbone knows as it stands, and that no other taxon rivals, is decided by arrays of
+scores. All others (unknown, open, contested or refused ones) are decided one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bioclip.records import RANKS
+from bioclip.settings import TaxonomySettings
+from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.bulk_columns import HIGHER_RANKS, RANK_NAMES, Answers, Ints, Questions
+from bioclip.taxonomy.bulk_scores import Pairs, score_pairs
+from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, decision_columns, verbatim_lineages
+from bioclip.taxonomy.matching import resolve_lineage
+from bioclip.taxonomy.plain_names import plain_names
+from bioclip.taxonomy.ranks import is_infraspecific
+from bioclip.taxonomy.resolutions import MatchType
+from bioclip.taxonomy.scoring import confidence
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """Of w names that wait: which are known, which need not be asked of further backbones, which are decided, and how."""
+
+    is_known: Mask
+    is_final: Mask
+    places: Ints
+    table: pa.Table
+
+
+def resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
+    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence."""
+    names = plain_names(lineages)
+    questions = Questions(lineages, names)
+    is_unknown, is_open = np.zeros(lineages.num_rows, bool), np.ones(lineages.num_rows, bool)
+    is_unknown[names.rows] = True
+    waiting = np.arange(len(names.rows))
+    parts, places = [], []
+    for index in indexes:
+        decided = _decide(questions, waiting, index, settings)
+        is_unknown[names.rows[waiting[decided.is_known]]] = False
+        rows = names.rows[waiting[decided.places]]
+        is_open[rows] = False
+        parts.append(decided.table)
+        places.append(rows)
+        waiting = waiting[~decided.is_final]
+    rest = np.flatnonzero(is_open)
+    parts.append(_one_by_one(lineages, rest, is_unknown[rest], indexes, settings))
+    places.append(rest)
+    order = np.empty(lineages.num_rows, np.int64)
+    order[np.concatenate(places)] = np.arange(lineages.num_rows)
+    return pa.concat_tables(parts).take(pa.array(order))
+
+
+def _one_by_one(lineages: pa.Table, rows: Ints, is_unknown: Mask, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
+    """In the order of their names, since names of one genus are found in one block of a backbone."""
+    taken = lineages.take(pa.array(rows))
+    order = pc.sort_indices(taken["scientific_name"]).to_numpy()
+    verbatim = verbatim_lineages(taken.take(pa.array(order)))
+    decided = [
+        resolve_lineage(one, indexes, settings, is_unknown=bool(unknown)) for one, unknown in zip(verbatim, is_unknown[order], strict=True)
+    ]
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return decision_columns(decided).take(pa.array(back))
+
+
+def _decide(questions: Questions, waiting: Ints, index: BackboneIndex, settings: TaxonomySettings) -> _Decided:
+    answers = Answers.of(index)
+    first = index.first_rows(questions.keys.take(pa.array(waiting)))
+    is_known = first >= 0
+    pairs = _pairs(answers, waiting, first)
+    scores = score_pairs(questions, answers, index.column("authorship"), pairs)
+    allowed = ~scores.is_vetoed
+    pairs, scores = pairs.at(allowed), scores.at(allowed)
+    order = np.lexsort((pairs.usage, -scores.score, pairs.place))
+    pairs, scores = pairs.at(order), scores.at(order)
+    starts = np.flatnonzero(np.append(True, pairs.place[1:] != pairs.place[:-1])) if len(order) else np.empty(0, np.int64)
+    of_name = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
+    best_label = answers.label[pairs.usage[starts]]
+    is_other = answers.label[pairs.usage] != best_label[of_name]
+    is_rival = is_other & (scores.evidence >= scores.evidence[starts][of_name] - 1)
+    is_contested = np.bincount(of_name[is_rival], minlength=len(starts)) > 0
+    next_score = np.full(len(starts), _NONE)
+    np.maximum.at(next_score, of_name[is_other], scores.score[is_other])
+    certainty, margin = _certainty(scores.score[starts], next_score)
+    is_decided = ~is_contested & (certainty >= settings.min_confidence)
+    is_final = np.zeros(len(waiting), bool)
+    is_final[pairs.place[starts][is_contested | is_decided]] = True
+    chosen = starts[is_decided]
+    table = _decisions(questions, waiting, pairs.at(chosen), scores.contradicts[chosen], certainty[is_decided], margin[is_decided], index)
+    return _Decided(is_known, is_final, pairs.place[chosen], table)
+
+
+_NONE = -(10**6)
+
+
+def _pairs(answers: Answers, waiting: Ints, first: npt.NDArray[np.int32]) -> Pairs:
+    """Every known name with each usage that has it."""
+    known = np.flatnonzero(first >= 0)
+    times = answers.num_same[first[known]].astype(np.int64)
+    place = np.repeat(known, times)
+    begin = np.repeat(np.cumsum(times) - times, times)
+    usage = np.repeat(first[known].astype(np.int64), times) + np.arange(len(place)) - begin
+    return Pairs(place, waiting[place], usage)
+
+
+def _certainty(score: Ints, next_score: Ints) -> tuple[Ints, Ints]:
+    """Confidence and margin for each best score with the runner-up's, _NONE where there is none."""
+    lead = np.where(next_score == _NONE, -1, np.minimum(100, np.maximum(0, score - next_score)))
+    distinct, inverse = np.unique(score * 1_000 + lead + 1, return_inverse=True)
+    of_distinct = []
+    for packed in distinct.tolist():
+        one, its_lead = divmod(packed, 1_000)
+        of_distinct.append(confidence(one, None if its_lead == 0 else its_lead - 1))
+    certainty = np.array(of_distinct, np.int64)[inverse] if len(distinct) else np.empty(0, np.int64)
+    return certainty, np.where(lead < 0, 100, lead)
+
+
+def _decisions(
+    questions: Questions, waiting: Ints, pairs: Pairs, contradicts: Ints, certainty: Ints, margin: Ints, index: BackboneIndex
+) -> pa.Table:
+    usage, label = pa.array(pairs.usage), pa.array(Answers.of(index).label[pairs.usage])
+    names, matched = questions.names.take(pa.array(pairs.question)), index.column("name").take(usage)
+    ranks = {rank: index.column(rank).take(label) for rank in RANKS}
+    resolved_rank, rank = index.column("label_rank").take(label), index.column("rank").take(usage)
+    between = pc.is_in(rank, value_set=_BETWEEN)
+    below = pc.and_(pc.is_in(rank, value_set=_BELOW), pc.equal(resolved_rank, "species"))
+    is_between = pc.and_not(between, below)
+    match_type = pc.if_else(
+        is_between, str(MatchType.HIGHER_RANK), pc.if_else(pc.equal(names, matched), str(MatchType.EXACT), str(MatchType.NORMALIZED))
+    )
+    columns = {
+        "canonical_name": pc.replace_substring_regex(names, r"^(\S+ \S+) .*$", r"\1"),
+        "match_type": match_type,
+        "confidence": pa.array(certainty, pa.int16()),
+        "margin": pa.array(margin, pa.int16()),
+        "reason": pc.if_else(is_between, "intermediate_rank", ""),
+        "matched_id": index.column("taxon_id").take(usage),
+        "matched_name": matched,
+        "accepted_id": index.column("taxon_id").take(label),
+        "accepted_name": _label_names(index.column("name").take(label), resolved_rank, ranks),
+        "resolved_rank": resolved_rank,
+        **ranks,
+        "infraspecific": index.column("infraspecific").take(usage),
+        "common_name": index.column("common_name").take(label),
+        "rank_sources": index.column("rank_sources").take(label),
+        "contradicts": _rank_lists().take(pa.array(contradicts)),
+    }
+    same = {"backbone": index.name, "qualifier": "", "curation": ""}
+    columns |= {name: pa.repeat(pa.scalar(text), len(usage)) for name, text in same.items()}
+    return pa.table([columns[name] for name in DECISION_SCHEMA.names], schema=DECISION_SCHEMA)
+
+
+_BETWEEN = pa.array([rank for rank in RANK_NAMES if rank not in {*RANKS, ""}], pa.string())
+_BELOW = pa.array([rank for rank in RANK_NAMES if is_infraspecific(rank)], pa.string())
+
+
+def _label_names(names: pa.Array, label_rank: pa.Array, ranks: dict[str, pa.Array]) -> pa.Array:
+    """A label's name: the lineage's at its rank, else the usage's own."""
+    for rank, column in ranks.items():
+        names = pc.if_else(pc.and_(pc.equal(label_rank, rank), pc.not_equal(column, "")), column, names)
+    return names
+
+
+def _rank_lists() -> pa.Array:
+    """Bits by place in HIGHER_RANKS -> comma-separated ranks."""
+    lists = [",".join(rank for place, rank in enumerate(HIGHER_RANKS) if bits >> place & 1) for bits in range(1 << len(HIGHER_RANKS))]
+    return pa.array(lists, pa.string())

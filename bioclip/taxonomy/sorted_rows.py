@@ -1,0 +1,43 @@
+"""Binary search in sorted columns that stay where they are."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+_STEP = 64
+
+
+class Texts:
+    """The strings of an Arrow array as bytes, one at a time, without making Arrow scalars."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._offsets, self._data = memoryview(b""), memoryview(b"")
+        if len(column):
+            _, offsets, data = column.buffers()
+            self._offsets = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+            self._data = memoryview(data) if data is not None else self._data
+
+    def at(self, row: int) -> bytes:
+        """The string of a row, in UTF-8."""
+        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+
+
+class SortedRows:
+    """`size` rows in the order of `at(row)`. Every 64th is read when first asked for, so that a search then reads six rows only."""
+
+    def __init__(self, size: int, at: Callable[[int], Any]) -> None:
+        self._size, self._at = size, at
+
+    def first(self, wanted: Any) -> int:
+        """The first row that is not below `wanted`; the number of rows when all are."""
+        high = min(bisect_left(self._sampled, wanted) * _STEP, self._size)
+        return bisect_left(range(self._size), wanted, max(0, high - _STEP), high, key=self._at)
+
+    @cached_property
+    def _sampled(self) -> list[Any]:
+        return [self._at(row) for row in range(0, self._size, _STEP)]

@@ -1,0 +1,31 @@
+"""Orthographic stems of epithets: what the codes and usage let vary is cut off or made one.
+
+Gender endings, i/j/y, ae/oe/e, doubled letters, h after g, t and r, hyphens (ICN art. 60, ICZN art. 58).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_REWRITES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in ((r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"))
+)
+_PLACE = re.compile(r"ens(?:is|e|em)$")
+_ENDING = re.compile(r"(?:orum|arum|us|um|is|os|on|a|e|i)$")
+_LEAST_STEM = 3
+
+
+@cache
+def stem_key(epithet: str) -> str:
+    """The part of an epithet (of a key: lower-case ASCII) that spellings share; the same for what it gives back."""
+    for pattern, replacement in _REWRITES:
+        epithet = pattern.sub(replacement, epithet)
+    cut = _ENDING.sub("", _PLACE.sub("ens", epithet))
+    return cut if len(cut) >= _LEAST_STEM else epithet
+
+
+def stems_of(epithets: str) -> str:
+    """The stem of each of `epithets`, separated by spaces."""
+    return " ".join(stem_key(epithet) for epithet in epithets.split(" "))

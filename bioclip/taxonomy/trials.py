@@ -1,0 +1,101 @@
+"""What to look up for a record: its name as a whole, the certain parts of it from the species up, then the rank columns beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+from bioclip.records import RANKS
+from bioclip.taxonomy.lineages import Lineage
+from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
+from bioclip.taxonomy.ranks import normalise_rank
+from bioclip.taxonomy.resolutions import VerbatimLineage
+from bioclip.taxonomy.scoring import Query, normalise_taxon
+
+FINAL_TYPES = frozenset({NameType.VIRUS, NameType.NON_TAXON})
+"""What these name has no place in a backbone, whatever stands in the rank columns."""
+_OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
+_SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
+_RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
+_NUM_CACHED = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A name to look up; `is_name` when it is all that the record's name says for certain."""
+
+    query: Query
+    is_name: bool
+
+
+def name_to_parse(verbatim: VerbatimLineage) -> str:
+    """The scientific name; where that is missing or a bare epithet, the binomial of the columns."""
+    name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
+    is_epithet = name.isalpha() and name.islower() and normalise_rank(verbatim.taxon_rank) in {"", "species"}
+    if not name:
+        if epithet.partition(" ")[0].casefold() == genus.casefold() or " " in epithet:
+            return epithet
+        return f"{genus} {epithet}" if genus and epithet else ""
+    return f"{genus} {name}" if is_epithet and genus and name.casefold() != genus.casefold() else name
+
+
+def trials_of(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[Trial]:
+    """Names to look up, from the fullest to the highest."""
+    if parsed.type in FINAL_TYPES:
+        return
+    lineage = stated_lineage(verbatim)
+    asked: set[str] = {""}
+    if parsed.canonical_name:
+        is_open = parsed.type in _OPEN_TYPES
+        rank = _asked_rank(parsed, verbatim.taxon_rank)
+        if parsed.infraspecific and not is_open:
+            yield Trial(Query(parsed.canonical_full, rank, parsed.authorship, lineage), True)
+            rank = "species"
+        authorship = parsed.authorship if parsed.canonical_name == parsed.canonical_full else ""
+        yield Trial(Query(parsed.canonical_name, rank, authorship, lineage), not is_open)
+        asked.add(parsed.canonical_name.casefold())
+        if " " not in parsed.canonical_name and not is_open:
+            for higher_rank in RANKS[:5]:
+                if usual := _usual_name(higher_rank, parsed.canonical_name):
+                    yield Trial(Query(usual, higher_rank, "", lineage), True)
+        if parsed.genus and parsed.genus.casefold() not in asked:
+            yield Trial(Query(parsed.genus, "genus", "", lineage), False)
+            asked.add(parsed.genus.casefold())
+    for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):
+        if name and " " not in name and name.casefold() not in asked:
+            asked.add(name.casefold())
+            yield Trial(Query(name, rank, "", lineage), False)
+            if usual := _usual_name(rank, name):
+                yield Trial(Query(usual, rank, "", lineage), False)
+
+
+def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
+    """What the rank columns say, cleaned; what names no taxon there (`not_classified`) says nothing."""
+    return (*(stated_taxon(rank, getattr(verbatim, column)) for rank, column in _RANK_COLUMNS), "")
+
+
+@lru_cache(_NUM_CACHED)
+def stated_taxon(rank: str, text: str) -> str:
+    """The taxon that a rank column names: its canonical name where the parser knows one, else the cleaned text; empty for none."""
+    parsed = parse_name(text, "", rank)
+    if parsed.type is NameType.SCIENTIFIC and " " not in parsed.canonical_name:
+        return parsed.canonical_name
+    return "" if parsed.type in _SAYS_NOTHING else clean_name(text)
+
+
+def _usual_name(rank: str, name: str) -> str:
+    """The name that a higher taxon usually has, empty where that is `name`."""
+    usual = normalise_taxon(rank, name)
+    return "" if usual == name.casefold() else usual.capitalize()
+
+
+def _asked_rank(parsed: ParsedName, stated: str) -> str:
+    """The rank of the certain name; a stated rank counts only where the name can have it."""
+    words = parsed.canonical_full.count(" ")
+    if parsed.type in _OPEN_TYPES:
+        return "species" if " " in parsed.canonical_name else ""
+    if words == 0:
+        rank = normalise_rank(stated)
+        return rank if rank in RANKS and rank != "species" else ""
+    return "species" if words == 1 else parsed.rank
