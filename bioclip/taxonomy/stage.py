@@ -25,7 +25,7 @@ from bioclip.taxonomy.matching import resolve_lineages
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.vernaculars import choose_verbatim_name
 
-BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 3
+BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 4
 NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 3
 NAMES_FILE = "taxonomy/names.parquet"
 _INDEX_GROUP_ROWS = 100_000
