@@ -23,6 +23,7 @@ NAMES = (
     "download_faults",
     "download_manners",
     "ingest",
+    "name_suites",
 )
 
 

@@ -37,6 +37,7 @@ def _byte_of(char: str) -> int:
 _CONTINUATION = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xC0))
 _CONTINUATION += "".join(chr(byte) for byte in range(0x80, 0xA0))
 _MISREAD = re.compile(rf"[\u00c2-\u00df][{re.escape(_CONTINUATION)}]|[\u00e0-\u00ef][{re.escape(_CONTINUATION)}]{{2}}")
+_BEYOND_LATIN = "\u0250"
 _TYPOGRAPHIC = "×’‘“”–—…\u00a0"
 
 
@@ -52,7 +53,9 @@ def repair_encoding(text: str) -> str:
     repaired, before = text, ""
     while repaired != before:
         before, repaired = repaired, _MISREAD.sub(_reread, repaired)
-    is_plausible = all(char.isascii() or char.isalpha() or char in _TYPOGRAPHIC or char in text for char in repaired)
+    is_plausible = all(
+        (char < _BEYOND_LATIN and (char.isascii() or char.isalpha())) or char in _TYPOGRAPHIC or char in text for char in repaired
+    )
     return repaired if is_plausible else text
 
 
@@ -110,6 +113,15 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("whitespace", _sub(r"\s+", " ")),
     ("outer_space", str.strip),
     ("quoted", _sub(r'^(["*]+)(.*)\1$', r"\2")),
+    (
+        "family_before",
+        _sub(
+            r"^(?:[A-Z](?:[a-z]+(?:aceae|idae)(?:-[a-z]+)?|[A-Z]+(?:ACEAE|IDAE)) )+"
+            rf"(?=[A-Z][a-z]+ (?:[x×] |cf\. )?(?!(?:{_PARTICLES})\b)[a-z]{{3,}})"
+            r"|^[A-Z]+(?:ACEAE|IDAE) (?=[A-Z]{3,} (?!AND\b)[A-Z]{3,})|^[a-z]+(?:aceae|idae) (?=[a-z]{3,} (?!and\b)[a-z]{3,})",
+            "",
+        ),
+    ),
     ("hybrid_sign", _sub(r"[✕✖⨯╳⨉]", "×")),
     ("vernacular_before", _without_vernacular_before),
     (
@@ -137,7 +149,7 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 _TOUCHED = re.compile(
     r"[<>&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^ | $|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
-    r"| (?:c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
+    r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
 )
 
 

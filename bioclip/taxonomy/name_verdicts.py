@@ -46,7 +46,7 @@ _SAME = r"(?:(?P=taxon) |(?P=initial)\. ?)?"
 _GENUS = r"(?P<taxon>(?P<initial>[A-Z])[a-zà-ÿ]+(?:-[a-z]+)*)"
 EPITHET = r"[a-zà-ÿ]{2,}(?:-[a-z]+)*"
 _MARKER = r"(?:spp?|ssp|subsp|gen|fam|cf|aff|nr|indet|var)\.?"
-_EITHER = r"(?: ?[/|] ?| (?:or|vel|oder|ou) )"
+_EITHER = r"(?: ?(?:[/|]|--) ?| (?:or|vel|oder|ou) )"
 _CLUSTER = (
     r"(?:(?:BIN[: ])?BOLD[:\- ][A-Z]{3}\d{3,5}|(?:UNITE[: ])?SH\d{5,8}\.\d\dFU|(?:OTU|ASV|ZOTU|MOTU|MAG|UBA|cluster|denovo)[ _\-]?\d+)"
 )

@@ -115,12 +115,13 @@ def _structured(verbatim: str, parsed: nameparser.ParsedName) -> ParsedName:
 
 def _certain(name: ParsedName, parsed: nameparser.ParsedName, text: str) -> ParsedName:
     """`name` cut back to what is certain."""
-    if not name.canonical_name.lstrip("'")[:1].isupper() or "blacklisted epithet used" in parsed.warnings:
-        return ParsedName(name.verbatim, NameType.UNPARSABLE)
-    qualifiers = parsed.epithet_qualifier or {}
-    if name.rank == "species_aggregate":
-        qualifiers = {"SPECIFIC": "agg."}
     genus, _, epithet = name.canonical_name.partition(" ")
+    is_everyday = "blacklisted epithet used" in parsed.warnings
+    if not genus.lstrip("'")[:1].isupper() or (is_everyday and not name.authorship):
+        return ParsedName(name.verbatim, NameType.UNPARSABLE)
+    if is_everyday:
+        return replace(name, type=NameType.INFORMAL, canonical_name=genus, infraspecific="", qualifier=epithet)
+    qualifiers = {"SPECIFIC": "agg."} if name.rank == "species_aggregate" else parsed.epithet_qualifier or {}
     if "SPECIFIC" in qualifiers:
         return replace(name, type=NameType.INFORMAL, canonical_name=genus, infraspecific="", qualifier=qualifiers["SPECIFIC"])
     if "INFRASPECIFIC" in qualifiers:

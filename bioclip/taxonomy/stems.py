@@ -13,7 +13,7 @@ _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"ph", "f"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"),
-        (r"ou(?=[sm]$)", "u"), (r"trix$", "tor"), (r"(?<=[bcdfgpt])r(?:a|um|is|e)$|(?<=ch)r(?:a|um)$", "er"),
+        (r"ou(?=[sm]$)", "u"), (r"trix$", "tor"), (r"(?<=[bcdfgpt])r(?:a|um|is|e|on)$|(?<=ch)r(?:a|um)$", "er"),
     )
 )  # fmt: skip
 _PLACE = re.compile(r"ens(?:is|e|em)$")
