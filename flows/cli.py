@@ -100,6 +100,7 @@ def _add_names(commands: Any) -> None:
     resolve.add_argument("names", type=Path, metavar="NAMES", help=".csv, .tsv or .parquet")
     add_backbones(resolve)
     resolve.add_argument("--strict", action="store_true", help="no answers at a higher rank")
+    resolve.add_argument("--curation", type=Path, metavar="FILE", help="decisions by people (name, decision, who, why), which win")
     parse = add("names", _parse_names, "parse names, without a backbone")
     parse.add_argument("names", type=Path, metavar="NAMES", help=".txt with a name a line, or a table with scientific_name")
     for parser in (resolve, parse):
@@ -298,7 +299,7 @@ def _backbone(options: argparse.Namespace) -> int:
 def _resolve_names(options: argparse.Namespace) -> int:
     from flows.resolve import resolve
 
-    return resolve(options.names, options.backbone, options.output, options.strict)
+    return resolve(options.names, options.backbone, options.output, options.strict, options.curation)
 
 
 def _parse_names(options: argparse.Namespace) -> int:

@@ -2,46 +2,93 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from bioclip.errors import UsageError
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.bulk_matching import resolve_table
+from bioclip.taxonomy.curation import read_curation
+from bioclip.taxonomy.decision_columns import DECISION_SCHEMA
 from bioclip.taxonomy.index_files import BackboneInfo, build_index, open_index
-from bioclip.taxonomy.matching import explain_lineage, resolve_lineages
-from bioclip.taxonomy.name_tables import decisions_table, lineages_of, read_names, write_names
+from bioclip.taxonomy.matching import explain_lineage
+from bioclip.taxonomy.name_tables import NameTable, TableWriter, decisions_table, distinct_lineages
 from bioclip.taxonomy.names import parse_names
-from bioclip.taxonomy.resolutions import Resolution, VerbatimLineage
+from bioclip.taxonomy.resolutions import VerbatimLineage
 
-_PARALLEL_FROM, _CHUNK = 20_000, 5_000
-_INDEXES: list[BackboneIndex] = []
+_PARALLEL_FROM, _MOST_IN_A_CHUNK = 20_000, 262_144
 _PARSED_COLUMNS = ("verbatim", "canonical_name", "canonical_full", "authorship", "year", "rank", "hybrid", "parsed", "type")
 
 
-def resolve(path: Path, backbones: Sequence[Path], output: Path, strict: bool) -> int:
+@dataclass(frozen=True)
+class _Resolver:
+    """What a process needs to resolve names; opened once in each."""
+
+    files: tuple[tuple[Path, str], ...]
+    settings: TaxonomySettings
+    curation: Path | None
+
+    def open(self) -> Callable[[pa.Table], pa.Table]:
+        """LINEAGE_COLUMNS -> DECISION_SCHEMA."""
+        indexes = [open_index(*file) for file in self.files]
+        curation = read_curation(self.curation, indexes, self.settings) if self.curation else None
+        return lambda lineages: resolve_table(lineages, indexes, self.settings, curation)
+
+
+def resolve(path: Path, backbones: Sequence[Path], output: Path, strict: bool, curation: Path | None = None) -> int:
     """Resolve a table of names and write the decisions; prints counts by match type and reason."""
-    names = read_names(path)
+    names, writer = NameTable(path), TableWriter(output)
     files, infos = _compiled(backbones)
-    started = time.monotonic()
-    lineages = lineages_of(names)
-    distinct = list(dict.fromkeys(lineages))
-    decided = dict(zip(distinct, _resolve_all(distinct, files, TaxonomySettings(allow_higher_rank=not strict)), strict=True))
-    resolutions = [decided[lineage] for lineage in lineages]
-    write_names(decisions_table(names, resolutions, {name: info.digest for name, info in infos.items()}), output)
-    seconds = time.monotonic() - started
-    print(f"{len(lineages):,} names, {len(distinct):,} distinct, {len(distinct) / max(seconds, 1e-9):,.0f} a second")
-    for (kind, reason), number in sorted(Counter((one.match_type, one.reason) for one in resolutions).items()):
+    resolver = _Resolver(tuple(files), TaxonomySettings(allow_higher_rank=not strict), curation)
+    times = [time.monotonic()]
+    parts, codes = distinct_lineages(names)
+    times.append(time.monotonic())
+    decisions = _resolve_all(parts, resolver)
+    times.append(time.monotonic())
+    _write(names, codes, decisions, {name: info.digest for name, info in infos.items()}, writer)
+    times.append(time.monotonic())
+    num_rows, seconds = sum(map(len, codes)), [after - before for before, after in pairwise(times)]
+    print(f"{num_rows:,} names, {decisions.num_rows:,} distinct, {decisions.num_rows / max(seconds[1], 1e-9):,.0f} of these a second")
+    print("{:.1f} s: read {:.1f}, resolved {:.1f}, written {:.1f}".format(sum(seconds), *seconds))
+    for (kind, reason), number in _counts(decisions, codes).items():
         print(f"{kind:<12} {reason:<28} {number:>12,}")
     print(f"written: {output}")
     return 0
+
+
+def _write(
+    names: NameTable, codes: Sequence[npt.NDArray[np.int32]], decisions: pa.Table, digests: Mapping[str, str], writer: TableWriter
+) -> None:
+    first_row = 0
+    with writer:
+        for batch, rows in zip(names.batches(), codes, strict=True):
+            writer.write(decisions_table(batch, first_row, decisions.take(pa.array(rows)), digests))
+            first_row += len(rows)
+        if not codes:
+            nothing = pa.table({name: pa.array([], pa.string()) for name in names.columns})
+            writer.write(decisions_table(nothing, 0, DECISION_SCHEMA.empty_table(), digests))
+
+
+def _counts(decisions: pa.Table, codes: Sequence[npt.NDArray[np.int32]]) -> dict[tuple[str, str], int]:
+    """(match type, reason) -> rows."""
+    times = np.zeros(decisions.num_rows, np.int64)
+    for rows in codes:
+        times += np.bincount(rows, minlength=decisions.num_rows)
+    counted = decisions.select(["match_type", "reason"]).append_column("times", pa.array(times))
+    grouped = counted.group_by(["match_type", "reason"]).aggregate([("times", "sum")]).to_pylist()
+    return {(row["match_type"], row["reason"]): row["times_sum"] for row in sorted(grouped, key=lambda r: (r["match_type"], r["reason"]))}
 
 
 def names(path: Path, output: Path) -> int:
@@ -51,14 +98,15 @@ def names(path: Path, output: Path) -> int:
             raise UsageError(f"{str(path)!r} is not there; name a .txt with a name a line, or a table.")
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     else:
-        table = read_names(path)
+        table = pa.concat_tables(NameTable(path).batches())
         if "scientific_name" not in table.column_names:
             raise UsageError(f"{str(path)!r} has no column scientific_name; rename the one that holds the names.")
         texts = [text or "" for text in table["scientific_name"].to_pylist()]
     parsed = parse_names(texts)
     columns = {name: [getattr(one, name) for one in parsed] for name in _PARSED_COLUMNS if name not in {"parsed", "type"}}
     columns |= {"parsed": [bool(one.canonical_name) for one in parsed], "type": [str(one.type) for one in parsed]}
-    write_names(pa.table({name: columns[name] for name in _PARSED_COLUMNS}), output)
+    with TableWriter(output) as writer:
+        writer.write(pa.table({name: columns[name] for name in _PARSED_COLUMNS}))
     for kind, number in sorted(Counter(str(one.type) for one in parsed).items()):
         print(f"{kind:<14} {number:>12,}")
     print(f"written: {output}")
@@ -89,17 +137,27 @@ def _compiled(backbones: Sequence[Path]) -> tuple[list[tuple[Path, str]], dict[s
     return files, infos
 
 
-def _resolve_all(lineages: list[VerbatimLineage], files: list[tuple[Path, str]], settings: TaxonomySettings) -> list[Resolution]:
-    if len(lineages) < _PARALLEL_FROM:
-        return resolve_lineages(lineages, [open_index(*file) for file in files], settings)
-    chunks = [(lineages[start : start + _CHUNK], settings) for start in range(0, len(lineages), _CHUNK)]
-    with ProcessPoolExecutor(initializer=_open, initargs=(files,)) as pool:
-        return [one for part in pool.map(_resolve_chunk, chunks) for one in part]
+def _resolve_all(parts: Sequence[pa.Table], resolver: _Resolver) -> pa.Table:
+    """The decisions on all parts, in their order; many are shared among processes, one a core."""
+    num_rows = sum(part.num_rows for part in parts)
+    if num_rows < _PARALLEL_FROM:
+        work = resolver.open()
+        return pa.concat_tables([DECISION_SCHEMA.empty_table(), *(work(part) for part in parts)]).combine_chunks()
+    num_processes = os.cpu_count() or 1
+    size = max(_PARALLEL_FROM, min(_MOST_IN_A_CHUNK, -(-num_rows // num_processes)))
+    chunks = [part.slice(start, size) for part in parts for start in range(0, part.num_rows, size)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_open, initargs=(resolver,)) as pool:
+        return pa.concat_tables(list(pool.map(_resolve_chunk, chunks))).combine_chunks()
 
 
-def _open(files: list[tuple[Path, str]]) -> None:
-    _INDEXES[:] = [open_index(*file) for file in files]
+_WORK: list[Callable[[pa.Table], pa.Table]] = []
 
 
-def _resolve_chunk(chunk: tuple[list[VerbatimLineage], TaxonomySettings]) -> list[Resolution]:
-    return resolve_lineages(chunk[0], _INDEXES, chunk[1])
+def _open(resolver: _Resolver) -> None:
+    pa.set_cpu_count(1)
+    _WORK[:] = [resolver.open()]
+
+
+def _resolve_chunk(chunk: pa.Table) -> pa.Table:
+    return _WORK[0](chunk)

@@ -6,7 +6,7 @@ scores. All others (unknown, open, contested or refused ones) are decided one by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,13 @@ from bioclip.records import RANKS
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.bulk_columns import HIGHER_RANKS, RANK_NAMES, Answers, Ints, Questions
-from bioclip.taxonomy.bulk_scores import Pairs, score_pairs
+from bioclip.taxonomy.bulk_scores import Pairs, Scores, score_pairs
+from bioclip.taxonomy.curation import Curation
 from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, decision_columns, verbatim_lineages
+from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.matching import resolve_lineage
-from bioclip.taxonomy.plain_names import plain_names
+from bioclip.taxonomy.names import NameType, ParsedName
+from bioclip.taxonomy.plain_names import PlainNames, plain_names
 from bioclip.taxonomy.ranks import is_infraspecific
 from bioclip.taxonomy.resolutions import MatchType
 from bioclip.taxonomy.scoring import confidence
@@ -39,8 +42,22 @@ class _Decided:
     table: pa.Table
 
 
-def resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
-    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence."""
+def resolve_table(
+    lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, curation: Curation | None = None
+) -> pa.Table:
+    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence. `curation` wins."""
+    rows = curation.rows(lineages) if curation else np.empty(0, np.intp)
+    if curation is None or not len(rows):
+        return _resolve_table(lineages, indexes, settings)
+    asked = verbatim_lineages(lineages.take(pa.array(rows)))
+    curated = {row: one for row, verbatim in zip(rows.tolist(), asked, strict=True) if (one := curation.decide(verbatim))}
+    others = np.setdiff1d(np.arange(lineages.num_rows), list(curated))
+    found = _resolve_table(lineages.take(pa.array(others)), indexes, settings)
+    order = np.argsort(np.concatenate([others, np.array(list(curated), np.int64)]), kind="stable")
+    return pa.concat_tables([found, decision_columns(list(curated.values()))]).take(pa.array(order))
+
+
+def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
     names = plain_names(lineages)
     questions = Questions(lineages, names)
     is_unknown, is_open = np.zeros(lineages.num_rows, bool), np.ones(lineages.num_rows, bool)
@@ -56,20 +73,47 @@ def resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings
         places.append(rows)
         waiting = waiting[~decided.is_final]
     rest = np.flatnonzero(is_open)
-    parts.append(_one_by_one(lineages, rest, is_unknown[rest], indexes, settings))
+    parsed = _parsed(names, np.flatnonzero(is_open[names.rows] & ~is_unknown[names.rows]))
+    parts.append(_one_by_one(lineages, rest, is_unknown, parsed, indexes, settings))
     places.append(rest)
     order = np.empty(lineages.num_rows, np.int64)
     order[np.concatenate(places)] = np.arange(lineages.num_rows)
     return pa.concat_tables(parts).take(pa.array(order))
 
 
-def _one_by_one(lineages: pa.Table, rows: Ints, is_unknown: Mask, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
+def _parsed(names: PlainNames, places: Ints) -> dict[int, ParsedName]:
+    """Row -> what the plain name says that stands there; only for names that backbones know, since a parser might refuse others."""
+    taken = pa.array(places)
+    values = zip(
+        names.rows[places].tolist(),
+        names.names.take(taken).to_pylist(),
+        names.authorships.take(taken).to_pylist(),
+        names.ranks.take(taken).to_pylist(),
+        strict=True,
+    )
+    found = {}
+    for row, name, authorship, rank in values:
+        words = name.split(" ")
+        infraspecific = words[2] if len(words) > 2 else ""
+        found[row] = ParsedName(name, NameType.SCIENTIFIC, " ".join(words[:2]), name, authorship, rank=rank, infraspecific=infraspecific)
+    return found
+
+
+def _one_by_one(
+    lineages: pa.Table,
+    rows: Ints,
+    is_unknown: Mask,
+    parsed: Mapping[int, ParsedName],
+    indexes: Sequence[BackboneIndex],
+    settings: TaxonomySettings,
+) -> pa.Table:
     """In the order of their names, since names of one genus are found in one block of a backbone."""
-    taken = lineages.take(pa.array(rows))
-    order = pc.sort_indices(taken["scientific_name"]).to_numpy()
-    verbatim = verbatim_lineages(taken.take(pa.array(order)))
+    order = pc.sort_indices(lineages["scientific_name"].take(pa.array(rows))).to_numpy()
+    asked = rows[order]
+    verbatim = verbatim_lineages(lineages.take(pa.array(asked)))
     decided = [
-        resolve_lineage(one, indexes, settings, is_unknown=bool(unknown)) for one, unknown in zip(verbatim, is_unknown[order], strict=True)
+        resolve_lineage(one, indexes, settings, parsed.get(row), bool(is_unknown[row]))
+        for row, one in zip(asked.tolist(), verbatim, strict=True)
     ]
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
@@ -88,19 +132,53 @@ def _decide(questions: Questions, waiting: Ints, index: BackboneIndex, settings:
     pairs, scores = pairs.at(order), scores.at(order)
     starts = np.flatnonzero(np.append(True, pairs.place[1:] != pairs.place[:-1])) if len(order) else np.empty(0, np.int64)
     of_name = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-    best_label = answers.label[pairs.usage[starts]]
-    is_other = answers.label[pairs.usage] != best_label[of_name]
-    is_rival = is_other & (scores.evidence >= scores.evidence[starts][of_name] - 1)
-    is_contested = np.bincount(of_name[is_rival], minlength=len(starts)) > 0
+    winner, is_contested = _winners(answers, pairs, scores, starts, of_name)
+    is_other = answers.label[pairs.usage] != answers.label[pairs.usage[winner]][of_name]
     next_score = np.full(len(starts), _NONE)
     np.maximum.at(next_score, of_name[is_other], scores.score[is_other])
-    certainty, margin = _certainty(scores.score[starts], next_score)
+    certainty, margin = _certainty(scores.score[winner], next_score)
     is_decided = ~is_contested & (certainty >= settings.min_confidence)
     is_final = np.zeros(len(waiting), bool)
     is_final[pairs.place[starts][is_contested | is_decided]] = True
-    chosen = starts[is_decided]
+    chosen = winner[is_decided]
     table = _decisions(questions, waiting, pairs.at(chosen), scores.contradicts[chosen], certainty[is_decided], margin[is_decided], index)
     return _Decided(is_known, is_final, pairs.place[chosen], table)
+
+
+def _winners(answers: Answers, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints) -> tuple[Ints, Mask]:
+    """The place of each name's best pair, the pairs being in the order of name and score; and where rivals leave it open.
+
+    Rivals are taxa within one point of evidence; among those of one class the status decides, as in `matching`.
+    """
+    winner, labels = starts.copy(), answers.label[pairs.usage]
+    is_rival = (labels != labels[starts][of_name]) & (scores.evidence >= scores.evidence[starts][of_name] - 1)
+    is_contested = np.bincount(of_name[is_rival], minlength=len(starts)) > 0
+    places = np.flatnonzero(is_contested[of_name])
+    _, first = np.unique(of_name[places] * (int(labels.max(initial=0)) + 1) + labels[places], return_index=True)
+    best = np.sort(places[first])
+    rivals = best[scores.evidence[best] >= scores.evidence[starts][of_name[best]] - 1]
+    name = of_name[rivals]
+    is_near = _same_class(answers, labels[rivals], labels[starts][name])
+    is_settled = np.bincount(name[~is_near], minlength=len(starts)) == 0
+    status = answers.status[pairs.usage[rivals]].astype(np.int64)
+    lowest = np.full(len(starts), len(STATUSES))
+    np.minimum.at(lowest, name, status)
+    is_lowest = status == lowest[name]
+    num_lowest = np.bincount(name[is_lowest], minlength=len(starts))
+    is_settled &= is_contested & (num_lowest == 1)
+    settles = is_lowest & is_settled[name]
+    winner[name[settles]] = rivals[settles]
+    return winner, is_contested & ~is_settled
+
+
+def _same_class(answers: Answers, one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> Mask:
+    """Whether labels agree in kingdom, phylum and class as far as they have them, and have one of them."""
+    agree, share = np.ones(len(one), bool), np.zeros(len(one), bool)
+    for rank in RANKS[:3]:
+        a, b = answers.taxa[rank][one], answers.taxa[rank][other]
+        agree &= (a == b) if rank == "kingdom" else (a == b) | (a == 0) | (b == 0)
+        share |= (a != 0) & (a == b)
+    return agree & share
 
 
 _NONE = -(10**6)

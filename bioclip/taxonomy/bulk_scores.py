@@ -81,16 +81,18 @@ def _classification(questions: Questions, answers: Answers, pairs: Pairs) -> tup
         known = answers.taxa[rank][label]
         is_said = (given != NOTHING) & (known != 0)
         is_same = given == known
+        agree, differ = AGREEMENT[rank]
         if rank == "genus":
             is_same |= questions.states_own_genus[pairs.question]
-        agree, differ = AGREEMENT[rank]
-        total += np.where(is_said, np.where(is_same, agree, differ), 0)
-        contradicts |= (is_said & ~is_same).astype(np.int64) << place
         if rank == "kingdom":
-            apart = np.flatnonzero(is_said & ~is_same)
-            kingdoms = answers.vocabularies[rank].to_pylist()
-            found = _of_distinct(stated, pairs.question[apart], known[apart].astype(np.int64), len(kingdoms), _kingdoms(kingdoms))
-            total[apart] += found - differ
+            found = np.zeros(len(total), np.int64)
+            said, kingdoms = np.flatnonzero(is_said), answers.vocabularies[rank].to_pylist()
+            found[said] = _of_distinct(stated, pairs.question[said], known[said].astype(np.int64), len(kingdoms), _kingdoms(kingdoms))
+            is_same = found > 0
+            total += found
+        else:
+            total += np.where(is_said, np.where(is_same, agree, differ), 0)
+        contradicts |= (is_said & ~is_same).astype(np.int64) << place
     return total, contradicts
 
 

@@ -16,7 +16,7 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.inexact import InexactIndex, Near
-from bioclip.taxonomy.lineages import Lineage
+from bioclip.taxonomy.lineages import EMPTY_LINEAGE, Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, parse_name
 from bioclip.taxonomy.ranks import is_infraspecific
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
@@ -234,13 +234,18 @@ def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, s
 
 
 def _same_class(one: Lineage, other: Lineage) -> bool:
-    pairs = list(zip(one[:3], other[:3], strict=True))
-    return one[0] == other[0] and any(a and a == b for a, b in pairs) and all(a == b or not a or not b for a, b in pairs)
+    pairs = [(normalise_taxon(rank, a), normalise_taxon(rank, b)) for rank, a, b in zip(RANKS[:3], one, other, strict=False)]
+    return pairs[0][0] == pairs[0][1] and any(a and a == b for a, b in pairs) and all(a == b or not a or not b for a, b in pairs)
 
 
 def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
     pairs = zip(RANKS[:-1], lineage, stated, strict=False)
     return any(stated) and all(normalise_taxon(rank, known) == normalise_taxon(rank, given) for rank, known, given in pairs)
+
+
+def resolution_of_usage(index: BackboneIndex, candidate: Candidate) -> Resolution:
+    """What a usage stands for, whatever a record says."""
+    return _accepted(Query(candidate.name, "", "", EMPTY_LINEAGE), Near(candidate, MatchType.EXACT, 0), 100, 100, index.name)
 
 
 def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:

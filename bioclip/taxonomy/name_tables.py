@@ -1,18 +1,24 @@
-"""Tables of names in, tables of decisions out: what `treeoflife resolve` reads and writes."""
+"""Tables of names in, tables of decisions out: what `treeoflife resolve` reads and writes, a batch of rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bioclip.errors import UsageError
 from bioclip.records import RANKS
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.decision_columns import LINEAGE_COLUMNS
+from bioclip.taxonomy.resolutions import MatchType
 
 INPUT_COLUMNS = (
     "id", "scientific_name", "authorship", "rank", "code", "kingdom", "phylum", "class", "order", "family", "genus", "species",
@@ -25,90 +31,171 @@ _FIELDS = {
     "phylum": "phylum", "class": "class_", "order": "order", "family": "family", "genus": "genus", "species": "specific_epithet",
     "vernacular_name": "vernacular_name",
 }  # fmt: skip
-_KINGDOM_OF_CODE = {
-    "iczn": "Animalia", "zoological": "Animalia", "icn": "Plantae", "icnafp": "Plantae", "botanical": "Plantae", "icnp": "Bacteria",
-    "bacterial": "Bacteria", "prokaryotic": "Bacteria", "ictv": "Viruses", "virus": "Viruses", "viral": "Viruses",
+_CODES = {
+    "iczn": "zoological", "zoological": "zoological", "icn": "botanical", "icnafp": "botanical", "botanical": "botanical",
+    "icnp": "bacterial", "bacterial": "bacterial", "prokaryotic": "bacterial", "ictv": "viral", "virus": "viral", "viral": "viral",
 }  # fmt: skip
-_REASONS = {MatchType.EXACT: "same_name", MatchType.NORMALIZED: "same_name_spelt_otherwise"}
-_TEXT_RESULTS = (
-    "canonical_name", "match_type", "reason", "matched_id", "matched_name", "accepted_id", "accepted_name", "resolved_rank",
-    "infraspecific", "qualifier", "backbone",
-)  # fmt: skip
+"""Spellings of nomenclatural codes -> those of `scoring.CODES`."""
+_SEPARATOR = "\x1f"
+_BATCH_ROWS = 262_144
+_BLOCK_BYTES = 32 << 20
 RESULT_COLUMNS = (
     "id", "canonical_name", "match_type", "confidence", "margin", "reason", "matched_id", "matched_name", "accepted_id",
     "accepted_name", "resolved_rank", *RANKS, "infraspecific", "qualifier", "vernacular_name", "backbone", "backbone_digest",
+    "rank_sources", "contradicts", "curation",
 )  # fmt: skip
 """What is written after the input's own columns, which get the prefix `verbatim_`."""
 
 
-def read_names(path: Path) -> pa.Table:
-    """All columns of a .csv, .tsv or .parquet as text, null for empty; raises UsageError for what cannot be read or names nothing."""
-    if not path.is_file():
-        raise UsageError(f"{str(path)!r} is not there; name a .csv, .tsv or .parquet of names.")
-    try:
-        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else _read_text(path)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
-    if not set(table.column_names) & set(_NAME_COLUMNS):
-        known = ", ".join(INPUT_COLUMNS)
-        raise UsageError(f"{str(path)!r} has no column of names among {', '.join(table.column_names[:12])}; known: {known}.")
-    return pa.table({name: table[name].cast(pa.string()) for name in table.column_names})
+class NameTable:
+    """A .csv, .tsv or .parquet of names, read in batches: columns as text, null for empty. Raises UsageError for what cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UsageError(f"{str(path)!r} is not there; name a .csv, .tsv or .parquet of names.")
+        with self._explained():
+            self.columns = list(self._open_parquet().schema_arrow.names if self._is_parquet else self._header())
+        if not set(self.columns) & set(_NAME_COLUMNS):
+            known = ", ".join(INPUT_COLUMNS)
+            raise UsageError(f"{str(path)!r} has no column of names among {', '.join(self.columns[:12])}; known: {known}.")
+        if twice := [name for name in self.columns if self.columns.count(name) > 1]:
+            raise UsageError(f"{str(path)!r} has two columns {twice[0]!r}; name each column once.")
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The rows in order, all columns or those named."""
+        wanted = self.columns if columns is None else columns
+        with self._explained():
+            if self._is_parquet:
+                found: Iterator[Any] = self._open_parquet().iter_batches(_BATCH_ROWS, columns=wanted)
+            else:
+                found = iter(self._open_text(wanted))
+            for batch in found:
+                yield pa.table({name: batch.column(name).cast(pa.string()) for name in wanted})
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self.path.suffix.lower() == ".parquet"
+
+    def _open_parquet(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path)
+
+    def _parse_options(self) -> pacsv.ParseOptions:
+        return pacsv.ParseOptions(delimiter="," if self.path.suffix.lower() == ".csv" else "\t", newlines_in_values=True)
+
+    def _header(self) -> list[str]:
+        with pacsv.open_csv(self.path, parse_options=self._parse_options()) as reader:
+            return list(reader.schema.names)
+
+    def _open_text(self, columns: list[str]) -> pacsv.CSVStreamingReader:
+        convert = pacsv.ConvertOptions(
+            column_types=dict.fromkeys(self.columns, pa.string()), strings_can_be_null=True, null_values=[""], include_columns=columns
+        )
+        read = pacsv.ReadOptions(block_size=_BLOCK_BYTES)
+        return pacsv.open_csv(self.path, read_options=read, parse_options=self._parse_options(), convert_options=convert)
+
+    def _explained(self) -> _Explained:
+        return _Explained(self.path)
 
 
-def _read_text(path: Path) -> pa.Table:
-    parse = pacsv.ParseOptions(delimiter="," if path.suffix.lower() == ".csv" else "\t", newlines_in_values=True)
-    with pacsv.open_csv(path, parse_options=parse) as reader:
-        names = reader.schema.names
-    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""])
-    return pacsv.read_csv(path, parse_options=parse, convert_options=convert)
+class _Explained:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, (pa.ArrowException, UnicodeDecodeError)):
+            raise UsageError(f"{str(self._path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
 
 
-def lineages_of(names: pa.Table) -> list[VerbatimLineage]:
-    """One verbatim lineage a row. A nomenclatural code stands in for a kingdom that is not given."""
-    there = {column: names[column].to_pylist() for column in _FIELDS if column in names.column_names}
-    codes = names["code"].to_pylist() if "code" in names.column_names else [None] * names.num_rows
-    rows = []
-    for row in range(names.num_rows):
-        values = {_FIELDS[column]: _text(cells[row]) for column, cells in there.items()}
-        if not values.get("kingdom") and (kingdom := _KINGDOM_OF_CODE.get(_text(codes[row]).lower())):
-            values["kingdom"] = kingdom
-        rows.append(VerbatimLineage(**values))
-    return rows
+def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArray[np.int32]]]:
+    """The distinct verbatim lineages (LINEAGE_COLUMNS, in parts), and for each batch of rows which of them each row has.
+
+    A nomenclatural code stands in for a kingdom that is not given.
+    """
+    columns = [name for name in (*_FIELDS, "code") if name in names.columns]
+    encoded = [_joined(batch).dictionary_encode() for batch in names.batches(columns)]
+    if not encoded:
+        return [], []
+    unified = pa.chunked_array(encoded).unify_dictionaries()
+    codes = [chunk.indices.to_numpy() for chunk in unified.chunks]
+    distinct = unified.chunk(0).dictionary
+    parts = [_split(distinct[start : start + _BATCH_ROWS].cast(pa.string())) for start in range(0, len(distinct), _BATCH_ROWS)]
+    return parts, codes
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+def _joined(batch: pa.Table) -> pa.Array:
+    """One string a row, of all fields of a lineage."""
+    there = {_FIELDS[name]: batch[name].combine_chunks() for name in batch.column_names if name in _FIELDS}
+    empty = pa.repeat(pa.scalar(""), batch.num_rows)
+    fields = {name: pc.utf8_trim_whitespace(pc.fill_null(there[name], "")) if name in there else empty for name in LINEAGE_COLUMNS}
+    if "code" in batch.column_names:
+        fields["kingdom"] = pc.if_else(pc.equal(fields["kingdom"], ""), _codes(batch["code"].combine_chunks()), fields["kingdom"])
+    cleaned = [pc.replace_substring(field, _SEPARATOR, " ") for field in fields.values()]
+    return pc.binary_join_element_wise(*(field.cast(pa.large_string()) for field in cleaned), pa.scalar(_SEPARATOR, pa.large_string()))
 
 
-def decisions_table(names: pa.Table, resolutions: Sequence[Resolution], digests: Mapping[str, str]) -> pa.Table:
-    """The input's columns as `verbatim_*`, then RESULT_COLUMNS, each row in its place; without an `id` rows are numbered from 1."""
+def _codes(column: pa.Array) -> pa.Array:
+    encoded = pc.fill_null(column, "").dictionary_encode()
+    return pa.array([_CODES.get(text.strip().lower(), "") for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+
+
+def _split(joined: pa.Array) -> pa.Table:
+    values, width = pc.list_flatten(pc.split_pattern(joined, _SEPARATOR)), len(LINEAGE_COLUMNS)
+    starts = np.arange(len(joined)) * width
+    return pa.table({name: values.take(pa.array(starts + place)) for place, name in enumerate(LINEAGE_COLUMNS)})
+
+
+def decisions_table(names: pa.Table, first_row: int, decisions: pa.Table, digests: Mapping[str, str]) -> pa.Table:
+    """A batch's columns as `verbatim_*`, then RESULT_COLUMNS of its decisions (DECISION_SCHEMA); rows without `id` are numbered from 1."""
     columns: dict[str, Any] = {f"verbatim_{name}": names[name] for name in names.column_names}
-    columns["id"] = names["id"] if "id" in names.column_names else pa.array([str(row) for row in range(1, names.num_rows + 1)], pa.string())
-    values: dict[str, list[Any]] = {name: [str(getattr(one, name)) for one in resolutions] for name in _TEXT_RESULTS}
-    values["reason"] = [one.reason or _REASONS.get(one.match_type, "") for one in resolutions]
-    values["vernacular_name"] = [one.common_name for one in resolutions]
-    values["backbone_digest"] = [digests.get(one.backbone, "") for one in resolutions]
-    for place, rank in enumerate(RANKS):
-        values[rank] = [one.lineage[place] for one in resolutions]
-    for name in RESULT_COLUMNS[1:]:
-        is_number = name in {"confidence", "margin"}
-        cells = [getattr(one, name) for one in resolutions] if is_number else values[name]
-        columns[name] = pa.array(cells, pa.int16() if is_number else pa.string())
-    return pa.table(columns)
+    numbers = pa.array(np.arange(first_row, first_row + names.num_rows) + 1).cast(pa.string())
+    found = {name: decisions[name] for name in decisions.column_names} | {"id": names["id"] if "id" in names.column_names else numbers}
+    found["vernacular_name"] = decisions["common_name"]
+    found["reason"] = pc.if_else(pc.equal(decisions["reason"], ""), _translated(decisions["match_type"], _REASONS), decisions["reason"])
+    found["backbone_digest"] = _translated(decisions["backbone"], digests)
+    return pa.table(columns | {name: found[name] for name in RESULT_COLUMNS})
 
 
-def write_names(table: pa.Table, path: Path) -> None:
-    """Write .parquet, .csv or .tsv, whole or not at all; raises UsageError for another ending."""
-    if path.suffix.lower() not in {".parquet", ".csv", ".tsv"}:
-        raise UsageError(f"--output {str(path)!r} ends in none of .parquet, .csv and .tsv.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if path.suffix.lower() == ".parquet":
-            pq.write_table(table, partial, compression="zstd")
-        else:
-            delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-            pacsv.write_csv(table, partial, pacsv.WriteOptions(delimiter=delimiter, quoting_style="needed"))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+_REASONS = {MatchType.EXACT.value: "same_name", MatchType.NORMALIZED.value: "same_name_spelt_otherwise"}
+
+
+def _translated(column: pa.ChunkedArray, texts: Mapping[str, str]) -> pa.Array:
+    encoded = column.combine_chunks().dictionary_encode()
+    return pa.array([texts.get(text, "") for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+
+
+class TableWriter:
+    """A .parquet, .csv or .tsv that is there whole or not at all; raises UsageError for another ending."""
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in {".parquet", ".csv", ".tsv"}:
+            raise UsageError(f"--output {str(path)!r} ends in none of .parquet, .csv and .tsv.")
+        self._path, self._partial = path, path.with_name(f".{path.name}.partial")
+        self._stack = ExitStack()
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows; all tables have the columns of the first."""
+        if self._writer is None:
+            self._writer = self._stack.enter_context(self._open(table.schema))
+        self._writer.write_table(table)
+
+    def _open(self, schema: pa.Schema) -> Any:
+        if self._path.suffix.lower() == ".parquet":
+            return pq.ParquetWriter(self._partial, schema, compression="zstd")
+        delimiter = "," if self._path.suffix.lower() == ".csv" else "\t"
+        return pacsv.CSVWriter(self._partial, schema, write_options=pacsv.WriteOptions(delimiter=delimiter, quoting_style="needed"))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._stack.close()
+            if error is None and self._writer is not None:
+                self._partial.replace(self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ _FURTHER_WORDS = frozenset(
 """Words that a parser reads as something else than a part of a name."""
 _OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite|bacterium|vector|-like"
 """Parts of words that do so."""
+_TRINOMIAL = "infraspecific_name"
 _ANY_NAME = "Abies alba"
 _NUM_CACHED = 200_000
 
@@ -59,26 +60,24 @@ class PlainNames:
 
 def plain_names(lineages: pa.Table) -> PlainNames:
     """The plain names of a table of verbatim lineages (strings without nulls)."""
-    text = _texts(lineages)
+    text = texts_of(lineages)
     parts = pc.extract_regex(text, rf"^(?P<name>{_GENUS}(?: {_EPITHET}){{0,2}})(?: (?P<author>{_AUTHOR_LIKE}))?$")
     is_plain = _mask(pc.is_valid(parts)) & ~_mask(pc.match_substring_regex(text, _OTHER))
     names = pc.fill_null(pc.struct_field(parts, "name"), "")
     within, beside = pc.fill_null(pc.struct_field(parts, "author"), ""), _column(lineages, "scientific_name_authorship")
     has_within = _mask(pc.not_equal(within, ""))
     spaces = pc.count_substring(names, " ").to_numpy()
-    is_plain &= ~(has_within & (_mask(pc.not_equal(beside, "")) | (spaces == 2)))
-    is_plain &= ~(has_within & (spaces == 0) & _mask(pc.invert(pc.match_substring_regex(within, r"^[^(].*\d$"))))
-    authorships = _read_authorships(pc.if_else(pa.array(has_within), within, beside))
-    is_plain &= _mask(pc.is_valid(authorships))
-    is_rank_open = (spaces == 2) & _mask(pc.equal(_column(lineages, "taxon_rank"), ""))
-    is_plain &= ~(is_rank_open & _mask(pc.not_equal(beside, "")))  # its code, told by the author, would tell the rank
-    rows = np.flatnonzero(is_plain)
+    is_plain &= ~(has_within & (spaces == 0) & ~_mask(pc.match_substring_regex(within, r"^[^(].*[.,&\d]")))
+    rows = np.flatnonzero(is_plain & ~(has_within & _mask(pc.not_equal(beside, ""))))
     rows = rows[~_has_other_words(names.take(pa.array(rows)))]
-    asked = _asked_ranks(_column(lineages, "taxon_rank").take(pa.array(rows)), spaces[rows])
-    known = np.flatnonzero(_mask(pc.is_valid(asked)))
-    rows, asked = rows[known], asked.take(pa.array(known))
-    taken = pa.array(rows)
-    return PlainNames(rows, names.take(taken), authorships.take(taken), asked)
+    taken, spaces = pa.array(rows), spaces[rows]
+    written = pc.if_else(pa.array(has_within), within, beside).take(taken)
+    authorships = _read_authorships(written)
+    asked = _asked_ranks(_column(lineages, "taxon_rank").take(taken), spaces)
+    asked = _ranks_by_author(asked, written, spaces)
+    is_read = pc.and_(pc.is_valid(asked), pc.is_valid(authorships))
+    kept = is_read.to_numpy(zero_copy_only=False)
+    return PlainNames(rows[kept], names.take(taken).filter(is_read), authorships.filter(is_read), asked.filter(is_read))
 
 
 def _read_authorships(authorships: pa.Array) -> pa.Array:
@@ -89,6 +88,19 @@ def _read_authorships(authorships: pa.Array) -> pa.Array:
     return pa.array(texts, pa.string()).take(encoded.indices)
 
 
+def _ranks_by_author(asked: pa.Array, authorships: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
+    """For three words the author shows the code, and the code the rank."""
+    is_open = pc.and_(pc.equal(asked, _TRINOMIAL), pc.and_(pc.greater(pa.array(spaces), 1), pc.not_equal(authorships, "")))
+    is_open = pc.fill_null(is_open, False)
+    texts = [_rank_by_author(text) for text in authorships.filter(is_open).to_pylist()]
+    return pc.replace_with_mask(asked, is_open, pa.array(texts, pa.string()))
+
+
+@lru_cache(_NUM_CACHED)
+def _rank_by_author(authorship: str) -> str:
+    return parse_name(f"{_ANY_NAME} nigra", authorship).rank
+
+
 @lru_cache(_NUM_CACHED)
 def _read_authorship(text: str) -> str | None:
     parsed = parse_name(_ANY_NAME, text)
@@ -96,7 +108,7 @@ def _read_authorship(text: str) -> str | None:
     return parsed.authorship if is_author else None
 
 
-def _texts(lineages: pa.Table) -> pa.Array:
+def texts_of(lineages: pa.Table) -> pa.Array:
     """The scientific name; where that is empty, the binomial of the columns `specific_epithet` and `genus`."""
     name, epithet, genus = (_column(lineages, column) for column in ("scientific_name", "specific_epithet", "genus"))
     is_single = pc.match_substring_regex(epithet, rf"^{_EPITHET}$")
@@ -130,7 +142,7 @@ def _asked_ranks(stated: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
     normal = [normalise_rank(text) for text in encoded.dictionary.to_pylist()]
     one = [(rank if rank in RANKS else "") if rank == "genus" or not rank or is_suprageneric(rank) else None for rank in normal]
     two = ["species" if rank in {"", "species"} else None for rank in normal]
-    three = [rank or "infraspecific_name" if rank in {"", "subspecies", "variety", "form"} else None for rank in normal]
+    three = [rank or _TRINOMIAL if rank in {"", _TRINOMIAL, "subspecies", "variety", "form"} else None for rank in normal]
     found = [pa.array(ranks, pa.string()).take(encoded.indices) for ranks in (one, two, three)]
     return pc.choose(pa.array(spaces), *found)
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from itertools import combinations
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.authorship import compare_authorship
@@ -21,10 +20,18 @@ from bioclip.taxonomy.backbone_index import Candidate
 from bioclip.taxonomy.lineages import Lineage
 from bioclip.taxonomy.ranks import is_infraspecific, is_suprageneric
 
-_APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
-KINGDOM_VETOES = frozenset(frozenset(pair) for pair in combinations(_APART, 2))
+APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
 """No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
 
+CODES = {
+    "zoological": ("animalia", "protozoa"),
+    "botanical": ("plantae", "fungi", "chromista", "protozoa"),
+    "bacterial": ("bacteria", "archaea"),
+    "viral": ("viruses",),
+}
+"""Nomenclatural code -> the kingdoms (normalised) whose names it governs. Cyanobacteria may be named under the botanical one too."""
+
+_FAR_CODES = {"bacterial", "viral"}
 _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
 AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
 """Rank -> score when both sides name the same taxon, and when they name different ones."""
@@ -108,7 +115,8 @@ def agreements(query: Query, candidate: Candidate) -> Iterator[tuple[str, str, s
     for rank, given, known in zip(RANKS[:-1], query.lineage, candidate.taxon.lineage, strict=False):
         if given and known:
             one, other = normalise_taxon(rank, given), normalise_taxon(rank, known)
-            yield rank, one, other, one == other or (rank == "genus" and one == candidate.name.partition(" ")[0].casefold())
+            is_same = one == other or (rank == "genus" and one == candidate.name.partition(" ")[0].casefold())
+            yield rank, one, other, is_same or (rank == "kingdom" and is_under_code(one, other))
 
 
 def contradictions(query: Query, candidate: Candidate) -> str:
@@ -116,18 +124,28 @@ def contradictions(query: Query, candidate: Candidate) -> str:
     return ",".join(rank for rank, _, _, is_same in agreements(query, candidate) if not is_same)
 
 
+def is_under_code(code: str, kingdom: str) -> bool:
+    """Whether a nomenclatural code, stated in place of a kingdom, governs the names of this one."""
+    return kingdom in CODES.get(code, ())
+
+
 def kingdom_score(one: str, other: str) -> int | None:
-    """What two different kingdoms (normalised) count; None for a veto."""
-    if frozenset({one, other}) in KINGDOM_VETOES:
+    """What two kingdoms (normalised; the first may be one of CODES) count; None for a veto."""
+    agree, differ = AGREEMENT["kingdom"]
+    if one == other or is_under_code(one, other):
+        return agree
+    governed = [kingdom for kingdom in CODES.get(one, (one,)) if kingdom in APART]
+    if governed and other in APART and (one, other) != ("botanical", "bacteria"):
         return None
-    return -31 if (one in _FAR_KINGDOMS) != (other in _FAR_KINGDOMS) else AGREEMENT["kingdom"][1]
+    is_far = one in _FAR_KINGDOMS or one in _FAR_CODES
+    return differ if one == "botanical" or is_far == (other in _FAR_KINGDOMS) else -31
 
 
 def _classification(query: Query, candidate: Candidate) -> int | None:
     """None for a veto."""
     total = 0
     for rank, one, other, is_same in agreements(query, candidate):
-        if rank == "kingdom" and not is_same:
+        if rank == "kingdom":
             score = kingdom_score(one, other)
             if score is None:
                 return None
