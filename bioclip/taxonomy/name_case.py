@@ -24,6 +24,9 @@ def restore_case(text: str, rank: str) -> str:
         return match["name"].capitalize() + match["author"].title()
     if rank == "species" and (match := _TWO_CAPITALS.match(text)):
         return match[1] + match[2].lower() + text[match.end() :]
+    first, _, rest = text.partition(" ")
+    if rest and first.islower() and rank_by_suffix(first) and rest not in {"family", "order", "class"}:
+        return first.capitalize() + " " + rest
     is_lone = text.isalpha() and (text.islower() or text.isupper())
     if is_lone and (rank_by_suffix(text) or (rank and rank != "species" and not is_infraspecific(rank))):
         return text.capitalize()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import unquote
 
+from bioclip.taxonomy.ranks import rank_by_suffix
+
 _PARTICLES = r"and|aus|da|das|de|del|den|der|des|di|do|dos|du|emend|et|ex|filius|fil|in|la|le|los|non|nec|sensu|van|ver|vom|von|zu|zur"
 _MARKS = r"cf|aff|nr|near|var|subsp|ssp|fo|forma"
 _ENDINGS = re.compile(r"(?:us|a|um|is|ae|i|es|ans|ens|or|ix|ax|ex|ys|os|oides|as|fer|ger)$")
@@ -81,6 +83,29 @@ def _without_underscores(text: str) -> str:
     return " ".join(word if len(words) > 1 and _CODE.fullmatch(word) else word.replace("_", " ") for word in words)
 
 
+_LEVEL = re.compile(r"(?:(?P<rank>[A-Za-z]{1,2})__)?(?P<name>[^_].*)?")
+_LEVEL_NAME = re.compile(r"[A-Z][a-z]+(?:[ _][a-z]{3,}(?:-[a-z]+)?){0,2}")
+
+
+_HIGHER_TAXA = frozenset({"Animalia", "Archaea", "Arthropoda", "Aves", "Bacteria", "Chordata", "Fungi", "Insecta", "Mollusca", "Plantae"})
+
+
+def _last_of_lineage(text: str) -> str:
+    """The lowest name of `Hymenoptera: Formicidae`, `Animalia;Chordata;Aves` and `k__Fungi;g__Abies;s__alba`."""
+    levels = [_LEVEL.fullmatch(part.strip()) for part in re.split(r"[;|>]|: ", text)]
+    if None in levels or (len(levels) < 2 and "__" not in text):
+        return text
+    named = [(level["rank"] or "", level["name"]) for level in levels if level and level["name"]]
+    while named and not _LEVEL_NAME.fullmatch(named[-1][1]) and named[-1][0] != "s" and named[-1][0]:
+        named.pop()
+    *higher, (rank, last) = named or [("", "")]
+    if rank == "s" and _LEVEL_NAME.fullmatch(f"Aa {last}") and higher:
+        last = f"{higher.pop()[1]} {last}"
+    above = [name for _, name in higher]
+    is_path = ";" in text or ">" in text or rank or any(rank_by_suffix(name) or name in _HIGHER_TAXA for name in above)
+    return last if is_path and _LEVEL_NAME.fullmatch(last) and all(name.istitle() and name.isalpha() for name in above) else text
+
+
 _NAME_IN_BRACKETS = re.compile(
     r"(?P<outer>[^()\[\]]+?)\s*[(\[](?P<inner>[A-Z][a-z]+ (?P<epithet>[a-z]{3,}(?:-[a-z]+)?)(?: [a-z]{3,})?)[)\]]"
 )
@@ -109,6 +134,7 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("canonical_composition", partial(unicodedata.normalize, "NFC")),
     ("escape", _without_escapes),
     ("control_character", _sub(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060\ufeff\u00ad]", " ")),
+    ("lineage_path", _last_of_lineage),
     ("underscore", _without_underscores),
     ("whitespace", _sub(r"\s+", " ")),
     ("outer_space", str.strip),
@@ -134,6 +160,7 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
     ),
     ("vernacular_after_dash", _sub(r"(?<=[a-z.)0-9])(?: [-–—]|,) (?!(?:" + _PARTICLES + r")\b)[a-zà-ÿ' -]{3,}$", "")),
     ("marker_in_brackets", _sub(rf"[\[(]((?:{_MARKS}|f)\.?)(?:[\])]| ([a-z]+)[\])])", r"\1 \2")),
+    ("marker_case", partial(re.compile(r"(?<=[a-z] )(CF|Cf|AFF|Aff)\.? ?(?=[a-z]{3})").sub, lambda match: f"{match[1].lower()}. ")),
     ("marker_spelling", _sub(r"(?<=\s)(?:(?:c\. ?f\.|cfr\.|conf\.)\s*|cfr )(?=[a-z])", "cf. ")),
     ("affinity_spelling", _sub(r"(?<=\s)affin\. ?(?=[a-z])", "aff. ")),
     ("nearness_spelling", _sub(r"(?<=[a-z] )prope (?=[a-z])", "nr. ")),
@@ -148,8 +175,8 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 _TOUCHED = re.compile(
-    r"[<>&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^ | $|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
-    r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
+    r"[<>;|&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^ | $|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
+    r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:CF|Cf|AFF|Aff|c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
 )
 
 

@@ -46,7 +46,7 @@ _SAME = r"(?:(?P=taxon) |(?P=initial)\. ?)?"
 _GENUS = r"(?P<taxon>(?P<initial>[A-Z])[a-zà-ÿ]+(?:-[a-z]+)*)"
 EPITHET = r"[a-zà-ÿ]{2,}(?:-[a-z]+)*"
 _MARKER = r"(?:spp?|ssp|subsp|gen|fam|cf|aff|nr|indet|var)\.?"
-_EITHER = r"(?: ?(?:[/|]|--) ?| (?:or|vel|oder|ou) )"
+_EITHER = r"(?: ?(?:[/|;]|--) ?| (?:or|vel|oder|ou|and|und|et|&) )"
 _CLUSTER = (
     r"(?:(?:BIN[: ])?BOLD[:\- ][A-Z]{3}\d{3,5}|(?:UNITE[: ])?SH\d{5,8}\.\d\dFU|(?:OTU|ASV|ZOTU|MOTU|MAG|UBA|cluster|denovo)[ _\-]?\d+)"
 )
@@ -55,7 +55,16 @@ _CODE = (
     r"|(?=\S*\d)(?=\S*[A-Za-z])[\w.:\-|#]+"
     r"|(?:taxon|species|genus|family|clade|contig|sample|specimen|unit|morpho(?:species|type)|morphosp\.?|sp\.?)[ _\-]?\d+[a-z]?"
 )
-_OPEN_TAIL = r"(?:(?:fam|subfam|gen|sp|spp|spec|indet|det|nov|n|g|et|&)\.?(?:[ ,]+|(?<=\.)|$))"
+_NUMBERED = r"(?:[Ss]pp?|[Ss]pec|[Gg]en)[.\-]?[A-Z0-9]\w{0,2}\b"
+_OPEN_WORD = (
+    r"(?:(?i:subfam|fam|gen|genus|spp?|spec|species|indet|undet|det|nov|n|g|et|&|larvae?|adults?|nymphs?|juv|juveniles?)(?:\.|(?![a-z]))"
+    rf"|{_NUMBERED}|\d{{1,3}}[a-z]?\b|[A-Z]\b)"
+)
+_OPEN_WORDS = rf"(?:(?:,? |(?<=\.)){_OPEN_WORD})*"
+_FIRST_OPEN_WORD = (
+    r"(?:(?i:subfam|fam|gen|genus|spp?|spec|species|indet|undet)(?:\.|(?![a-z]))|g\.(?= ?sp)|(?:n|nov)\.?(?= ?(?:gen|sp)\b)"
+    rf"|{_NUMBERED})"
+)
 STRAIN = re.compile(
     r" \(?(?:strain|isolate|clone|serovar|serotype|serogroup|sv\.|bv\.|biovar|biotype|ecotype|(?=[A-Z]+\d+ biovar))(?:(?<=\.) ?| )"
     r"(?P<strain>[^()]+)\)?$"
@@ -86,27 +95,26 @@ def verdicts() -> tuple[Verdict, ...]:
     return (
         _verdict(NameType.EMPTY, rf"\W*|0|{_any_of(words['empty'])}"),
         _verdict(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
-        _verdict(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?"),
+        _verdict(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?(?: .*)?"),
         _verdict(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
-        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME})", 0),
+        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME}){_OPEN_WORDS}", 0),
         _verdict(
             NameType.INFORMAL,
             rf"(?P<qualifier>[Uu]ncultured) (?P<taxon>{NAME})(?: (?:{_MARKER}|bacterium|fungus|eukaryote|clone)(?: .*)?)?",
             0,
         ),
         _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:cf|aff|nr|near)\.?|\?) ?(?P<open>{NAME}(?: {EPITHET})?)(?: .*)?", 0),
-        _verdict(NameType.PLACEHOLDER, rf"(?:{placeholder})(?:\b|(?<=\.)).*"),
+        _verdict(NameType.PLACEHOLDER, rf"(?:{placeholder})(?:\b|(?<=\.)).*|not .*"),
         _verdict(NameType.PLACEHOLDER, rf"{_MARKER}(?: .*)?|(?:g|n)\. sp\..*|.*\b(?:uncultured|environmental)\b.*"),
         _verdict(NameType.INFORMAL, rf"(?P<qualifier>{_CLUSTER})[ |,;:]+(?P<taxon>{NAME}(?: {EPITHET})?)", 0),
         _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}(?: (?!spp?\b){EPITHET})?)[ |,;:]+\(?(?P<qualifier>{_CLUSTER})\)?", 0),
         _verdict(NameType.IDENTIFIER, rf"{_CLUSTER}\b.*|{_CODE}"),
         _verdict(
             NameType.INFORMAL,
-            rf"(?P<taxon>{NAME}),? (?P<qualifier>(?i:(?:(?:fam|gen)\.?|g\.),? {_OPEN_TAIL}+(?:[\w.]+)?|(?:fam\. ?)?gen\.?,? (?:et )?"
-            rf"{_MARKER}.*"
-            rf"|(?:spp?|n|nov)\. ?(?:nov|sp)\.?|{placeholder})\.?)",
+            rf"(?P<taxon>{NAME})(?:[,:]| -)? \(?(?P<qualifier>(?:{_FIRST_OPEN_WORD}|(?i:{placeholder})\.?){_OPEN_WORDS})\)?",
             0,
         ),
+        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}) (?P<qualifier>(?i:null|nan|none|n/a)|NA)", 0),
         _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME} {EPITHET}) (?P<qualifier>indet\.?)", 0),
         _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME})(?: (?P<open>{EPITHET}))? (?P<qualifier>\(?\?\)?)", 0),
         _verdict(NameType.INFORMAL, rf"{_GENUS} (?P<qualifier>{EPITHET}{_EITHER}{_SAME}{EPITHET}.*)", 0),
@@ -122,8 +130,8 @@ def verdicts() -> tuple[Verdict, ...]:
 
 _WORDS = re.compile(r"[a-z]+")
 _WORDS_OF_RULES = (
-    "x cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family order class genus species strain isolate "
-    "clone serovar serotype serogroup sv bv biovar biotype ecotype uncultured environmental subspecies candidatus"
+    "x cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family subfam spec order class genus species "
+    "strain isolate clone serovar serotype serogroup sv bv biovar biotype ecotype uncultured environmental subspecies candidatus"
 )
 _LETTERS = "A-Za-zÁÄÇÉÓÖØÜàáäçèéêëíïñóôöøúüýčřšž"
 _AUTHOR = (

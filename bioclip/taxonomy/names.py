@@ -19,7 +19,7 @@ from bioclip.taxonomy.name_cleaning import fold as fold
 from bioclip.taxonomy.name_verdicts import STRAIN, is_plain, verdicts, word_lists
 from bioclip.taxonomy.name_verdicts import NameType as NameType
 from bioclip.taxonomy.name_verdicts import not_name_words as not_name_words
-from bioclip.taxonomy.ranks import normalise_rank
+from bioclip.taxonomy.ranks import normalise_rank, rank_by_suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ def _certain(name: ParsedName, parsed: nameparser.ParsedName, text: str) -> Pars
         return replace(name, type=NameType.INFORMAL, canonical_name=genus, infraspecific="", qualifier=qualifiers["SPECIFIC"])
     if "INFRASPECIFIC" in qualifiers:
         return replace(name, type=NameType.INFORMAL, infraspecific="", qualifier=qualifiers["INFRASPECIFIC"])
-    if _is_no_epithet(epithet) or (epithet and name.infraspecific in _HYBRID):
+    is_stage = epithet in word_lists()["stages"] and bool(rank_by_suffix(genus))
+    if is_stage or _is_no_epithet(epithet) or (epithet and name.infraspecific in _HYBRID):
         is_hybrid = name.hybrid or epithet in _HYBRID or name.infraspecific in _HYBRID
         open_part = f"{epithet} {name.infraspecific}".strip()
         return ParsedName(name.verbatim, NameType.INFORMAL, genus, genus, qualifier=open_part, hybrid=is_hybrid)
