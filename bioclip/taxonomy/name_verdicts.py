@@ -139,20 +139,21 @@ _AUTHOR = (
     r"|and|da|de|del|den|der|des|di|do|dos|du|et|ex|f\.|fil\.|in|la|le|van|von|zu|&|al\.)"
 )
 _YEAR = r"(?:1[5-9]|20)\d\d"
-_PLAIN = re.compile(
-    r"[A-Z][a-z]{2,}(?: [a-z]{3,}(?:-[a-z]{3,})?){0,2}"
-    rf"(?:,? \((?!\w+ [a-z]{{3}}){_AUTHOR}(?:,? {_AUTHOR})*(?:,? {_YEAR})?\))?(?:,? {_AUTHOR}(?:,? {_AUTHOR})*(?:,? {_YEAR})?)?"
-)
+_TEAM = rf"(?!(?:&|and|et|ex|in) ){_AUTHOR}(?:,? {_AUTHOR})*(?:,? {_YEAR})?"
+_PLAIN = re.compile(rf"[A-Z][a-z]{{2,}}(?: [a-z]{{3,}}(?:-[a-z]{{3,}})?){{0,2}}(?:,? \((?!\w+ [a-z]{{3}}){_TEAM}\))?(?:,? {_TEAM})?")
 
 
 def not_name_words() -> frozenset[str]:
-    """Words and phrases, in lower case, of which every rule has one that can fit a string of plain words."""
+    """Words and phrases, in lower case, of which any string of plain words has one that a rule or the parser reads as no plain name."""
     return frozenset(_WORDS_OF_RULES.split()).union(*word_lists().values())
 
 
 @cache
 def _signals() -> frozenset[str]:
-    return frozenset(word for entry in not_name_words() for word in _WORDS.findall(entry))
+    """Words of which every rule has one that can fit a plain string."""
+    lists = (words for name, words in word_lists().items() if name != "read_otherwise")
+    entries = frozenset(_WORDS_OF_RULES.split()).union(*lists)
+    return frozenset(word for entry in entries for word in _WORDS.findall(entry))
 
 
 def is_plain(text: str) -> bool:
