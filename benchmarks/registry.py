@@ -19,6 +19,7 @@ NAMES = (
     "image_hashing",
     "near_duplicates",
     "shard_writing",
+    "shard_reading",
     "download",
     "download_faults",
     "download_manners",

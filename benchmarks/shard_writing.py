@@ -1,36 +1,48 @@
-"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the twelve members of each sample that the product writes.
+"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the thirteen members of each sample that the product writes.
 
 Peers: plain `tar` of the same files, warm in the cache (each side reads the files itself); webdataset's ShardWriter, each side given the
-bytes. The written members are read back and must be the same bytes under the same names.
+bytes. The written members are read back and must be the same bytes under the same names. The stage `shards` has no peer: it reads tables of
+samples and images, makes captions and metadata, writes tar and index, and takes SHA-256 of both.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
 from bioclip.download.images import encode_jpeg
+from bioclip.download.stage import images_name
 from bioclip.hashing import decode_upright
-from bioclip.records import RANKS, record_id
+from bioclip.partitions import PartitionWriter
+from bioclip.records import IMAGE_SCHEMA, RANKS, SAMPLE_SCHEMA, record_id
+from bioclip.release.stage import SAMPLES_NAME
+from bioclip.settings import ShardSettings
+from bioclip.shards.stage import write_partition
 from bioclip.shards.tars import sample_members, write_tar
+from bioclip.storage import Storage
 
 _LINEAGE = dict(zip(RANKS, ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Aglais", "Aglais io"), strict=True))
-_FURTHER = ("source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator", "sha256", "accepted_id")
+_READ_BYTES = 1 << 16
 Samples = list[tuple[str, list[tuple[str, bytes]]]]
 
 
 def run(context: Context) -> Report:
     """MB/s beside each peer, and whether all wrote the same."""
-    samples = make_samples(200 if context.quick else 4_000)
+    made = make_rows(200 if context.quick else 4_000)
+    samples: Samples = [(row["record_id"], list(sample_members(row, jpeg))) for row, jpeg in made]
     repeats = 1 if context.quick else 7
     files = _write_files(samples, context.scratch / "files")
     ours, plain, webdataset = (context.scratch / name for name in ("ours.tar", "plain.tar", "webdataset-0.tar"))
@@ -49,24 +61,51 @@ def run(context: Context) -> Report:
     digests = [("ours, from files", *_content(ours))] + ([(version, *_content(plain))] if tar else [])
     try:
         name = f"webdataset {importlib.metadata.version('webdataset')}"
-        peer = _webdataset(samples, context.scratch)
+        peer: Callable[[], float] | None = partial(write_with_webdataset, samples, context.scratch)
     except ImportError:
         name, peer = "webdataset is not installed", None
     seconds = alternate(lambda: _ours(samples, ours), peer, repeats)
     rows.append(Comparison(f"{len(samples)} samples, from memory", name, *seconds, amount=amount, unit="MB/s"))
+    stage = alternate(_stage(made, context.scratch / "workspace"), None, repeats)
+    rows.append(Comparison(f"{len(samples)} samples, the stage `shards`", "none", *stage, amount=amount, unit="MB/s"))
+    staged = context.scratch / "workspace/releases/0/shards/train/shard-00000.tar"
+    digests += [("the stage `shards`", *_content(staged))]
     digests += [("ours, from memory", *_content(ours))] + ([(name, *_content(webdataset))] if peer else [])
     return Report(tuple(rows), (FactTable("What was written", ("by", "members", "SHA-256 of names and contents"), tuple(digests)),))
 
 
 def make_samples(count: int) -> Samples:
-    """(key, members) of `count` samples: enlarged photographs at 256 px, with metadata and captions."""
+    """(key, members) of `count` samples in order of key: enlarged photographs at 256 px, with metadata and captions."""
+    return [(row["record_id"], list(sample_members(row, jpeg))) for row, jpeg in make_rows(count)]
+
+
+def make_rows(count: int) -> list[tuple[dict[str, Any], bytes]]:
+    """(row of samples.parquet, JPEG) of `count` samples in order of their record ids."""
     jpegs = [encode_jpeg(decode_upright(data, 256).resize((256, 192), reducing_gap=3.0), 90) for data in large_photographs(min(count, 50))]
-    samples: Samples = []
+    rows: list[tuple[dict[str, Any], bytes]] = []
     for index in range(count):
-        key = record_id("benchmark", str(index), "")
-        sample = {**_LINEAGE, **dict.fromkeys(_FURTHER, f"value {index}"), "common_name": "European peacock", "record_id": key}
-        samples.append((key, list(sample_members({**sample, "resolved_rank": "species"}, jpegs[index % len(jpegs)]))))
-    return sorted(samples)
+        row = (
+            dict.fromkeys(SAMPLE_SCHEMA.names, f"value {index}")
+            | _LINEAGE
+            | {"width": 256, "height": 192, "latitude": 0.0, "longitude": 0.0}
+        )
+        row |= {"record_id": record_id("benchmark", str(index), ""), "common_name": "European peacock", "resolved_rank": "species"}
+        row |= {"split": "train", "drop_reason": "", "shard": "shards/train/shard-00000.tar"}
+        rows.append((row, jpegs[index % len(jpegs)]))
+    return sorted(rows, key=lambda row: str(row[0]["record_id"]))
+
+
+def _stage(rows: list[tuple[dict[str, Any], bytes]], workspace: Path) -> Callable[[], float]:
+    """The work of the stage `shards` on a workspace whose one partition holds these rows."""
+    storage = Storage(str(workspace))
+    images = [{**row, "format": "JPEG", "image": jpeg} for row, jpeg in rows]
+    for name, values, schema in (
+        (SAMPLES_NAME, [row for row, _ in rows], SAMPLE_SCHEMA),
+        (images_name(0), images, pa.schema([IMAGE_SCHEMA.field(column) for column in ("record_id", "format", "width", "height", "image")])),
+    ):
+        PartitionWriter(storage).write_table(name, pa.Table.from_pylist(values, schema=schema))
+    arguments: dict[str, Any] = {"index": 0, "num_partitions": 1, "version": "0", "settings": ShardSettings()}
+    return lambda: seconds_of(lambda: write_partition(storage, PartitionWriter(storage), **arguments))
 
 
 def _ours(samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]], target: Path) -> float:
@@ -82,7 +121,8 @@ def _plain(tar: str, files: Path, target: Path) -> Callable[[], float]:
     return lambda: seconds_of(lambda: subprocess.run(command, check=True))
 
 
-def _webdataset(samples: Samples, folder: Path) -> Callable[[], float]:
+def write_with_webdataset(samples: Samples, folder: Path) -> float:
+    """Seconds in which webdataset's ShardWriter writes `webdataset-0.tar`; raises ImportError without webdataset."""
     from webdataset import ShardWriter
 
     ready: list[dict[str, Any]] = [{"__key__": key, **dict(members)} for key, members in samples]
@@ -92,7 +132,7 @@ def _webdataset(samples: Samples, folder: Path) -> Callable[[], float]:
             for sample in ready:
                 sink.write(sample)
 
-    return lambda: seconds_of(write)
+    return seconds_of(write)
 
 
 def _write_files(samples: Samples, folder: Path) -> Path:
@@ -103,9 +143,25 @@ def _write_files(samples: Samples, folder: Path) -> Path:
     return folder
 
 
-def _read_files(samples: Samples, folder: Path) -> Iterable[tuple[str, Iterable[tuple[str, bytes]]]]:
-    for key, members in samples:
-        yield key, ((extension, (folder / f"{key}.{extension}").read_bytes()) for extension, _ in members)
+def _read_files(samples: Samples, folder: Path) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+    """Three system calls a file, as few as there can be; names are looked up within the open folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for key, members in samples:
+            yield key, ((extension, _read_file(f"{key}.{extension}", descriptor)) for extension, _ in members)
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(name: str, folder: int) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY, dir_fd=folder)
+    try:
+        content = os.read(descriptor, _READ_BYTES)
+        while len(content) >= _READ_BYTES and (more := os.read(descriptor, _READ_BYTES)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: Path) -> tuple[int, str]:

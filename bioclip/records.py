@@ -213,10 +213,14 @@ LINEAGE_SCHEMA = pa.schema(
         pa.field("qualifier", pa.string(), nullable=False),
         pa.field("common_name", pa.string(), nullable=False),
         pa.field("backbone", pa.string(), nullable=False),
+        pa.field("rank_sources", pa.string(), nullable=False),
+        pa.field("contradicts", pa.string(), nullable=False),
+        pa.field("curation", pa.string(), nullable=False),
     ]
 )
 """taxonomy/names.parquet: one row a distinct verbatim lineage, sorted by lineage_id. An unresolved one has `match_type` NONE or
-AMBIGUOUS, empty ranks, and says why in `reason`."""
+AMBIGUOUS, empty ranks, and says why in `reason`. `rank_sources` is one letter a rank of where it comes from, `contradicts` the ranks at
+which the record names another taxon, `curation` who decided and why where a person did."""
 
 DUPLICATE_SCHEMA = pa.schema(
     [

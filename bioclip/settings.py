@@ -231,8 +231,8 @@ class BackboneSettings(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     """Short name that appears beside every decision."""
-    format: str = "dwca"
-    """Registered reader, e.g. `dwca` or `table`."""
+    format: str = "auto"
+    """Registered reader, e.g. `dwca` or `table`; `auto` tells it by the content."""
     path: str = operational(...)
     """The user's own download: a local file or folder. Its content decides the result, not where it lies."""
 
@@ -248,6 +248,8 @@ class TaxonomySettings(Settings):
     """Resolve to genus, family … when the species is unknown; otherwise such names are dropped."""
     inexact: Literal["none", "stem", "fuzzy"] = "fuzzy"
     """How far spellings of binomials may differ: not at all, in endings and orthographic variants, or by one or two letters too."""
+    curation: str = operational("")
+    """CSV of decisions by people (name, decision, who, why), which win over matching. Its content decides the result."""
 
 
 class ReleaseSettings(Settings):
@@ -282,6 +284,8 @@ class ShardSettings(Settings):
     """Squash to image_px x image_px as BioCLIP's own shards are."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     """Quality of JPEGs that had to be made anew."""
+    caption: CaptionType = "taxon_com"
+    """The text that member `txt` repeats: open_clip's own loader reads that member alone."""
 
 
 class ModelSettings(Settings):

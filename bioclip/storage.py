@@ -75,6 +75,12 @@ class Storage:
             data: bytes = self.filesystem.cat_file(self.uri(name))
             return data
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes `start` to `stop` - 1 of a file by one request, fewer where it ends before."""
+        with self._explained(name):
+            data: bytes = self.filesystem.cat_file(self.uri(name), start=start, end=stop)
+            return data
+
     @contextmanager
     def reader(self, name: str) -> Iterator[IO[bytes]]:
         """A seekable binary stream on a file."""

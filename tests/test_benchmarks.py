@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import urllib.error
@@ -81,9 +82,20 @@ def test_image_hashing_drifts_by_few_bits_where_the_product_decodes() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")  # webdataset's own, at import
 def test_shards_hold_the_same_members_whoever_writes_them() -> None:
     written = facts_of(run_benchmark("shard_writing", True, PEERS_LEFT_OUT, None), "What was written")
-    assert len(written) == 4
-    assert {row["members"] for row in written} == {200 * 12}
+    assert len(written) == 5
+    assert {row["members"] for row in written} == {200 * 13}
     assert len({row["SHA-256 of names and contents"] for row in written}) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning", "ignore::ResourceWarning")  # webdataset's own
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_shards_are_read_back_alike_whoever_wrote_them() -> None:
+    report = run_benchmark("shard_reading", True, PEERS_LEFT_OUT, None)
+    read = facts_of(report, "What was read")
+    assert [row["samples"] for row in read] == [200, 200]
+    assert len({row["SHA-256 of keys and members"] for row in read}) == 1
+    assert all(comparison.ratio for comparison in report.comparisons)
+    gc.collect()
 
 
 @pytest.mark.service

@@ -137,6 +137,13 @@ def test_an_edited_setting_no_longer_makes_the_version(spoiled: Path) -> None:
     assert kinds(spoiled, deep=False) == {"version_differs"}
 
 
+def test_a_release_of_an_older_form_says_who_can_check_it(spoiled: Path) -> None:
+    edit_manifest(spoiled, schema_version=1, code_version="0.0.9")
+    [finding] = check(spoiled, deep=False).findings
+    assert finding.kind == "schema_unknown"
+    assert "check with bioclip-pipeline 0.0.9, which wrote it" in finding.detail
+
+
 def test_a_manifest_that_was_edited_or_is_no_json_is_named(spoiled: Path) -> None:
     path = spoiled / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"code_version"', b'"code_Version"'))

@@ -6,26 +6,28 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip import __version__
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.download.stage import images_name
-from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
+from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
 from bioclip.shards.card import release_card
+from bioclip.shards.index import index_name, index_table, shard_lists
 from bioclip.shards.tars import sample_members, shard_jpeg, write_tar
 from bioclip.storage import Storage
 
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
-MANIFEST_SCHEMA_VERSION = 1
-_VERSION = 1
-_PUBLISH_VERSION = 2
+MANIFEST_SCHEMA_VERSION = 2
+_VERSION = 2
+_PUBLISH_VERSION = 3
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
 _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards")
 
@@ -82,27 +84,30 @@ def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict
 def write_partition(
     storage: Storage, writer: PartitionWriter, *, index: int, num_partitions: int, version: str, settings: ShardSettings
 ) -> Counts:
-    """Write every shard whose samples lie in partition `index`, sample by sample in order of record id."""
-    with storage.reader(images_name(index)) as stream:
-        images = pq.read_table(stream, columns=["record_id", "format", "width", "height", "image"])
-    bounds = partition_bounds(index, num_partitions)
-    place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
+    """Write every shard whose samples lie in partition `index`, sample by sample in order of record id, each with its index beside it."""
     shards: dict[str, list[dict[str, Any]]] = {}
-    for sample in _samples(storage, bounds):
+    for sample in _samples(storage, partition_bounds(index, num_partitions)):
         if sample["split"]:
             shards.setdefault(sample["shard"], []).append(sample)
-
-    def members(samples: list[dict[str, Any]]) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
-        for sample in samples:
-            image = {name: images[name][place[sample["record_id"]]].as_py() for name in ("format", "width", "height", "image")}
-            jpeg = shard_jpeg(image["image"], image["format"], (image["width"], image["height"]), settings)
-            yield sample["record_id"], sample_members(sample, jpeg)
-
+    with storage.reader(images_name(index)) as stream:
+        images = pq.read_table(stream, columns=["record_id", "format", "width", "height", "image"])
     num_written = 0
     for name, samples in sorted(shards.items()):
         with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
-            num_written += write_tar(sink, members(samples))
+            tar = write_tar(sink, _members(samples, images, settings))
+        writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
+        num_written += len(tar.keys)
     return Counts(sum(map(len, shards.values())), num_written)
+
+
+def _members(samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+    """(key, members) of each sample; `images` are those of the partition."""
+    place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
+    formats, widths, heights = (images[name].to_pylist() for name in ("format", "width", "height"))
+    for sample in samples:
+        row = place[sample["record_id"]]
+        jpeg = shard_jpeg(images["image"][row].as_py(), formats[row], (widths[row], heights[row]), settings)
+        yield sample["record_id"], sample_members(sample, jpeg, settings.caption)
 
 
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -133,7 +138,13 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     shards = read_stage(storage, SHARDS_STAGE)
     manifest = release_manifest(storage, settings, version, samples, shards)
     writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
-    manifest["files"] = {o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in writer.outputs}
+    for split in SPLITS:
+        for name, data in shard_lists(_tars(shards, f"{folder}/shards/{split}/"), f"{manifest['name']}-{version}-{split}"):
+            writer.write_bytes(name, data)
+    indexes = [output for output in shards.outputs if not output.name.endswith(".tar")]
+    manifest["files"] = {
+        o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *writer.outputs]
+    }
     data = readable_json(manifest)
     writer.write_bytes(f"{folder}/{SEAL_NAME}", f"{digest_bytes(data)}  manifest.json\n".encode())
     writer.write_bytes(f"{folder}/manifest.json", data)
@@ -150,7 +161,7 @@ def release_manifest(
     splits: dict[str, Any] = {}
     for split in SPLITS:
         rows = [sample for sample in samples if sample["split"] == split]
-        outputs = [output for output in shards.outputs if output.name.startswith(f"{prefix}shards/{split}/")]
+        outputs = _tars(shards, f"{prefix}shards/{split}/")
         splits[split] = {
             "num_samples": len(rows),
             "num_species": len({row["species"] for row in rows if row["species"]}),
@@ -171,6 +182,10 @@ def release_manifest(
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
     }
+
+
+def _tars(shards: StageManifest, prefix: str) -> list[OutputFile]:
+    return [output for output in shards.outputs if output.name.startswith(prefix) and output.name.endswith(".tar")]
 
 
 def _archive_digest(records: StageManifest, name: str) -> str:

@@ -1,12 +1,11 @@
 """WebDataset tars whose bytes depend on their samples alone: fixed order of members, no clock, no user.
 
-Layout: https://github.com/webdataset/webdataset (members of a sample are neighbours and share a key), member names as in BioCLIP's shards.
+Layout: https://github.com/webdataset/webdataset (members of a sample are neighbours and share a key), member names as in BioCLIP's shards,
+and `txt`, without which open_clip's own training loader passes a sample over.
 """
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
@@ -15,13 +14,14 @@ from bioclip.digests import canonical_json
 from bioclip.download.images import encode_jpeg, target_size
 from bioclip.hashing import decode_upright
 from bioclip.records import RANKS
-from bioclip.settings import ShardSettings
+from bioclip.settings import CaptionType, ShardSettings
+from bioclip.shards.ustar import TarWriter
 
 _METADATA = (
     "record_id", *RANKS, "resolved_rank", "common_name", "accepted_id", "source", "source_id", "occurrence_id", "media_url", "license",
     "rights_holder", "creator", "sha256",
 )  # fmt: skip
-MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS))
+MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS), "txt")
 """Members of each sample, in their order."""
 
 
@@ -36,23 +36,20 @@ def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: Shard
     return encode_jpeg(image, settings.jpeg_quality)
 
 
-def sample_members(sample: Mapping[str, Any], jpeg: bytes) -> Iterator[tuple[str, bytes]]:
-    """(extension, content) of each member of a sample, in the order they are written."""
+def sample_members(sample: Mapping[str, Any], jpeg: bytes, caption: CaptionType = "taxon_com") -> Iterator[tuple[str, bytes]]:
+    """(extension, content) of each member of a sample, in the order they are written; `txt` holds the text of member `caption`."""
     texts = captions({rank: sample[rank] for rank in RANKS}, sample["common_name"])
     yield "jpg", jpeg
     yield "json", canonical_json({name: sample[name] for name in _METADATA})
     for name in TEXT_MEMBERS:
         yield f"{name}.txt", texts[name].encode()
+    yield "txt", texts[caption].encode()
 
 
-def write_tar(stream: IO[bytes], samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]]) -> int:
-    """Write (key, members) one after another as an uncompressed USTAR archive; returns how many samples that were."""
-    num_samples = 0
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for key, members in samples:
-            for extension, content in members:
-                info = tarfile.TarInfo(f"{key}.{extension}")
-                info.size, info.mode, info.mtime = len(content), 0o644, 0
-                archive.addfile(info, io.BytesIO(content))
-            num_samples += 1
-    return num_samples
+def write_tar(stream: IO[bytes], samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]]) -> TarWriter:
+    """Write (key, members) one after another as an uncompressed USTAR archive; returns what says how many and where they lie."""
+    tar = TarWriter(stream)
+    for key, members in samples:
+        tar.add(key, members)
+    tar.close()
+    return tar

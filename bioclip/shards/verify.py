@@ -24,6 +24,7 @@ from bioclip.errors import AccountingError, StorageError
 from bioclip.release.reading import SEAL_NAME, SPLITS
 from bioclip.release.splits import HELDOUT, TRAIN, VAL
 from bioclip.settings import LeakSettings
+from bioclip.shards.index import index_name
 from bioclip.shards.stage import MANIFEST_SCHEMA_VERSION, version_of
 from bioclip.shards.tars import MEMBER_EXTENSIONS
 from bioclip.storage import Storage
@@ -56,7 +57,7 @@ class Verification:
 def verify_release(storage: Storage, deep: bool = False) -> Verification:
     """Check the release in `storage` (its folder); raises StorageError where there is no release at all.
 
-    `deep` reads every byte: digests of all files, every tar member against samples.parquet.
+    `deep` reads every byte: digests of all files, every tar member against samples.parquet and the index beside it.
     """
     if not storage.exists(_MANIFEST):
         raise StorageError(f"{storage.root!r} holds no {_MANIFEST}: name a release's own folder, <workspace>/releases/<version>.")
@@ -99,7 +100,9 @@ def _seal(storage: Storage, digest: str) -> Iterator[Finding]:
 def _statements(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """What the manifest says must agree with itself."""
     if manifest["schema_version"] != MANIFEST_SCHEMA_VERSION:
-        yield Finding("schema_unknown", _MANIFEST, f"schema_version {manifest['schema_version']!r}; known is {MANIFEST_SCHEMA_VERSION}")
+        way = f"check with bioclip-pipeline {manifest['code_version']}, which wrote it; what else is found here may come of that"
+        detail = f"schema_version {manifest['schema_version']!r}; known is {MANIFEST_SCHEMA_VERSION}: {way}"
+        yield Finding("schema_unknown", _MANIFEST, detail)
     for stage, values in manifest["counts"].items():
         try:
             Counts.from_dict(values)
@@ -195,12 +198,30 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
                 yield Finding("tar_unreadable", name, " ".join(str(error).split()))
                 continue
             wanted = [f"{record_id}.{extension}" for record_id in expected.get(name, []) for extension in MEMBER_EXTENSIONS]
-            if found != wanted:
-                other = next((pair for pair in zip(found, wanted, strict=False) if pair[0] != pair[1]), ("", ""))
-                detail = f"{len(found)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
+            names = [member for member, _, _ in found]
+            if names != wanted:
+                other = next((pair for pair in zip(names, wanted, strict=False) if pair[0] != pair[1]), ("", ""))
+                detail = f"{len(names)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
                 yield Finding("members_differ", name, detail)
+            elif (index := index_name(name)) in manifest["files"] and index not in broken:
+                yield from _index(storage, index, [(*member, name) for member in found])
 
 
-def _tar_members(storage: Storage, name: str) -> list[str]:
+def _tar_members(storage: Storage, name: str) -> list[tuple[str, int, int]]:
+    """(name, where the content begins, its size) of each member, in order."""
     with storage.reader(name) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-        return archive.getnames()
+        return [(member.name, member.offset_data, member.size) for member in archive]
+
+
+def _index(storage: Storage, name: str, found: list[tuple[str, int, int, str]]) -> Iterator[Finding]:
+    """An index must say of every member what the tar says: (name, where the content begins, its size, tar)."""
+    try:
+        columns = _read(storage, name).to_pydict()
+        names = [f"{key}.{member}" for key, member in zip(columns["record_id"], columns["member"], strict=True)]
+        said = list(zip(names, columns["offset"], columns["num_bytes"], columns["shard"], strict=True))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        yield Finding("table_unreadable", name, " ".join(str(error).split())[:300])
+        return
+    if said != found:
+        other = next((pair for pair in zip(said, found, strict=False) if pair[0] != pair[1]), ("", ""))
+        yield Finding("index_differs", name, f"{len(said)} members, the tar holds {len(found)}; first other: {other[0]} for {other[1]}")

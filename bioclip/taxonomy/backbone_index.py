@@ -98,6 +98,10 @@ class BackboneIndex:
         """The rows whose keys are the genus and something more."""
         return range(self._keys.first(f"{genus} ".encode()), self._keys.first(f"{genus}!".encode()))
 
+    def texts(self, column: str, rows: range) -> list[str]:
+        """The strings of a column in consecutive rows."""
+        return self._texts[column].between(rows.start, rows.stop) if len(rows) else []
+
     def rows_with_stem(self, stem: str, start: str) -> list[int]:
         """The rows with these stems of epithets whose keys begin so, in the order of their keys."""
         wanted, end = start.encode(), start[:-1] + chr(ord(start[-1]) + 1)

@@ -6,7 +6,7 @@ the swapped letters), by RapidFuzz.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,25 +36,26 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class _Below:
-    """The usages below a genus: the first row, the epithet of each row from there on (None for those of more words), rows by stems."""
+    """The usages below a genus: the first row, and of each row from there on the epithet (None for those of more words) and the stems."""
 
     first: int
     epithets: Sequence[str | None]
-    by_stem: Mapping[str, Sequence[int]]
+    stems: Sequence[str]
 
 
 class InexactIndex:
     """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
 
     def __init__(self, index: BackboneIndex) -> None:
-        self._index, self._keys, self._stems = index, index.column("key"), index.column("stem")
+        self._index, self._keys = index, index.column("key")
         self._below = lru_cache(_NUM_CACHED)(self._read_below)
         self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
 
     def stemmed(self, name: str) -> list[Near]:
         """Usages of the same genus whose epithets have the same stems."""
         genus, _, epithets = name_key(name).partition(" ")
-        rows = self._below(genus).by_stem.get(stems_of(epithets), ())
+        below, wanted = self._below(genus), stems_of(epithets)
+        rows = [row for row, stem in enumerate(below.stems, below.first) if stem == wanted] if wanted in below.stems else []
         return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[Near]:
@@ -88,12 +89,9 @@ class InexactIndex:
         return found
 
     def _read_below(self, genus: str) -> _Below:
-        rows = self._index.rows_below(genus)
-        epithets = [key[len(genus) + 1 :] for key in self._keys[rows.start : rows.stop].to_pylist()]
-        by_stem: dict[str, list[int]] = {}
-        for row, stem in enumerate(self._stems[rows.start : rows.stop].to_pylist(), rows.start):
-            by_stem.setdefault(stem, []).append(row)
-        return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], by_stem)
+        rows, cut = self._index.rows_below(genus), len(genus) + 1
+        epithets = [key[cut:] for key in self._index.texts("key", rows)]
+        return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], self._index.texts("stem", rows))
 
     def _read_genera(self, stem: str, letter: str) -> dict[str, list[int]]:
         """Genera with this first letter that have usages of this stem -> the rows of these."""

@@ -110,7 +110,7 @@ class _Explained:
 
 
 def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArray[np.int32]]]:
-    """The distinct verbatim lineages (LINEAGE_COLUMNS, in parts), and for each batch of rows which of them each row has.
+    """The distinct verbatim lineages (LINEAGE_COLUMNS, sorted, in parts), and for each batch of rows which of them each row has.
 
     A nomenclatural code stands in for a kingdom that is not given.
     """
@@ -119,8 +119,11 @@ def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArra
     if not encoded:
         return [], []
     unified = pa.chunked_array(encoded).unify_dictionaries()
-    codes = [chunk.indices.to_numpy() for chunk in unified.chunks]
     distinct = unified.chunk(0).dictionary
+    order = pc.sort_indices(distinct)  # names of one genus together: matching finds them in one block of a backbone
+    place = np.empty(len(order), np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    distinct, codes = distinct.take(order), [place[chunk.indices.to_numpy()] for chunk in unified.chunks]
     parts = [_split(distinct[start : start + _BATCH_ROWS].cast(pa.string())) for start in range(0, len(distinct), _BATCH_ROWS)]
     return parts, codes
 

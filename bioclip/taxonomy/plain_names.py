@@ -5,6 +5,7 @@ What is taken for plain here, `parse_name` reads in the same way; whatever could
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -40,6 +41,7 @@ _FURTHER_WORDS = frozenset(
 """Words that a parser reads as something else than a part of a name."""
 _OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite|bacterium|vector|-like"
 """Parts of words that do so."""
+_OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
 _ANY_NAME = "Abies alba"
 _NUM_CACHED = 200_000
@@ -108,6 +110,11 @@ def _read_authorship(text: str) -> str | None:
     return parsed.authorship if is_author else None
 
 
+def is_plain_uninomial(text: str) -> bool:
+    """True for one word that a parser reads as a name, whatever its rank."""
+    return bool(_UNINOMIAL.fullmatch(text)) and text.lower() not in _all_words() and not _OTHER_WORD.search(text)
+
+
 def texts_of(lineages: pa.Table) -> pa.Array:
     """The scientific name; where that is empty, the binomial of the columns `specific_epithet` and `genus`."""
     name, epithet, genus = (_column(lineages, column) for column in ("scientific_name", "specific_epithet", "genus"))
@@ -119,9 +126,14 @@ def texts_of(lineages: pa.Table) -> pa.Array:
 
 
 @cache
+def _all_words() -> frozenset[str]:
+    return frozenset({*not_name_words(), *_PARTICLES, *_FURTHER_WORDS, *LEVELS})
+
+
+@cache
 def _words() -> tuple[pa.Array, pa.Array]:
     """Single words and pairs of words, in lower case, that make a string no plain name."""
-    found = {*not_name_words(), *_PARTICLES, *_FURTHER_WORDS, *LEVELS}
+    found = _all_words()
     single, pairs = sorted(word for word in found if " " not in word), sorted(word for word in found if word.count(" ") == 1)
     return pa.array(single, pa.string()), pa.array(pairs, pa.string())
 

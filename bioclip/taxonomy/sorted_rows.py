@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,15 @@ class Texts:
     def at(self, row: int) -> bytes:
         """The string of a row, in UTF-8."""
         return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+
+    def between(self, first: int, end: int) -> list[str]:
+        """The strings of the rows from `first` up to `end`, decoded at once."""
+        offsets = self._offsets[first : end + 1].tolist()
+        data = bytes(self._data[offsets[0] : offsets[-1]])
+        if not data.isascii():
+            return [self.at(row).decode() for row in range(first, end)]
+        text, base = data.decode("ascii"), offsets[0]
+        return [text[start - base : stop - base] for start, stop in pairwise(offsets)]
 
 
 class SortedRows:

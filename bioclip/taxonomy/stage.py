@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import BackboneError, SettingsError
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.records import LINEAGE_SCHEMA, RANKS, VERBATIM_NAME_COLUMNS
+from bioclip.records import LINEAGE_SCHEMA, VERBATIM_NAME_COLUMNS
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
 from bioclip.storage import Storage, explain_os_error
-from bioclip.taxonomy.backbone_index import load_index
+from bioclip.taxonomy.backbone_index import BackboneIndex, load_index
 from bioclip.taxonomy.backbones import open_backbone
+from bioclip.taxonomy.bulk_matching import resolve_table
+from bioclip.taxonomy.curation import Curation, read_curation
+from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, LINEAGE_COLUMNS
 from bioclip.taxonomy.index import compile_source
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.resolutions import MatchType
 from bioclip.taxonomy.vernaculars import choose_verbatim_name
 
 BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 4
-NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 3
+NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 4
 NAMES_FILE = "taxonomy/names.parquet"
 _INDEX_GROUP_ROWS = 100_000
+_PART_ROWS = 262_144
 
 
 def index_file(backbone: str) -> str:
@@ -66,13 +70,16 @@ def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False
         "allow_higher_rank": taxonomy.allow_higher_rank,
         "inexact": taxonomy.inexact,
     }
+    inputs = {"records": records.digest, "backbones": indexes.digest}
+    if taxonomy.curation:
+        inputs["curation"] = _curation_digest(taxonomy.curation)
     return [
         PartitionJob(
             stage=NAMES_STAGE,
             name="names",
             directory=NAMES_DIRECTORY,
             version=NAMES_VERSION,
-            inputs={"records": records.digest, "backbones": indexes.digest},
+            inputs=inputs,
             settings=digest_value(decisive),
             work=write_names,
             storage=storage,
@@ -99,77 +106,90 @@ def write_index(storage: Storage, writer: PartitionWriter, backbone: BackboneSet
 def write_names(storage: Storage, writer: PartitionWriter, record_files: Sequence[str], taxonomy: TaxonomySettings) -> Counts:
     """Resolve the distinct lineages of all records and write them, sorted by lineage_id."""
     lineages = read_distinct_lineages(storage, record_files)
-    ids = sorted(lineages)
-    names = [lineages[lineage_id][0] for lineage_id in ids]
-    num_records = [lineages[lineage_id][1] for lineage_id in ids]
     indexes = [load_index(storage, index_file(backbone.name), backbone.name) for backbone in taxonomy.backbones]
-    resolved = resolve_lineages(names, indexes, taxonomy)
-    resolutions = fill_common_names(names, resolved, num_records)
-    writer.write_table(NAMES_FILE, lineage_table(ids, names, num_records, resolutions))
-    dropped = Counter(resolution.reason for resolution in resolutions if not resolution.is_resolved)
-    notes = Counter(f"match_{resolution.match_type.lower()}" for resolution in resolutions)
-    pairs = list(zip(resolved, resolutions, strict=True))
-    notes["common_name_from_backbone"] = sum(bool(before.common_name) for before, _ in pairs)
-    notes["common_name_from_records"] = sum(bool(after.common_name) and not before.common_name for before, after in pairs)
-    return Counts(len(ids), len(ids) - sum(dropped.values()), dict(dropped), dict(notes))
+    curation = read_curation(Path(taxonomy.curation), indexes, taxonomy) if taxonomy.curation else None
+    resolved = resolve_sorted(lineages.select(LINEAGE_COLUMNS), indexes, taxonomy, curation)
+    decisions = fill_common_names(lineages, resolved)
+    writer.write_table(NAMES_FILE, lineage_table(lineages, decisions))
+    is_open = pc.equal(decisions["accepted_id"], "")
+    dropped = _times(decisions["reason"].filter(is_open))
+    notes = {f"match_{name.lower()}": num for name, num in _times(decisions["match_type"]).items()}
+    before, after = (pc.not_equal(table["common_name"], "") for table in (resolved, decisions))
+    notes["common_name_from_backbone"] = pc.sum(before).as_py() or 0
+    notes["common_name_from_records"] = pc.sum(pc.and_not(after, before)).as_py() or 0
+    notes["contradicted"] = pc.sum(pc.not_equal(decisions["contradicts"], "")).as_py() or 0
+    notes["curated"] = pc.sum(pc.not_equal(decisions["curation"], "")).as_py() or 0
+    return Counts(lineages.num_rows, lineages.num_rows - sum(dropped.values()), dropped, notes)
 
 
-def read_distinct_lineages(storage: Storage, record_files: Sequence[str]) -> dict[str, tuple[VerbatimLineage, int]]:
-    """lineage_id -> (verbatim names, number of records), over all files; one file is in memory at a time."""
-    columns = ["lineage_id", *VERBATIM_NAME_COLUMNS]
-    found: dict[str, tuple[VerbatimLineage, int]] = {}
+def read_distinct_lineages(storage: Storage, record_files: Sequence[str]) -> pa.Table:
+    """`lineage_id`, LINEAGE_COLUMNS and `num_records` of all files, sorted by lineage_id; one file's records are in memory at a time."""
+    known = pa.table({name: pa.array([], pa.string()) for name in ("lineage_id", *VERBATIM_NAME_COLUMNS)})
+    known = known.append_column("num_records", pa.array([], pa.int64()))
+    waiting: list[pa.Table] = []
     for name in sorted(record_files):
         with storage.reader(name) as stream:
-            table = pq.read_table(stream, columns=columns)
-        for row in table.group_by(columns).aggregate([([], "count_all")]).to_pylist():
-            lineage_id, num = row["lineage_id"], row["count_all"]
-            if lineage_id in found:
-                found[lineage_id] = (found[lineage_id][0], found[lineage_id][1] + num)
-            else:
-                found[lineage_id] = (VerbatimLineage(**{column: row[column] or "" for column in VERBATIM_NAME_COLUMNS}), num)
-    return found
+            table = pq.read_table(stream, columns=["lineage_id", *VERBATIM_NAME_COLUMNS])
+        filled = {column: pc.fill_null(table[column], "") for column in table.column_names}
+        waiting.append(_grouped(pa.table(filled | {"num_records": pa.repeat(pa.scalar(1), table.num_rows)})))
+        if sum(one.num_rows for one in waiting) > max(_PART_ROWS, known.num_rows):
+            known, waiting = _grouped(pa.concat_tables([known, *waiting])), []
+    return _grouped(pa.concat_tables([known, *waiting])).sort_by("lineage_id").combine_chunks()
 
 
-def fill_common_names(names: Sequence[VerbatimLineage], resolutions: Sequence[Resolution], num_records: Sequence[int]) -> list[Resolution]:
+def _grouped(lineages: pa.Table) -> pa.Table:
+    """One row a lineage_id, with the sum of its records; the id is a digest of the other columns."""
+    columns: list[tuple[str, str]] = [(name, "min") for name in VERBATIM_NAME_COLUMNS]
+    grouped = lineages.group_by("lineage_id").aggregate([*columns, ("num_records", "sum")])
+    return grouped.rename_columns([name.removesuffix("_min").removesuffix("_sum") for name in grouped.column_names]).select(
+        lineages.column_names
+    )
+
+
+def resolve_sorted(
+    lineages: pa.Table, indexes: Sequence[BackboneIndex], taxonomy: TaxonomySettings, curation: Curation | None = None
+) -> pa.Table:
+    """`resolve_table` in parts, in the order of names, which lie near each other in a backbone; rows come back in their places."""
+    order = pc.sort_indices(lineages["scientific_name"])
+    parts = [
+        resolve_table(lineages.take(order[start : start + _PART_ROWS]), indexes, taxonomy, curation)
+        for start in range(0, lineages.num_rows, _PART_ROWS)
+    ]
+    back = np.empty(lineages.num_rows, np.int64)
+    back[order.to_numpy()] = np.arange(lineages.num_rows)
+    return pa.concat_tables([DECISION_SCHEMA.empty_table(), *parts]).combine_chunks().take(pa.array(back))
+
+
+def fill_common_names(lineages: pa.Table, decisions: pa.Table) -> pa.Table:
     """Where the backbone has no English name, the vernacular name that most records of that very taxon give.
 
     Records resolved to a higher rank do not vote, since their vernacular names mean something narrower.
     """
-    given: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for name, resolution, num in zip(names, resolutions, num_records, strict=True):
-        vernacular = " ".join(name.vernacular_name.split())
-        if _names_its_taxon(resolution) and vernacular:
-            given[resolution.backbone, resolution.accepted_id][vernacular] += num
-    chosen = {taxon: choose_verbatim_name(votes) for taxon, votes in given.items()}
-    return [
-        replace(resolution, common_name=resolution.common_name or chosen.get((resolution.backbone, resolution.accepted_id), ""))
-        for resolution in resolutions
-    ]
+    names = pc.utf8_trim_whitespace(pc.replace_substring_regex(lineages["vernacular_name"], r"\s+", " "))
+    taxa = pc.binary_join_element_wise(decisions["backbone"], decisions["accepted_id"], "\x1f")
+    is_its = pc.is_in(decisions["match_type"], value_set=pa.array([MatchType.EXACT.value, MatchType.NORMALIZED.value]))
+    votes = pc.and_(pc.and_(is_its, pc.equal(decisions["infraspecific"], "")), pc.not_equal(names, ""))
+    given: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    columns = (column.filter(votes).to_pylist() for column in (taxa, names, lineages["num_records"]))
+    for taxon, name, num in zip(*columns, strict=True):
+        given[taxon][name] += num
+    chosen = {taxon: choose_verbatim_name(counted) for taxon, counted in given.items()}
+    place = pc.index_in(taxa, value_set=pa.array(list(chosen), pa.string()))
+    of_records = pc.fill_null(pa.array(list(chosen.values()), pa.string()).take(place.combine_chunks()), "")
+    common = pc.if_else(pc.equal(decisions["common_name"], ""), of_records, decisions["common_name"])
+    return decisions.set_column(decisions.column_names.index("common_name"), DECISION_SCHEMA.field("common_name"), common)
 
 
-def _names_its_taxon(resolution: Resolution) -> bool:
-    return resolution.match_type in {MatchType.EXACT, MatchType.NORMALIZED} and not resolution.infraspecific
+def lineage_table(lineages: pa.Table, decisions: pa.Table) -> pa.Table:
+    """LINEAGE_SCHEMA table of `read_distinct_lineages` and what was decided of its rows."""
+    columns: dict[str, Any] = {name: lineages[name] for name in ("lineage_id", "num_records")}
+    columns |= {f"verbatim_{name.rstrip('_')}": lineages[name] for name in VERBATIM_NAME_COLUMNS}
+    columns |= {name: decisions[name] for name in decisions.column_names}
+    return pa.table([columns[name] for name in LINEAGE_SCHEMA.names], schema=LINEAGE_SCHEMA).combine_chunks()
 
 
-def lineage_table(
-    ids: Sequence[str],
-    names: Sequence[VerbatimLineage],
-    num_records: Sequence[int],
-    resolutions: Sequence[Resolution],
-) -> pa.Table:
-    """LINEAGE_SCHEMA table of parallel sequences."""
-    same = {
-        "canonical_name", "match_type", "confidence", "margin", "reason", "matched_id", "matched_name", "accepted_id",
-        "accepted_name", "resolved_rank", "infraspecific", "qualifier", "common_name", "backbone",
-    }  # fmt: skip
-    columns: dict[str, list[Any]] = {"lineage_id": list(ids), "num_records": list(num_records)}
-    for column in VERBATIM_NAME_COLUMNS:
-        columns[f"verbatim_{column.rstrip('_')}"] = [getattr(name, column) for name in names]
-    for column in same:
-        columns[column] = [getattr(resolution, column) for resolution in resolutions]
-    for index, rank in enumerate(RANKS):
-        columns[rank] = [resolution.lineage[index] for resolution in resolutions]
-    return pa.table({name: columns[name] for name in LINEAGE_SCHEMA.names}, schema=LINEAGE_SCHEMA)
+def _times(column: pa.ChunkedArray) -> dict[str, int]:
+    return {row["values"]: row["counts"] for row in sorted(column.value_counts().to_pylist(), key=lambda row: str(row["values"]))}
 
 
 def _configured(taxonomy: TaxonomySettings) -> Sequence[BackboneSettings]:
@@ -179,6 +199,13 @@ def _configured(taxonomy: TaxonomySettings) -> Sequence[BackboneSettings]:
     if twice := sorted(name for name, num in names.items() if num > 1):
         raise SettingsError(f"taxonomy.backbones: the name {twice[0]!r} is used twice; give each backbone a name of its own.")
     return taxonomy.backbones
+
+
+def _curation_digest(path: str) -> str:
+    try:
+        return digest_path(Path(path).expanduser())
+    except OSError as error:
+        raise SettingsError(f"taxonomy.curation: {explain_os_error(error, path)}") from None
 
 
 def _digest(backbone: BackboneSettings) -> str:

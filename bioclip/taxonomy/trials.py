@@ -9,6 +9,7 @@ from functools import lru_cache
 from bioclip.records import RANKS
 from bioclip.taxonomy.lineages import Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
+from bioclip.taxonomy.plain_names import is_plain_uninomial
 from bioclip.taxonomy.ranks import normalise_rank
 from bioclip.taxonomy.resolutions import VerbatimLineage
 from bioclip.taxonomy.scoring import Query, normalise_taxon
@@ -78,6 +79,8 @@ def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
 @lru_cache(_NUM_CACHED)
 def stated_taxon(rank: str, text: str) -> str:
     """The taxon that a rank column names: its canonical name where the parser knows one, else the cleaned text; empty for none."""
+    if not text or is_plain_uninomial(text):
+        return text
     parsed = parse_name(text, "", rank)
     if parsed.type is NameType.SCIENTIFIC and " " not in parsed.canonical_name:
         return parsed.canonical_name

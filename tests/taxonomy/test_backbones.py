@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.errors import ArchiveError, BackboneError, UnknownNameError
+from bioclip.errors import BackboneError, UnknownNameError
 from bioclip.settings import BackboneSettings
 from bioclip.taxonomy.backbones import FORMATS, Usage, Vernacular, open_backbone
 from bioclip.taxonomy.backbones.dwca import DwcaBackbone
@@ -164,5 +164,5 @@ def test_formats_and_paths_that_do_not_exist_are_named(tmp_path: Path) -> None:
         open_backbone(BackboneSettings(name="b", path=str(tmp_path / "nowhere.zip")))
     assert isinstance(open_backbone(BackboneSettings(name="b", path=str(SAMPLE_BACKBONE))), FORMATS["dwca"])
     (tmp_path / "b.zip").write_bytes(b"")
-    with pytest.raises(ArchiveError, match="neither a folder nor a readable zip"):
+    with pytest.raises(BackboneError, match="neither a zip nor a tar"):
         list(open_backbone(BackboneSettings(name="b", path=str(tmp_path / "b.zip"))).usages())

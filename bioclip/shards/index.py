@@ -1,0 +1,100 @@
+"""Where every member of a release's shards lies, so that one range request reads a sample from a folder or from S3.
+
+Beside each `shard-00000.tar` lies `shard-00000.index.parquet` (SHARD_INDEX_SCHEMA). Beside the tars of a split lie two lists for others'
+loaders: `shardindex.json`, the shard list of webdataset's `wids`, and `sizes.json`, in which open_clip looks up the number of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.digests import readable_json
+from bioclip.errors import StorageError
+from bioclip.partitions import OutputFile
+from bioclip.release.reading import Release
+from bioclip.shards.ustar import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter
+
+SHARD_INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("member", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""A row for each member in the order of the tar: key and extension of its name, the tar within the release, where its content begins
+and how long it is, in bytes. Its header is the block of 512 bytes before."""
+SHARD_LIST_NAME = "shardindex.json"
+SIZES_NAME = "sizes.json"
+_CHECK = "check the release with `treeoflife verify --deep`."
+
+
+def index_name(shard: str) -> str:
+    """Name of the index of a shard: `shards/val/shard-00000.tar` -> `shards/val/shard-00000.index.parquet`."""
+    return f"{shard.removesuffix('.tar')}.index.parquet"
+
+
+def index_table(tar: TarWriter, shard: str) -> pa.Table:
+    """SHARD_INDEX_SCHEMA rows of what `tar` has written, under the name that the shard has within its release."""
+    sizes = np.fromiter((size for sample in tar.sizes for size in sample), np.int64)
+    extents = BLOCK_BYTES + -(-sizes // BLOCK_BYTES) * BLOCK_BYTES
+    columns = {
+        "record_id": np.repeat(np.array(tar.keys, dtype=object), [len(sample) for sample in tar.sizes]),
+        "member": [member for sample in tar.members for member in sample],
+        "shard": [shard] * len(sizes),
+        "offset": np.cumsum(extents) - extents + BLOCK_BYTES,
+        "num_bytes": sizes,
+    }
+    return pa.table(columns, schema=SHARD_INDEX_SCHEMA)
+
+
+def shard_lists(shards: Sequence[OutputFile], name: str) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the two lists of a split's shards, tars of one folder in order; `name` is what `wids` calls the data set."""
+    if not shards:
+        return
+    folder = shards[0].name.rpartition("/")[0]
+    rows = [{"url": o.name.removeprefix(f"{folder}/"), "nsamples": o.num_rows, "filesize": o.num_bytes} for o in shards]
+    wids = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": rows}
+    yield f"{folder}/{SHARD_LIST_NAME}", readable_json(wids)
+    yield f"{folder}/{SIZES_NAME}", readable_json({str(row["url"]): row["nsamples"] for row in rows})
+
+
+def find_sample(release: Release, record_id: str) -> pa.Table:
+    """SHARD_INDEX_SCHEMA rows of a sample's members; raises StorageError that says why when no shard holds it."""
+    with release.storage.reader("samples.parquet") as stream:
+        rows = pq.read_table(stream, columns=["shard", "drop_reason"], filters=[("record_id", "==", record_id)]).to_pylist()
+    shard = rows[0]["shard"] if rows else ""
+    if not shard:
+        why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not know it"
+        raise StorageError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
+    with release.storage.reader(index_name(shard)) as stream:
+        found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
+    if not found.num_rows:
+        raise StorageError(f"{index_name(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
+    return found
+
+
+def read_sample(release: Release, record_id: str, members: Collection[str] = ()) -> dict[str, bytes]:
+    """Content by member (`jpg`, `json`, `sci.txt`, ...) of one sample, or of some `members` of it, by one range request to its shard.
+
+    Raises StorageError when no shard holds the sample, when it has no such member, or when shard and index are not of one make.
+    """
+    places = {row["member"]: row for row in find_sample(release, record_id).to_pylist()}
+    if missing := sorted(set(members) - places.keys()):
+        raise StorageError(f"sample {record_id!r} has no member {', '.join(missing)}; it has {', '.join(places)}.")
+    wanted = [places[member] for member in (members or places)]
+    start = min(row["offset"] for row in wanted) - BLOCK_BYTES
+    shard = wanted[0]["shard"]
+    data = release.storage.read_range(shard, start, max(row["offset"] + row["num_bytes"] for row in wanted))
+    found = {row["member"]: data[row["offset"] - start :][: row["num_bytes"]] for row in wanted}
+    for row in wanted:
+        header = data[row["offset"] - start - BLOCK_BYTES :][:MAX_NAME_BYTES].rstrip(b"\0")
+        if header != f"{record_id}.{row['member']}".encode() or len(found[row["member"]]) != row["num_bytes"]:
+            uri = release.storage.uri(shard)
+            raise StorageError(f"{uri!r} holds no {record_id}.{row['member']} where its index says; {_CHECK}")
+    return found
