@@ -139,6 +139,10 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("whitespace", _sub(r"\s+", " ")),
     ("outer_space", str.strip),
     ("quoted", _sub(r'^(["*]+)(.*)\1$', r"\2")),
+    ("enclosed", _sub(r"^[\[(«‹'‘]([^\[\]()'’«»‹›]*)[\])»›'’]$", r"\1")),
+    ("list_mark", _sub(r"^(?:\d{1,3}[.)]|[a-z]\)|[-•·–*#]+) *(?=[A-Z][a-z])", "")),
+    ("synonym_after", _sub(r"(?<=[a-z.)]),? [\[(]?(?:=|syn\.|formerly) ?[A-Z][a-z]+ [a-z]{3,}.*$", "")),
+    ("comma_before_rank", _sub(r"[,;] (?=(?:var|subsp|ssp|f)\. ?[a-z])", " ")),
     (
         "family_before",
         _sub(
@@ -175,7 +179,8 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 _TOUCHED = re.compile(
-    r"[<>;|&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^ | $|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
+    r"[<>;|&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^[^A-Za-z]| $|"
+    r" (?:=|syn\.|formerly)|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
     r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:CF|Cf|AFF|Aff|c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
 )
 

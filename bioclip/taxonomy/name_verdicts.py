@@ -124,7 +124,7 @@ def verdicts() -> tuple[Verdict, ...]:
         _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>\({EPITHET} [×xX] {EPITHET}\))", 0),
         _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>[×xX])", 0),
         _verdict(NameType.FORMULA, rf"(?P<qualifier>{NAME}(?: {EPITHET})? [×xX] {NAME}(?: .*)?)", 0),
-        _verdict(NameType.UNPARSABLE, EPITHET, 0),
+        _verdict(NameType.UNPARSABLE, rf"{EPITHET}(?:/{EPITHET})*", 0),
     )
 
 

@@ -56,7 +56,7 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     """What `verbatim` says; `authorship` and `rank` are what a source gives beside it. Never raises."""
     rank = normalise_rank(rank)
     text, strain = verbatim, ""
-    if not is_plain(verbatim) or rank == "species":
+    if not is_plain(verbatim) or (rank == "species" and not verbatim.partition(" ")[2][:1].islower()):
         text = restore_case(clean_name(verbatim), rank)
         for verdict in verdicts():
             if match := verdict.pattern.fullmatch(text):
