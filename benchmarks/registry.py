@@ -25,6 +25,7 @@ NAMES = (
     "download_manners",
     "ingest",
     "name_suites",
+    "name_matching",
 )
 
 

@@ -101,6 +101,7 @@ def _add_names(commands: Any) -> None:
     add_backbones(resolve)
     resolve.add_argument("--strict", action="store_true", help="no answers at a higher rank")
     resolve.add_argument("--curation", type=Path, metavar="FILE", help="decisions by people (name, decision, who, why), which win")
+    resolve.add_argument("--report", type=Path, metavar="PAGE", help="also write a page on the decisions, as .html")
     parse = add("names", _parse_names, "parse names, without a backbone")
     parse.add_argument("names", type=Path, metavar="NAMES", help=".txt with a name a line, or a table with scientific_name")
     for parser in (resolve, parse):
@@ -299,7 +300,12 @@ def _backbone(options: argparse.Namespace) -> int:
 def _resolve_names(options: argparse.Namespace) -> int:
     from flows.resolve import resolve
 
-    return resolve(options.names, options.backbone, options.output, options.strict, options.curation)
+    exit_code = resolve(options.names, options.backbone, options.output, options.strict, options.curation)
+    if options.report:
+        from flows.taxonomy_page import write_taxonomy_page
+
+        write_taxonomy_page(options.output, options.report)
+    return exit_code
 
 
 def _parse_names(options: argparse.Namespace) -> int:

@@ -173,4 +173,4 @@ def write_report(context: RunContext, version: str, model_id: str | None, evalua
     """Write the page about a release, with its model and scores where there are any; returns its address."""
     jobs = plan_report(context.storage, context.settings, version, model_id, evaluation_id)
     summary = run_stage("report", jobs, context, in_process=True)
-    return context.storage.uri(next(name for name in summary.outputs if name.endswith(".html")))
+    return context.storage.uri(next(name for name in summary.outputs if name.endswith("/report.html")))

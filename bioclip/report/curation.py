@@ -9,6 +9,7 @@ from bioclip.report.charts import FunnelStep, funnel_chart
 from bioclip.report.data import DownloadSummary, NameExample, NameSummary, ReportData, StageSummary
 from bioclip.report.markup import Markup, element, figure, join, name_of, number, percent, table
 from bioclip.report.section import Section, absence, note
+from bioclip.report.taxon_names import TAXONOMY_PAGE
 
 FUNNEL_STAGES = {"records": "Records", "images": "Images", "release": "Samples", "shards": "In shards"}
 """Stages that each image passes one after another, and what comes out of them."""
@@ -158,7 +159,9 @@ def names_section(data: ReportData) -> Section:
     names = data.names
     if names is None:
         return Section("names", "Names", None, absence(data, "taxonomy", "No names have been resolved in this workspace yet."))
-    summary = note(f"{number(names.num_names)} distinct verbatim names stand for {number(names.num_records)} records.")
+    more = element("a", "Their own page", href=TAXONOMY_PAGE)
+    text = f"{number(names.num_names)} distinct verbatim names stand for {number(names.num_records)} records. "
+    summary = note(text, more, " holds the tree of what was resolved, doubtful matches, and images under several names.")
     rows = [
         (element("code", name_of(m.match_type)), name_of(m.reason or "—", 90), number(m.num_names), number(m.num_records))
         for m in names.matches

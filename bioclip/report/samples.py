@@ -23,7 +23,7 @@ MAX_PHOTOS_PER_REASON = 6
 MAX_SPECIMENS = 14
 MAX_ORIGINS = 25
 SUNBURST_RANKS = RANKS[:6]
-_PHOTO_COLUMNS = [
+PHOTO_COLUMNS = [
     "record_id",
     "split",
     "drop_reason",
@@ -94,7 +94,7 @@ class SampleTally:
                 counter.update({(name, is_dropped): count for (name,), count in _grouped(table, [column])})
         self._add_samples(samples)
         self._add_dropped(dropped)
-        for photo in map(_photo, rows.filter(pc.is_in(rows["record_id"], value_set=self._wanted)).to_pylist()):
+        for photo in map(photo_of, rows.filter(pc.is_in(rows["record_id"], value_set=self._wanted)).to_pylist()):
             self.photos[photo.record_id] = photo
 
     def _add_samples(self, samples: pa.Table) -> None:
@@ -109,14 +109,14 @@ class SampleTally:
         if len(self.specimens) < MAX_SPECIMENS:
             for row in samples.to_pylist():
                 if row["order"] and len(self.specimens) < MAX_SPECIMENS:
-                    self.specimens.setdefault(row["order"], _photo(row))
+                    self.specimens.setdefault(row["order"], photo_of(row))
 
     def _add_dropped(self, dropped: pa.Table) -> None:
         for (reason,), count in _grouped(dropped, ["drop_reason"]):
             self.drops[reason] += count
             if (missing := MAX_PHOTOS_PER_REASON - len(self.drop_photos[reason])) > 0:
                 rows = dropped.filter(pc.equal(dropped["drop_reason"], reason)).slice(0, missing)
-                self.drop_photos[reason] += map(_photo, rows.to_pylist())
+                self.drop_photos[reason] += map(photo_of, rows.to_pylist())
 
     def summary(self, release: Release) -> SampleSummary:
         """What was counted, with the release's splits in their own order."""
@@ -146,7 +146,7 @@ class SampleTally:
 def tally_samples(release: Release, wanted: Collection[str]) -> SampleTally:
     """Count the images of `release`; `wanted` are record ids whose rows are kept as photos without thumbnails."""
     tally = SampleTally(wanted)
-    for batch in read_batches(release.storage, "samples.parquet", _PHOTO_COLUMNS):
+    for batch in read_batches(release.storage, "samples.parquet", PHOTO_COLUMNS):
         tally.add(pa.Table.from_batches([batch]))
     return tally
 
@@ -157,7 +157,8 @@ def _grouped(table: pa.Table, columns: list[str]) -> list[tuple[tuple[str, ...],
     return sorted(zip(keys, counted["count_all"].to_pylist(), strict=True))
 
 
-def _photo(row: dict[str, Any]) -> Photo:
+def photo_of(row: dict[str, Any]) -> Photo:
+    """A row of PHOTO_COLUMNS, without its thumbnail."""
     return Photo(
         record_id=row["record_id"],
         label=scientific_name(row) or row["verbatim_name"],

@@ -7,21 +7,27 @@ from typing import Any
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter
+from bioclip.release import open_release
 from bioclip.report.gather import gather_inputs, gather_report
+from bioclip.report.gather_taxonomy import gather_taxonomy
 from bioclip.report.page import render_page, render_sections
 from bioclip.report.runs import flatten
+from bioclip.report.taxon_names import TAXONOMY_PAGE
+from bioclip.report.taxonomy_page import render_taxonomy_page
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "report"
 REPORTS_DIR = "reports"
-_VERSION = 1
+_VERSION = 2
 
 
 def plan_report(
     storage: Storage, settings: PipelineSettings, version: str, model_id: str | None, evaluation_id: str | None
 ) -> list[PartitionJob]:
-    """One job that writes reports/<id>/report.html; the id is a digest of all that the page shows.
+    """One job that writes reports/<id>/report.html, and taxonomy.html beside it where names were resolved.
+
+    The id is a digest of all that the pages show.
 
     Raises StorageError when the release, the model or the evaluation is not in the workspace, UsageError when they do not belong together.
     """
@@ -60,10 +66,12 @@ def write_report(
     evaluation_id: str | None,
     settings: list[tuple[str, str]],
 ) -> Counts:
-    """Write the page as `name`; counts are of its sections."""
+    """Write the page as `name`, and the one on names beside it; counts are of the sections of the first."""
     data = gather_report(storage, version, model_id, evaluation_id, settings)
     sections = render_sections(data)
     writer.write_bytes(name, render_page(data, sections))
+    if (taxonomy := gather_taxonomy(storage, open_release(storage, version), data)) is not None:
+        writer.write_bytes(f"{name.rpartition('/')[0]}/{TAXONOMY_PAGE}", render_taxonomy_page(taxonomy))
     num_shown = sum(section.is_shown for section in sections)
     return Counts(len(sections), num_shown, {"section_without_data": len(sections) - num_shown})
 

@@ -9,6 +9,8 @@ from bioclip.report.data import NameExample, NameMatch, NameSummary
 from bioclip.storage import Storage
 
 NAMES_FILE = "taxonomy/names.parquet"
+TAXONOMY_PAGE = "taxonomy.html"
+"""The page on names, beside the report."""
 UNRESOLVED = frozenset({"NONE", "AMBIGUOUS"})
 MAX_NAMES = 15
 _COLUMNS = [

@@ -84,8 +84,10 @@ _MADE: WeakKeyDictionary[BackboneIndex, Answers] = WeakKeyDictionary()
 def _answers(index: BackboneIndex) -> Answers:
     num = len(index)
     keys = index.column("key")
-    starts = np.flatnonzero(np.append(True, pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False))) if num else np.empty(0, int)
-    num_same = (np.repeat(np.append(starts[1:], num), np.diff(np.append(starts, num))) - np.arange(num)).astype(np.int32)
+    is_first = np.ones(num, bool)
+    is_first[1:] = pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
+    ends = np.append(np.flatnonzero(is_first), num)[1:]
+    num_same = (ends[np.cumsum(is_first) - 1] - np.arange(num)).astype(np.int32)
     taxa, vocabularies = {}, {}
     for rank in HIGHER_RANKS:
         taxa[rank], vocabularies[rank] = _vocabulary(rank, index.column(rank))

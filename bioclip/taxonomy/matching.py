@@ -87,7 +87,7 @@ def explain_lineage(
         found = 0
         for index in indexes:
             ways = [[Near(one, MatchType.EXACT, 0) for one in index.candidates(trial.query.name)]]
-            if trial.is_name and " " in trial.query.name:
+            if trial.is_name and trial.may_vary and " " in trial.query.name:
                 ways += [getattr(inexact_index(index), kind)(trial.query.name) for kind in _INEXACT[settings.inexact]]
             near = next((way for way in ways if way), [])
             found += len(near)
@@ -127,7 +127,7 @@ def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: Ta
         if decision is not None and decision.reason not in REFUSALS:
             return decision
         refused = refused or decision
-    if refused is None and trial.is_name and " " in trial.query.name:
+    if refused is None and trial.is_name and trial.may_vary and " " in trial.query.name:
         for kind in _INEXACT[settings.inexact]:
             for index in indexes:
                 decision = _decide(trial, getattr(inexact_index(index), kind)(trial.query.name), index, settings)
@@ -161,9 +161,9 @@ def _described(decision: Resolution, trial: Trial, parsed: ParsedName, text: str
         decision,
         match_type=match_type,
         reason=reason,
-        canonical_name=parsed.canonical_name,
+        canonical_name=parsed.canonical_name if trial.may_vary else decision.matched_name,
         infraspecific=infraspecific,
-        qualifier=parsed.qualifier,
+        qualifier=parsed.qualifier if trial.may_vary else "",
     )
 
 

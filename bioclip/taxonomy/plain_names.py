@@ -28,7 +28,7 @@ _TEAM = rf"{_AUTHOR}(?:, {_AUTHOR})*(?: & {_AUTHOR})?(?:, (?:17[5-9]|18\d|19\d|2
 _AUTHORSHIP = rf"(?:{_TEAM}|\({_TEAM}\)(?: {_TEAM})?)"
 _YEAR = r"(?:17[5-9]|18\d|19\d|20[0-2])\d"
 _WORD_OF_AUTHOR = rf"\(?(?:\p{{Lu}}[\p{{L}}.'’-]*[.,]*|&|et|ex|in|and|f\.|fil\.|{'|'.join(_PARTICLES)}|{_YEAR})\)?,?"
-_AUTHOR_LIKE = rf"{_WORD_OF_AUTHOR}(?: {_WORD_OF_AUTHOR})*"
+_AUTHOR_LIKE = rf"\(?(?:(?:{'|'.join(_PARTICLES)}) )*\p{{Lu}}[\p{{L}}.'’-]*[.,]*\)?,?(?: {_WORD_OF_AUTHOR})*"
 _FURTHER_WORDS = frozenset(
     """
     aff agg and archaeon aus bis candidatus cell cf clade class clone complex cultivar dal dalla dallo degli dei della delle delli
@@ -69,7 +69,8 @@ def plain_names(lineages: pa.Table) -> PlainNames:
     within, beside = pc.fill_null(pc.struct_field(parts, "author"), ""), _column(lineages, "scientific_name_authorship")
     has_within = _mask(pc.not_equal(within, ""))
     spaces = pc.count_substring(names, " ").to_numpy()
-    is_plain &= ~(has_within & (spaces == 0) & ~_mask(pc.match_substring_regex(within, r"^[^(].*[.,&\d]")))
+    is_plain &= ~(has_within & (spaces == 0) & ~_mask(pc.match_substring_regex(within, r"^[^(][^(]*\d$|^\S*\.$")))
+    is_plain &= ~_mask(pc.match_substring_regex(within, _no_author()))
     rows = np.flatnonzero(is_plain & ~(has_within & _mask(pc.not_equal(beside, ""))))
     rows = rows[~_has_other_words(names.take(pa.array(rows)))]
     taken, spaces = pa.array(rows), spaces[rows]
@@ -128,6 +129,12 @@ def texts_of(lineages: pa.Table) -> pa.Array:
 @cache
 def _all_words() -> frozenset[str]:
     return frozenset({*not_name_words(), *_PARTICLES, *_FURTHER_WORDS, *LEVELS})
+
+
+@cache
+def _no_author() -> str:
+    """Pattern of a word that no author is called."""
+    return rf"(?i)\b(?:{'|'.join(sorted(word for word in not_name_words() if word.isalpha() and len(word) > 2))})\b"
 
 
 @cache

@@ -14,8 +14,8 @@ from bioclip.taxonomy.ranks import normalise_rank
 from bioclip.taxonomy.resolutions import VerbatimLineage
 from bioclip.taxonomy.scoring import Query, normalise_taxon
 
-FINAL_TYPES = frozenset({NameType.VIRUS, NameType.NON_TAXON})
-"""What these name has no place in a backbone, whatever stands in the rank columns."""
+_VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
+"""What these say has no parts, but a backbone may have it as it stands."""
 _OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
 _SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
 _RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
@@ -28,6 +28,8 @@ class Trial:
 
     query: Query
     is_name: bool
+    may_vary: bool = True
+    """False for names that are looked up only as they are written."""
 
 
 def name_to_parse(verbatim: VerbatimLineage) -> str:
@@ -43,9 +45,13 @@ def name_to_parse(verbatim: VerbatimLineage) -> str:
 
 def trials_of(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[Trial]:
     """Names to look up, from the fullest to the highest."""
-    if parsed.type in FINAL_TYPES:
+    if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
+    if parsed.type in _VERBATIM_TYPES:
+        yield Trial(Query(clean_name(parsed.verbatim), "", "", lineage), True, may_vary=False)
+    if parsed.type is NameType.VIRUS:
+        return
     asked: set[str] = {""}
     if parsed.canonical_name:
         is_open = parsed.type in _OPEN_TYPES

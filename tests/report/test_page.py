@@ -12,6 +12,7 @@ import pytest
 
 from bioclip.report.gather import gather_report
 from bioclip.report.page import SECTIONS, render_page, render_sections
+from bioclip.report.taxon_names import TAXONOMY_PAGE
 
 from .workspace import LINEAGES, LONG, MODEL_ID, SCRIPT, VERSION, Workspace, fill, sample_photos
 
@@ -86,8 +87,9 @@ def test_the_page_has_no_script_and_loads_nothing(full_page: str) -> None:
 def test_only_http_addresses_of_media_are_linked(full_page: str) -> None:
     addresses = [str(attributes["href"]) for attributes in Reader(full_page).all("a")]
     inner = {address for address in addresses if address.startswith("#")}
-    outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#")}
+    outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#") and address != TAXONOMY_PAGE}
     assert len(inner) == len(SECTIONS)
+    assert addresses.count(TAXONOMY_PAGE) == 1
     assert outer == {"http", "https"}
     assert "javascript:alert(document.domain)" in Reader(full_page).text
 

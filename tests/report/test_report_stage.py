@@ -27,17 +27,20 @@ def test_the_report_is_counted_by_its_sections_and_found_again(new_workspace: Ca
     assert (first.reused, second.reused) == (False, True)
     assert (first.manifest.counts.read, first.manifest.counts.written) == (12, 10)
     assert first.manifest.counts.dropped == {"section_without_data": 2}
-    assert [output.name for output in first.manifest.outputs] == [f"{job.directory}/report.html"]
+    assert [output.name for output in first.manifest.outputs] == [f"{job.directory}/report.html", f"{job.directory}/taxonomy.html"]
 
 
 def test_two_workspaces_with_the_same_content_give_the_same_bytes(tmp_path: Path) -> None:
     pages = []
+    names = []
     for name in ("here", "there"):
         storage = fill(Workspace(tmp_path / name), {"fungi": 24}).write()
         (job,) = plan_report(storage, PipelineSettings(), VERSION, None, None)
         run_partition(job)
         pages.append((job.directory, storage.read_bytes(job.arguments["name"])))
+        names.append(storage.read_bytes(f"{job.directory}/taxonomy.html"))
     assert pages[0] == pages[1]
+    assert names[0] == names[1]
     assert str(tmp_path).encode() not in pages[0][1]
 
 

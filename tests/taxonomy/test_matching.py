@@ -301,3 +301,17 @@ def test_other_names_in_the_rank_columns_neither_contradict_nor_get_lost(sample_
     assert other == usual
     lost = resolve(sample_index, scientific_name="Qqqqq wwwww", family="Compositae")
     assert (lost.accepted_name, lost.match_type) == ("Asteraceae", MatchType.HIGHER_RANK)
+
+
+def test_viruses_identifiers_and_formulas_are_found_only_as_they_are_written(make_index, resolve) -> None:
+    index = make_index(
+        Usage("1", scientific_name="Tobacco mosaic virus", rank="species", status="accepted", kingdom="Viruses"),
+        Usage("2", scientific_name="BOLD:AAB1234", rank="species", status="accepted", kingdom="Animalia", family="Carabidae"),
+        Usage("3", scientific_name="Carabidae", rank="family", status="accepted", kingdom="Animalia"),
+    )
+    for name, found in (("Tobacco mosaic virus", "1"), ("BOLD:AAB1234", "2")):
+        resolution = resolve(index, scientific_name=name)
+        assert (resolution.accepted_id, resolution.match_type, resolution.canonical_name) == (found, MatchType.EXACT, name)
+    assert resolve(index, scientific_name="Tobacco mosaik virus").reason == "virus"
+    nearly = resolve(index, scientific_name="BOLD:AAB1235", family="Carabidae")
+    assert (nearly.accepted_id, nearly.match_type, nearly.reason) == ("3", MatchType.HIGHER_RANK, "identifier")

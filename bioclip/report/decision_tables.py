@@ -1,0 +1,75 @@
+"""Tables of decisions, as `treeoflife resolve` writes them, read a batch at a time: one row a distinct lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from bioclip.errors import UsageError
+from bioclip.records import RANKS, VERBATIM_NAME_COLUMNS
+
+GIVEN_COLUMNS = tuple(f"verbatim_{name.rstrip('_')}" for name in VERBATIM_NAME_COLUMNS)
+_GIVEN_IN_TABLES = (*GIVEN_COLUMNS, *(f"verbatim_{name}" for name in ("species", "authorship", "rank", "code")))
+_ALWAYS = ("match_type", "reason", "confidence", "matched_name", "accepted_name", "resolved_rank", *RANKS)
+DECIDED_COLUMNS = (*_ALWAYS, "contradicts", "curation")
+_BATCH_ROWS, _FOLD_AT = 65_536, 1_000_000
+
+
+def read_decisions(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows for `sum_up_decisions` with `num_records`: those that say the same of a name are one.
+
+    Memory grows with the distinct names. Raises UsageError for what is no table of decisions (.parquet, .csv or .tsv).
+    """
+    try:
+        with path.open("rb") as stream:
+            counted = _fold(_batches(path, stream))
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
+    for batch in counted.to_batches(max_chunksize=16_384):
+        yield from batch.to_pylist()
+
+
+def _batches(path: Path, stream: Any) -> Iterator[pa.RecordBatch]:
+    if path.suffix.lower() == ".parquet":
+        file = pq.ParquetFile(stream, pre_buffer=False)
+        yield from file.iter_batches(_BATCH_ROWS, columns=_wanted(path, file.schema_arrow.names))
+        return
+    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with pacsv.open_csv(path, parse_options=parse) as reader:
+        wanted = _wanted(path, reader.schema.names)
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted)
+    with pacsv.open_csv(stream, parse_options=parse, convert_options=convert) as reader:
+        yield from reader
+
+
+def _wanted(path: Path, there: Iterable[str]) -> list[str]:
+    names = set(there)
+    if missing := [name for name in _ALWAYS if name not in names]:
+        raise UsageError(f"{str(path)!r} holds no decisions on names, since {missing[0]!r} is missing; write it with `treeoflife resolve`.")
+    return [name for name in (*_GIVEN_IN_TABLES, *DECIDED_COLUMNS) if name in names]
+
+
+def _fold(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """The distinct rows with how often each is there."""
+    parts: list[pa.Table] = []
+    num_rows = 0
+    for batch in batches:
+        part = pa.table({name: batch[name].cast(pa.string()).fill_null("") for name in batch.schema.names})
+        parts.append(_count(part.append_column("num_records", pa.repeat(pa.scalar(1, pa.int64()), part.num_rows))))
+        num_rows += parts[-1].num_rows
+        if num_rows > _FOLD_AT + 2 * parts[0].num_rows:
+            parts = [_count(pa.concat_tables(parts))]
+            num_rows = parts[0].num_rows
+    return _count(pa.concat_tables(parts)) if parts else pa.table({})
+
+
+def _count(table: pa.Table) -> pa.Table:
+    columns = [name for name in table.column_names if name != "num_records"]
+    counted = table.group_by(columns).aggregate([("num_records", "sum")])
+    return counted.select([*columns, "num_records_sum"]).rename_columns([*columns, "num_records"])
