@@ -24,6 +24,7 @@ NAMES = (
     "download_faults",
     "download_manners",
     "ingest",
+    "name_suites",
     "name_matching",
 )
 

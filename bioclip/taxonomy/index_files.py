@@ -23,7 +23,7 @@ from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import AUTO, detect_format, open_backbone
 from bioclip.taxonomy.index import INDEX_SCHEMA, CompiledBackbone, compile_source
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Raised when the same download compiles to another index."""
 
 _METADATA_KEY = b"treeoflife.backbone"

@@ -25,5 +25,5 @@ def canonical_name(scientific_name: str, authorship: str = "", canonical: str = 
         return name
     parsed = parse_name(name, "", rank)
     if parsed.type is NameType.SCIENTIFIC:
-        return parsed.canonical_full
+        return parsed.canonical_full if parsed.canonical_full.startswith(parsed.canonical_name) else parsed.canonical_name
     return name

@@ -28,8 +28,8 @@ from bioclip.taxonomy.index import compile_source
 from bioclip.taxonomy.resolutions import MatchType
 from bioclip.taxonomy.vernaculars import choose_verbatim_name
 
-BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 3
-NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 3
+BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 4
+NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 4
 NAMES_FILE = "taxonomy/names.parquet"
 _INDEX_GROUP_ROWS = 100_000
 _PART_ROWS = 262_144

@@ -1,6 +1,7 @@
 """Orthographic stems of epithets: what the codes and usage let vary is cut off or made one.
 
-Gender endings, i/j/y, ae/oe/e, doubled letters, h after g, t and r, hyphens (ICN art. 60, ICZN art. 58).
+Gender endings (also niger/nigra, sylvester/sylvestris, viator/viatrix), genitives in -i, -ii, -ei and -yi, i/j/y, ae/oe/e, ph/f, doubled
+letters, h after g, t and r, hyphens (ICN art. 60, ICZN art. 58).
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from functools import cache
 
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
-    for pattern, replacement in ((r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"))
-)
+    for pattern, replacement in (
+        (r"-", ""), (r"[ao]e", "e"), (r"[jy]", "i"), (r"ph", "f"), (r"([gtr])h", r"\1"), (r"(.)\1+", r"\1"),
+        (r"ou(?=[sm]$)", "u"), (r"trix$", "tor"), (r"(?<=[bcdfgpt])r(?:a|um|is|e|on)$|(?<=ch)r(?:a|um)$", "er"),
+    )
+)  # fmt: skip
 _PLACE = re.compile(r"ens(?:is|e|em)$")
-_ENDING = re.compile(r"(?:orum|arum|us|um|is|os|on|a|e|i)$")
+_ENDING = re.compile(r"(?:orum|arum|us|um|is|os|(?<=[cdlmnprt])on|a|e|ei|i)$")
 _LEAST_STEM = 3
 
 
 @cache
 def stem_key(epithet: str) -> str:
-    """The part of an epithet (of a key: lower-case ASCII) that spellings share; the same for what it gives back."""
+    """The part of an epithet (of a key: lower-case ASCII) that spellings share."""
     for pattern, replacement in _REWRITES:
         epithet = pattern.sub(replacement, epithet)
     cut = _ENDING.sub("", _PLACE.sub("ens", epithet))

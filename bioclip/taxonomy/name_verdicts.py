@@ -1,0 +1,161 @@
+"""What a cleaned string is when it is no plain name, and which part of it is certain: an ordered table of rules.
+
+The first rule that fits the whole string decides. Group `taxon` of its pattern is the certain name, `open` what follows without being
+certain (kept in the full canonical name), `qualifier` what makes the name open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+import yaml
+
+
+class NameType(StrEnum):
+    """What a string is."""
+
+    SCIENTIFIC = "SCIENTIFIC"
+    INFORMAL = "INFORMAL"
+    """A certain name with an open designation: `Felis sp. 3`, `Abies cf. alba`."""
+    PLACEHOLDER = "PLACEHOLDER"
+    IDENTIFIER = "IDENTIFIER"
+    """A sequence cluster such as a BOLD BIN or a UNITE species hypothesis, an accession, an address."""
+    VIRUS = "VIRUS"
+    FORMULA = "FORMULA"
+    """A hybrid given by its parents."""
+    NON_TAXON = "NON_TAXON"
+    UNPARSABLE = "UNPARSABLE"
+    EMPTY = "EMPTY"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Strings that `pattern` fits whole are of `type`."""
+
+    type: NameType
+    pattern: re.Pattern[str]
+
+
+NAME = r"[A-Z][a-zà-ÿ]+(?:-[a-z]+)*"
+_SAME = r"(?:(?P=taxon) |(?P=initial)\. ?)?"
+_GENUS = r"(?P<taxon>(?P<initial>[A-Z])[a-zà-ÿ]+(?:-[a-z]+)*)"
+EPITHET = r"[a-zà-ÿ]{2,}(?:-[a-z]+)*"
+_MARKER = r"(?:spp?|ssp|subsp|gen|fam|cf|aff|nr|indet|var)\.?"
+_EITHER = r"(?: ?(?:[/|;]|--) ?| (?:or|vel|oder|ou|and|und|et|&) )"
+_CLUSTER = (
+    r"(?:(?:BIN[: ])?BOLD[:\- ][A-Z]{3}\d{3,5}|(?:UNITE[: ])?SH\d{5,8}\.\d\dFU|(?:OTU|ASV|ZOTU|MOTU|MAG|UBA|cluster|denovo)[ _\-]?\d+)"
+)
+_CODE = (
+    r"(?:urn|https?|doi|lsid):\S+|www\.\S+|10\.\d{4,}/\S+|G[BS][ _]GC[AF][ _]\d+\S*|GC[AF][ _]\d+\S*|\d+"
+    r"|(?=\S*\d)(?=\S*[A-Za-z])[\w.:\-|#]+"
+    r"|(?:taxon|species|genus|family|clade|contig|sample|specimen|unit|morpho(?:species|type)|morphosp\.?|sp\.?)[ _\-]?\d+[a-z]?"
+)
+_NUMBERED = r"(?:[Ss]pp?|[Ss]pec|[Gg]en)[.\-]?[A-Z0-9]\w{0,2}\b"
+_OPEN_WORD = (
+    r"(?:(?i:subfam|fam|gen|genus|spp?|spec|species|indet|undet|det|nov|n|g|et|&|larvae?|adults?|nymphs?|juv|juveniles?)(?:\.|(?![a-z]))"
+    rf"|{_NUMBERED}|\d{{1,3}}[a-z]?\b|[A-Z]\b)"
+)
+_OPEN_WORDS = rf"(?:(?:,? |(?<=\.)){_OPEN_WORD})*"
+_FIRST_OPEN_WORD = (
+    r"(?:(?i:subfam|fam|gen|genus|spp?|spec|species|indet|undet)(?:\.|(?![a-z]))|g\.(?= ?sp)|(?:n|nov)\.?(?= ?(?:gen|sp)\b)"
+    rf"|{_NUMBERED})"
+)
+STRAIN = re.compile(
+    r" \(?(?:strain|isolate|clone|serovar|serotype|serogroup|sv\.|bv\.|biovar|biotype|ecotype|(?=[A-Z]+\d+ biovar))(?:(?<=\.) ?| )"
+    r"(?P<strain>[^()]+)\)?$"
+)
+"""Tail of a name that says which strain or serovar is meant."""
+
+
+@cache
+def word_lists() -> dict[str, frozenset[str]]:
+    """The words of `not_names.yaml`, by list."""
+    text = resources.files("bioclip.taxonomy").joinpath("not_names.yaml").read_text(encoding="utf-8")
+    return {name: frozenset(words) for name, words in yaml.safe_load(text).items()}
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words))
+
+
+def _verdict(kind: NameType, pattern: str, flags: int = re.IGNORECASE) -> Verdict:
+    return Verdict(kind, re.compile(pattern, flags))
+
+
+@cache
+def verdicts() -> tuple[Verdict, ...]:
+    """The rules in order; the first that fits the whole cleaned string decides."""
+    words = word_lists()
+    placeholder = _any_of(words["placeholders"])
+    return (
+        _verdict(NameType.EMPTY, rf"\W*|0|{_any_of(words['empty'])}"),
+        _verdict(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
+        _verdict(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?(?: .*)?"),
+        _verdict(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
+        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME}){_OPEN_WORDS}", 0),
+        _verdict(
+            NameType.INFORMAL,
+            rf"(?P<qualifier>[Uu]ncultured) (?P<taxon>{NAME})(?: (?:{_MARKER}|bacterium|fungus|eukaryote|clone)(?: .*)?)?",
+            0,
+        ),
+        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:cf|aff|nr|near)\.?|\?) ?(?P<open>{NAME}(?: {EPITHET})?)(?: .*)?", 0),
+        _verdict(NameType.PLACEHOLDER, rf"(?:{placeholder})(?:\b|(?<=\.)).*|not .*"),
+        _verdict(NameType.PLACEHOLDER, rf"{_MARKER}(?: .*)?|(?:g|n)\. sp\..*|.*\b(?:uncultured|environmental)\b.*"),
+        _verdict(NameType.INFORMAL, rf"(?P<qualifier>{_CLUSTER})[ |,;:]+(?P<taxon>{NAME}(?: {EPITHET})?)", 0),
+        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}(?: (?!spp?\b){EPITHET})?)[ |,;:]+\(?(?P<qualifier>{_CLUSTER})\)?", 0),
+        _verdict(NameType.IDENTIFIER, rf"{_CLUSTER}\b.*|{_CODE}"),
+        _verdict(
+            NameType.INFORMAL,
+            rf"(?P<taxon>{NAME})(?:[,:]| -)? \(?(?P<qualifier>(?:{_FIRST_OPEN_WORD}|(?i:{placeholder})\.?){_OPEN_WORDS})\)?",
+            0,
+        ),
+        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}) (?P<qualifier>(?i:null|nan|none|n/a)|NA)", 0),
+        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME} {EPITHET}) (?P<qualifier>indet\.?)", 0),
+        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME})(?: (?P<open>{EPITHET}))? (?P<qualifier>\(?\?\)?)", 0),
+        _verdict(NameType.INFORMAL, rf"{_GENUS} (?P<qualifier>{EPITHET}{_EITHER}{_SAME}{EPITHET}.*)", 0),
+        _verdict(NameType.INFORMAL, rf"(?P<qualifier>{NAME}(?: {EPITHET}\.?)?{_EITHER}{NAME}(?: .*)?)", 0),
+        _verdict(NameType.INFORMAL, r"(?P<taxon>[a-z]+) (?P<qualifier>(?:family|order|class|genus|species))"),
+        _verdict(NameType.FORMULA, rf"{_GENUS} (?P<qualifier>{EPITHET}.* [×xX] (?:{_SAME}{EPITHET}.*|\?))", 0),
+        _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>\({EPITHET} [×xX] {EPITHET}\))", 0),
+        _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>[×xX])", 0),
+        _verdict(NameType.FORMULA, rf"(?P<qualifier>{NAME}(?: {EPITHET})? [×xX] {NAME}(?: .*)?)", 0),
+        _verdict(NameType.UNPARSABLE, rf"{EPITHET}(?:/{EPITHET})*", 0),
+    )
+
+
+_WORDS = re.compile(r"[a-z]+")
+_WORDS_OF_RULES = (
+    "x cf cfr aff nr near prope gr conf fam gen sp spp ssp subsp var indet or vel oder ou family subfam spec order class genus species "
+    "strain isolate clone serovar serotype serogroup sv bv biovar biotype ecotype uncultured environmental subspecies candidatus"
+)
+_LETTERS = "A-Za-zÁÄÇÉÓÖØÜàáäçèéêëíïñóôöøúüýčřšž"
+_AUTHOR = (
+    rf"(?:[A-ZÁÄÇÉÓÖØÜ][{_LETTERS}]*(?:[.\-]+[{_LETTERS}]+)*\.?"
+    r"|and|da|de|del|den|der|des|di|do|dos|du|et|ex|f\.|fil\.|in|la|le|van|von|zu|&|al\.)"
+)
+_YEAR = r"(?:1[5-9]|20)\d\d"
+_TEAM = rf"(?!(?:&|and|et|ex|in) ){_AUTHOR}(?:,? {_AUTHOR})*(?:,? {_YEAR})?"
+_PLAIN = re.compile(rf"[A-Z][a-z]{{2,}}(?: [a-z]{{3,}}(?:-[a-z]{{3,}})?){{0,2}}(?:,? \((?!\w+ [a-z]{{3}}){_TEAM}\))?(?:,? {_TEAM})?")
+
+
+def not_name_words() -> frozenset[str]:
+    """Words and phrases, in lower case, of which any string of plain words has one that a rule or the parser reads as no plain name."""
+    return frozenset(_WORDS_OF_RULES.split()).union(*word_lists().values())
+
+
+@cache
+def _signals() -> frozenset[str]:
+    """Words of which every rule has one that can fit a plain string."""
+    lists = (words for name, words in word_lists().items() if name != "read_otherwise")
+    entries = frozenset(_WORDS_OF_RULES.split()).union(*lists)
+    return frozenset(word for entry in entries for word in _WORDS.findall(entry))
+
+
+def is_plain(text: str) -> bool:
+    """True for what looks like a name with or without its author, so that no rule of cleaning and no verdict changes it."""
+    return _PLAIN.fullmatch(text) is not None and _signals().isdisjoint(_WORDS.findall(text.lower()))
