@@ -20,7 +20,9 @@ from bioclip.taxonomy.resolutions import MatchType
 from bioclip.taxonomy.stems import stem_key, stems_of
 
 _SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
-_STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 32
+_STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 36
+_SHORT_GENUS, _SHORT_GENUS_PENALTY = 7, 50
+"""Short genera are often one letter apart: their edits need an author or a classification that agrees below the kingdom."""
 _NUM_CACHED = 2_048
 
 
@@ -84,7 +86,7 @@ class InexactIndex:
         most = 1 if len(genus) < _LONG_GENUS else 2
         found: list[Near] = []
         for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
-            penalty = _GENUS_PENALTY + _NEXT_EDIT_PENALTY * (int(edits) - 1)
+            penalty = (_GENUS_PENALTY if len(genus) >= _SHORT_GENUS else _SHORT_GENUS_PENALTY) + _NEXT_EDIT_PENALTY * (int(edits) - 1)
             found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
         return found
 

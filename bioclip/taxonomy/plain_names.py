@@ -39,7 +39,7 @@ _FURTHER_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that a parser reads as something else than a part of a name."""
-_OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite|bacterium|vector|-like"
+_OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite|bacterium|vector|-like|-group"
 """Parts of words that do so."""
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"

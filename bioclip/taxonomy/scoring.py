@@ -1,8 +1,9 @@
 """How well a usage fits what a record says: GBIF's integer scores, without the ones that fuzzy matching needs.
 
 score = name + classification + authorship + rank + status; the weights are those of GBIF's matching service
-(https://github.com/gbif/matching-ws). The confidence of a score s, after a bonus of min(5, half the lead over the runner-up)
-or 5 when there is none, is s up to 80 and 75.8 + 26 (log10(1.5 (s - 70)) - 1) above, within 0..100.
+(https://github.com/gbif/matching-ws), but for a genus by another author (-40 instead of -18). The confidence of a score s, after a
+bonus of min(5, half the lead over the runner-up) or 5 when there is none, is s up to 80 and 75.8 + 26 (log10(1.5 (s - 70)) - 1) above,
+within 0..100.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _FAR_CODES = {"bacterial", "viral"}
 _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
 AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
 """Rank -> score when both sides name the same taxon, and when they name different ones."""
+_OTHER_AUTHOR_OF_GENUS = -40
 LEAST_CLASSIFICATION, GREATEST_CLASSIFICATION = -60, 50
 STATUS_SCORES = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful": -5, "misapplied": -10}
 
@@ -156,14 +158,14 @@ def _classification(query: Query, candidate: Candidate) -> int | None:
 
 
 def authorship_score(given: str, known: str, rank: str) -> int:
-    """What an author counts beside a usage's author and rank."""
+    """What an author counts beside a usage's author and rank. Genera of one name by different authors are homonyms more often than not."""
     if "\ufffd" in given:  # letters lost on the way say neither yes nor no
         return 0
     verdict = compare_authorship(given, known)
     if verdict > 0:
         return 12
     if verdict < 0:
-        return -6 if is_suprageneric(rank) else -18
+        return -6 if is_suprageneric(rank) else _OTHER_AUTHOR_OF_GENUS if rank == "genus" else -18
     return -1 if given and not known else 0
 
 

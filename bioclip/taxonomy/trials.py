@@ -37,10 +37,18 @@ def name_to_parse(verbatim: VerbatimLineage) -> str:
     name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
     is_epithet = name.isalpha() and name.islower() and normalise_rank(verbatim.taxon_rank) in {"", "species"}
     if not name:
-        if epithet.partition(" ")[0].casefold() == genus.casefold() or " " in epithet:
-            return epithet
-        return f"{genus} {epithet}" if genus and epithet else ""
+        return _binomial(genus, epithet)
     return f"{genus} {name}" if is_epithet and genus and name.casefold() != genus.casefold() else name
+
+
+def _binomial(genus: str, epithet: str) -> str:
+    """A column `species` holds an epithet (with another below it), the whole name, or the genus once more."""
+    first, _, rest = epithet.partition(" ")
+    if not epithet or (epithet == genus and epithet[:1].isupper()):
+        return epithet
+    if rest and (first.casefold() == genus.casefold() or not first.islower() or not genus):
+        return epithet
+    return f"{genus} {epithet}" if genus else ""
 
 
 def trials_of(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[Trial]:
@@ -53,28 +61,34 @@ def trials_of(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[Trial]:
     if parsed.type is NameType.VIRUS:
         return
     asked: set[str] = {""}
-    if parsed.canonical_name:
-        is_open = parsed.type in _OPEN_TYPES
-        rank = _asked_rank(parsed, verbatim.taxon_rank)
-        if parsed.infraspecific and not is_open:
-            yield Trial(Query(parsed.canonical_full, rank, parsed.authorship, lineage), True)
-            rank = "species"
-        authorship = parsed.authorship if parsed.canonical_name == parsed.canonical_full else ""
-        yield Trial(Query(parsed.canonical_name, rank, authorship, lineage), not is_open)
-        asked.add(parsed.canonical_name.casefold())
-        if " " not in parsed.canonical_name and not is_open:
-            for higher_rank in RANKS[:5]:
-                if usual := _usual_name(higher_rank, parsed.canonical_name):
-                    yield Trial(Query(usual, higher_rank, "", lineage), True)
-        if parsed.genus and parsed.genus.casefold() not in asked:
-            yield Trial(Query(parsed.genus, "genus", "", lineage), False)
-            asked.add(parsed.genus.casefold())
+    for trial in _trials_of_name(verbatim, parsed, lineage):
+        asked.add(trial.query.name.casefold())
+        yield trial
     for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):
         if name and " " not in name and name.casefold() not in asked:
             asked.add(name.casefold())
             yield Trial(Query(name, rank, "", lineage), False)
             if usual := _usual_name(rank, name):
                 yield Trial(Query(usual, rank, "", lineage), False)
+
+
+def _trials_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage) -> Iterator[Trial]:
+    name, full = parsed.canonical_name, parsed.canonical_full
+    if not name:
+        return
+    is_open = parsed.type in _OPEN_TYPES
+    rank = _asked_rank(parsed, verbatim.taxon_rank)
+    if parsed.infraspecific and not is_open:
+        yield Trial(Query(full, rank, parsed.authorship, lineage), True)
+        rank = "species"
+    is_whole = not is_open and (bool(parsed.infraspecific) or name == full)
+    yield Trial(Query(name, rank, parsed.authorship if name == full else "", lineage), is_whole)
+    if " " not in name and is_whole:
+        for higher_rank in RANKS[:5]:
+            if usual := _usual_name(higher_rank, name):
+                yield Trial(Query(usual, higher_rank, "", lineage), True)
+    if parsed.genus:
+        yield Trial(Query(parsed.genus, "genus", "", lineage), False)
 
 
 def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
