@@ -107,9 +107,13 @@ def normalise_taxon(rank: str, name: str) -> str:
 
 @cache
 def usual_names() -> dict[tuple[str, str], str]:
-    """(rank, another name) -> the usual name, all in lower case."""
-    text = resources.files("bioclip.taxonomy").joinpath("data/rank_synonyms.csv").read_text(encoding="utf-8")
-    return {(row["rank"], row["name"].casefold()): row["usual_name"].casefold() for row in csv.DictReader(text.splitlines())}
+    """(rank, another name) -> the usual name, all in lower case. `rank_synonyms.csv` goes before GBIF's dictionaries."""
+    folder = resources.files("bioclip.taxonomy").joinpath("data")
+    found: dict[tuple[str, str], str] = {}
+    for file in ("higher_taxon_synonyms.csv", "rank_synonyms.csv"):
+        rows = csv.DictReader(folder.joinpath(file).read_text(encoding="utf-8").splitlines())
+        found |= {(row["rank"], row["name"].casefold()): row["usual_name"].casefold() for row in rows}
+    return found
 
 
 def agreements(query: Query, candidate: Candidate) -> Iterator[tuple[str, str, str, bool]]:
