@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 _GENUS = r"[A-Z][a-z]+"
 _EPITHET = r"[a-z]{2,}(?:-[a-z]+)*"
+_NAME = rf"{_GENUS}(?: {_EPITHET}){{0,2}}"
 _PARTICLES = ("da", "das", "de", "del", "den", "der", "des", "di", "do", "dos", "du", "la", "le", "van", "ver", "vom", "von", "zu", "zur")
 _AUTHOR = rf"(?:\p{{Lu}}\.)*(?:(?:{'|'.join(_PARTICLES)}) )*\p{{Lu}}\p{{Ll}}+\.?(?:-\p{{Lu}}\p{{Ll}}+\.?)?"
 _TEAM = rf"{_AUTHOR}(?:, {_AUTHOR})*(?: & {_AUTHOR})?(?:, (?:17[5-9]|18\d|19\d|20[0-2])\d)?"
@@ -39,7 +40,7 @@ _FURTHER_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that a parser reads as something else than a part of a name."""
-_OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite|bacterium|vector|-like|-group"
+_OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite| [a-z]*bacterium\b|vector|-like|-group"
 """Parts of words that do so."""
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
@@ -63,10 +64,9 @@ class PlainNames:
 def plain_names(lineages: pa.Table) -> PlainNames:
     """The plain names of a table of verbatim lineages (strings without nulls)."""
     text = texts_of(lineages)
-    parts = pc.extract_regex(text, rf"^(?P<name>{_GENUS}(?: {_EPITHET}){{0,2}})(?: (?P<author>{_AUTHOR_LIKE}))?$")
-    is_plain = _mask(pc.is_valid(parts)) & ~_mask(pc.match_substring_regex(text, _OTHER))
-    names = pc.fill_null(pc.struct_field(parts, "name"), "")
-    within, beside = pc.fill_null(pc.struct_field(parts, "author"), ""), _column(lineages, "scientific_name_authorship")
+    names, within = _split(text)
+    is_plain = _mask(pc.not_equal(names, "")) & ~_mask(pc.match_substring_regex(text, _OTHER))
+    beside = _column(lineages, "scientific_name_authorship")
     has_within = _mask(pc.not_equal(within, ""))
     spaces = pc.count_substring(names, " ").to_numpy()
     is_plain &= ~(has_within & (spaces == 0) & ~_mask(pc.match_substring_regex(within, r"^[^(][^(]*\d$|^\S*\.$")))
@@ -81,6 +81,16 @@ def plain_names(lineages: pa.Table) -> PlainNames:
     is_read = pc.and_(pc.is_valid(asked), pc.is_valid(authorships))
     kept = is_read.to_numpy(zero_copy_only=False)
     return PlainNames(rows[kept], names.take(taken).filter(is_read), authorships.filter(is_read), asked.filter(is_read))
+
+
+def _split(text: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Name and author of each string, both empty where it is not made of these."""
+    is_bare = pc.match_substring_regex(text, rf"^{_NAME}$")
+    others = text.filter(pc.invert(is_bare))
+    parts = pc.extract_regex(others, rf"^(?P<name>{_NAME}) (?P<author>{_AUTHOR_LIKE})$")
+    name, author = (pc.fill_null(pc.struct_field(parts, part), "") for part in ("name", "author"))
+    is_other = pc.invert(is_bare)
+    return pc.replace_with_mask(text, is_other, name), pc.replace_with_mask(pc.if_else(is_bare, "", text), is_other, author)
 
 
 def _read_authorships(authorships: pa.Array) -> pa.Array:

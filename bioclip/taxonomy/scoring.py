@@ -130,11 +130,13 @@ def contradictions(query: Query, candidate: Candidate) -> str:
     return ",".join(rank for rank, _, _, is_same in agreements(query, candidate) if not is_same)
 
 
+@cache
 def is_under_code(code: str, kingdom: str) -> bool:
     """Whether a nomenclatural code, stated in place of a kingdom, governs the names of this one."""
     return kingdom in CODES.get(code, ())
 
 
+@cache
 def kingdom_score(one: str, other: str) -> int | None:
     """What two kingdoms (normalised; the first may be one of CODES) count; None for a veto."""
     agree, differ = AGREEMENT["kingdom"]
