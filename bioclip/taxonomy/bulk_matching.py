@@ -73,7 +73,7 @@ def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], setting
         places.append(rows)
         waiting = waiting[~decided.is_final]
     rest = np.flatnonzero(is_open)
-    parsed = _parsed(names, np.flatnonzero(is_open[names.rows] & ~is_unknown[names.rows]))
+    parsed = _parsed(names, np.flatnonzero(is_open[names.rows]))
     parts.append(_one_by_one(lineages, rest, is_unknown, parsed, indexes, settings))
     places.append(rest)
     order = np.empty(lineages.num_rows, np.int64)
@@ -82,7 +82,7 @@ def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], setting
 
 
 def _parsed(names: PlainNames, places: Ints) -> dict[int, ParsedName]:
-    """Row -> what the plain name says that stands there; only for names that backbones know, since a parser might refuse others."""
+    """Row -> what the plain name says that stands there."""
     taken = pa.array(places)
     values = zip(
         names.rows[places].tolist(),

@@ -61,16 +61,14 @@ class InexactIndex:
         return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[Near]:
-        """Usages of the same genus whose epithet is the fewest edits away; else of a genus nearly so called, with its stem."""
+        """Usages of the same genus whose epithet is few edits away."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
             return []
         most = 1 if len(epithet) <= _SHORT_EPITHET else 2
         below = self._below(genus)
         found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
-        if found:
-            return list(self._nearest({below.first + place: int(edits) for _, edits, place in found}))
-        return self._other_genera(genus, epithet)
+        return list(self._nearest({below.first + place: int(edits) for _, edits, place in found})) if found else []
 
     def _nearest(self, found: dict[int, int]) -> Iterator[Near]:
         for row, num_edits in sorted(found.items()):
@@ -78,9 +76,10 @@ class InexactIndex:
             for candidate in self._index.candidates_at([row]):
                 yield Near(candidate, MatchType.FUZZY, penalty, num_edits)
 
-    def _other_genera(self, genus: str, epithet: str) -> list[Near]:
-        """Genera with a usage of the same stem are few, so only those are compared."""
-        if len(genus) < _LEAST_GENUS:
+    def of_other_genera(self, name: str) -> list[Near]:
+        """Usages of a genus nearly so called whose epithet has the same stem; these are few, so only their genera are compared."""
+        genus, _, epithet = name_key(name).partition(" ")
+        if " " in epithet or len(epithet) < _LEAST_EPITHET or len(genus) < _LEAST_GENUS:
             return []
         rows_of = self._genera(stem_key(epithet), genus[0])
         most = 1 if len(genus) < _LONG_GENUS else 2

@@ -136,7 +136,7 @@ def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: Ta
     return refused
 
 
-_INEXACT = {"none": (), "stem": ("stemmed",), "fuzzy": ("stemmed", "edited")}
+_INEXACT = {"none": (), "stem": ("stemmed",), "fuzzy": ("stemmed", "edited", "of_other_genera")}
 _INEXACT_INDEXES: WeakKeyDictionary[BackboneIndex, InexactIndex] = WeakKeyDictionary()
 
 
@@ -209,6 +209,8 @@ def _rivals(ranked: list[Scored], query: Query) -> list[Scored]:
     """
     best = ranked[0]
     rivals = [one for one in ranked if one.evidence >= best.evidence - 1]
+    if len(rivals) == 1:
+        return rivals
     if all(_same_class(best.candidate.taxon.lineage, one.candidate.taxon.lineage) for one in rivals):
         first = min(STATUSES.index(one.candidate.status) for one in rivals)
         rivals = [one for one in rivals if STATUSES.index(one.candidate.status) == first]
