@@ -16,6 +16,9 @@ from bioclip.errors import TreeOfLifeError
 from bioclip.settings import PipelineSettings
 
 _INTERRUPTED = 130
+_BESIDE_A_NAME = {"authorship": "scientific_name_authorship", "rank": "taxon_rank", "kingdom": "kingdom", "phylum": "phylum",
+                  "class": "class_", "order": "order", "family": "family", "genus": "genus"}  # fmt: skip
+"""Options of `explain` -> fields of a verbatim lineage."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,8 +112,8 @@ def _add_names(commands: Any) -> None:
     explain = add("explain", _explain_name, "show every candidate of a name with its score, and why the winner won")
     explain.add_argument("name", metavar="NAME")
     add_backbones(explain, required=False)
-    for column in ("kingdom", "phylum", "class", "order", "family", "genus"):
-        explain.add_argument(f"--{column}", default="", metavar="NAME")
+    for column in _BESIDE_A_NAME:
+        explain.add_argument(f"--{column}", default="", metavar="TEXT")
 
 
 def _add_backbone(commands: Any) -> None:
@@ -317,8 +320,7 @@ def _parse_names(options: argparse.Namespace) -> int:
 def _explain_name(options: argparse.Namespace) -> int:
     from flows.resolve import explain
 
-    ranks = {"kingdom": "kingdom", "phylum": "phylum", "class": "class_", "order": "order", "family": "family", "genus": "genus"}
-    return explain(options.name, options.backbone, {field: getattr(options, rank) for rank, field in ranks.items()})
+    return explain(options.name, options.backbone, {field: getattr(options, column) for column, field in _BESIDE_A_NAME.items()})
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -133,6 +133,8 @@ def test_an_explanation_names_every_candidate_and_the_winner(backbone: Path, cap
     out = capsys.readouterr().out
     assert "AMBIGUOUS: homonym_ambiguous" in out
     assert out.count("score") == 0
+    assert main(["explain", "Prunella", "--authorship", "Vieillot", "--rank", "genus", "--backbone", str(backbone)]) == 0
+    assert "EXACT: Prunella (genus, 6 in backbone.csv)" in capsys.readouterr().out
     assert main(["explain", "Prunella", "--kingdom", "Plantae", "--backbone", str(backbone)]) == 0
     out = capsys.readouterr().out
     assert "vetoed by its kingdom" in out
@@ -175,3 +177,38 @@ def test_variants_of_an_epithet_share_a_stem(one: str, other: str) -> None:
 )
 def test_other_epithets_do_not(one: str, other: str) -> None:
     assert stem_key(one) != stem_key(other)
+
+
+def test_the_number_of_processes_changes_no_byte(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.resolve._PARALLEL_FROM", 5)
+    many = [{**name, "scientific_name": name["scientific_name"] + tail} for name in NAMES for tail in ("", " L.", " sp.")]
+    written = []
+    for num_processes in (1, 2):
+        monkeypatch.setattr("os.cpu_count", lambda num=num_processes: num)
+        run(tmp_path, backbone, many)
+        written.append((tmp_path / "out.csv").read_bytes())
+    monkeypatch.setattr("flows.resolve._PARALLEL_FROM", 1_000)
+    run(tmp_path, backbone, many)
+    assert written[0] == written[1] == (tmp_path / "out.csv").read_bytes()
+
+
+def test_an_empty_table_gives_an_empty_one(tmp_path: Path, backbone: Path) -> None:
+    (tmp_path / "names.csv").write_text("id,scientific_name\n")
+    output = tmp_path / "out.csv"
+    assert main(["resolve", str(tmp_path / "names.csv"), "--backbone", str(backbone), "--output", str(output)]) == 0
+    assert list(csv.reader(output.read_text().splitlines())) == [["verbatim_id", "verbatim_scientific_name", *RESULT_COLUMNS]]
+
+
+def test_people_win_on_the_command_line_too(tmp_path: Path, backbone: Path) -> None:
+    (tmp_path / "curation.csv").write_text(
+        "name,decision,who,why\nPrunella,5,A. Curator,a herbarium\nnot_classified,reject,A. Curator,no name\n"
+    )
+    rows = run(tmp_path, backbone, NAMES, "--curation", str(tmp_path / "curation.csv"))
+    assert [(row["accepted_id"], row["reason"]) for row in rows if row["curation"]] == [("5", "curated"), ("5", "curated"), ("", "curated")]
+    assert {row["curation"] for row in rows} == {"", "A. Curator: a herbarium", "A. Curator: no name"}
+
+
+def test_what_a_lineage_contradicts_and_where_its_ranks_come_from_is_said(tmp_path: Path, backbone: Path) -> None:
+    asked = {"scientific_name": "Prunella modularis", "kingdom": "Animalia", "order": "Charadriiformes", "family": "Prunellidae"}
+    (row,) = run(tmp_path, backbone, [asked])
+    assert (row["match_type"], row["contradicts"], row["rank_sources"]) == ("EXACT", "order", "cccccco")
