@@ -88,9 +88,14 @@ class Authorship:
     years: tuple[int, ...]
 
 
+_PLAIN_AUTHOR = re.compile(r"\(?(?!(?:Anon|Auct|Hort|Nec|Non|Not|Sensu)\b)[A-Z][a-z]{2,}")
+
+
 @lru_cache(maxsize=200_000)
 def compare_authorship(one: str, other: str) -> int:
     """1 when they agree, -1 when they differ, 0 when either says nothing or it cannot be told."""
+    if one == other and _PLAIN_AUTHOR.match(one):
+        return 1
     if one == other:
         parsed = parse_authorship(one)
         return 1 if parsed.authors or parsed.original_authors or parsed.years else 0

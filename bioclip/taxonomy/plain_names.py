@@ -24,11 +24,8 @@ _GENUS = r"[A-Z][a-z]+"
 _EPITHET = r"[a-z]{2,}(?:-[a-z]+)*"
 _NAME = rf"{_GENUS}(?: {_EPITHET}){{0,2}}"
 _PARTICLES = ("da", "das", "de", "del", "den", "der", "des", "di", "do", "dos", "du", "la", "le", "van", "ver", "vom", "von", "zu", "zur")
-_AUTHOR = rf"(?:\p{{Lu}}\.)*(?:(?:{'|'.join(_PARTICLES)}) )*\p{{Lu}}\p{{Ll}}+\.?(?:-\p{{Lu}}\p{{Ll}}+\.?)?"
-_TEAM = rf"{_AUTHOR}(?:, {_AUTHOR})*(?: & {_AUTHOR})?(?:, (?:17[5-9]|18\d|19\d|20[0-2])\d)?"
-_AUTHORSHIP = rf"(?:{_TEAM}|\({_TEAM}\)(?: {_TEAM})?)"
 _YEAR = r"(?:17[5-9]|18\d|19\d|20[0-2])\d"
-_WORD_OF_AUTHOR = rf"\(?(?:\p{{Lu}}[\p{{L}}.'’-]*[.,]*|&|et|ex|in|and|f\.|fil\.|{'|'.join(_PARTICLES)}|{_YEAR})\)?,?"
+_WORD_OF_AUTHOR = rf"(?:\p{{Lu}}[\p{{L}}.'’-]*[.,]*|&|et|ex|in|and|f\.|fil\.|{'|'.join(_PARTICLES)}|{_YEAR})\)?,?"
 _AUTHOR_LIKE = rf"\(?(?:(?:{'|'.join(_PARTICLES)}) )*\p{{Lu}}[\p{{L}}.'’-]*[.,]*\)?,?(?: {_WORD_OF_AUTHOR})*"
 _FURTHER_WORDS = frozenset(
     """
@@ -44,6 +41,7 @@ _OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|vir
 """Parts of words that do so."""
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
+_NOTES = {"auct", "comb", "ined", "nec", "nom", "non", "not", "part", "pro", "sensu", "syn"} - set(_PARTICLES)
 _ANY_NAME = "Abies alba"
 _NUM_CACHED = 200_000
 
@@ -94,9 +92,11 @@ def _split(text: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _read_authorships(authorships: pa.Array) -> pa.Array:
-    """As the parser writes them, each distinct one read once; null where it finds something else in them."""
+    """Of surnames, initials and years as they are; others as the parser writes them, each distinct one read once, null where it finds
+    something else in them."""
     encoded = authorships.dictionary_encode()
-    is_simple = _mask(pc.match_substring_regex(encoded.dictionary, rf"^(?:{_AUTHORSHIP})?$"))
+    is_simple = _mask(pc.match_substring_regex(encoded.dictionary, rf"^(?:{_AUTHOR_LIKE})?$"))
+    is_simple &= ~_mask(pc.match_substring_regex(encoded.dictionary, _no_author()))
     texts = [text if simple else _read_authorship(text) for text, simple in zip(encoded.dictionary.to_pylist(), is_simple, strict=True)]
     return pa.array(texts, pa.string()).take(encoded.indices)
 
@@ -144,7 +144,8 @@ def _all_words() -> frozenset[str]:
 @cache
 def _no_author() -> str:
     """Pattern of a word that no author is called."""
-    return rf"(?i)\b(?:{'|'.join(sorted(word for word in not_name_words() if word.isalpha() and len(word) > 2))})\b"
+    words = {word for word in not_name_words() if word.isalpha() and len(word) > 2} | _NOTES
+    return rf"\b(?:(?i:{'|'.join(sorted(words))})|And|Apud|Et|Ex|In)\b"
 
 
 @cache
@@ -169,7 +170,7 @@ def _asked_ranks(stated: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
     """For names of one, two and three words the rank that is asked for; null where the stated one does not go with the name."""
     encoded = stated.dictionary_encode()
     normal = [normalise_rank(text) for text in encoded.dictionary.to_pylist()]
-    one = [(rank if rank in RANKS else "") if rank == "genus" or not rank or is_suprageneric(rank) else None for rank in normal]
+    one = [(rank if rank in RANKS else "") if rank in {"", "genus", "subgenus"} or is_suprageneric(rank) else None for rank in normal]
     two = ["species" if rank in {"", "species"} else None for rank in normal]
     three = [rank or _TRINOMIAL if rank in {"", _TRINOMIAL, "subspecies", "variety", "form"} else None for rank in normal]
     found = [pa.array(ranks, pa.string()).take(encoded.indices) for ranks in (one, two, three)]

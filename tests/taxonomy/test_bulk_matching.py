@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.synthetic_names import make_lineages
 from bioclip.settings import TaxonomySettings
+from bioclip.taxonomy.authorship import compare_authorship
 from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import Usage
 from bioclip.taxonomy.bulk_matching import resolve_table
@@ -118,15 +119,9 @@ def check_plain(asked: list[VerbatimLineage]) -> int:
     for row, name, authorship, rank in zip(*columns, strict=True):
         parsed = parse_name(asked[row].scientific_name, asked[row].scientific_name_authorship)
         assert (parsed.type, parsed.canonical_full, parsed.qualifier, parsed.hybrid) == (NameType.SCIENTIFIC, name, "", False)
-        assert surnames(parsed.authorship) == surnames(authorship)
+        assert compare_authorship(parsed.authorship, authorship) == compare_authorship(parsed.authorship, parsed.authorship)
         assert rank == (parsed.rank if parsed.infraspecific else "species" if " " in name else "")
     return len(plain.rows)
-
-
-def surnames(authorship: str) -> list[str]:
-    return [
-        word for word in authorship.replace("&", " ").replace(",", " ").replace("(", " ").replace(")", " ").split() if word[0].isupper()
-    ]
 
 
 def test_names_that_a_parser_may_read_otherwise_are_left_to_it() -> None:
