@@ -24,7 +24,6 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.matching import resolution_of_usage, resolve_lineage
 from bioclip.taxonomy.names import NameType, clean_name, parse_name
-from bioclip.taxonomy.plain_names import texts_of
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.trials import name_to_parse
 
@@ -56,9 +55,15 @@ class Curation:
 
     def rows(self, lineages: pa.Table) -> npt.NDArray[np.intp]:
         """The rows of LINEAGE_COLUMNS whose names may be among those of the file."""
-        names = texts_of(lineages).dictionary_encode()
-        is_named = np.array([self._may_name(text) for text in names.dictionary.to_pylist()], bool)
-        return np.flatnonzero(is_named[names.indices.to_numpy()]) if len(is_named) else np.empty(0, np.intp)
+        name, genus, epithet = (lineages[column].combine_chunks() for column in ("scientific_name", "genus", "specific_epithet"))
+        of_columns = pc.binary_join_element_wise(genus, epithet, " ")
+        found = [self._mask(name), *(self._mask(pc.if_else(pc.equal(name, ""), text, "")) for text in (of_columns, epithet))]
+        return np.flatnonzero(np.logical_or.reduce(found))
+
+    def _mask(self, texts: pa.Array) -> npt.NDArray[np.bool_]:
+        encoded = texts.dictionary_encode()
+        is_named = np.array([self._may_name(text) for text in encoded.dictionary.to_pylist()], bool)
+        return is_named[encoded.indices.to_numpy()] if len(is_named) else np.zeros(len(texts), bool)
 
     def _may_name(self, text: str) -> bool:
         words = _same_text(text).split(" ")

@@ -87,3 +87,14 @@ def test_a_file_that_decides_nothing_clear_is_refused(tmp_path: Path, sample_ind
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, sample_index) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         read_curation(tmp_path / "nowhere.csv", [sample_index], TaxonomySettings())
+
+
+def test_a_name_in_columns_is_decided_too(tmp_path: Path, sample_index) -> None:
+    curation = read(tmp_path, sample_index, "Lepista nuda,reject,A,b")
+    columns = [
+        VerbatimLineage(genus="lepista", specific_epithet="nuda"),
+        VerbatimLineage(genus="Lepista", specific_epithet="Lepista nuda"),
+        VerbatimLineage(specific_epithet="Lepista nuda"),
+        VerbatimLineage(genus="Lepista"),
+    ]
+    assert [one.reason == "curated" for one in decide(curation, sample_index, *columns)] == [True, True, True, False]
