@@ -26,6 +26,7 @@ NAMES = (
     "ingest",
     "name_suites",
     "name_matching",
+    "name_resolution",
 )
 
 

@@ -22,6 +22,7 @@ from bioclip.taxonomy.bulk_scores import Pairs, Scores, score_pairs
 from bioclip.taxonomy.curation import Curation
 from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, decision_columns, verbatim_lineages
 from bioclip.taxonomy.index import STATUSES
+from bioclip.taxonomy.kingdom_hints import implied_kingdoms
 from bioclip.taxonomy.matching import resolve_lineage
 from bioclip.taxonomy.names import NameType, ParsedName
 from bioclip.taxonomy.plain_names import PlainNames, plain_names
@@ -60,12 +61,13 @@ def resolve_table(
 def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
     names = plain_names(lineages)
     questions = Questions(lineages, names)
+    implied = implied_kingdoms(questions.stated, indexes)
     is_unknown, is_open = np.zeros(lineages.num_rows, bool), np.ones(lineages.num_rows, bool)
     is_unknown[names.rows] = True
     waiting = np.arange(len(names.rows))
     parts, places = [], []
     for index in indexes:
-        decided = _decide(questions, waiting, index, settings)
+        decided = _decide(questions, implied, waiting, index, settings)
         is_unknown[names.rows[waiting[decided.is_known]]] = False
         rows = names.rows[waiting[decided.places]]
         is_open[rows] = False
@@ -120,19 +122,19 @@ def _one_by_one(
     return decision_columns(decided).take(pa.array(back))
 
 
-def _decide(questions: Questions, waiting: Ints, index: BackboneIndex, settings: TaxonomySettings) -> _Decided:
+def _decide(questions: Questions, implied: pa.DictionaryArray, waiting: Ints, index: BackboneIndex, settings: TaxonomySettings) -> _Decided:
     answers = Answers.of(index)
     first = index.first_rows(questions.keys.take(pa.array(waiting)))
     is_known = first >= 0
     pairs = _pairs(answers, waiting, first)
-    scores = score_pairs(questions, answers, index.column("authorship"), pairs)
+    scores = score_pairs(questions, implied, answers, index.column("authorship"), pairs)
     allowed = ~scores.is_vetoed
     pairs, scores = pairs.at(allowed), scores.at(allowed)
     order = np.lexsort((pairs.usage, -scores.score, pairs.place))
     pairs, scores = pairs.at(order), scores.at(order)
     starts = np.flatnonzero(np.append(True, pairs.place[1:] != pairs.place[:-1])) if len(order) else np.empty(0, np.int64)
     of_name = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-    winner, is_contested = _winners(answers, pairs, scores, starts, of_name)
+    winner, is_contested = _winners(questions, answers, pairs, scores, starts, of_name)
     is_other = answers.label[pairs.usage] != answers.label[pairs.usage[winner]][of_name]
     next_score = np.full(len(starts), _NONE)
     np.maximum.at(next_score, of_name[is_other], scores.score[is_other])
@@ -145,10 +147,11 @@ def _decide(questions: Questions, waiting: Ints, index: BackboneIndex, settings:
     return _Decided(is_known, is_final, pairs.place[chosen], table)
 
 
-def _winners(answers: Answers, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints) -> tuple[Ints, Mask]:
+def _winners(questions: Questions, answers: Answers, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints) -> tuple[Ints, Mask]:
     """The place of each name's best pair, the pairs being in the order of name and score; and where rivals leave it open.
 
-    Rivals are taxa within one point of evidence; among those of one class the status decides, as in `matching`.
+    Rivals are taxa within one point of evidence; among those of one class (single words: of one family) an accepted one goes first, as in
+    `matching`.
     """
     winner, labels = starts.copy(), answers.label[pairs.usage]
     is_rival = (labels != labels[starts][of_name]) & (scores.evidence >= scores.evidence[starts][of_name] - 1)
@@ -158,26 +161,23 @@ def _winners(answers: Answers, pairs: Pairs, scores: Scores, starts: Ints, of_na
     best = np.sort(places[first])
     rivals = best[scores.evidence[best] >= scores.evidence[starts][of_name[best]] - 1]
     name = of_name[rivals]
-    is_near = _same_class(answers, labels[rivals], labels[starts][name])
-    is_settled = np.bincount(name[~is_near], minlength=len(starts)) == 0
-    status = answers.status[pairs.usage[rivals]].astype(np.int64)
-    lowest = np.full(len(starts), len(STATUSES))
-    np.minimum.at(lowest, name, status)
-    is_lowest = status == lowest[name]
-    num_lowest = np.bincount(name[is_lowest], minlength=len(starts))
-    is_settled &= is_contested & (num_lowest == 1)
-    settles = is_lowest & is_settled[name]
+    num_ranks = np.where(questions.has_epithet[pairs.question[rivals]], 3, 5)
+    is_near = _same_class(answers, labels[rivals], labels[starts][name], num_ranks)
+    is_accepted = answers.status[pairs.usage[rivals]] == 0
+    num_accepted = np.bincount(name[is_accepted], minlength=len(starts))
+    is_settled = is_contested & (num_accepted == 1) & (np.bincount(name[~is_near], minlength=len(starts)) == 0)
+    settles = is_accepted & is_settled[name]
     winner[name[settles]] = rivals[settles]
     return winner, is_contested & ~is_settled
 
 
-def _same_class(answers: Answers, one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> Mask:
-    """Whether labels agree in kingdom, phylum and class as far as they have them, and have one of them."""
+def _same_class(answers: Answers, one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], num_ranks: Ints) -> Mask:
+    """Whether labels agree in the kingdom and, as far as they have them, in the first `num_ranks` ranks, and share one of these."""
     agree, share = np.ones(len(one), bool), np.zeros(len(one), bool)
-    for rank in RANKS[:3]:
+    for place, rank in enumerate(RANKS[:5]):
         a, b = answers.taxa[rank][one], answers.taxa[rank][other]
-        agree &= (a == b) if rank == "kingdom" else (a == b) | (a == 0) | (b == 0)
-        share |= (a != 0) & (a == b)
+        agree &= (a == b) if rank == "kingdom" else (a == b) | (a == 0) | (b == 0) | (place >= num_ranks)
+        share |= (a != 0) & (a == b) & (place < num_ranks)
     return agree & share
 
 
@@ -215,7 +215,10 @@ def _decisions(
     resolved_rank, rank = index.column("label_rank").take(label), index.column("rank").take(usage)
     between = pc.is_in(rank, value_set=_BETWEEN)
     below = pc.and_(pc.is_in(rank, value_set=_BELOW), pc.equal(resolved_rank, "species"))
-    is_between = pc.and_not(between, below)
+    matched_id, accepted_id = index.column("taxon_id").take(usage), index.column("taxon_id").take(label)
+    is_accepted = pc.equal(index.column("status").take(usage), STATUSES[0])
+    unranked = pc.and_(pc.and_(pc.equal(rank, ""), is_accepted), pc.not_equal(matched_id, accepted_id))
+    is_between = pc.or_(pc.and_not(between, below), unranked)
     match_type = pc.if_else(
         is_between, str(MatchType.HIGHER_RANK), pc.if_else(pc.equal(names, matched), str(MatchType.EXACT), str(MatchType.NORMALIZED))
     )
@@ -225,9 +228,9 @@ def _decisions(
         "confidence": pa.array(certainty, pa.int16()),
         "margin": pa.array(margin, pa.int16()),
         "reason": pc.if_else(is_between, "intermediate_rank", ""),
-        "matched_id": index.column("taxon_id").take(usage),
+        "matched_id": matched_id,
         "matched_name": matched,
-        "accepted_id": index.column("taxon_id").take(label),
+        "accepted_id": accepted_id,
         "accepted_name": _label_names(index.column("name").take(label), resolved_rank, ranks),
         "resolved_rank": resolved_rank,
         **ranks,

@@ -15,10 +15,12 @@ from bioclip.taxonomy.bulk_columns import HIGHER_RANKS, NOTHING, RANK_NAMES, Ans
 from bioclip.taxonomy.index import STATUSES
 from bioclip.taxonomy.scoring import (
     AGREEMENT,
+    ELSEWHERE_SCORE,
     GREATEST_CLASSIFICATION,
     LEAST_CLASSIFICATION,
     STATUS_SCORES,
     authorship_score,
+    is_elsewhere,
     kingdom_score,
     name_score,
     rank_score,
@@ -57,9 +59,9 @@ class Scores(_Parallel):
     is_vetoed: npt.NDArray[np.bool_]
 
 
-def score_pairs(questions: Questions, answers: Answers, authorships: pa.Array, pairs: Pairs) -> Scores:
+def score_pairs(questions: Questions, implied: pa.DictionaryArray, answers: Answers, authorships: pa.Array, pairs: Pairs) -> Scores:
     """What `score_candidate` and `contradictions` say of each pair."""
-    classification, contradicts = _classification(questions, answers, pairs)
+    classification, contradicts = _classification(questions, implied, answers, pairs)
     names = np.where(questions.has_epithet, name_score("a b"), name_score("a"))[pairs.question]
     known_ranks = answers.rank[pairs.usage].astype(np.int64)
     ranks = _of_distinct(
@@ -72,9 +74,9 @@ def score_pairs(questions: Questions, answers: Answers, authorships: pa.Array, p
     return Scores(evidence + status, evidence, contradicts, is_vetoed)
 
 
-def _classification(questions: Questions, answers: Answers, pairs: Pairs) -> tuple[Ints, Ints]:
-    total, contradicts = np.zeros(len(pairs.usage), np.int64), np.zeros(len(pairs.usage), np.int64)
-    label = answers.label[pairs.usage]
+def _classification(questions: Questions, implied: pa.DictionaryArray, answers: Answers, pairs: Pairs) -> tuple[Ints, Ints]:
+    total, contradicts, agrees = (np.zeros(len(pairs.usage), np.int64) for _ in range(3))
+    label, is_uninomial = answers.label[pairs.usage], ~questions.has_epithet[pairs.question]
     for place, rank in enumerate(HIGHER_RANKS):
         stated = questions.stated[rank]
         given = stated_codes(stated, answers.vocabularies[rank])[pairs.question]
@@ -85,23 +87,38 @@ def _classification(questions: Questions, answers: Answers, pairs: Pairs) -> tup
         if rank == "genus":
             is_same |= questions.states_own_genus[pairs.question]
         if rank == "kingdom":
-            found = np.zeros(len(total), np.int64)
-            said, kingdoms = np.flatnonzero(is_said), answers.vocabularies[rank].to_pylist()
-            found[said] = _of_distinct(stated, pairs.question[said], known[said].astype(np.int64), len(kingdoms), _kingdoms(kingdoms))
+            found = _kingdoms(stated, answers, pairs, np.flatnonzero(is_said), is_uninomial)
             is_same = found > 0
-            total += found
+            is_forbidden = _kingdoms(implied, answers, pairs, np.flatnonzero(known != 0), is_uninomial) == _VETO
+            total += found + np.where(is_forbidden, _VETO, 0)
         else:
             total += np.where(is_said, np.where(is_same, agree, differ), 0)
         contradicts |= (is_said & ~is_same).astype(np.int64) << place
+        agrees |= (is_said & is_same).astype(np.int64) << place
+    total += np.where(is_uninomial & _is_elsewhere(agrees, contradicts), ELSEWHERE_SCORE, 0)
     return total, contradicts
 
 
-def _kingdoms(kingdoms: list[str]) -> Callable[[str, int], int]:
+def _is_elsewhere(agrees: Ints, contradicts: Ints) -> npt.NDArray[np.bool_]:
+    """`scoring.is_elsewhere` of bits by place in HIGHER_RANKS."""
+    lists = [frozenset(rank for place, rank in enumerate(HIGHER_RANKS) if bits >> place & 1) for bits in range(1 << len(HIGHER_RANKS))]
+    table = np.array([[is_elsewhere(agreeing, differing) for differing in lists] for agreeing in lists])
+    found: npt.NDArray[np.bool_] = table[agrees, contradicts]
+    return found
+
+
+def _kingdoms(stated: pa.DictionaryArray, answers: Answers, pairs: Pairs, at: Ints, is_uninomial: npt.NDArray[np.bool_]) -> Ints:
+    """What kingdoms count for the pairs `at`, far below 0 for a veto; 0 where nothing is stated, and for all other pairs."""
+    kingdoms = answers.vocabularies["kingdom"].to_pylist()
+    codes = answers.taxa["kingdom"][answers.label[pairs.usage[at]]].astype(np.int64) * 2 + is_uninomial[at]
+
     def score(given: str, code: int) -> int:
-        found = kingdom_score(given, kingdoms[code])
+        found = kingdom_score(given, kingdoms[code // 2], bool(code % 2)) if given else 0
         return _VETO if found is None else found
 
-    return score
+    total = np.zeros(len(pairs.usage), np.int64)
+    total[at] = _of_distinct(stated, pairs.question[at], codes, 2 * len(kingdoms), score)
+    return total
 
 
 def _authorships(questions: Questions, authorships: pa.Array, known_ranks: Ints, pairs: Pairs) -> Ints:

@@ -14,15 +14,20 @@ import pyarrow as pa
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
+from bioclip.taxonomy.authorship import compare_authorship
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.keys import name_key
 from bioclip.taxonomy.resolutions import MatchType
+from bioclip.taxonomy.scoring import Query
 from bioclip.taxonomy.stems import stem_key, stems_of
 
 _SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
-_STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 36
-_SHORT_GENUS, _SHORT_GENUS_PENALTY = 7, 50
-"""Short genera are often one letter apart: their edits need an author or a classification that agrees below the kingdom."""
+_STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 50
+_RARE_GENUS_PENALTY, _SHORT_GENUS, _FEW = 36, 7, 3
+"""An edited genus needs an author or a classification that agrees below the kingdom, unless it is long and its epithet rare: genera are
+often a letter or two apart."""
+_ELEMENTS = (("micro", "macro"), ("brachy", "trachy"), ("rugi", "rufi"), ("hypo", "hyper"))
+"""Beginnings of epithets that are other words, though a letter or two apart."""
 _NUM_CACHED = 2_048
 
 
@@ -43,6 +48,21 @@ class _Below:
     first: int
     epithets: Sequence[str | None]
     stems: Sequence[str]
+
+
+def is_backed(query: Query, near: Near) -> bool:
+    """Whether a near name has what its kind needs: two edits of an epithet, or another word at its beginning, need the same author, since
+    congeners are often so called and a classification says nothing between these."""
+    if near.match_type is not MatchType.FUZZY:
+        return True
+    given, known = name_key(query.name).partition(" "), name_key(near.candidate.name).partition(" ")
+    if given[0] != known[0] or (near.num_edits < 2 and not _is_other_word(given[2], known[2])):
+        return True
+    return compare_authorship(query.authorship, near.candidate.authorship) > 0
+
+
+def _is_other_word(one: str, other: str) -> bool:
+    return any((one.startswith(a) and other.startswith(b)) or (one.startswith(b) and other.startswith(a)) for a, b in _ELEMENTS)
 
 
 class InexactIndex:
@@ -82,10 +102,10 @@ class InexactIndex:
         if " " in epithet or len(epithet) < _LEAST_EPITHET or len(genus) < _LEAST_GENUS:
             return []
         rows_of = self._genera(stem_key(epithet), genus[0])
-        most = 1 if len(genus) < _LONG_GENUS else 2
+        most, is_rare = 1 if len(genus) < _LONG_GENUS else 2, len(genus) >= _SHORT_GENUS and len(rows_of) <= _FEW
         found: list[Near] = []
         for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
-            penalty = (_GENUS_PENALTY if len(genus) >= _SHORT_GENUS else _SHORT_GENUS_PENALTY) + _NEXT_EDIT_PENALTY * (int(edits) - 1)
+            penalty = (_RARE_GENUS_PENALTY if is_rare else _GENUS_PENALTY) + _NEXT_EDIT_PENALTY * (int(edits) - 1)
             found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
         return found
 

@@ -15,13 +15,14 @@ from bioclip.records import RANKS
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
 from bioclip.taxonomy.index import STATUSES
-from bioclip.taxonomy.inexact import InexactIndex, Near
+from bioclip.taxonomy.inexact import InexactIndex, Near, is_backed
+from bioclip.taxonomy.kingdom_hints import implied_kingdom
 from bioclip.taxonomy.lineages import EMPTY_LINEAGE, Lineage
 from bioclip.taxonomy.names import NameType, ParsedName, parse_name
 from bioclip.taxonomy.ranks import is_infraspecific
 from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.scoring import Query, Scored, confidence, contradictions, normalise_taxon, score_candidate, score_parts
-from bioclip.taxonomy.trials import Trial, name_to_parse, trials_of
+from bioclip.taxonomy.trials import Trial, name_to_parse, stated_lineage, trials_of
 
 REASONS = {
     NameType.EMPTY: "empty_name",
@@ -61,7 +62,7 @@ def resolve_lineage(
     parsed = parsed or parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     is_looked_up = bool(parsed.canonical_name) and settings.allow_higher_rank
     unresolved = Resolution(MatchType.NONE, REASONS[NameType.SCIENTIFIC if is_looked_up else parsed.type])
-    for trial in trials_of(verbatim, parsed):
+    for trial in trials_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
         if not trial.is_name and not settings.allow_higher_rank:
             break
         decision = _first_decision(trial, indexes, settings, is_unknown and trial.query.name == parsed.canonical_full)
@@ -69,7 +70,7 @@ def resolve_lineage(
             return _described(decision, trial, parsed, verbatim.scientific_name or text)
         if decision is not None:
             unresolved = decision
-            if trial.is_name:
+            if trial.is_name or decision.reason == "kingdom_conflict":
                 break
     return replace(unresolved, canonical_name=parsed.canonical_name, qualifier=parsed.qualifier)
 
@@ -82,7 +83,7 @@ def explain_lineage(
     parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     decision = resolve_lineage(verbatim, indexes, settings)
     lines = [f"{text!r} is {parsed.type}: {parsed.canonical_full or 'no name'}" + (f", {parsed.authorship}" if parsed.authorship else "")]
-    for trial in trials_of(verbatim, parsed):
+    for trial in trials_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
         lines.append(f"looked up: {trial.query.name}" + ("" if trial.is_name else " (a part of it, or a rank column)"))
         found = 0
         for index in indexes:
@@ -169,7 +170,7 @@ def _described(decision: Resolution, trial: Trial, parsed: ParsedName, text: str
 
 def _decide(trial: Trial, near: Sequence[Near], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
     """What one backbone says of a name, given the usages that have it or nearly; None when there are none."""
-    near = [one for one in near if _can_be(trial, one.candidate)]
+    near = [one for one in near if _can_be(trial, one.candidate) and is_backed(trial.query, one)]
     if not near:
         return None
     found = {id(one.candidate): one for one in near}
@@ -204,16 +205,16 @@ def _best_of_each_taxon(scored: list[Scored]) -> list[Scored]:
 def _rivals(ranked: list[Scored], query: Query) -> list[Scored]:
     """The best alone, or all that the record does not tell apart from it.
 
-    Rivals are within one point of evidence. Status decides among rivals of one class only, since an accepted name in one
-    kingdom says nothing against a synonym in another; after that, a taxon whose whole lineage is what the record states.
+    Rivals are within one point of evidence. An accepted name goes before others of its class only (a single word: of its family), since
+    it says nothing against a synonym in another; after that, a taxon whose whole lineage is what the record states.
     """
     best = ranked[0]
     rivals = [one for one in ranked if one.evidence >= best.evidence - 1]
     if len(rivals) == 1:
         return rivals
-    if all(_same_class(best.candidate.taxon.lineage, one.candidate.taxon.lineage) for one in rivals):
-        first = min(STATUSES.index(one.candidate.status) for one in rivals)
-        rivals = [one for one in rivals if STATUSES.index(one.candidate.status) == first]
+    num_ranks = 3 if " " in query.name else 5
+    if all(_same_class(best.candidate.taxon.lineage, one.candidate.taxon.lineage, num_ranks) for one in rivals):
+        rivals = [one for one in rivals if one.candidate.status == STATUSES[0]] or rivals
     stated = [one for one in rivals if _is_stated(one.candidate.taxon.lineage, query.lineage)] if len(rivals) > 1 else []
     return stated if len(stated) == 1 else rivals
 
@@ -235,8 +236,9 @@ def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, s
     return None
 
 
-def _same_class(one: Lineage, other: Lineage) -> bool:
-    pairs = [(normalise_taxon(rank, a), normalise_taxon(rank, b)) for rank, a, b in zip(RANKS[:3], one, other, strict=False)]
+def _same_class(one: Lineage, other: Lineage, num_ranks: int) -> bool:
+    """Whether two lineages agree in the kingdom and, as far as both have them, in the first `num_ranks` ranks, and share one of these."""
+    pairs = [(normalise_taxon(rank, a), normalise_taxon(rank, b)) for rank, a, b in zip(RANKS[:num_ranks], one, other, strict=False)]
     return pairs[0][0] == pairs[0][1] and any(a and a == b for a, b in pairs) and all(a == b or not a or not b for a, b in pairs)
 
 
@@ -253,7 +255,9 @@ def resolution_of_usage(index: BackboneIndex, candidate: Candidate) -> Resolutio
 def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:
     candidate, taxon = near.candidate, near.candidate.taxon
     match_type, reason = near.match_type, ""
-    if candidate.rank not in {*RANKS, ""} and not (is_infraspecific(candidate.rank) and taxon.rank == "species"):
+    is_below = is_infraspecific(candidate.rank) and taxon.rank == "species"
+    is_unranked = not candidate.rank and candidate.status == STATUSES[0] and candidate.taxon_id != taxon.taxon_id
+    if is_unranked or (candidate.rank not in {*RANKS, ""} and not is_below):
         match_type, reason = MatchType.HIGHER_RANK, "intermediate_rank"
     elif match_type is not MatchType.EXACT:
         reason = f"edit_distance_{near.num_edits}" if near.num_edits else "stem_agrees"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,7 +19,7 @@ from bioclip.records import RANKS
 from bioclip.taxonomy.authorship import compare_authorship
 from bioclip.taxonomy.backbone_index import Candidate
 from bioclip.taxonomy.lineages import Lineage
-from bioclip.taxonomy.ranks import is_infraspecific, is_suprageneric
+from bioclip.taxonomy.ranks import is_infraspecific, is_suprageneric, rank_by_suffix
 
 APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
 """No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
@@ -37,6 +37,8 @@ _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
 AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
 """Rank -> score when both sides name the same taxon, and when they name different ones."""
 _OTHER_AUTHOR_OF_GENUS = -40
+ELSEWHERE_SCORE = -40
+_BELOW_KINGDOM = frozenset({"phylum", "class", "order", "family"})
 LEAST_CLASSIFICATION, GREATEST_CLASSIFICATION = -60, 50
 STATUS_SCORES = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful": -5, "misapplied": -10}
 
@@ -51,6 +53,8 @@ class Query:
     authorship: str
     lineage: Lineage
     """Verbatim names at RANKS; species stays empty."""
+    implied: str = ""
+    """The kingdom (normalised) that the other ranks imply where none is stated; it can only forbid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,18 @@ def normalise_taxon(rank: str, name: str) -> str:
     return usual_names().get((rank, name), name)
 
 
+def is_name_of_rank(rank: str, name: str) -> bool:
+    """Whether another name of a higher taxon can stand alone: one of ours, or one that its ending shows to have this rank. A genus can be
+    called like a former class."""
+    return (rank, name.casefold()) in _own_names() or rank_by_suffix(name) == rank
+
+
+@cache
+def _own_names() -> frozenset[tuple[str, str]]:
+    text = resources.files("bioclip.taxonomy").joinpath("data/rank_synonyms.csv").read_text(encoding="utf-8")
+    return frozenset((row["rank"], row["name"].casefold()) for row in csv.DictReader(text.splitlines()))
+
+
 @cache
 def usual_names() -> dict[tuple[str, str], str]:
     """(rank, another name) -> the usual name, all in lower case. `rank_synonyms.csv` goes before GBIF's dictionaries."""
@@ -137,9 +153,12 @@ def is_under_code(code: str, kingdom: str) -> bool:
 
 
 @cache
-def kingdom_score(one: str, other: str) -> int | None:
-    """What two kingdoms (normalised; the first may be one of CODES) count; None for a veto."""
+def kingdom_score(one: str, other: str, is_uninomial: bool = False) -> int | None:
+    """What two kingdoms (normalised; the first may be one of CODES) count; None for a veto. Single words are animals and algae at once too
+    often to cross between these."""
     agree, differ = AGREEMENT["kingdom"]
+    if is_uninomial and {one, other} == {"animalia", "chromista"}:
+        return None
     if one == other or is_under_code(one, other):
         return agree
     governed = [kingdom for kingdom in CODES.get(one, (one,)) if kingdom in APART]
@@ -152,15 +171,25 @@ def kingdom_score(one: str, other: str) -> int | None:
 def _classification(query: Query, candidate: Candidate) -> int | None:
     """None for a veto."""
     total = 0
+    agreeing: set[str] = set()
+    differing: set[str] = set()
+    is_uninomial, known = " " not in query.name, candidate.taxon.lineage[0]
+    if query.implied and known and kingdom_score(query.implied, normalise_taxon("kingdom", known), is_uninomial) is None:
+        return None
     for rank, one, other, is_same in agreements(query, candidate):
-        if rank == "kingdom":
-            score = kingdom_score(one, other)
-            if score is None:
-                return None
-            total += score
-        else:
-            total += AGREEMENT[rank][0 if is_same else 1]
+        (agreeing if is_same else differing).add(rank)
+        score = kingdom_score(one, other, is_uninomial) if rank == "kingdom" else AGREEMENT[rank][0 if is_same else 1]
+        if score is None:
+            return None
+        total += score
+    if is_uninomial and is_elsewhere(agreeing, differing):
+        total += ELSEWHERE_SCORE
     return max(LEAST_CLASSIFICATION, min(GREATEST_CLASSIFICATION, total))
+
+
+def is_elsewhere(agreeing: Set[str], differing: Set[str]) -> bool:
+    """Whether a record speaks of another part of the tree: nothing below the kingdom agrees, and phylum, or class and order, differ."""
+    return not agreeing & _BELOW_KINGDOM and ("phylum" in differing or {"class", "order"} <= differing)
 
 
 def authorship_score(given: str, known: str, rank: str) -> int:

@@ -12,7 +12,7 @@ from bioclip.taxonomy.names import NameType, ParsedName, clean_name, parse_name
 from bioclip.taxonomy.plain_names import is_plain_uninomial
 from bioclip.taxonomy.ranks import normalise_rank
 from bioclip.taxonomy.resolutions import VerbatimLineage
-from bioclip.taxonomy.scoring import Query, normalise_taxon
+from bioclip.taxonomy.scoring import Query, is_name_of_rank, normalise_taxon
 
 _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
 """What these say has no parts, but a backbone may have it as it stands."""
@@ -51,44 +51,52 @@ def _binomial(genus: str, epithet: str) -> str:
     return f"{genus} {epithet}" if genus else ""
 
 
-def trials_of(verbatim: VerbatimLineage, parsed: ParsedName) -> Iterator[Trial]:
-    """Names to look up, from the fullest to the highest."""
+def trials_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "") -> Iterator[Trial]:
+    """Names to look up, from the fullest to the highest; `implied` is the kingdom that the rank columns imply where none is stated."""
     if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
     if parsed.type in _VERBATIM_TYPES:
-        yield Trial(Query(clean_name(parsed.verbatim), "", "", lineage), True, may_vary=False)
+        yield Trial(Query(clean_name(parsed.verbatim), "", "", lineage, implied), True, may_vary=False)
     if parsed.type is NameType.VIRUS:
         return
     asked: set[str] = {""}
-    for trial in _trials_of_name(verbatim, parsed, lineage):
+    for trial in _trials_of_name(verbatim, parsed, lineage, implied):
         asked.add(trial.query.name.casefold())
         yield trial
     for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):
         if name and " " not in name and name.casefold() not in asked:
             asked.add(name.casefold())
-            yield Trial(Query(name, rank, "", lineage), False)
+            yield Trial(Query(name, rank, "", lineage, implied), False)
             if usual := _usual_name(rank, name):
-                yield Trial(Query(usual, rank, "", lineage), False)
+                yield Trial(Query(usual, rank, "", lineage, implied), False)
 
 
-def _trials_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage) -> Iterator[Trial]:
+def _trials_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage, implied: str) -> Iterator[Trial]:
     name, full = parsed.canonical_name, parsed.canonical_full
     if not name:
         return
     is_open = parsed.type in _OPEN_TYPES
     rank = _asked_rank(parsed, verbatim.taxon_rank)
     if parsed.infraspecific and not is_open:
-        yield Trial(Query(full, rank, parsed.authorship, lineage), True)
+        yield Trial(Query(full, rank, parsed.authorship, lineage, implied), True)
         rank = "species"
+        if joined := _joined(parsed):
+            yield Trial(Query(joined, rank, parsed.authorship, lineage, implied), True)
     is_whole = not is_open and (bool(parsed.infraspecific) or name == full)
-    yield Trial(Query(name, rank, parsed.authorship if name == full else "", lineage), is_whole)
+    yield Trial(Query(name, rank, parsed.authorship if name == full else "", lineage, implied), is_whole)
     if " " not in name and is_whole:
         for higher_rank in RANKS[:5]:
-            if usual := _usual_name(higher_rank, name):
-                yield Trial(Query(usual, higher_rank, "", lineage), True)
+            if is_name_of_rank(higher_rank, name) and (usual := _usual_name(higher_rank, name)):
+                yield Trial(Query(usual, higher_rank, "", lineage, implied), True)
     if parsed.genus:
-        yield Trial(Query(parsed.genus, "genus", "", lineage), False)
+        yield Trial(Query(parsed.genus, "genus", "", lineage, implied), False)
+
+
+def _joined(parsed: ParsedName) -> str:
+    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty where a rank marker stands between."""
+    genus, epithet, *rest = parsed.canonical_full.split(" ")
+    return f"{genus} {epithet}-{rest[0]}" if len(rest) == 1 and parsed.rank == "infraspecific_name" else ""
 
 
 def stated_lineage(verbatim: VerbatimLineage) -> Lineage:

@@ -57,7 +57,7 @@ def test_misread_labels_stay_unresolved(sample_index, resolve, name: str) -> Non
         ("Senecio vulgare", MatchType.STEM, "Senecio vulgaris", "stem_agrees"),
         ("Senecio vulgarris", MatchType.STEM, "Senecio vulgaris", "stem_agrees"),
         ("Senecio vulguris", MatchType.FUZZY, "Senecio vulgaris", "edit_distance_1"),
-        ("Senecio vlugarsi", MatchType.FUZZY, "Senecio vulgaris", "edit_distance_2"),
+        ("Senecio vlugarsi L.", MatchType.FUZZY, "Senecio vulgaris", "edit_distance_2"),
     ],
 )
 def test_another_spelling_is_found_and_called_so(
@@ -160,12 +160,67 @@ def test_synonyms_of_one_taxon_are_no_tie(make_index, resolve) -> None:
     assert resolve(index, scientific_name="Xus bus").accepted_id == "s"
 
 
-def test_an_accepted_name_beats_a_synonym_of_its_class_only(make_index, resolve) -> None:
+def test_an_accepted_genus_beats_a_synonym_of_its_family_only(make_index, resolve) -> None:
     accepted = Usage("a", "", "", "Aus", rank="genus", family="Ausidae", **BEETLE)
-    other = (Usage("b", "", "", "Bus", rank="genus", family="Busidae", **FLY), Usage("s", "", "b", "Aus", rank="genus", status="synonym"))
-    assert resolve(make_index(accepted, *other), scientific_name="Aus").accepted_id == "a"
-    plant = (Usage("b", "", "", "Bus", rank="genus", **PLANT), Usage("s", "", "b", "Aus", rank="genus", status="synonym"))
-    assert resolve(make_index(accepted, *plant), scientific_name="Aus").match_type is MatchType.AMBIGUOUS
+    synonym = Usage("s", "", "b", "Aus", rank="genus", status="synonym")
+    near = Usage("b", "", "", "Bus", rank="genus", family="Ausidae", **BEETLE)
+    assert resolve(make_index(accepted, near, synonym), scientific_name="Aus").accepted_id == "a"
+    for other in (Usage("b", "", "", "Bus", rank="genus", family="Busidae", **FLY), Usage("b", "", "", "Bus", rank="genus", **PLANT)):
+        assert resolve(make_index(accepted, other, synonym), scientific_name="Aus").match_type is MatchType.AMBIGUOUS
+
+
+def test_only_an_accepted_name_beats_another_status(make_index, resolve) -> None:
+    index = make_index(
+        Usage("d", "", "", "Aus", rank="genus", status="doubtful", family="Ausidae", **BEETLE),
+        Usage("b", "", "", "Bus", rank="genus", family="Ausidae", **BEETLE),
+        Usage("s", "", "b", "Aus", rank="genus", status="synonym"),
+    )
+    assert resolve(index, scientific_name="Aus", kingdom="Animalia").accepted_id != "b"
+
+
+@pytest.mark.parametrize("hint", [{"class_": "Aves"}, {"order": "Passeriformes"}, {"family": "Prunellidae"}, {"phylum": "Chordata"}])
+def test_a_rank_that_lies_in_one_kingdom_forbids_the_others(make_index, resolve, hint: dict[str, str]) -> None:
+    index = make_index(Usage("p", "", "", "Prunella", rank="genus", family="Lamiaceae", **PLANT))
+    assert resolve(index, scientific_name="Prunella").accepted_id == "p"
+    for name in ("Prunella", "Prunella sp.", "Prunella modularis"):
+        resolution = resolve(index, scientific_name=name, **hint)
+        assert (resolution.is_resolved, resolution.lineage[0]) == (False, ""), name
+
+
+def test_a_single_word_from_another_part_of_the_tree_is_refused(make_index, resolve) -> None:
+    millipede = {"kingdom": "Animalia", "phylum": "Arthropoda", "class_": "Diplopoda", "order": "Siphonophorida"}
+    index = make_index(Usage("m", "", "", "Siphonophora", rank="genus", family="Siphonophoridae", **millipede))
+    assert resolve(index, scientific_name="Siphonophora", phylum="Cnidaria", class_="Hydrozoa").reason == "low_confidence"
+    assert resolve(index, scientific_name="Siphonophora", phylum="Arthropoda", class_="Hydrozoa").accepted_id == "m"
+
+
+def test_two_edits_need_the_author_and_other_words_are_no_misspellings(make_index, resolve) -> None:
+    index = make_index(
+        Usage("t", "", "", "Rana temporaria", "Linnaeus, 1758", rank="species", family="Ranidae", kingdom="Animalia"),
+        Usage("g", "", "", "Rana", rank="genus", family="Ranidae", kingdom="Animalia"),
+        Usage("m", "", "", "Rana macrocephala", rank="species", family="Ranidae", kingdom="Animalia"),
+    )
+    assert resolve(index, scientific_name="Rana temporalix", family="Ranidae").accepted_id == "g"
+    assert resolve(index, scientific_name="Rana temporalix Linnaeus, 1758").accepted_id == "t"
+    assert resolve(index, scientific_name="Rana microcephala", family="Ranidae").accepted_id == "g"
+
+
+def test_a_lost_hyphen_is_found_again(make_index, resolve) -> None:
+    index = make_index(
+        Usage("c", "", "", "Capsella bursa-pastoris", "(L.) Medik.", rank="species", family="Brassicaceae", **PLANT),
+        Usage("g", "", "", "Capsella", rank="genus", family="Brassicaceae", **PLANT),
+    )
+    assert resolve(index, scientific_name="Capsella bursa pastoris").accepted_id == "c"
+    assert resolve(index, scientific_name="Capsella bursa subsp. pastoris").accepted_id == "g"
+
+
+def test_former_names_of_higher_taxa_stand_for_them_only_where_they_can_be_nothing_else(make_index, resolve) -> None:
+    index = make_index(
+        Usage("f", "", "", "Fabaceae", rank="family", **PLANT),
+        Usage("b", "", "", "Bacilli", rank="class", kingdom="Bacteria"),
+    )
+    assert resolve(index, scientific_name="Leguminosae").accepted_id == "f"
+    assert not resolve(index, scientific_name="Bacillus").is_resolved
 
 
 def test_accepted_homonyms_of_one_class_are_told_apart_by_order_family_or_author_alone(make_index, resolve) -> None:
