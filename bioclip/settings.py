@@ -288,6 +288,23 @@ class ShardSettings(Settings):
     """The text that member `txt` repeats: open_clip's own loader reads that member alone."""
 
 
+class CardSettings(Settings):
+    """What a release's card and Croissant file say that no stage can know."""
+
+    title: str = ""
+    """Name for people; empty: `release.name`."""
+    description: str = ""
+    """First paragraph of the card, in Markdown; empty: the numbers alone."""
+    creators: tuple[str, ...] = ()
+    """People or organisations that publish the release."""
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Page of the release."""
+    citation: str = ""
+    """BibTeX; empty: made of name, version, creators, year and address."""
+    date_published: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """Day of publication, YYYY-MM-DD; empty: none is stated, since no clock may decide what a release holds."""
+
+
 class ModelSettings(Settings):
     """Architecture and start of a CLIP model, built by open_clip's factory."""
 
@@ -505,6 +522,8 @@ class PipelineSettings(Settings):
     """What keeps evaluation material out of training."""
     shards: ShardSettings = ShardSettings()
     """WebDataset tars."""
+    card: CardSettings = CardSettings()
+    """Words of the release's card."""
     training: TrainingSettings = TrainingSettings()
     """The model."""
     evaluation: EvaluationSettings = EvaluationSettings()

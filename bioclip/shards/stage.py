@@ -19,17 +19,17 @@ from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
-from bioclip.shards.card import release_card
 from bioclip.shards.index import index_name, index_table, shard_lists
+from bioclip.shards.metadata import write_metadata
 from bioclip.shards.tars import sample_members, shard_jpeg, write_tar
 from bioclip.storage import Storage
 
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 2
 _VERSION = 2
-_PUBLISH_VERSION = 3
+_PUBLISH_VERSION = 4
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
-_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards")
+_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
 
 
 def release_version(storage: Storage, settings: PipelineSettings) -> str:
@@ -130,18 +130,18 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
-    """Write samples.parquet, what the gate knows and found, the card its seal and, last, manifest.json."""
+    """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
     for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
         writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
     shards = read_stage(storage, SHARDS_STAGE)
     manifest = release_manifest(storage, settings, version, samples, shards)
-    writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
     for split in SPLITS:
         for name, data in shard_lists(_tars(shards, f"{folder}/shards/{split}/"), f"{manifest['name']}-{version}-{split}"):
             writer.write_bytes(name, data)
     indexes = [output for output in shards.outputs if not output.name.endswith(".tar")]
+    write_metadata(storage, writer, folder, manifest, SAMPLES_NAME, settings.card, indexes)
     manifest["files"] = {
         o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *writer.outputs]
     }
