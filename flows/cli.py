@@ -61,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
     verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
+    trace = _add(commands, "trace", _trace, "print an image's whole line of descent, from the provider's row to the models trained on it")
+    words = "record id, shard member, SHA-256, source's id (`id` or `source:id`), occurrence id or media URL"
+    trace.add_argument("identifier", metavar="ID", help=words)
+    trace.add_argument("--release", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
+    trace.add_argument("--json", action="store_true", help="print JSON instead")
     _add_backbone(commands)
     _add_names(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
@@ -286,6 +291,13 @@ def _verify(options: argparse.Namespace) -> int:
     from flows.verify import verify
 
     return verify(settings, options.release, options.deep)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.trace import trace
+
+    return trace(settings, options.identifier, options.release, options.json)
 
 
 def _backbone(options: argparse.Namespace) -> int:

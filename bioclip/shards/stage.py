@@ -178,6 +178,7 @@ def release_manifest(
         "splits": splits,
         "inputs": {stage: manifest.digest for stage, manifest in stages.items()} | gate_inputs(storage, settings),
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
+        "snapshots": _snapshots(storage, stages["records"]),
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
@@ -190,3 +191,10 @@ def _tars(shards: StageManifest, prefix: str) -> list[OutputFile]:
 
 def _archive_digest(records: StageManifest, name: str) -> str:
     return next(partition.key for partition in records.partitions if partition.name == name)
+
+
+def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
+    """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
+    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs})
+    found = [json.loads(storage.read_bytes(f"records/{name}/_snapshot.json")) for name in names]
+    return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}
