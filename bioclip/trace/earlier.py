@@ -14,6 +14,9 @@ from bioclip.trace.sight import Sight, find_rows
 from bioclip.trace.steps import Known, Row, Step, step
 
 _NAMES_NAME = "taxonomy/names.parquet"
+_RECORD_FACTS = (
+    "source_id", "occurrence_id", "media_url", "verbatim_name", "basis_of_record", "event_date", "latitude", "longitude",
+)  # fmt: skip
 _NOT_OF_THE_PROVIDER = {"record_id", "lineage_id", "license", "verbatim"}
 
 
@@ -21,29 +24,24 @@ def record_step(sight: Sight, known: Known) -> Step:
     """The provider's row, verbatim, and the snapshot that it came with."""
     if known.record is None or sight.workspace is None:
         sample = known.sample or {}
-        names = (
-            "source",
-            "source_id",
-            "occurrence_id",
-            "media_url",
-            "verbatim_name",
-            "basis_of_record",
-            "event_date",
-            "latitude",
-            "longitude",
-        )
         snapshot = sight.release.manifest.get("snapshots", {}).get(sample.get("source", ""), {}) if sight.release else {}
-        facts = {**{name: sample.get(name) for name in names}, **snapshot}
+        facts = {
+            "source": sample.get("source"),
+            "snapshot": snapshot.get("snapshot"),
+            "snapshot_files": snapshot.get("digests"),
+            **{name: sample.get(name) for name in _RECORD_FACTS},
+        }
         return step("record", facts, sight.without("the provider's whole row"))
     source, snapshot_id = known.record_file.split("/")[1:3]
     snapshot = read_snapshot(sight.workspace, source, snapshot_id)
-    details = json.loads(sight.workspace.read_bytes(f"records/{source}/{snapshot_id}/_snapshot.json"))
+    told = f"records/{source}/{snapshot_id}/_snapshot.json"
+    details = json.loads(sight.workspace.read_bytes(told)) if sight.workspace.exists(told) else {}
     facts = {
         "source": source,
         "snapshot": snapshot_id,
         "snapshot_date": snapshot.date,
         "snapshot_etag": snapshot.etag,
-        "snapshot_files": details["digests"],
+        "snapshot_files": details.get("digests"),
         **{name.rstrip("_"): value for name, value in known.record.items() if name not in _NOT_OF_THE_PROVIDER},
         "further_columns": dict(known.record["verbatim"]),
     }
