@@ -10,14 +10,15 @@ from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
 from bioclip.trace import Descent, find_images, open_sight, trace_image
 
-_MOST = 20
+MOST_SHOWN = 20
+"""Images of one identifier that are printed."""
 
 
 def trace(settings: PipelineSettings, identifier: str, release: str, as_json: bool) -> int:
     """Print the line of descent of every image that `identifier` means, at most 20; returns 0."""
     sight = open_sight(open_workspace(settings.workspace), release)
     found = find_images(sight, identifier)
-    descents = [trace_image(sight, record_id) for record_id in found[:_MOST]]
+    descents = [trace_image(sight, record_id) for record_id in found[:MOST_SHOWN]]
     if as_json:
         values = {"identifier": identifier, "num_images": len(found), "images": [descent.to_dict() for descent in descents]}
         print(json.dumps(values, indent=1, ensure_ascii=False))

@@ -105,7 +105,8 @@ def duplicates_step(sight: Sight, known: Known) -> Step:
         return step("duplicates", facts, sight.without("the table of groups"))
     own = find_rows(sight.workspace, GROUPS_NAME, "record_id", [known.record_id])
     if not own:
-        return step("duplicates", {"group": "none: no other image is like it"} if known.image else {}, sight.staleness("duplicates"))
+        why = "no other image is like it" if known.image else "there is no image to compare"
+        return step("duplicates", {"group": f"none: {why}"}, sight.staleness("duplicates"))
     members = find_rows(sight.workspace, GROUPS_NAME, "group_id", [own[0]["group_id"]])
     conflicts = find_rows(sight.workspace, CONFLICTS_NAME, "record_id", [known.record_id])
     facts = {

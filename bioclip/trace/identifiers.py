@@ -29,7 +29,7 @@ def find_images(sight: Sight, identifier: str) -> list[str]:
     elif _SHA256.fullmatch(text.lower()):
         found = set(_by_hash(sight, text.lower()))
     else:
-        found = set(_by_source(sight, text))
+        found = set(_by_source(sight, text)) if text else set()
     if not found:
         way = "a record id, a shard's member, the SHA-256 of an image, a source's id (`id` or `source:id`), an occurrence id or a media URL"
         raise StorageError(f"nothing in sight is {identifier!r}: {_where_looked(sight)}. Give {way}.")

@@ -17,6 +17,7 @@ from bioclip.trace.steps import Known, Row, Step, dropping_stage, step
 from bioclip.training.runs import ModelInfo, find_model, list_models
 
 _NO_RELEASE = "no release is at hand"
+_NO_SAMPLE = "none: it is no sample"
 _TRACKING_NAME = "mlflow.json"
 
 
@@ -69,7 +70,7 @@ def captions_step(sight: Sight, known: Known) -> Step:
     """The texts in its shard; made anew from the lineage where the shard cannot be read, and compared where it can."""
     sample = known.sample
     if sight.release is None or sample is None or not sample["split"]:
-        return step("captions", {}, "" if sample else _NO_RELEASE if sight.release is None else "it is no sample")
+        return step("captions", {}, _NO_RELEASE if sight.release is None else _NO_SAMPLE)
     made = captions({rank: sample[rank] for rank in RANKS}, sample["common_name"])
     try:
         found = read_sample(sight.release, known.record_id, [*(f"{name}.txt" for name in TEXT_MEMBERS), "txt"])
@@ -84,7 +85,7 @@ def shard_step(sight: Sight, known: Known) -> Step:
     """The tar, its digest, and where in it the members lie."""
     sample = known.sample
     if sight.release is None or sample is None or not sample["split"]:
-        return step("shard", {}, "" if sample else _NO_RELEASE if sight.release is None else "it is no sample")
+        return step("shard", {}, _NO_RELEASE if sight.release is None else _NO_SAMPLE)
     entries = sight.release.manifest["splits"][sample["split"]]["shards"]
     entry: Row = next((shard for shard in entries if shard["name"] == sample["shard"]), {})
     facts = {"shard": sample["shard"], "shard_sha256": entry.get("sha256"), "shard_num_bytes": entry.get("num_bytes")}
