@@ -27,6 +27,7 @@ from bioclip.shards.metadata.markdown import cell
 from bioclip.shards.metadata.tables import LICENSES_SCHEMA
 from bioclip.shards.metadata.tally import ReleaseTally, tally_samples
 from tests.conftest import Curated, sample_settings
+from tests.metadata.conftest import CARD
 
 HUB_TASKS = {"image-classification", "zero-shot-image-classification"}
 HUB_SIZES = {"n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B"}
@@ -128,23 +129,17 @@ class TestNumbers:
 
 
 class TestWords:
-    settings = CardSettings(
-        title="Bundled sample", description="Photographs of *organisms*.", creators=("Jo Doe", "Museum & Co"), url="https://example.org/sample",
-        date_published="2026-03-01",
-    )  # fmt: skip
-
-    def test_what_no_stage_can_know_comes_from_the_settings(self, sample_server: SampleServer, tmp_path: Path) -> None:
-        made = Curated(sample_settings(sample_server, tmp_path, card=self.settings.model_dump()))
-        text = made.release.storage.read_bytes("README.md").decode()
-        assert f"# Bundled sample {made.release.version}" in text
+    def test_what_no_stage_can_know_comes_from_the_settings(self, complete: Curated) -> None:
+        text = complete.release.storage.read_bytes("README.md").decode()
+        assert f"# Bundled sample {complete.release.version}" in text
         assert "Photographs of *organisms*." in text
-        assert yaml.safe_load(text.split("---")[1])["pretty_name"] == f"Bundled sample {made.release.version}"
-        stated = json.loads(made.release.storage.read_bytes("croissant.json"))
+        assert yaml.safe_load(text.split("---")[1])["pretty_name"] == f"Bundled sample {complete.release.version}"
+        stated = json.loads(complete.release.storage.read_bytes("croissant.json"))
         assert (stated["url"], stated["datePublished"]) == ("https://example.org/sample", "2026-03-01")
         assert [creator["name"] for creator in stated["creator"]] == ["Jo Doe", "Museum & Co"]
 
     def test_the_citation_is_made_of_them_or_given_whole(self, curated: Curated) -> None:
-        made = bibtex(curated.release.manifest, self.settings)
+        made = bibtex(curated.release.manifest, CARD)
         assert "author = {{Jo Doe} and {Museum & Co}}" in made
         assert "year = {2026}" in made
         assert f"version = {{{curated.release.version}}}" in made

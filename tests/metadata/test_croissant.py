@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.sample.server import SampleServer
 from bioclip.shards.index import find_sample
-from tests.conftest import Curated, sample_settings
+from tests.conftest import Curated
 
 OWN = {"manifest.json", "manifest.sha256", "croissant.json"}
 """What croissant.json cannot name: itself, and the manifest that names its digest."""
@@ -108,12 +107,6 @@ print(json.dumps({"errors": sorted(issues.errors), "warnings": sorted(issues.war
 
 @pytest.mark.skipif(importlib.util.find_spec("mlcroissant") is None, reason="mlcroissant is not installed")
 class TestMlcroissant:
-    @pytest.fixture(scope="class")
-    def complete(self, sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Curated:
-        """A release whose settings say all that Croissant asks for."""
-        card = {"creators": ["Jo Doe"], "url": "https://example.org/sample", "date_published": "2026-03-01"}
-        return Curated(sample_settings(sample_server, tmp_path_factory.mktemp("croissant"), card=card))
-
     def read(self, curated: Curated, record_set: str, number: int, cache: Path) -> dict[str, Any]:
         command = [sys.executable, "-c", LOAD, curated.release.storage.root, record_set, str(number)]
         environment = {**os.environ, "CROISSANT_CACHE": str(cache)}

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.partitions import PARQUET_OPTIONS, PartitionWriter, StageManifest
-from bioclip.records import RANKS, partition_bounds
+from bioclip.records import RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA, partition_bounds, partition_of
 from bioclip.storage import Storage
 
 CATALOG_NAME, PROVENANCE_NAME = "catalog.parquet", "provenance.parquet"
 ATTRIBUTION_NAME, LICENSES_NAME = "attribution.parquet", "licenses.parquet"
 NOT_PROVIDED = "not provided"
 """What TreeOfLife-200M writes for a holder or title that nobody gives."""
-_ROW_GROUP_ROWS = 100_000
+ROW_GROUP_ROWS = 65_536
 
 CATALOG_SCHEMA = pa.schema(
     [
@@ -74,17 +74,22 @@ LICENSES_SCHEMA = pa.schema(
 )
 """licenses.parquet: a row a licence and address of its text, by number of images. An empty licence is one that is not stated."""
 
-_SAMPLE_COLUMNS = [
-    "record_id", "split", *RANKS, "common_name", "source", "source_id", "media_url", "license", "license_verbatim", "rights_holder",
-    "creator", "basis_of_record", "shard",
-]  # fmt: skip
-_RECORD_COLUMNS = ["record_id", "title", "references", "image_type", "verbatim"]
+_SAMPLES = pa.schema(
+    [
+        SAMPLE_SCHEMA.field(name)
+        for name in (
+            "record_id", "split", *RANKS, "common_name", "source", "source_id", "media_url", "license", "license_verbatim",
+            "rights_holder", "creator", "basis_of_record", "shard",
+        )
+    ]
+)  # fmt: skip
+_RECORDS = pa.schema([RECORD_SCHEMA.field(name) for name in ("record_id", "title", "references", "image_type", "verbatim")])
 _VERBATIM_KEYS = ("publisher", "bibliographicCitation", "EOL page ID")
 _IMAGE_TYPES = {"citizen_science": "Citizen Science", "camera_trap": "Camera-trap", "specimen": "Museum Specimen", "": "Unidentified"}
 
 
 def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples_name: str, records: StageManifest) -> pa.Table:
-    """Write the four tables into `folder`; returns that of the licences. Memory holds one partition of the records."""
+    """Write the four tables into `folder`; returns that of the licences. Memory holds a row group and a partition."""
     counts: Counter[tuple[str, str, bool]] = Counter()
     lacking: Counter[tuple[str, str, bool]] = Counter()
     with (
@@ -97,38 +102,58 @@ def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples
     ):
         for rows in described_samples(storage, samples_name, records):
             table = attribution_table(rows)
-            catalog_sink.write_table(catalog_table(rows), _ROW_GROUP_ROWS)
-            provenance_sink.write_table(provenance_table(rows, table["license_url"]), _ROW_GROUP_ROWS)
-            attribution_sink.write_table(table, _ROW_GROUP_ROWS)
+            catalog_sink.write_table(catalog_table(rows))
+            provenance_sink.write_table(provenance_table(rows, table["license_url"]))
+            attribution_sink.write_table(table)
             _count(table, counts, lacking)
     licenses = licenses_table(counts, lacking)
     writer.write_table(f"{folder}/{LICENSES_NAME}", licenses)
     return licenses
 
 
-def described_samples(storage: Storage, samples_name: str, records: StageManifest) -> Iterator[pa.Table]:
-    """Samples with what their records say besides (null where a record is gone), partition by partition, sorted by record id."""
+def described_samples(storage: Storage, samples_name: str, records: StageManifest, rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
+    """Samples with what their records say besides (null where a record is gone), sorted by record id, `rows` or a few more at a time."""
     parts: dict[int, list[str]] = {}
     for output in records.outputs:
         if match := re.search(r"/part-(\d+)\.parquet$", output.name):
             parts.setdefault(int(match[1]), []).append(output.name)
-    for index, names in sorted(parts.items()):
-        first, following = partition_bounds(index, len(parts))
-        with storage.reader(samples_name) as stream:
-            bounds = [("record_id", ">=", first), ("record_id", "<", following), ("split", "!=", "")]
-            samples = pq.read_table(stream, columns=_SAMPLE_COLUMNS, filters=bounds)
-        if samples.num_rows:
-            yield _described(storage, samples.combine_chunks(), names)
+    waiting: list[pa.Table] = []
+    for index, samples in _by_partition(storage, samples_name, max(len(parts), 1)):
+        waiting.append(_described(storage, samples.combine_chunks(), parts.get(index, [])))
+        if sum(table.num_rows for table in waiting) >= rows:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _by_partition(storage: Storage, samples_name: str, num_partitions: int) -> Iterator[tuple[int, pa.Table]]:
+    """(partition, its samples) in order, of a table that is sorted by record id and read once."""
+    index, pieces = 0, [_SAMPLES.empty_table()]
+    with storage.reader(samples_name) as stream:
+        for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(columns=_SAMPLES.names):
+            rest = pa.Table.from_batches([batch])
+            rest = rest.filter(pc.not_equal(rest["split"], ""))
+            while rest.num_rows:
+                found = partition_of(rest["record_id"][0].as_py(), num_partitions)
+                if found != index:
+                    yield index, pa.concat_tables(pieces)
+                    index, pieces = found, []
+                num_here = pc.sum(pc.less(rest["record_id"], partition_bounds(index, num_partitions)[1])).as_py()
+                pieces.append(rest.slice(0, num_here))
+                rest = rest.slice(num_here)
+    yield index, pa.concat_tables(pieces)
 
 
 def _described(storage: Storage, samples: pa.Table, names: list[str]) -> pa.Table:
-    found = []
-    for name in names:
+    wanted = samples["record_id"].combine_chunks()
+    found = [pa.table({name: [] for name in _RECORDS.names}, schema=_RECORDS)]
+    for name in names if len(wanted) else []:
         with storage.reader(name) as stream:
-            table = pq.read_table(stream, columns=_RECORD_COLUMNS)
-        found.append(table.filter(pc.is_in(table["record_id"], value_set=samples["record_id"].combine_chunks())))
+            table = pq.read_table(stream, columns=_RECORDS.names).cast(_RECORDS)
+        found.append(table.filter(pc.is_in(table["record_id"], value_set=wanted)))
     records = pa.concat_tables(found).combine_chunks()
-    rows = pc.index_in(samples["record_id"], value_set=records["record_id"].combine_chunks()).combine_chunks()
+    rows = pc.index_in(wanted, value_set=records["record_id"].combine_chunks())
     for name in ("title", "references", "image_type"):
         samples = samples.append_column(name, records[name].take(rows))
     for key in _VERBATIM_KEYS:
