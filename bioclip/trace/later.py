@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from bioclip.captions import TEXT_MEMBERS, captions
@@ -30,7 +31,7 @@ def release_step(sight: Sight, known: Known) -> Step:
         return step("release", {"version": release.version}, "the release considered no image of this record")
     facts: Row = {"version": release.version, "manifest_sha256": release.digest, "code_version": release.manifest.get("code_version")}
     if sample["split"]:
-        facts |= {"split": sample["split"], "why": split_reason(sample, release.manifest.get("settings", {}).get("release", {}))}
+        facts |= {"split": sample["split"], "why": split_reason(sample, release.manifest)}
     else:
         facts |= {"dropped_by": dropping_stage(sample), "reason": sample["drop_reason"], "detail": sample["drop_detail"]}
     leaks = find_rows(release.storage, "leaks.parquet", "record_id", [known.record_id])
@@ -45,25 +46,32 @@ def _evidence(row: Row, other: str) -> str:
     return f"{row['kind']}: {row['evaluation_set']} {other} ({row['detail']}{value})"
 
 
-def split_reason(sample: Row, settings: dict[str, Any]) -> str:
-    """Why a sample is in its split, from the release's own settings and the hashes that decided."""
-    species, split = sample["species"], sample["split"]
-    if not {"heldout_species", "seed", "val_fraction", "val_min_images"} <= settings.keys():
+def split_reason(sample: Row, manifest: Mapping[str, Any]) -> str:
+    """Why a sample is in its split, from the release's own settings and the hashes that decided; empty where these do not explain it."""
+    settings = manifest.get("settings", {}).get("release", {})
+    if not {"heldout_species", "heldout_fraction", "seed", "val_fraction", "val_min_images"} <= settings.keys():
         return ""
+    species, seed = sample["species"], settings["seed"]
     occurrence = occurrence_key(sample["source"], sample["occurrence_id"], sample["source_id"])
-    drawn = unit_hash(f"val:{settings['seed']}", occurrence)
-    fraction, least = settings["val_fraction"], settings["val_min_images"]
-    if split == HELDOUT:
-        if settings["heldout_species"]:
+    drawn, fraction = unit_hash(f"val:{seed}", occurrence), settings["val_fraction"]
+    parent = (manifest.get("parent") or {}).get("version", "")
+    if sample["split"] == HELDOUT:
+        if species in settings["heldout_species"]:
             return f"{species} is listed in release.heldout_species"
-        return f"{species} was drawn: hash {unit_hash('heldout:' + str(settings['seed']), species):.4f} < {settings['heldout_fraction']}"
-    if split == VAL:
-        return f"its occurrence was drawn: hash {drawn:.4f} < {fraction}; {species} has at least {least} images"
-    if not species:
+        if (drawn := unit_hash(f"heldout:{seed}", species)) < settings["heldout_fraction"]:
+            return f"{species} was drawn: hash {drawn:.4f} < {settings['heldout_fraction']}"
+    elif sample["split"] == VAL and drawn < fraction:
+        return f"its occurrence was drawn: hash {drawn:.4f} < {fraction}; {species} has at least {settings['val_min_images']} images"
+    elif sample["split"] == TRAIN and not species:
         return "labelled above the species: never evaluated on"
-    if drawn < fraction:
-        return f"its occurrence was drawn for val (hash {drawn:.4f} < {fraction}), but {species} has fewer than {least} images"
-    return f"its occurrence was not drawn for val: hash {drawn:.4f} >= {fraction}"
+    elif sample["split"] == TRAIN and drawn >= fraction:
+        return f"its occurrence was not drawn for val: hash {drawn:.4f} >= {fraction}"
+    elif sample["split"] == TRAIN and not parent:
+        few = f"{species} has fewer than {settings['val_min_images']} images"
+        return f"its occurrence was drawn for val (hash {drawn:.4f} < {fraction}), but {few}"
+    return (
+        f"release {parent}, which this one continues, had it, its occurrence or a duplicate so; a split once given stays" if parent else ""
+    )
 
 
 def captions_step(sight: Sight, known: Known) -> Step:

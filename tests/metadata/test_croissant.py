@@ -14,7 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip.settings import CardSettings
 from bioclip.shards.index import find_sample
+from bioclip.shards.metadata.croissant import croissant
+from bioclip.shards.metadata.tables import LICENSES_SCHEMA
+from bioclip.shards.metadata.tally import ReleaseTally
 from tests.conftest import Curated
 
 OWN = {"manifest.json", "manifest.sha256", "croissant.json"}
@@ -62,6 +66,14 @@ class TestStructure:
         pattern = key["source"]["transform"]["regex"]
         assert [match[1] for name in members if (match := re.search(pattern, name))] == [sample["record_id"]]
         assert image["source"]["fileSet"]["@id"] in nodes(stated, "FileSet")
+
+    def test_shards_of_an_earlier_release_are_found_where_they_lie(self, curated: Curated) -> None:
+        manifest = json.loads(json.dumps(curated.release.manifest))
+        manifest["splits"]["val"]["shards"][0]["name"] = "../0123456789ab/shards/val/shard-00000.tar"
+        found = croissant(manifest, [], ReleaseTally(), LICENSES_SCHEMA.empty_table(), CardSettings())
+        name = "0123456789ab/shards/val/shard-00000.tar"
+        assert nodes(found, "FileObject")[name]["contentUrl"] == f"../{name}"
+        assert nodes(found, "FileSet")["val-images"]["containedIn"][0] == {"@id": name}
 
     def test_ids_are_unique_and_each_term_is_in_the_context(self, stated: dict[str, Any]) -> None:
         ids = [node["@id"] for node in [*stated["distribution"], *stated["recordSet"]]]

@@ -294,15 +294,26 @@ class TestUses:
 
 
 def test_the_reason_of_every_split_holds(rows: Any, curated: Curated) -> None:
-    settings = curated.release.manifest["settings"]["release"]
+    manifest = curated.release.manifest
     phrases = {"val": "its occurrence was drawn: hash", "heldout": "was drawn: hash", "train": "its occurrence was"}
     for row in rows:
         if row["split"]:
-            why = split_reason(row, settings)
+            why = split_reason(row, manifest)
             assert phrases[row["split"]] in why or (row["split"] == "train" and why.startswith("labelled above the species"))
-    listed = ReleaseSettings(heldout_species=("Pica hudsonia",)).model_dump()
-    assert split_reason({**rows[0], "species": "Pica hudsonia", "split": "heldout"}, listed).endswith("listed in release.heldout_species")
     assert split_reason(rows[0], {}) == ""
+
+
+def test_a_split_that_the_hashes_do_not_give_comes_from_the_release_that_is_continued(rows: Any) -> None:
+    settings = ReleaseSettings(heldout_species=("Pica hudsonia",), val_fraction=0, heldout_fraction=0).model_dump()
+    bird = {**rows[0], "species": "Pica hudsonia"}
+    first, second = {"settings": {"release": settings}}, {"settings": {"release": settings}, "parent": {"version": "0123456789ab"}}
+    assert split_reason({**bird, "split": "heldout"}, first) == "Pica hudsonia is listed in release.heldout_species"
+    assert split_reason({**bird, "species": "Pica pica", "split": "heldout"}, first) == ""
+    for row in ({**bird, "species": "Pica pica", "split": "heldout"}, {**bird, "split": "val"}):
+        assert split_reason(row, second).startswith("release 0123456789ab, which this one continues, had it")
+    every = {"settings": {"release": {**settings, "val_fraction": 1}}}
+    assert "has fewer than 8 images" in split_reason({**bird, "split": "train"}, every)
+    assert "0123456789ab" in split_reason({**bird, "split": "train"}, every | {"parent": {"version": "0123456789ab"}})
 
 
 class TestCommand:

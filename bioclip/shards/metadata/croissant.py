@@ -79,7 +79,7 @@ def croissant(
 def _file_object(name: str, sha256: str, num_bytes: int) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": name,
+        "@id": _identifier(name),
         "name": name,
         "contentUrl": name,
         "contentSize": f"{num_bytes} B",
@@ -88,13 +88,18 @@ def _file_object(name: str, sha256: str, num_bytes: int) -> dict[str, Any]:
     }
 
 
+def _identifier(name: str) -> str:
+    """A file of an earlier release is named `../<version>/...`, which an IRI would swallow."""
+    return name.removeprefix("../")
+
+
 def _file_set(split: str, tars: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": f"{split}-images",
         "name": f"{split}-images",
         "description": f"The JPEGs within the tars of {split}, named by record id; beside each lie its metadata and captions.",
-        "containedIn": [{"@id": tar["name"]} for tar in tars],
+        "containedIn": [{"@id": _identifier(tar["name"])} for tar in tars],
         "encodingFormat": "image/jpeg",
         "includes": "*.jpg",
     }
