@@ -50,8 +50,11 @@ class Storage:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
 
     def uri(self, name: str = "") -> str:
-        """Full address of `name`."""
-        return f"{self.root}/{name}" if name else self.root
+        """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""
+        root = self.root
+        while name.startswith("../"):
+            root, name = root.rpartition("/")[0], name[3:]
+        return f"{root}/{name}" if name else root
 
     def sub(self, name: str) -> Storage:
         """The storage below `name`."""
