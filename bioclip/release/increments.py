@@ -30,6 +30,8 @@ from bioclip.storage import Storage
 SHARD_FORM = 2
 """Raised whenever the same samples and settings come to give other tars."""
 PARENT_NAME = "splits/parent.json"
+KEPT_SHARDS = "kept"
+"""Name of the partition of the stage `shards` whose outputs are files of earlier releases."""
 AUTO = "auto"
 _LINE = ("name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images")
 """Settings of the splits: where one differs, `auto` begins anew."""

@@ -20,7 +20,7 @@ from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
-from bioclip.release.increments import SHARD_FORM, next_shards, open_parent, read_parent
+from bioclip.release.increments import KEPT_SHARDS, SHARD_FORM, next_shards, open_parent, read_parent
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS, open_release, release_name, workspace_name
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
@@ -103,7 +103,7 @@ def _plan_kept(storage: Storage, directory: str, version: str, samples: list[dic
     return [
         PartitionJob(
             stage=SHARDS_STAGE,
-            name="kept",
+            name=KEPT_SHARDS,
             directory=directory,
             version=_VERSION,
             inputs={"samples": digest_value([[row["record_id"], row["shard"]] for row in samples]), "parent": read_parent(storage).digest},
