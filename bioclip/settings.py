@@ -271,6 +271,9 @@ class ReleaseSettings(Settings):
     """Least resolved rank of a training sample; evaluation splits hold species only."""
     seed: int = 17
     """Salt of the hashed split decisions; another seed is another dataset."""
+    parent: str = operational("auto")
+    """Release that this one continues: its shards are used again, and what it held out stays held out. A version, an alias, or empty for
+    none; `auto`: what `latest` names, where that has the same name and was split by the same settings."""
 
 
 class ShardSettings(Settings):

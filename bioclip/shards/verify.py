@@ -21,7 +21,7 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks
 from bioclip.errors import AccountingError, StorageError
-from bioclip.release.reading import SEAL_NAME, SPLITS
+from bioclip.release.reading import SEAL_NAME, SPLITS, named_files, own_name
 from bioclip.release.splits import HELDOUT, TRAIN, VAL
 from bioclip.settings import LeakSettings
 from bioclip.shards.index import index_name
@@ -80,14 +80,6 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
         findings += _members(storage, manifest, broken)
     num_bytes = sum(num_bytes for _, num_bytes in files.values())
     return Verification(digest, tuple(findings), len(files), num_bytes, 0 if deep else num_bytes)
-
-
-def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Name -> (SHA-256, bytes) of every file that a manifest names."""
-    files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
-    for split in manifest["splits"].values():
-        files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
-    return files
 
 
 def _seal(storage: Storage, digest: str) -> Iterator[Finding]:
@@ -204,7 +196,7 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
                 detail = f"{len(names)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
                 yield Finding("members_differ", name, detail)
             elif (index := index_name(name)) in manifest["files"] and index not in broken:
-                yield from _index(storage, index, [(*member, name) for member in found])
+                yield from _index(storage, index, [(*member, own_name(name)) for member in found])
 
 
 def _tar_members(storage: Storage, name: str) -> list[tuple[str, int, int]]:
