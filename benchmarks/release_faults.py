@@ -62,7 +62,9 @@ def build(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.release_faults", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None
-    if process.stdout.readline().strip() != _READY:
+    with process.stdout as output:
+        said = output.readline().strip()
+    if said != _READY:
         raise RuntimeError(f"the build did not start: exit code {process.wait(_START_S)}")
     return process
 
