@@ -32,7 +32,7 @@ from bioclip.storage import Storage
 
 _NUM_PARTITIONS, _SAMPLES_PER_SHARD, _NUM_PROCESSES = 4, 40, 2
 _READY, _START_S, _BUILD_S = "ready", 60, 300
-_MAX_BUILDS = 60
+_MAX_BUILDS = 100
 
 
 @dataclass
@@ -62,7 +62,9 @@ def build(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.release_faults", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None
-    if process.stdout.readline().strip() != _READY:
+    with process.stdout as output:
+        said = output.readline().strip()
+    if said != _READY:
         raise RuntimeError(f"the build did not start: exit code {process.wait(_START_S)}")
     return process
 
@@ -72,8 +74,9 @@ def kill_builds(scratch: Path, num_images: int, num_kills: int, seed: int = 17) 
     prepared, calm = scratch / "prepared", scratch / "calm"
     prepare(prepared, num_images)
     shutil.copytree(prepared, calm)
+    undisturbed = build(calm)
     started = time.monotonic()
-    _finish(build(calm))
+    _finish(undisturbed)
     calm_s, wanted = time.monotonic() - started, _files(calm)
     done, draw = Kills(leftovers=Counter()), random.Random(seed)
     while done.num_kills < num_kills and done.num_builds < _MAX_BUILDS:
@@ -229,11 +232,11 @@ def _findings(storage: Storage, deep: bool) -> bool:
 
 def run(context: Context) -> Report:
     """50 kills and 1,000 corruptions; 3 and 30 with `--quick`."""
-    num_images, num_kills, num_corruptions = (400, 3, 30) if context.quick else (4_000, 50, 1_000)
+    num_images, num_kills, num_corruptions = (400, 3, 30) if context.quick else (2_000, 50, 1_000)
     kills = kill_builds(context.scratch, num_images, num_kills)
     leftovers = Counter(kills.leftovers)
     folder = context.scratch / "small"
-    prepare(folder, 240)
+    prepare(folder, 120)
     found = corrupt_release(release(_settings(folder)), num_corruptions)
     killed = (kills.num_kills, kills.num_builds, "identical", leftovers[HALF_WRITTEN], leftovers.total() - leftovers[HALF_WRITTEN])
     rows = tuple((kind, *numbers) for kind, numbers in found.items())
