@@ -20,6 +20,8 @@ NAMES = (
     "near_duplicates",
     "shard_writing",
     "shard_reading",
+    "release_increment",
+    "release_faults",
     "download",
     "download_faults",
     "download_manners",

@@ -104,7 +104,13 @@ def _stage(rows: list[tuple[dict[str, Any], bytes]], workspace: Path) -> Callabl
         (images_name(0), images, pa.schema([IMAGE_SCHEMA.field(column) for column in ("record_id", "format", "width", "height", "image")])),
     ):
         PartitionWriter(storage).write_table(name, pa.Table.from_pylist(values, schema=schema))
-    arguments: dict[str, Any] = {"index": 0, "num_partitions": 1, "version": "0", "settings": ShardSettings()}
+    arguments: dict[str, Any] = {
+        "partitions": (0, 0),
+        "num_partitions": 1,
+        "version": "0",
+        "names": ["shards/train/shard-00000.tar"],
+        "settings": ShardSettings(),
+    }
     return lambda: seconds_of(lambda: write_partition(storage, PartitionWriter(storage), **arguments))
 
 

@@ -97,3 +97,27 @@ def _admits(entry: str, license_id: str) -> bool:
     if entry == "no-nd":
         return license_id not in _CLOSED and "ND" not in elements
     return entry == license_id
+
+
+_SPDX = {"MIT", "Apache-2.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0"}
+_WITHOUT_ATTRIBUTION = {"CC0-1.0", "PDDL-1.0", _PUBLIC}
+
+
+def license_url(license_id: str, verbatim: str = "") -> str:
+    """Address of a licence's text: by its identifier, else the provider's own words where they are an address, else empty.
+
+    A Creative Commons licence without a version has no address of its own: the versions differ.
+    """
+    if license_id == "CC0-1.0":
+        return "https://creativecommons.org/publicdomain/zero/1.0/"
+    if match := re.fullmatch(r"CC-(BY(?:-NC|-ND|-SA)*)-(\d\.\d)", license_id):
+        return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
+    if license_id in _SPDX:
+        return f"https://spdx.org/licenses/{license_id}.html"
+    text = verbatim.strip()
+    return text if re.fullmatch(r"https?://\S+", text) else ""
+
+
+def needs_attribution(license_id: str) -> bool:
+    """True unless the licence waives it (CC0, PDDL) or nobody holds a right; what states no licence needs it too."""
+    return license_id not in _WITHOUT_ATTRIBUTION

@@ -271,6 +271,9 @@ class ReleaseSettings(Settings):
     """Least resolved rank of a training sample; evaluation splits hold species only."""
     seed: int = 17
     """Salt of the hashed split decisions; another seed is another dataset."""
+    parent: str = operational("auto")
+    """Release that this one continues: its shards are used again, and what it held out stays held out. A version, an alias, or empty for
+    none; `auto`: what `latest` names, where that has the same name and was split by the same settings."""
 
 
 class ShardSettings(Settings):
@@ -286,6 +289,23 @@ class ShardSettings(Settings):
     """Quality of JPEGs that had to be made anew."""
     caption: CaptionType = "taxon_com"
     """The text that member `txt` repeats: open_clip's own loader reads that member alone."""
+
+
+class CardSettings(Settings):
+    """What a release's card and Croissant file say that no stage can know."""
+
+    title: str = ""
+    """Name for people; empty: `release.name`."""
+    description: str = ""
+    """First paragraph of the card, in Markdown; empty: the numbers alone."""
+    creators: tuple[str, ...] = ()
+    """People or organisations that publish the release."""
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Page of the release."""
+    citation: str = ""
+    """BibTeX; empty: made of name, version, creators, year and address."""
+    date_published: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """Day of publication, YYYY-MM-DD; empty: none is stated, since no clock may decide what a release holds."""
 
 
 class ModelSettings(Settings):
@@ -505,6 +525,8 @@ class PipelineSettings(Settings):
     """What keeps evaluation material out of training."""
     shards: ShardSettings = ShardSettings()
     """WebDataset tars."""
+    card: CardSettings = CardSettings()
+    """Words of the release's card."""
     training: TrainingSettings = TrainingSettings()
     """The model."""
     evaluation: EvaluationSettings = EvaluationSettings()

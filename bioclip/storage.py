@@ -50,8 +50,11 @@ class Storage:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
 
     def uri(self, name: str = "") -> str:
-        """Full address of `name`."""
-        return f"{self.root}/{name}" if name else self.root
+        """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""
+        root = self.root
+        while name.startswith("../"):
+            root, name = root.rpartition("/")[0], name[3:]
+        return f"{root}/{name}" if name else root
 
     def sub(self, name: str) -> Storage:
         """The storage below `name`."""
@@ -140,6 +143,15 @@ class Storage:
         with self.reader(name) as stream:
             return digest_stream(stream)
 
+    def partials(self, prefix: str = "") -> tuple[tuple[str, int, bool], ...]:
+        """(name, bytes, whether its writer is at work) of each file half-written below `prefix`; of another machine's nothing is known,
+        and they count as left behind. Remote files are never half-written."""
+        root = Path(self.uri(prefix))
+        if not self.is_local or not root.is_dir():
+            return ()
+        paths = sorted(path for path in root.rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file())
+        return tuple((path.relative_to(self.root).as_posix(), path.stat().st_size, _is_running(path.name)) for path in paths)
+
     def sweep_partials(self, prefix: str = "") -> int:
         """Remove what processes of this machine that are gone left half-written below `prefix`; returns how many files that were."""
         if not self.is_local:
@@ -148,6 +160,35 @@ class Storage:
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)
+
+    def remove_empty_folders(self, prefix: str) -> None:
+        """Remove folders below `prefix` that hold nothing; object stores have none."""
+        if self.is_local and Path(self.uri(prefix)).is_dir():
+            folders = sorted((path for path in Path(self.uri(prefix)).rglob("*") if path.is_dir()), reverse=True)
+            for folder in folders:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def unfinished_uploads(self) -> tuple[tuple[str, str], ...]:
+        """(name, upload id) of each multipart upload below the root that was begun and not ended, where the service tells."""
+        if not self.root.startswith("s3://"):
+            return ()
+        bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
+        below = f"{prefix}/" if prefix else ""
+        with self._explained(""):
+            answer = self.filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=below)
+            found = list(answer.get("Uploads", ()))
+            while answer.get("IsTruncated"):
+                marker = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+                answer = self.filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=below, **marker)
+                found += answer.get("Uploads", ())
+        return tuple(sorted((str(upload["Key"])[len(below) :], str(upload["UploadId"])) for upload in found))
+
+    def abort_upload(self, name: str, upload_id: str) -> None:
+        """End a multipart upload without making its object; the service frees what was sent."""
+        bucket, _, key = self.uri(name).removeprefix("s3://").partition("/")
+        with self._explained(name):
+            self.filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
 
     def check_writable(self) -> None:
         """Write, read back and remove a probe; raises StorageError with the way out."""
@@ -187,16 +228,27 @@ def _writer_name() -> str:
 
 
 def _is_orphan(partial_name: str) -> bool:
-    host, _, pid = partial_name.removesuffix(_PARTIAL_SUFFIX).rsplit(".", 1)[-1].rpartition("-")
+    """True when its writer was a process of this machine that is gone."""
+    host, _, pid = _writer_of(partial_name)
+    return host == socket.gethostname().replace(".", "_") and pid.isdigit() and not _is_running(partial_name)
+
+
+def _is_running(partial_name: str) -> bool:
+    """True when its writer is a process of this machine that is there."""
+    host, _, pid = _writer_of(partial_name)
     if host != socket.gethostname().replace(".", "_") or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _writer_of(partial_name: str) -> tuple[str, str, str]:
+    return partial_name.removesuffix(_PARTIAL_SUFFIX).rsplit(".", 1)[-1].rpartition("-")
 
 
 def explain_os_error(error: OSError, where: str) -> str:

@@ -14,6 +14,7 @@ from bioclip import __version__
 from bioclip.configuration import describe_settings, load_settings, to_yaml
 from bioclip.errors import TreeOfLifeError
 from bioclip.settings import PipelineSettings
+from flows.release_commands import add_release_commands
 
 _INTERRUPTED = 130
 _BESIDE_A_NAME = {"authorship": "scientific_name_authorship", "rank": "taxon_rank", "kingdom": "kingdom", "phylum": "phylum",
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     train = _add(commands, "train", _train, "train on a release")
     evaluate = _add(commands, "evaluate", _evaluate, "score a model on a release")
     for command in (train, evaluate):
-        command.add_argument("--release", default="latest", help="version of the release (default: latest)")
+        command.add_argument("--release", default="latest", help="version or alias of the release (default: latest)")
     evaluate.add_argument("--model", default="", help="model id (default: the one these settings describe)")
     settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
@@ -62,8 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     duplicates.add_argument("--groups", type=int, default=200, metavar="N", help="most groups on the page (default: 200)")
     verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
-    verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version or folder (default: latest)")
+    verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version, alias or folder (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
+    trace = _add(commands, "trace", _trace, "print an image's whole line of descent, from the provider's row to the models trained on it")
+    words = "record id, shard member, SHA-256, source's id (`id` or `source:id`), occurrence id or media URL"
+    trace.add_argument("identifier", metavar="ID", help=words)
+    trace.add_argument("--release", default="latest", metavar="RELEASE", help="version, alias or folder (default: latest)")
+    trace.add_argument("--json", action="store_true", help="print JSON instead")
+    add_release_commands(commands, _add, _load)
     _add_backbone(commands)
     _add_names(commands)
     _add(commands, "recipes", _recipes, "list the training recipes with their commands and hardware")
@@ -82,7 +89,7 @@ def _add_sources(commands: Any) -> None:
 
 def _add_leaks(commands: Any) -> None:
     leaks = _add(commands, "leaks", _leaks, "check a training set against evaluation sets; exit code 3 when something leaks")
-    leaks.add_argument("release", metavar="RELEASE", help="release (version, `latest` or folder), folder of class/file, or table")
+    leaks.add_argument("release", metavar="RELEASE", help="release (version, alias or folder), folder of class/file, or table")
     leaks.add_argument("--against", action="append", required=True, metavar="PATH", help="evaluation set of any such kind; repeatable")
     leaks.add_argument("--radius", type=int, metavar="N", help="greatest pHash distance of a copy (default: leakage.radius)")
     leaks.add_argument("--holds-out-species", action="store_true", help="the sets' species must not be in training either")
@@ -290,6 +297,13 @@ def _verify(options: argparse.Namespace) -> int:
     from flows.verify import verify
 
     return verify(settings, options.release, options.deep)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    settings = _load(options)
+    from flows.trace import trace
+
+    return trace(settings, options.identifier, options.release, options.json)
 
 
 def _backbone(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from bioclip.duplicates.evaluation_sets import is_release
 from bioclip.duplicates.leakage import GUARDS, EvaluationSide, Leaks, find_leaks
 from bioclip.errors import SettingsError, StorageError, UsageError
 from bioclip.release.evaluation_sets import load_evaluation_set, load_indexes
-from bioclip.release.reading import RELEASES_DIR, latest_release
+from bioclip.release.reading import LATEST, RELEASES_DIR, latest_release, read_aliases
 from bioclip.settings import DownloadSettings, DuplicateSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings
 from bioclip.storage import open_workspace
 from bioclip.taxonomy.backbone_index import BackboneIndex
@@ -62,7 +62,7 @@ def _training_path(settings: PipelineSettings, release: str) -> str:
     if Path(release).expanduser().exists():
         return release
     storage = open_workspace(settings.workspace)
-    version = latest_release(storage) if release == "latest" else release
+    version = latest_release(storage) if release == LATEST else read_aliases(storage).get(release, release)
     folder = storage.uri(f"{RELEASES_DIR}/{version}")
     if not storage.is_local or not is_release(Path(folder)):
         raise StorageError(f"{release!r} is neither a path nor a release of {storage.root!r}; name a folder, a table or a version there.")

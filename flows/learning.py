@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from bioclip.release import latest_release, open_release
+from bioclip.release import open_release, resolve_release
 from bioclip.settings import PipelineSettings
 from bioclip.training import planned_model_id
 from flows.environment import effective
@@ -14,9 +14,9 @@ from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model, trai
 
 @flow(name="train")
 def train(settings: PipelineSettings, release: str = "latest") -> ModelSummary:
-    """Train on a release of the workspace (`latest`, or a version)."""
+    """Train on a release of the workspace (by version or alias)."""
     with open_context(effective(settings)) as context:
-        version = latest_release(context.storage) if release == "latest" else release
+        version = resolve_release(context.storage, release)
         summary: ModelSummary = train_model(context, version)
         return summary
 
@@ -25,7 +25,7 @@ def train(settings: PipelineSettings, release: str = "latest") -> ModelSummary:
 def evaluate(settings: PipelineSettings, release: str = "latest", model: str = "") -> EvaluationSummary:
     """Score a model (empty: the one that the settings describe) on a release of the workspace."""
     with open_context(effective(settings)) as context:
-        version = latest_release(context.storage) if release == "latest" else release
+        version = resolve_release(context.storage, release)
         model_id = model or planned_model_id(context.settings.training, open_release(context.storage, version).digest)
         summary: EvaluationSummary = evaluate_model(context, version, model_id)
         return summary

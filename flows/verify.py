@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bioclip.release.reading import RELEASES_DIR, latest_release
+from bioclip.release.reading import RELEASES_DIR, resolve_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage, open_workspace
@@ -15,7 +15,7 @@ _SHOWN = 50
 
 
 def verify(settings: PipelineSettings, release: str, deep: bool) -> int:
-    """Check a release (version, `latest`, or a folder of its own), print the findings; 0 when sound, UNSOUND when not."""
+    """Check a release (version, alias, or a folder of its own), print the findings; 0 when sound, UNSOUND when not."""
     storage = _release_folder(settings, release)
     result = verify_release(storage, deep)
     print(f"{storage.root}: {result.num_files:,} files, {result.num_bytes:,} bytes, manifest {result.digest}")
@@ -36,5 +36,4 @@ def _release_folder(settings: PipelineSettings, release: str) -> Storage:
     if Path(release).expanduser().is_dir():
         return Storage(str(Path(release).expanduser()))
     workspace = open_workspace(settings.workspace)
-    version = latest_release(workspace) if release == "latest" else release
-    return workspace.sub(f"{RELEASES_DIR}/{version}")
+    return workspace.sub(f"{RELEASES_DIR}/{resolve_release(workspace, release)}")

@@ -102,6 +102,20 @@ def test_the_deep_check_finds_every_corruption(spoiled: Path) -> None:
     assert check(spoiled).findings == ()
 
 
+def test_a_seal_that_says_more_than_it_should_is_named(spoiled: Path) -> None:
+    path = spoiled / SEAL_NAME
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert kinds(spoiled, deep=False) == {"seal_changed"}
+
+
+def test_a_damaged_table_is_a_finding_of_the_plain_check_too(spoiled: Path) -> None:
+    path = spoiled / "samples.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:-40] + bytes(32) + data[-8:])
+    assert kinds(spoiled, deep=False) == {"table_unreadable"}
+    assert kinds(spoiled) == {"digest_differs"}
+
+
 def test_missing_and_foreign_files_are_named(spoiled: Path) -> None:
     shard = next(iter(sorted(spoiled.rglob("*.tar"))))
     shard.rename(shard.with_name("elsewhere.tar"))

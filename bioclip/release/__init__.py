@@ -1,5 +1,5 @@
 """Releases: immutable dataset versions with samples, splits and shards."""
 
-from bioclip.release.reading import Release, latest_release, open_release, point_latest
+from bioclip.release.reading import Release, latest_release, open_release, point_latest, resolve_release
 
-__all__ = ["Release", "latest_release", "open_release", "point_latest"]
+__all__ = ["Release", "latest_release", "open_release", "point_latest", "resolve_release"]

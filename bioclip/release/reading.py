@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.digests import digest_bytes, readable_json
-from bioclip.errors import StorageError
+from bioclip.errors import StorageError, UsageError
 from bioclip.storage import Storage
 
 RELEASES_DIR = "releases"
+MANIFEST_NAME = "manifest.json"
+LATEST = "latest"
 SEAL_NAME = "manifest.sha256"
 """SHA-256 of manifest.json, as `sha256sum --check` reads it."""
 SPLITS = ("train", "val", "heldout")
 """`train`; `val`: held-out occurrences of known species; `heldout`: species that training never sees."""
+_ALIAS_SUFFIX = ".json"
+_ALIAS = re.compile(r"(?![0-9a-f]{12}$)[a-z][a-z0-9_-]{1,63}")
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,28 @@ class Release:
     storage: Storage
 
     def shards(self, split: str) -> list[str]:
-        """Names of the split's tars within `storage`, in order."""
+        """Names of the split's tars within `storage`, in order; those of an earlier release begin with `../<version>/`."""
         return [shard["name"] for shard in self.manifest["splits"][split]["shards"]]
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """Name -> (SHA-256, bytes) of every file that the manifest names."""
+        return named_files(self.manifest)
+
+    @property
+    def parent(self) -> tuple[str, str]:
+        """Version and manifest digest of the release that this one continues, or two empty strings."""
+        parent = self.manifest.get("parent") or {}
+        return str(parent.get("version", "")), str(parent.get("digest", ""))
 
     def num_samples(self, split: str) -> int:
         """Samples in the split."""
         return int(self.manifest["splits"][split]["num_samples"])
+
+    def sample_columns(self) -> list[str]:
+        """Names of the columns of samples.parquet."""
+        with self.storage.reader("samples.parquet") as stream:
+            names: list[str] = pq.read_schema(stream).names
+        return names
 
     def samples(self, columns: list[str] | None = None) -> pa.Table:
         """SAMPLE_SCHEMA rows of every image considered, samples and dropped ones."""
@@ -44,33 +65,94 @@ class Release:
             return pq.read_table(stream, columns=columns)
 
 
-def open_release(storage: Storage, version: str) -> Release:
-    """The release `version` of a workspace; raises StorageError that names those there are."""
+def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Name -> (SHA-256, bytes) of every file that a manifest names."""
+    files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
+    for split in manifest["splits"].values():
+        files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
+    return files
+
+
+def workspace_name(version: str, name: str) -> str:
+    """Name within the workspace of what release `version` calls `name`: `../P/x` of an earlier release is `releases/P/x`."""
+    return f"{RELEASES_DIR}/{name.removeprefix('../')}" if name.startswith("../") else f"{RELEASES_DIR}/{version}/{name}"
+
+
+def release_name(version: str, name: str) -> str:
+    """What release `version` calls the file of that name within the workspace; the reverse of `workspace_name`."""
+    below = name.removeprefix(f"{RELEASES_DIR}/")
+    return below.removeprefix(f"{version}/") if below.startswith(f"{version}/") else f"../{below}"
+
+
+def own_name(name: str) -> str:
+    """What the release that wrote a file calls it: `../P/x` is `x`."""
+    return name.split("/", 2)[2] if name.startswith("../") else name
+
+
+def open_release(storage: Storage, name: str) -> Release:
+    """The release of a workspace by version or alias; raises StorageError that names those there are."""
+    version = resolve_release(storage, name)
     folder = storage.sub(f"{RELEASES_DIR}/{version}")
-    if not folder.exists("manifest.json"):
-        found = ", ".join(list_releases(storage)) or "none"
-        raise StorageError(f"release {version!r} is not in {storage.root!r}; there: {found}. `treeoflife curate` makes one.")
-    data = folder.read_bytes("manifest.json")
+    if not folder.exists(MANIFEST_NAME):
+        raise StorageError(f"alias {name!r} names release {version!r}, which is not in {storage.root!r}; `treeoflife promote` another.")
+    data = folder.read_bytes(MANIFEST_NAME)
     return Release(version, digest_bytes(data), json.loads(data), folder)
 
 
 def list_releases(storage: Storage) -> list[str]:
     """Versions of all complete releases, sorted."""
     names = storage.list(RELEASES_DIR)
-    return sorted(name.split("/")[1] for name in names if name.endswith("/manifest.json") and name.count("/") == 2)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{MANIFEST_NAME}") and name.count("/") == 2)
+
+
+def resolve_release(storage: Storage, name: str) -> str:
+    """The version that a version or an alias names; raises StorageError with the names there are."""
+    if "/" not in name and storage.exists(f"{RELEASES_DIR}/{name}/{MANIFEST_NAME}"):
+        return name
+    aliases = read_aliases(storage)
+    if name in aliases:
+        return aliases[name]
+    versions = list_releases(storage)
+    if not versions:
+        raise StorageError(f"{storage.root!r} holds no release; run `treeoflife curate` first.")
+    found = ", ".join([*versions, *aliases])
+    raise StorageError(f"release {name!r} is not in {storage.root!r}; there: {found}. `treeoflife curate` makes one.")
 
 
 def latest_release(storage: Storage) -> str:
     """Version that the alias `latest` names; raises StorageError when nothing was released yet."""
-    name = f"{RELEASES_DIR}/latest.json"
-    if not storage.exists(name):
+    version = read_aliases(storage).get(LATEST)
+    if version is None:
         raise StorageError(f"{storage.root!r} holds no release; run `treeoflife curate` first.")
-    version: str = json.loads(storage.read_bytes(name))["version"]
     return version
 
 
-def point_latest(storage: Storage, version: str) -> None:
-    """Make the alias `latest` name `version`; the file is left untouched when it does."""
-    name, data = f"{RELEASES_DIR}/latest.json", readable_json({"version": version})
+def read_aliases(storage: Storage) -> dict[str, str]:
+    """Version by alias, sorted; raises StorageError for a file that is none."""
+    found = {}
+    for name in storage.list(RELEASES_DIR):
+        if name.count("/") == 1 and name.endswith(_ALIAS_SUFFIX):
+            try:
+                found[name.split("/")[1].removesuffix(_ALIAS_SUFFIX)] = str(json.loads(storage.read_bytes(name))["version"])
+            except (ValueError, KeyError, TypeError):
+                raise StorageError(
+                    f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife promote` a version by its name."
+                ) from None
+    return found
+
+
+def point_alias(storage: Storage, alias: str, version: str) -> None:
+    """Make `alias` name `version`, in one step; the file is left untouched when it does.
+
+    Raises UsageError for an alias that is no lower-case word of at least two letters, or that a version bears.
+    """
+    if not _ALIAS.fullmatch(alias) or storage.exists(f"{RELEASES_DIR}/{alias}/{MANIFEST_NAME}"):
+        raise UsageError(f"alias {alias!r} is refused: take a lower-case word such as `latest` or `stable` that is no version.")
+    name, data = f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}", readable_json({"version": version})
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)
+
+
+def point_latest(storage: Storage, version: str) -> None:
+    """Make the alias `latest` name `version`."""
+    point_alias(storage, LATEST, version)

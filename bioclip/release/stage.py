@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
-from bioclip.digests import digest_value
+from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, find_conflicts
 from bioclip.duplicates.groups import KEPT
 from bioclip.duplicates.stage import GROUPS_NAME, read_columns
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.records import RANKS, SAMPLE_SCHEMA, partition_of
+from bioclip.records import RANKS, SAMPLE_SCHEMA
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
     LEAKS_NAME,
@@ -27,8 +27,8 @@ from bioclip.release.gate import (
     gate_inputs,
     gate_notes,
 )
-from bioclip.release.reading import SPLITS
-from bioclip.release.splits import TRAIN, SplitRule, occurrence_key
+from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, number_shards, open_parent
+from bioclip.release.splits import EVALUATED_BEFORE, TRAIN, EarlierSplits, SplitRule, occurrence_key
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
 from bioclip.storage import Storage
@@ -36,7 +36,7 @@ from bioclip.storage import Storage
 STAGE = "release"
 SAMPLES_NAME = "splits/samples.parquet"
 NAMES_NAME = "taxonomy/names.parquet"
-_VERSION = 3
+_VERSION = 4
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 _IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
 _RECORD_COLUMNS = [
@@ -46,35 +46,41 @@ _RECORD_COLUMNS = [
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job over the tables of all earlier stages; image bytes are not read."""
+    """One job over the tables of all earlier stages and of the release that is continued; image bytes are not read."""
     takedown = read_takedown(settings.ingest.takedown)
-    return [
-        PartitionJob(
-            stage=STAGE,
-            name="samples",
-            directory="splits",
-            version=_VERSION,
-            inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings),
-            settings=digest_value(
-                [
-                    meaningful(settings.release),
-                    meaningful(settings.leakage),
-                    settings.shards.samples_per_shard,
-                    settings.ingest.num_partitions,
-                    settings.duplicates.min_entropy_bits,
-                    settings.duplicates.label_conflicts,
-                    *([takedown.hashes_digest] if takedown.hashes else []),
-                ]
-            ),
-            work=assign_samples,
-            storage=storage,
-            arguments={"settings": settings, "takedown": takedown},
-        )
-    ]
+    parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, takedown, parent).key)
+    return [_job(storage, settings, takedown, parent)]
 
 
-def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown) -> Counts:
-    """Decide split or drop reason for every image, run the leakage gate, number the shards."""
+def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, parent: ParentRef) -> PartitionJob:
+    inputs = {stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings)
+    return PartitionJob(
+        stage=STAGE,
+        name="samples",
+        directory="splits",
+        version=_VERSION,
+        inputs=inputs | parent.inputs(settings),
+        settings=digest_value(
+            [
+                meaningful(settings.release),
+                meaningful(settings.leakage),
+                settings.shards.samples_per_shard,
+                settings.ingest.num_partitions,
+                settings.duplicates.min_entropy_bits,
+                settings.duplicates.label_conflicts,
+                *([takedown.hashes_digest] if takedown.hashes else []),
+            ]
+        ),
+        work=assign_samples,
+        storage=storage,
+        arguments={"settings": settings, "takedown": takedown, "parent": parent},
+    )
+
+
+def assign_samples(
+    storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown, parent: ParentRef = NO_PARENT
+) -> Counts:
+    """Decide split or drop reason for every image, run the leakage gate, give each sample its shard."""
     table = _joined(storage)
     rows = table.to_pylist()
     for row in rows:
@@ -83,9 +89,8 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     for row in rows:
         if not row["drop_reason"] and row["record_id"] in conflicts.dropped:
             row.update(drop_reason=LABEL_CONFLICT, drop_detail=conflicts.dropped[row["record_id"]])
-    rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]))
-    for row in rows:
-        row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
+    continued = open_parent(storage, parent.version, settings)
+    _split(rows, settings, continued)
     images = gate_images(table, [row["occurrence"] for row in rows], settings.duplicates.min_entropy_bits)
     leaks = check_leaks(storage, images, np.array([row["split"] for row in rows], dtype=object), settings)
     reasons = drop_reasons(leaks)
@@ -93,17 +98,32 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
         if row["record_id"] in reasons:
             row["split"], (row["drop_reason"], row["drop_detail"]) = "", reasons[row["record_id"]]
     _drop_untrained(rows)
-    _number_shards(rows, settings)
-    writer.write_table(SAMPLES_NAME, pa.Table.from_pylist([_sample(row) for row in rows], schema=SAMPLE_SCHEMA))
+    samples = [_sample(row) for row in rows]
+    increment = number_shards(samples, settings.shards.samples_per_shard, settings.ingest.num_partitions, continued)
+    writer.write_table(SAMPLES_NAME, pa.Table.from_pylist(samples, schema=SAMPLE_SCHEMA))
     writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
     prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
     writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
+    writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
     num_heldout = len({row["species"] for row in rows if row["split"] == "heldout"})
-    notes = {**splits, **conflicts.notes, **gate_notes(leaks), "heldout_species": num_heldout}
+    notes = {**splits, **conflicts.notes, **gate_notes(leaks), **increment, "heldout_species": num_heldout}
     return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
+
+
+def _split(rows: list[dict[str, Any]], settings: PipelineSettings, parent: Parent | None) -> None:
+    """Give every row that is not dropped its split; what an earlier release evaluated on never comes to training."""
+    earlier = EarlierSplits(parent.samples).of(rows) if parent else [""] * len(rows)
+    kept = [(row, before) for row, before in zip(rows, earlier, strict=True) if not row["drop_reason"]]
+    rule = SplitRule.of(settings.release, (row["species"] for row, _ in kept), (before for _, before in kept))
+    for row in rows:
+        row["split"] = ""
+    for row, before in kept:
+        row["split"] = rule.split(row["species"], row["occurrence"], before)
+        if not row["split"]:
+            row.update(drop_reason=EVALUATED_BEFORE, drop_detail=f"{before} of release {parent.release.version if parent else ''}")
 
 
 def _joined(storage: Storage) -> pa.Table:
@@ -151,20 +171,6 @@ def _drop_untrained(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["split"] == "val" and row["species"] not in trained:
             row.update(split="", drop_reason="val_species_without_training", drop_detail=row["species"])
-
-
-def _number_shards(rows: list[dict[str, Any]], settings: PipelineSettings) -> None:
-    """Shards are packs of one partition and one split in order of record id, numbered through each split."""
-    packs: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["split"]:
-            packs.setdefault((row["split"], partition_of(row["record_id"], settings.ingest.num_partitions)), []).append(row)
-    size, next_number = settings.shards.samples_per_shard, dict.fromkeys(SPLITS, 0)
-    for (split, _), pack in sorted(packs.items()):
-        for start in range(0, len(pack), size):
-            for row in pack[start : start + size]:
-                row["shard"] = f"shards/{split}/shard-{next_number[split]:05d}.tar"
-            next_number[split] += 1
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:

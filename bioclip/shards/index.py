@@ -27,8 +27,8 @@ SHARD_INDEX_SCHEMA = pa.schema(
         pa.field("num_bytes", pa.int64(), nullable=False),
     ]
 )
-"""A row for each member in the order of the tar: key and extension of its name, the tar within the release, where its content begins
-and how long it is, in bytes. Its header is the block of 512 bytes before."""
+"""A row for each member in the order of the tar: key and extension of its name, the tar within the release that wrote it, where its
+content begins and how long it is, in bytes. Its header is the block of 512 bytes before."""
 SHARD_LIST_NAME = "shardindex.json"
 SIZES_NAME = "sizes.json"
 _CHECK = "check the release with `treeoflife verify --deep`."
@@ -53,15 +53,19 @@ def index_table(tar: TarWriter, shard: str) -> pa.Table:
     return pa.table(columns, schema=SHARD_INDEX_SCHEMA)
 
 
-def shard_lists(shards: Sequence[OutputFile], name: str) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the two lists of a split's shards, tars of one folder in order; `name` is what `wids` calls the data set."""
+def shard_lists(shards: Sequence[OutputFile], split: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the two lists of a split's shards, in order, by their names in the release; `name` is for `wids` alone.
+
+    Addresses are relative to the lists, also those of shards that lie with an earlier release.
+    """
     if not shards:
         return
-    folder = shards[0].name.rpartition("/")[0]
-    rows = [{"url": o.name.removeprefix(f"{folder}/"), "nsamples": o.num_rows, "filesize": o.num_bytes} for o in shards]
+    folder = f"shards/{split}"
+    urls = [f"../../{o.name}" if o.name.startswith("../") else o.name.removeprefix(f"{folder}/") for o in shards]
+    rows = [{"url": url, "nsamples": o.num_rows, "filesize": o.num_bytes} for url, o in zip(urls, shards, strict=True)]
     wids = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": rows}
     yield f"{folder}/{SHARD_LIST_NAME}", readable_json(wids)
-    yield f"{folder}/{SIZES_NAME}", readable_json({str(row["url"]): row["nsamples"] for row in rows})
+    yield f"{folder}/{SIZES_NAME}", readable_json({o.name.rpartition("/")[2]: o.num_rows for o in shards})
 
 
 def find_sample(release: Release, record_id: str) -> pa.Table:
@@ -76,7 +80,8 @@ def find_sample(release: Release, record_id: str) -> pa.Table:
         found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
     if not found.num_rows:
         raise StorageError(f"{index_name(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
-    return found
+    place = found.schema.get_field_index("shard")
+    return found.set_column(place, SHARD_INDEX_SCHEMA.field("shard"), pa.array([shard] * found.num_rows, pa.string()))
 
 
 def read_sample(release: Release, record_id: str, members: Collection[str] = ()) -> dict[str, bytes]:

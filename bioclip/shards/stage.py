@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip import __version__
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.download.stage import images_name
+from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
-from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
+from bioclip.release.increments import KEPT_SHARDS, SHARD_FORM, next_shards, open_parent, read_parent
+from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS, open_release, release_name, workspace_name
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
-from bioclip.shards.card import release_card
 from bioclip.shards.index import index_name, index_table, shard_lists
+from bioclip.shards.metadata import write_metadata
 from bioclip.shards.tars import sample_members, shard_jpeg, write_tar
 from bioclip.storage import Storage
 
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 2
-_VERSION = 2
-_PUBLISH_VERSION = 3
+_VERSION = SHARD_FORM
+_PUBLISH_VERSION = 5
+_IMAGE_COLUMNS = ["record_id", "format", "width", "height", "image"]
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
-_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards")
+_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
 
 
 def release_version(storage: Storage, settings: PipelineSettings) -> str:
@@ -44,32 +50,90 @@ def version_of(name: str, samples_digest: str, shard_settings: Any) -> str:
 
 
 def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job for each partition of images that has samples."""
+    """A job for each partition of images, or run of them, that gives samples to shards; one more names the shards that are kept."""
     version = release_version(storage, settings)
-    shards = _shards_of_partitions(storage, settings)
+    directory = f"{RELEASES_DIR}/{version}/partitions"
     images = {output.name: output.sha256 for output in read_stage(storage, "images").outputs}
-    return [
+    samples = [sample for sample in _samples(storage) if sample["split"]]
+    jobs = [
         PartitionJob(
             stage=SHARDS_STAGE,
-            name=f"part-{index:05d}",
-            directory=f"{RELEASES_DIR}/{version}/partitions",
+            name=f"part-{first:05d}" if first == last else f"parts-{first:05d}-{last:05d}",
+            directory=directory,
             version=_VERSION,
-            inputs={"samples": digest_value(members), "images": images[images_name(index)]},
+            inputs={"samples": digest_value(members)} | _image_inputs(images, first, last),
             settings=digest_value(meaningful(settings.shards)),
             work=write_partition,
             storage=storage,
-            arguments={"index": index, "num_partitions": settings.ingest.num_partitions, "version": version, "settings": settings.shards},
+            arguments={
+                "partitions": (first, last),
+                "num_partitions": settings.ingest.num_partitions,
+                "version": version,
+                "names": sorted({sample["shard"] for sample in members}),
+                "settings": settings.shards,
+            },
         )
-        for index, members in sorted(shards.items())
+        for (first, last), members in sorted(_by_partitions(samples, settings.ingest.num_partitions).items())
+    ]
+    return jobs + _plan_kept(storage, directory, version, [sample for sample in samples if sample["shard"].startswith("../")])
+
+
+def _image_inputs(images: Mapping[str, str], first: int, last: int) -> dict[str, str]:
+    if first == last:
+        return {"images": images[images_name(first)]}
+    return {f"images-{index:05d}": images[images_name(index)] for index in range(first, last + 1)}
+
+
+def _by_partitions(samples: list[dict[str, Any]], num_partitions: int) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    """(first, last) partition -> the samples of all shards to be written that lie in just these."""
+    shards: dict[str, list[dict[str, Any]]] = {}
+    for sample in samples:
+        if not sample["shard"].startswith("../"):
+            shards.setdefault(sample["shard"], []).append(sample)
+    partitions: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for _, members in sorted(shards.items()):
+        first, last = (partition_of(sample["record_id"], num_partitions) for sample in (members[0], members[-1]))
+        partitions.setdefault((first, last), []).extend(members)
+    return {bounds: sorted(members, key=lambda sample: str(sample["record_id"])) for bounds, members in partitions.items()}
+
+
+def _plan_kept(storage: Storage, directory: str, version: str, samples: list[dict[str, Any]]) -> list[PartitionJob]:
+    if not samples:
+        return []
+    return [
+        PartitionJob(
+            stage=SHARDS_STAGE,
+            name=KEPT_SHARDS,
+            directory=directory,
+            version=_VERSION,
+            inputs={"samples": digest_value([[row["record_id"], row["shard"]] for row in samples]), "parent": read_parent(storage).digest},
+            settings="",
+            work=keep_shards,
+            storage=storage,
+            arguments={"version": version, "num_samples": dict(sorted(Counter(sample["shard"] for sample in samples).items()))},
+        )
     ]
 
 
-def _shards_of_partitions(storage: Storage, settings: PipelineSettings) -> dict[int, list[dict[str, Any]]]:
-    partitions: dict[int, list[dict[str, Any]]] = {}
-    for sample in _samples(storage):
-        if sample["split"]:
-            partitions.setdefault(partition_of(sample["record_id"], settings.ingest.num_partitions), []).append(sample)
-    return partitions
+def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_samples: Mapping[str, int]) -> Counts:
+    """Name the shards of earlier releases, and their indexes, as the parent's manifest does; nothing is written.
+
+    Raises StorageError when one of them is no longer there in its whole size.
+    """
+    parent = open_release(storage, read_parent(storage).version)
+    named = {workspace_name(parent.version, name): file for name, file in parent.files().items()}
+    for shard, number in num_samples.items():
+        for name, num_rows in ((shard, number), (index_name(shard), None)):
+            place = workspace_name(version, name)
+            sha256, num_bytes = named[place]
+            if not storage.exists(place) or storage.num_bytes(place) != num_bytes:
+                raise StorageError(
+                    f"{storage.uri(place)!r} of release {parent.version} is missing or not of {num_bytes} bytes, so it cannot be used "
+                    "again; restore it, or make a release of its own with release.parent set to ''."
+                )
+            writer.outputs.append(OutputFile(place, sha256, num_bytes, num_rows))
+    total = sum(num_samples.values())
+    return Counts(total, total, notes={"samples_in_kept_shards": total, "kept_shards": len(num_samples)})
 
 
 def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict[str, Any]]:
@@ -82,15 +146,24 @@ def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict
 
 
 def write_partition(
-    storage: Storage, writer: PartitionWriter, *, index: int, num_partitions: int, version: str, settings: ShardSettings
+    storage: Storage,
+    writer: PartitionWriter,
+    *,
+    partitions: tuple[int, int],
+    num_partitions: int,
+    version: str,
+    names: Sequence[str],
+    settings: ShardSettings,
 ) -> Counts:
-    """Write every shard whose samples lie in partition `index`, sample by sample in order of record id, each with its index beside it."""
+    """Write the shards `names`, whose samples lie in the partitions from first to last, in order of record id, each with its index."""
+    first, last = partitions
+    wanted = set(names)
     shards: dict[str, list[dict[str, Any]]] = {}
-    for sample in _samples(storage, partition_bounds(index, num_partitions)):
-        if sample["split"]:
+    for sample in _samples(storage, (partition_bounds(first, num_partitions)[0], partition_bounds(last, num_partitions)[1])):
+        if sample["shard"] in wanted:
             shards.setdefault(sample["shard"], []).append(sample)
-    with storage.reader(images_name(index)) as stream:
-        images = pq.read_table(stream, columns=["record_id", "format", "width", "height", "image"])
+    keys = pa.array([sample["record_id"] for samples in shards.values() for sample in samples], pa.string())
+    images = pa.concat_tables([part for index in range(first, last + 1) for part in _read_images(storage, index, keys)])
     num_written = 0
     for name, samples in sorted(shards.items()):
         with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
@@ -98,6 +171,18 @@ def write_partition(
         writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
         num_written += len(tar.keys)
     return Counts(sum(map(len, shards.values())), num_written)
+
+
+def _read_images(storage: Storage, index: int, keys: pa.Array) -> Iterator[pa.Table]:
+    """The images of a partition that `keys` name; row groups without one of them are not read."""
+    with storage.reader(images_name(index)) as stream:
+        file = pq.ParquetFile(stream)
+        for group in range(file.num_row_groups):
+            mask = pc.is_in(file.read_row_group(group, columns=["record_id"])["record_id"], value_set=keys)
+            num_wanted = pc.sum(mask).as_py() or 0
+            if num_wanted:
+                table = file.read_row_group(group, columns=_IMAGE_COLUMNS)
+                yield table if num_wanted == table.num_rows else table.filter(mask)
 
 
 def _members(samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
@@ -130,21 +215,20 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
-    """Write samples.parquet, what the gate knows and found, the card its seal and, last, manifest.json."""
+    """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
     for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
         writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
-    shards = read_stage(storage, SHARDS_STAGE)
+    shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
     manifest = release_manifest(storage, settings, version, samples, shards)
-    writer.write_bytes(f"{folder}/README.md", release_card(manifest, samples).encode())
     for split in SPLITS:
-        for name, data in shard_lists(_tars(shards, f"{folder}/shards/{split}/"), f"{manifest['name']}-{version}-{split}"):
-            writer.write_bytes(name, data)
-    indexes = [output for output in shards.outputs if not output.name.endswith(".tar")]
-    manifest["files"] = {
-        o.name.removeprefix(f"{folder}/"): {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *writer.outputs]
-    }
+        for name, data in shard_lists(_tars(shards, split), split, f"{manifest['name']}-{version}-{split}"):
+            writer.write_bytes(f"{folder}/{name}", data)
+    indexes = [output for output in shards if not output.name.endswith(".tar")]
+    write_metadata(storage, writer, folder, manifest, SAMPLES_NAME, settings.card, indexes)
+    written = [replace(output, name=release_name(version, output.name)) for output in writer.outputs]
+    manifest["files"] = {o.name: {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *written]}
     data = readable_json(manifest)
     writer.write_bytes(f"{folder}/{SEAL_NAME}", f"{digest_bytes(data)}  manifest.json\n".encode())
     writer.write_bytes(f"{folder}/manifest.json", data)
@@ -153,21 +237,20 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
 
 
 def release_manifest(
-    storage: Storage, settings: PipelineSettings, version: str, samples: list[dict[str, Any]], shards: StageManifest
+    storage: Storage, settings: PipelineSettings, version: str, samples: list[dict[str, Any]], shards: list[OutputFile]
 ) -> dict[str, Any]:
-    """All that the release is: splits and shards with their digests, inputs, settings, counts by stage."""
+    """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
     stages = {stage: read_stage(storage, stage) for stage in _DATA_STAGES}
-    prefix = f"{RELEASES_DIR}/{version}/"
+    parent = read_parent(storage)
+    own = (o.name for o in shards if o.name.endswith(".tar") and not o.name.startswith("../"))
     splits: dict[str, Any] = {}
     for split in SPLITS:
         rows = [sample for sample in samples if sample["split"] == split]
-        outputs = _tars(shards, f"{prefix}shards/{split}/")
         splits[split] = {
             "num_samples": len(rows),
             "num_species": len({row["species"] for row in rows if row["species"]}),
             "shards": [
-                {"name": o.name.removeprefix(prefix), "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows}
-                for o in outputs
+                {"name": o.name, "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows} for o in _tars(shards, split)
             ],
         }
     return {
@@ -175,18 +258,30 @@ def release_manifest(
         "name": settings.release.name,
         "version": version,
         "code_version": __version__,
+        "parent": asdict(parent),
+        "release_key": stages["release"].partitions[0].key,
+        "shard_form": SHARD_FORM,
+        "next_shards": next_shards(open_parent(storage, parent.version, settings), own),
         "splits": splits,
         "inputs": {stage: manifest.digest for stage, manifest in stages.items()} | gate_inputs(storage, settings),
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
+        "snapshots": _snapshots(storage, stages["records"]),
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
     }
 
 
-def _tars(shards: StageManifest, prefix: str) -> list[OutputFile]:
-    return [output for output in shards.outputs if output.name.startswith(prefix) and output.name.endswith(".tar")]
+def _tars(files: list[OutputFile], split: str) -> list[OutputFile]:
+    return [output for output in files if f"shards/{split}/" in output.name and output.name.endswith(".tar")]
 
 
 def _archive_digest(records: StageManifest, name: str) -> str:
     return next(partition.key for partition in records.partitions if partition.name == name)
+
+
+def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
+    """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
+    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs})
+    found = [json.loads(storage.read_bytes(f"records/{name}/_snapshot.json")) for name in names]
+    return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}

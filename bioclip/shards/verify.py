@@ -21,7 +21,7 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks
 from bioclip.errors import AccountingError, StorageError
-from bioclip.release.reading import SEAL_NAME, SPLITS
+from bioclip.release.reading import SEAL_NAME, SPLITS, named_files, own_name
 from bioclip.release.splits import HELDOUT, TRAIN, VAL
 from bioclip.settings import LeakSettings
 from bioclip.shards.index import index_name
@@ -32,6 +32,8 @@ from bioclip.storage import Storage
 _MANIFEST = "manifest.json"
 _OWN = ("partitions/",)
 """Bookkeeping of the runs that wrote the release: no part of it."""
+_UNREADABLE = (pa.ArrowException, OSError, StorageError, KeyError, ValueError, TypeError)
+"""What reading a damaged table may end in: its parser's errors, also those that storage explains, and values that are none."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,15 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
     return Verification(digest, tuple(findings), len(files), num_bytes, 0 if deep else num_bytes)
 
 
-def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Name -> (SHA-256, bytes) of every file that a manifest names."""
-    files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
-    for split in manifest["splits"].values():
-        files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
-    return files
-
-
 def _seal(storage: Storage, digest: str) -> Iterator[Finding]:
     if not storage.exists(SEAL_NAME):
         yield Finding("seal_missing", SEAL_NAME, "nothing vouches for the manifest")
-    elif (sealed := storage.read_bytes(SEAL_NAME).decode("utf-8", "replace").split(" ")[0].strip()) != digest:
-        yield Finding("manifest_changed", _MANIFEST, f"its SHA-256 is {digest}, sealed was {sealed[:64]}")
+    elif (sealed := storage.read_bytes(SEAL_NAME)) != f"{digest}  {_MANIFEST}\n".encode():
+        stated = sealed.decode("utf-8", "replace").split(" ")[0].strip()
+        if stated == digest:
+            yield Finding("seal_changed", SEAL_NAME, "it holds more or less than the manifest's SHA-256 and name")
+        else:
+            yield Finding("manifest_changed", _MANIFEST, f"its SHA-256 is {digest}, sealed was {stated[:64]!r}")
 
 
 def _statements(manifest: Mapping[str, Any]) -> Iterator[Finding]:
@@ -144,7 +142,7 @@ def _tables(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) -> 
             yield from _samples(_read(storage, "samples.parquet", ["split", "shard", "drop_reason", "species"]), manifest)
         if "fingerprints.parquet" not in broken and "fingerprints.parquet" in manifest["files"]:
             yield from _leaks(_read(storage, "fingerprints.parquet"), manifest)
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except _UNREADABLE as error:
         yield Finding("table_unreadable", "samples.parquet, fingerprints.parquet", " ".join(str(error).split())[:300])
 
 
@@ -204,7 +202,7 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
                 detail = f"{len(names)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
                 yield Finding("members_differ", name, detail)
             elif (index := index_name(name)) in manifest["files"] and index not in broken:
-                yield from _index(storage, index, [(*member, name) for member in found])
+                yield from _index(storage, index, [(*member, own_name(name)) for member in found])
 
 
 def _tar_members(storage: Storage, name: str) -> list[tuple[str, int, int]]:
@@ -219,7 +217,7 @@ def _index(storage: Storage, name: str, found: list[tuple[str, int, int, str]]) 
         columns = _read(storage, name).to_pydict()
         names = [f"{key}.{member}" for key, member in zip(columns["record_id"], columns["member"], strict=True)]
         said = list(zip(names, columns["offset"], columns["num_bytes"], columns["shard"], strict=True))
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except _UNREADABLE as error:
         yield Finding("table_unreadable", name, " ".join(str(error).split())[:300])
         return
     if said != found:

@@ -1,0 +1,219 @@
+"""A release that continues another: what is unchanged keeps its shard, and only what is new or changed is written.
+
+A shard of the parent stays as long as every sample in it does, with the same split and the same content; the new release then names the
+file where it lies, `../<version>/shards/...`. Of a shard that lost or changed a sample, the others go into a new one, under a number
+that no release of the line has used. New samples go into shards of their own, of consecutive partitions until one is full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bioclip.digests import digest_value
+from bioclip.records import SAMPLE_SCHEMA, partition_of
+from bioclip.release.reading import (
+    LATEST,
+    SPLITS,
+    Release,
+    list_releases,
+    open_release,
+    read_aliases,
+)
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.storage import Storage
+
+SHARD_FORM = 2
+"""Raised whenever the same samples and settings come to give other tars."""
+PARENT_NAME = "splits/parent.json"
+KEPT_SHARDS = "kept"
+"""Name of the partition of the stage `shards` whose outputs are files of earlier releases."""
+AUTO = "auto"
+_LINE = ("name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images")
+"""Settings of the splits: where one differs, `auto` begins anew."""
+_NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
+_NOT_IN_SHARDS |= {"license_verbatim"}
+_CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
+"""What decides a sample's members, and its split: a column that is added counts until it is named above."""
+
+
+@dataclass(frozen=True)
+class ParentRef:
+    """Version and manifest digest of a parent; both empty where there is none."""
+
+    version: str = ""
+    digest: str = ""
+
+    def inputs(self, settings: PipelineSettings) -> dict[str, str]:
+        """What a parent adds to the inputs of the stage `release`: with one, its shards decide too whether they can be used again."""
+        return {"parent": self.digest, "shards": digest_value(meaningful(settings.shards))} if self.version else {}
+
+
+NO_PARENT = ParentRef()
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An opened parent. `is_reusable` says whether its shards hold what the settings of today would write."""
+
+    release: Release
+    is_reusable: bool
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """Its rows that have a split, by record id."""
+        there = set(self.release.sample_columns())
+        columns = [name for name in (*_CONTENT, "shard") if name in there]
+        return [row for row in self.release.samples(columns).to_pylist() if row["split"]]
+
+    @property
+    def next_shards(self) -> dict[str, int]:
+        """The first number of each split that no release of the line has used."""
+        return {split: int(number) for split, number in self.release.manifest["next_shards"].items()}
+
+
+def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef:
+    """The parent that `release.parent` names; `key_of` is the key that the stage would have with a parent.
+
+    A release that was made from the very same inputs and settings has its own parent found again, so that a rerun does nothing. Raises
+    StorageError for a name that is not there.
+    """
+    chosen = settings.release.parent
+    if not chosen:
+        return NO_PARENT
+    if chosen != AUTO:
+        candidate = open_release(storage, chosen)
+        return _own_parent(candidate, settings, key_of) or ParentRef(candidate.version, candidate.digest)
+    versions = list_releases(storage)
+    latest = read_aliases(storage).get(LATEST, "")
+    for version in sorted(versions, key=lambda version: (version != latest, version)):
+        if found := _own_parent(open_release(storage, version), settings, key_of):
+            return found
+    if latest not in versions:
+        return NO_PARENT
+    release = open_release(storage, latest)
+    stated = release.manifest["settings"]["release"]
+    wanted = _plain(meaningful(settings.release))
+    is_same_line = all(stated.get(name) == wanted[name] for name in _LINE)
+    return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
+
+
+def _own_parent(release: Release, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef | None:
+    """The parent of a release that was made from exactly what is there now, else None."""
+    parent = ParentRef(*release.parent)
+    is_same = release.manifest.get("release_key") == key_of(parent)
+    return parent if is_same and release.manifest["settings"]["shards"] == _plain(meaningful(settings.shards)) else None
+
+
+def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> Parent | None:
+    """The parent of that version, None for none; raises StorageError when it is gone."""
+    if not version:
+        return None
+    release = open_release(storage, version)
+    stated, wanted = dict(release.manifest["settings"]["shards"]), _plain(meaningful(settings.shards))
+    for values in (stated, wanted):
+        values.pop("samples_per_shard", None)
+    is_reusable = stated == wanted and release.manifest.get("shard_form") == SHARD_FORM
+    return Parent(release, is_reusable and set(_CONTENT) <= set(release.sample_columns()))
+
+
+def read_parent(storage: Storage) -> ParentRef:
+    """The parent that the stage `release` chose."""
+    return ParentRef(**json.loads(storage.read_bytes(PARENT_NAME)))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def number_shards(rows: Sequence[dict[str, Any]], size: int, num_partitions: int, parent: Parent | None) -> dict[str, int]:
+    """Give every row with a split its `shard`; returns notes on what was kept, rewritten and added.
+
+    `rows` are in order of record id. Packs are of one split and one partition (new samples beside a parent: of consecutive partitions),
+    at most `size` samples, numbered through each split.
+    """
+    came_from = _keep_shards(rows, parent) if parent and parent.is_reusable else None
+    packs: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    runs = _runs(rows, came_from, size, num_partitions) if came_from is not None else {}
+    for row in rows:
+        if row["split"] and not row.get("shard"):
+            source = (came_from or {}).get(row["record_id"], "")
+            partition = partition_of(row["record_id"], num_partitions)
+            packs.setdefault((row["split"], partition if source else runs.get(partition, partition), source), []).append(row)
+    numbers = parent.next_shards if parent and came_from is not None else dict.fromkeys(SPLITS, 0)
+    for (split, _, _), pack in sorted(packs.items()):
+        for start in range(0, len(pack), size):
+            for row in pack[start : start + size]:
+                row["shard"] = f"shards/{split}/shard-{numbers[split]:05d}.tar"
+            numbers[split] += 1
+    return _notes(rows, came_from)
+
+
+def _keep_shards(rows: Sequence[dict[str, Any]], parent: Parent) -> dict[str, str]:
+    """Give `shard` to all samples of shards that stay; returns the former shard of those in shards that do not."""
+    now = {row["record_id"]: row for row in rows if row["split"]}
+    touched = {former["shard"] for former in parent.samples if not _is_same(now.get(former["record_id"]), former)}
+    came_from = {}
+    for former in parent.samples:
+        row = now.get(former["record_id"])
+        if former["shard"] not in touched and row:
+            row["shard"] = inherited_name(parent.release.version, former["shard"])
+        elif row and row["split"] == former["split"]:
+            came_from[former["record_id"]] = former["shard"]
+    return came_from
+
+
+def _is_same(row: Mapping[str, Any] | None, former: Mapping[str, Any]) -> bool:
+    return row is not None and all(("" if row.get(name) is None else row.get(name)) == former[name] for name in _CONTENT)
+
+
+def inherited_name(version: str, name: str) -> str:
+    """What a child of release `version` calls that release's `name`: a file of an earlier one still is where it was written."""
+    return name if name.startswith("../") else f"../{version}/{name}"
+
+
+def _runs(rows: Sequence[dict[str, Any]], came_from: Mapping[str, str], size: int, num_partitions: int) -> dict[int, int]:
+    """Partition -> first partition of the run whose new samples share shards; a run ends where its samples would be more than `size`."""
+    new = Counter(
+        partition_of(row["record_id"], num_partitions)
+        for row in rows
+        if row["split"] and not row.get("shard") and row["record_id"] not in came_from
+    )
+    runs: dict[int, int] = {}
+    first, total = 0, 0
+    for partition, number in sorted(new.items()):
+        if not runs or total + number > size:
+            first, total = partition, 0
+        runs[partition] = first
+        total += number
+    return runs
+
+
+def _notes(rows: Sequence[dict[str, Any]], came_from: Mapping[str, str] | None) -> dict[str, int]:
+    if came_from is None:
+        return {}
+    kept = [row["shard"] for row in rows if row["split"] and row["shard"].startswith("../")]
+    num_rewritten = sum(1 for row in rows if row["record_id"] in came_from)
+    num_samples = sum(1 for row in rows if row["split"])
+    return {
+        "samples_kept_in_place": len(kept),
+        "samples_rewritten": num_rewritten,
+        "samples_added": num_samples - len(kept) - num_rewritten,
+        "shards_kept": len(set(kept)),
+        "shards_given_up": len(set(came_from.values())),
+    }
+
+
+def next_shards(parent: Parent | None, names: Iterable[str]) -> dict[str, int]:
+    """For the manifest: the first unused number of each split, after a release's own shards `names` and its parent's."""
+    numbers = parent.next_shards if parent and parent.is_reusable else dict.fromkeys(SPLITS, 0)
+    for name in names:
+        _, split, file = name.split("/")
+        number = int(file.removeprefix("shard-").removesuffix(".tar"))
+        numbers[split] = max(numbers[split], number + 1)
+    return numbers

@@ -1,0 +1,48 @@
+"""The commands on releases, as the command line takes them. Nothing heavy is imported before one is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from bioclip.settings import PipelineSettings
+
+Load = Callable[[argparse.Namespace], PipelineSettings]
+
+
+def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentParser], load: Load) -> None:
+    """Add `releases`, `diff`, `promote` and `gc`; `add` makes a command with the usual options, `load` reads its settings."""
+
+    def releases(options: argparse.Namespace) -> int:
+        from flows.releases import show_releases, show_shards
+
+        return show_shards(load(options), options.shards, options.split) if options.shards else show_releases(load(options))
+
+    def diff(options: argparse.Namespace) -> int:
+        from flows.releases import show_difference
+
+        return show_difference(load(options), options.older, options.newer)
+
+    def promote(options: argparse.Namespace) -> int:
+        from flows.releases import promote
+
+        return promote(load(options), options.release, options.alias)
+
+    def gc(options: argparse.Namespace) -> int:
+        from flows.releases import collect_garbage
+
+        return collect_garbage(load(options), options.give_up, options.delete)
+
+    listing = add(commands, "releases", releases, "list the releases of a workspace")
+    listing.add_argument("--shards", metavar="RELEASE", help="print the addresses of this release's shards instead, one a line")
+    listing.add_argument("--split", default="train", choices=("train", "val", "heldout"), help="of this split (default: train)")
+    difference = add(commands, "diff", diff, "count what a release adds, removes, moves and relabels beside another")
+    difference.add_argument("older", metavar="A", help="version or alias of the older release")
+    difference.add_argument("newer", metavar="B", help="version or alias of the newer release")
+    promotion = add(commands, "promote", promote, "give a release an alias, which is accepted wherever a version is")
+    promotion.add_argument("release", metavar="RELEASE", help="version or alias")
+    promotion.add_argument("--alias", default="latest", metavar="NAME", help="lower-case word (default: latest)")
+    garbage = add(commands, "gc", gc, "list files that no release and no stage names")
+    garbage.add_argument("--give-up", action="append", default=[], metavar="VERSION", help="a release that is to go too; repeatable")
+    garbage.add_argument("--delete", action="store_true", help="delete what is listed; do so while no run is at work")

@@ -1,0 +1,34 @@
+"""A release that is killed while it is built ends as an undisturbed one, and whatever is done to it is seen; in large by `benchmarks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.release_faults import KINDS, _settings, corrupt_release, kill_builds, prepare
+from benchmarks.release_workspace import release
+from bioclip.release.reading import Release
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    folder = tmp_path_factory.mktemp("small")
+    first = prepare(folder, 120)
+    second = release(_settings(folder))
+    assert second.parent[0] == first.version
+    return second
+
+
+@pytest.mark.service
+def test_a_build_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    done = kill_builds(tmp_path, num_images=80, num_kills=2)
+    assert done.num_kills == 2
+    assert done.num_builds >= 1
+
+
+def test_the_deep_check_finds_whatever_is_done_to_a_release_with_kept_shards(small: Release) -> None:
+    assert any(name.startswith("../") for split in small.manifest["splits"] for name in small.shards(split))
+    found = corrupt_release(small, 40)
+    assert sum(done for done, _, _ in found.values()) == sum(deep for _, _, deep in found.values()) == 40
+    assert {kind for kind, (done, _, _) in found.items() if done} == set(KINDS)
