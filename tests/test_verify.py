@@ -111,7 +111,8 @@ def test_a_seal_that_says_more_than_it_should_is_named(spoiled: Path) -> None:
 def test_a_damaged_table_is_a_finding_of_the_plain_check_too(spoiled: Path) -> None:
     path = spoiled / "samples.parquet"
     data = path.read_bytes()
-    path.write_bytes(data[:-40] + bytes(32) + data[-8:])
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:footer] + b"\xff" * 64 + data[footer + 64 :])
     assert kinds(spoiled, deep=False) == {"table_unreadable"}
     assert kinds(spoiled) == {"digest_differs"}
 
