@@ -106,8 +106,9 @@ def _homonyms(index: BackboneIndex, is_quick: bool) -> Iterator[tuple[Any, ...]]
                 if hint and sum(other.lineage[place] == hint for other in taxa[name]) == 1:
                     asked.append((rank, one.taxon_id, VerbatimLineage(name, **{"class_" if rank == "class" else rank: hint})))
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for (rank, wanted, _), one in zip(asked, _resolved([lineage for *_, lineage in asked], [index], _STRICT), strict=True):
-        found[rank]["abstained" if not one.is_resolved else "right" if one.accepted_id == wanted else "wrong"] += 1
+    answers = _resolved([lineage for *_, lineage in asked], [index], _STRICT)
+    for (rank, wanted, _), answer in zip(asked, answers, strict=True):
+        found[rank]["abstained" if not answer.is_resolved else "right" if answer.accepted_id == wanted else "wrong"] += 1
     for rank in ("nothing", *RANKS[:5]):
         yield (rank, *(found[rank][what] for what in ("right", "abstained", "wrong")))
 

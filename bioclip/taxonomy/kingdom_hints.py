@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from weakref import WeakKeyDictionary
 
@@ -44,7 +44,7 @@ def implied_kingdoms(stated: Mapping[str, pa.DictionaryArray], indexes: Sequence
     told = np.zeros(len(stated["kingdom"]), np.int64)
     is_torn = np.zeros(len(told), bool)
     for rank in TELLING_RANKS:
-        found = _coded(stated[rank], lambda taxon, rank=rank: taxon_kingdom(rank, taxon, indexes), codes)
+        found = _coded(stated[rank], partial(taxon_kingdom, rank, indexes=indexes), codes)
         is_torn |= (told > 0) & (found > 0) & (told != found)
         told = np.where(told > 0, told, found)
     told = np.where(told > 0, told, _coded(stated["family"], family_code, codes))
