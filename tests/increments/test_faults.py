@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import run_benchmark
+from benchmarks.peers import Peers
 from benchmarks.release_faults import KINDS, _settings, corrupt_release, kill_builds, prepare
 from benchmarks.release_workspace import release
 from bioclip.release.reading import Release
@@ -32,3 +34,12 @@ def test_the_deep_check_finds_whatever_is_done_to_a_release_with_kept_shards(sma
     found = corrupt_release(small, 40)
     assert sum(done for done, _, _ in found.values()) == sum(deep for _, _, deep in found.values()) == 40
     assert {kind for kind, (done, _, _) in found.items() if done} == set(KINDS)
+
+
+def test_the_benchmark_of_increments_leaves_old_shards_as_they_were() -> None:
+    report = run_benchmark("release_increment", True, Peers(install=False), None)
+    releases, shards = ([dict(zip(table.header, row, strict=True)) for row in table.rows] for table in report.facts)
+    assert [row["old shards' digests"] for row in releases] == ["", "unchanged"] * 2
+    assert [float(row["% written"]) < 6 for row in releases] == [False, True, False, False]
+    assert all((row["samples added"], row["samples removed"]) == (12, 10) for row in shards)
+    assert all(row["kept"] > row["rewritten"] for row in shards)
