@@ -27,6 +27,11 @@ def operational(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"operational": True}, **constraints)
 
 
+def rule(default: Any, **constraints: Any) -> Any:
+    """A field left out of digests while it has its default: what was made before there was such a rule is found again."""
+    return Field(default, json_schema_extra={"rule": True}, **constraints)
+
+
 class S3Settings(Settings):
     """Access to an S3 service; empty values fall back to the usual AWS environment and profile."""
 
@@ -271,6 +276,13 @@ class ReleaseSettings(Settings):
     """Least resolved rank of a training sample; evaluation splits hold species only."""
     seed: int = 17
     """Salt of the hashed split decisions; another seed is another dataset."""
+    min_per_species: int = rule(0, ge=0)
+    """Species with fewer training images leave training as `species_too_rare`; 0: none does."""
+    max_per_species: int = rule(0, ge=0)
+    """Training images of one species beyond this many leave as `species_over_cap`; those of lowest hashed id stay. 0: no cap."""
+    balance_threshold: int = rule(0, ge=0)
+    """MetaCLIP's t: of a taxon with n training images each stays with probability min(1, t / n), by hashed id; the others leave as
+    `taxon_balanced`. 0: no balancing."""
 
 
 class ShardSettings(Settings):
@@ -535,13 +547,18 @@ def is_operational(model: type[Settings], name: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("operational"))
 
 
+def _is_unused_rule(model: type[Settings], name: str, value: Any) -> bool:
+    field = model.model_fields[name]
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("rule")) and value == field.default
+
+
 def meaningful(settings: Settings) -> dict[str, Any]:
     """The fields that decide what comes out, as plain values: what digests are taken of."""
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:
-        if is_operational(type(settings), name):
-            continue
         value = getattr(settings, name)
+        if is_operational(type(settings), name) or _is_unused_rule(type(settings), name, value):
+            continue
         if isinstance(value, Settings):
             values[name] = meaningful(value)
         elif isinstance(value, tuple) and value and isinstance(value[0], Settings):

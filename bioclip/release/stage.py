@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
-from bioclip.digests import digest_value
+from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, find_conflicts
 from bioclip.duplicates.groups import KEPT
 from bioclip.duplicates.stage import GROUPS_NAME, read_columns
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA, partition_of
+from bioclip.release.balance import TAIL_NAME, balance_training
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
     LEAKS_NAME,
@@ -92,12 +93,15 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     for row in rows:
         if row["record_id"] in reasons:
             row["split"], (row["drop_reason"], row["drop_detail"]) = "", reasons[row["record_id"]]
+    tail = balance_training(rows, settings.release)
     _drop_untrained(rows)
     _number_shards(rows, settings)
     writer.write_table(SAMPLES_NAME, pa.Table.from_pylist([_sample(row) for row in rows], schema=SAMPLE_SCHEMA))
     writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
     prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
+    if tail:
+        writer.write_bytes(TAIL_NAME, readable_json(tail))
     writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])

@@ -15,6 +15,7 @@ from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.download.stage import images_name
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
+from bioclip.release.balance import TAIL_NAME
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
@@ -170,6 +171,7 @@ def release_manifest(
                 for o in outputs
             ],
         }
+    has_tail = any(output.name == TAIL_NAME for output in stages["release"].outputs)
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "name": settings.release.name,
@@ -181,6 +183,7 @@ def release_manifest(
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
+        **({"tail": json.loads(storage.read_bytes(TAIL_NAME))} if has_tail else {}),
     }
 
 
