@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bioclip.errors import SettingsError
@@ -31,15 +31,14 @@ class SplitRule:
     val_species: frozenset[str]
 
     @classmethod
-    def of(cls, settings: ReleaseSettings, species_of_images: Iterable[str]) -> SplitRule:
-        """`species_of_images` gives the accepted binomial of each image, '' above species. Raises SettingsError for unknown names."""
+    def of(cls, settings: ReleaseSettings, species_of_images: Iterable[str], chosen: frozenset[str] | None = None) -> SplitRule:
+        """`species_of_images` gives the accepted binomial of each image, '' above species; `chosen` are the held-out species where
+        `choose_heldout` has chosen them. Raises SettingsError for unknown names."""
         counts = Counter(species for species in species_of_images if species)
-        if settings.heldout_species:
-            if missing := sorted(set(settings.heldout_species) - counts.keys()):
-                raise SettingsError(
-                    f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
-                    "use the accepted binomial as taxonomy/names.parquet has it."
-                )
+        check_listed(settings, counts)
+        if chosen is not None:
+            heldout = chosen
+        elif settings.heldout_species:
             heldout = frozenset(settings.heldout_species)
         else:
             heldout = frozenset(
@@ -57,6 +56,15 @@ class SplitRule:
         if species in self.val_species and unit_hash(f"val:{self.settings.seed}", occurrence) < self.settings.val_fraction:
             return VAL
         return TRAIN
+
+
+def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
+    """Raises SettingsError when a name of `release.heldout_species` is not among the `known` accepted binomials."""
+    if missing := sorted(set(settings.heldout_species) - set(known)):
+        raise SettingsError(
+            f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
+            "use the accepted binomial as taxonomy/names.parquet has it."
+        )
 
 
 def occurrence_key(source: str, occurrence_id: str, source_id: str) -> str:

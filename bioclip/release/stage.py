@@ -19,6 +19,7 @@ from bioclip.duplicates.stage import GROUPS_NAME, read_columns
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA, partition_of
 from bioclip.release.balance import TAIL_NAME, balance_training
+from bioclip.release.filters import filter_images, filter_inputs
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
     LEAKS_NAME,
@@ -28,8 +29,11 @@ from bioclip.release.gate import (
     gate_inputs,
     gate_notes,
 )
+from bioclip.release.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
 from bioclip.release.reading import SPLITS
 from bioclip.release.splits import TRAIN, SplitRule, occurrence_key
+from bioclip.release.texts import TEXTS_NAME, release_texts, text_inputs
+from bioclip.release.train_small import TRAIN_SMALL_NAME, train_small
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
 from bioclip.storage import Storage
@@ -39,10 +43,21 @@ SAMPLES_NAME = "splits/samples.parquet"
 NAMES_NAME = "taxonomy/names.parquet"
 _VERSION = 3
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
-_IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
+_IMAGE_COLUMNS = [
+    "record_id",
+    "sha256",
+    "original_sha256",
+    "pixel_sha256",
+    "phash",
+    "entropy_bits",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+]
 _RECORD_COLUMNS = [
     "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder",
-    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer",
+    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer", "image_type", "crop_x",
 ]  # fmt: skip
 
 
@@ -55,7 +70,11 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
             name="samples",
             directory="splits",
             version=_VERSION,
-            inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings),
+            inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM}
+            | gate_inputs(storage, settings)
+            | heldout_inputs(storage, settings)
+            | text_inputs(storage, settings)
+            | filter_inputs(storage, settings.release),
             settings=digest_value(
                 [
                     meaningful(settings.release),
@@ -80,13 +99,12 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     rows = table.to_pylist()
     for row in rows:
         row["drop_reason"], row["drop_detail"] = _judge(row, settings, takedown)
+    filter_images(storage, rows, settings.release)
     conflicts = find_conflicts(rows, settings.duplicates.label_conflicts)
     for row in rows:
         if not row["drop_reason"] and row["record_id"] in conflicts.dropped:
             row.update(drop_reason=LABEL_CONFLICT, drop_detail=conflicts.dropped[row["record_id"]])
-    rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]))
-    for row in rows:
-        row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
+    heldout = _assign_splits(storage, rows, settings)
     images = gate_images(table, [row["occurrence"] for row in rows], settings.duplicates.min_entropy_bits)
     leaks = check_leaks(storage, images, np.array([row["split"] for row in rows], dtype=object), settings)
     reasons = drop_reasons(leaks)
@@ -100,14 +118,43 @@ def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: Pipel
     writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
     prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
-    if tail:
-        writer.write_bytes(TAIL_NAME, readable_json(tail))
+    text_notes = _write_rules(storage, writer, rows, settings, tail, heldout)
     writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
     num_heldout = len({row["species"] for row in rows if row["split"] == "heldout"})
-    notes = {**splits, **conflicts.notes, **gate_notes(leaks), "heldout_species": num_heldout}
+    notes = {**splits, **conflicts.notes, **gate_notes(leaks), "heldout_species": num_heldout, **heldout.notes, **text_notes}
     return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
+
+
+def _assign_splits(storage: Storage, rows: list[dict[str, Any]], settings: PipelineSettings) -> HeldOut:
+    """Fill `split` of what is not dropped; what only stands above held-out taxa is dropped here."""
+    heldout = choose_heldout(rows, settings.release, read_listed(storage, settings))
+    rule = SplitRule.of(settings.release, (row["species"] for row in rows if not row["drop_reason"]), heldout.species)
+    for row in rows:
+        row["split"] = "" if row["drop_reason"] else rule.split(row["species"], row["occurrence"])
+    return heldout
+
+
+def _write_rules(
+    storage: Storage,
+    writer: PartitionWriter,
+    rows: list[dict[str, Any]],
+    settings: PipelineSettings,
+    tail: dict[str, Any],
+    heldout: HeldOut,
+) -> dict[str, int]:
+    """Write what the rules that are set have to show, nothing where none is; returns notes on texts."""
+    if tail:
+        writer.write_bytes(TAIL_NAME, readable_json(tail))
+    if heldout.listed is not None:
+        writer.write_table(HELDOUT_LIST_NAME, heldout.listed)
+    if settings.release.train_small_fraction:
+        writer.write_table(TRAIN_SMALL_NAME, train_small(rows, settings.release))
+    texts, notes = release_texts(storage, rows, settings)
+    if texts is not None:
+        writer.write_table(TEXTS_NAME, texts)
+    return notes
 
 
 def _joined(storage: Storage) -> pa.Table:

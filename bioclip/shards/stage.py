@@ -17,8 +17,11 @@ from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageM
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.balance import TAIL_NAME
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
+from bioclip.release.heldout import HELDOUT_LIST_NAME
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
 from bioclip.release.stage import SAMPLES_NAME
+from bioclip.release.texts import TEXTS_NAME, Texts, read_texts, text_key
+from bioclip.release.train_small import TRAIN_SMALL_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
 from bioclip.shards.card import release_card
 from bioclip.shards.index import index_name, index_table, shard_lists
@@ -48,6 +51,7 @@ def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
     """One job for each partition of images that has samples."""
     version = release_version(storage, settings)
     shards = _shards_of_partitions(storage, settings)
+    texts = _texts(storage)
     images = {output.name: output.sha256 for output in read_stage(storage, "images").outputs}
     return [
         PartitionJob(
@@ -55,7 +59,7 @@ def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
             name=f"part-{index:05d}",
             directory=f"{RELEASES_DIR}/{version}/partitions",
             version=_VERSION,
-            inputs={"samples": digest_value(members), "images": images[images_name(index)]},
+            inputs={"samples": digest_value(members), "images": images[images_name(index)]} | _text_input(texts, members),
             settings=digest_value(meaningful(settings.shards)),
             work=write_partition,
             storage=storage,
@@ -71,6 +75,17 @@ def _shards_of_partitions(storage: Storage, settings: PipelineSettings) -> dict[
         if sample["split"]:
             partitions.setdefault(partition_of(sample["record_id"], settings.ingest.num_partitions), []).append(sample)
     return partitions
+
+
+def _texts(storage: Storage) -> Texts:
+    """Further texts by taxon; none where no setting asks for them."""
+    return read_texts(storage, TEXTS_NAME) if TEXTS_NAME in _rule_tables(storage) else {}
+
+
+def _text_input(texts: Texts, samples: list[dict[str, Any]]) -> dict[str, str]:
+    """Digest of the texts of some samples' taxa, so that a changed text writes those shards alone again."""
+    keys = sorted({text_key(sample) for sample in samples} & texts.keys())
+    return {"texts": digest_value([[list(key), texts[key]] for key in keys])} if texts else {}
 
 
 def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict[str, Any]]:
@@ -92,23 +107,25 @@ def write_partition(
             shards.setdefault(sample["shard"], []).append(sample)
     with storage.reader(images_name(index)) as stream:
         images = pq.read_table(stream, columns=["record_id", "format", "width", "height", "image"])
-    num_written = 0
+    num_written, texts = 0, _texts(storage)
     for name, samples in sorted(shards.items()):
         with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
-            tar = write_tar(sink, _members(samples, images, settings))
+            tar = write_tar(sink, _members(samples, images, settings, texts))
         writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
         num_written += len(tar.keys)
     return Counts(sum(map(len, shards.values())), num_written)
 
 
-def _members(samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+def _members(
+    samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings, texts: Texts
+) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
     """(key, members) of each sample; `images` are those of the partition."""
     place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
     formats, widths, heights = (images[name].to_pylist() for name in ("format", "width", "height"))
     for sample in samples:
         row = place[sample["record_id"]]
         jpeg = shard_jpeg(images["image"][row].as_py(), formats[row], (widths[row], heights[row]), settings)
-        yield sample["record_id"], sample_members(sample, jpeg, settings.caption)
+        yield sample["record_id"], sample_members(sample, jpeg, settings.caption, texts.get(text_key(sample), {}))
 
 
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -134,7 +151,7 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     """Write samples.parquet, what the gate knows and found, the card its seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
-    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
+    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, *_rule_tables(storage)):
         writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
     shards = read_stage(storage, SHARDS_STAGE)
     manifest = release_manifest(storage, settings, version, samples, shards)
@@ -185,6 +202,11 @@ def release_manifest(
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
         **({"tail": json.loads(storage.read_bytes(TAIL_NAME))} if has_tail else {}),
     }
+
+
+def _rule_tables(storage: Storage) -> list[str]:
+    """Tables that the stage `release` writes only where a setting asks for them."""
+    return [o.name for o in read_stage(storage, "release").outputs if o.name in {HELDOUT_LIST_NAME, TEXTS_NAME, TRAIN_SMALL_NAME}]
 
 
 def _tars(shards: StageManifest, prefix: str) -> list[OutputFile]:
