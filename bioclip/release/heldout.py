@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from bioclip.digests import digest_path
-from bioclip.errors import SettingsError
-from bioclip.partitions import read_stage
-from bioclip.release.name_lists import accepted_species, read_named_rows
+from bioclip.release.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.release.splits import check_listed, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
-from bioclip.storage import Storage, explain_os_error
+from bioclip.storage import Storage
 
 HELDOUT_LIST_NAME = "splits/heldout_list.parquet"
 LISTED_SCHEMA = pa.schema(
@@ -44,7 +40,7 @@ Taxon = tuple[str, str]
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of the list: verbatim name, category, accepted binomial or ''."""
+    """A line of the list: verbatim name, category, accepted binomial or '' (not resolved, or not of a wanted category)."""
 
     name: str
     category: str
@@ -65,20 +61,19 @@ def heldout_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, st
     path = settings.release.heldout_list
     if not path:
         return {}
-    try:
-        return {"heldout_list": digest_path(Path(path).expanduser()), "backbones": read_stage(storage, "backbones").digest}
-    except OSError as error:
-        raise SettingsError(f"release.heldout_list: {explain_os_error(error, path)}") from None
+    return {"heldout_list": file_digest(path, "release.heldout_list"), "names": names_digest(storage, settings.taxonomy)}
 
 
 def read_listed(storage: Storage, settings: PipelineSettings) -> list[Listed]:
-    """The lines of `release.heldout_list`, resolved; none without one."""
+    """The lines of `release.heldout_list`; those of a wanted category are resolved. None without a list."""
     if not settings.release.heldout_list:
         return []
     rows = read_named_rows(settings.release.heldout_list, "release.heldout_list")
-    species = accepted_species(rows, storage, settings.taxonomy)
-    categories = [next((row[column] for column in _CATEGORY_COLUMNS if row.get(column)), "") for row in rows]
-    return [Listed(row["name"], category, name) for row, category, name in zip(rows, categories, species, strict=True)]
+    listed = [Listed(row["name"], next((row[column] for column in _CATEGORY_COLUMNS if row.get(column)), ""), "") for row in rows]
+    places = [place for place, one in enumerate(listed) if _is_wanted(one, settings.release)]
+    for place, species in zip(places, accepted_species([rows[place] for place in places], storage, settings.taxonomy), strict=True):
+        listed[place] = replace(listed[place], species=species)
+    return listed
 
 
 def choose_heldout(rows: Sequence[dict[str, Any]], settings: ReleaseSettings, listed: Sequence[Listed]) -> HeldOut:
@@ -149,7 +144,7 @@ class _Units:
             drawn = {unit for unit in order if values[unit] < settings.heldout_fraction}
             covered = {self.stratum_of.get(unit) for unit in drawn}
             chosen = drawn | {unit for unit in first if self.stratum_of[unit] not in covered}
-        strata = {self.stratum_of[unit] for unit in candidates if unit in self.stratum_of}
+        strata = {self.stratum_of[unit] for unit in candidates if unit in self.stratum_of and self.stratum_of[unit][1]}
         return chosen, len(strata - {self.stratum_of[unit] for unit in chosen if unit in self.stratum_of})
 
     def _first_of_strata(self, order: Sequence[Taxon]) -> list[Taxon]:

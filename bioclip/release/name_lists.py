@@ -6,11 +6,17 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
+
+from bioclip.digests import digest_path, digest_value
 from bioclip.errors import SettingsError
+from bioclip.partitions import read_stage
 from bioclip.release.evaluation_sets import load_indexes
-from bioclip.settings import TaxonomySettings
+from bioclip.settings import TaxonomySettings, meaningful
 from bioclip.storage import Storage, explain_os_error
-from bioclip.taxonomy.matching import resolve_lineages
+from bioclip.taxonomy.bulk_matching import resolve_table
+from bioclip.taxonomy.curation import read_curation
+from bioclip.taxonomy.decision_columns import lineage_columns
 from bioclip.taxonomy.resolutions import VerbatimLineage
 
 NAME_COLUMNS = ("scientificName", "scientific_name", "species")
@@ -42,12 +48,30 @@ def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
     return [row for row in named if row["name"]]
 
 
+def names_digest(storage: Storage, taxonomy: TaxonomySettings) -> str:
+    """Digest of all that decides `accepted_species`. Raises SettingsError and StorageError."""
+    return digest_value(
+        [meaningful(taxonomy), read_stage(storage, "backbones").digest, file_digest(taxonomy.curation, "taxonomy.curation")]
+    )
+
+
+def file_digest(path: str, setting: str) -> str:
+    """SHA-256 of a user's file, '' of an empty path; raises SettingsError that names the setting."""
+    try:
+        return digest_path(Path(path).expanduser()) if path else ""
+    except OSError as error:
+        raise SettingsError(f"{setting}: {explain_os_error(error, path)}") from None
+
+
 def accepted_species(rows: Sequence[Mapping[str, str]], storage: Storage, taxonomy: TaxonomySettings) -> list[str]:
-    """The accepted binomial of each row's `name`, '' where the backbones know no such species; each distinct name is resolved once."""
+    """The accepted binomial of each row's `name`, '' where the backbones know no such species; decided as the images' own names are."""
+    if not rows:
+        return []
     indexes = load_indexes(storage, taxonomy)
+    curation = read_curation(Path(taxonomy.curation), indexes, taxonomy) if taxonomy.curation else None
     names = [VerbatimLineage(scientific_name=row["name"], kingdom=_first(row, _KINGDOM_COLUMNS).capitalize()) for row in rows]
-    found = resolve_lineages(names, indexes, taxonomy)
-    return [one.lineage[-1] if one.resolved_rank == "species" else "" for one in found]
+    decisions = resolve_table(lineage_columns(names), indexes, taxonomy, curation)
+    return pc.if_else(pc.equal(decisions["resolved_rank"], "species"), decisions["species"], "").to_pylist()  # type: ignore[no-any-return]
 
 
 def _first(row: Mapping[str, str], columns: Iterable[str]) -> str:

@@ -72,9 +72,7 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
             version=_VERSION,
             inputs={stage: read_stage(storage, stage).digest for stage in _UPSTREAM}
             | gate_inputs(storage, settings)
-            | heldout_inputs(storage, settings)
-            | text_inputs(storage, settings)
-            | filter_inputs(storage, settings.release),
+            | rule_inputs(storage, settings),
             settings=digest_value(
                 [
                     meaningful(settings.release),
@@ -91,6 +89,12 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
             arguments={"settings": settings, "takedown": takedown},
         )
     ]
+
+
+def rule_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
+    """Digests of what the rules that are set read besides the earlier stages' tables; empty where none does."""
+    release = settings.release
+    return heldout_inputs(storage, settings) | text_inputs(storage, settings) | filter_inputs(storage, release)
 
 
 def assign_samples(storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown) -> Counts:

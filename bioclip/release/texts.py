@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.captions import scientific_name
-from bioclip.digests import digest_path
-from bioclip.errors import SettingsError
+from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
-from bioclip.release.name_lists import accepted_species, read_named_rows
+from bioclip.release.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.settings import PipelineSettings, ReleaseSettings
-from bioclip.storage import Storage, explain_os_error
+from bioclip.storage import Storage
 from bioclip.taxonomy.vernacular_tables import STAGE as VERNACULARS_STAGE
-from bioclip.taxonomy.vernacular_tables import vernaculars_name
+from bioclip.taxonomy.vernacular_tables import plan_vernaculars, vernaculars_name
 
 TEXTS_FILE = "texts.parquet"
 TEXTS_NAME = f"splits/{TEXTS_FILE}"
@@ -40,15 +38,24 @@ def more_languages(settings: ReleaseSettings) -> tuple[str, ...]:
 
 
 def text_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
-    """Digests of what texts are made of; empty where no setting asks for any. Raises SettingsError."""
-    inputs = {"vernaculars": read_stage(storage, VERNACULARS_STAGE).digest} if more_languages(settings.release) else {}
+    """Digests of what texts are made of; empty where no setting asks for any. Raises SettingsError, and StorageError for a stage before
+    this one that was not run, or for other languages."""
+    inputs = {"vernaculars": _vernaculars_digest(storage, settings)} if more_languages(settings.release) else {}
     if path := settings.release.descriptions:
-        try:
-            inputs["descriptions"] = digest_path(Path(path).expanduser())
-        except OSError as error:
-            raise SettingsError(f"release.descriptions: {explain_os_error(error, path)}") from None
-        inputs["backbones"] = read_stage(storage, "backbones").digest
+        inputs |= {"descriptions": file_digest(path, "release.descriptions"), "names": names_digest(storage, settings.taxonomy)}
     return inputs
+
+
+def _vernaculars_digest(storage: Storage, settings: PipelineSettings) -> str:
+    # Names of a language that was never read would look like names that no taxon has.
+    stage = read_stage(storage, VERNACULARS_STAGE)
+    keys = {partition.name: partition.key for partition in stage.partitions}
+    if any(keys.get(job.name) != job.key for job in plan_vernaculars(storage, settings)):
+        raise StorageError(
+            f"stage {VERNACULARS_STAGE!r} of {storage.root!r} was run for other languages or backbones than the settings name; "
+            "run `treeoflife curate` again."
+        )
+    return stage.digest
 
 
 def release_texts(

@@ -19,7 +19,7 @@ from bioclip.release.balance import TAIL_NAME
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.heldout import HELDOUT_LIST_NAME
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS
-from bioclip.release.stage import SAMPLES_NAME
+from bioclip.release.stage import SAMPLES_NAME, rule_inputs
 from bioclip.release.texts import TEXTS_NAME, Texts, read_texts, text_key
 from bioclip.release.train_small import TRAIN_SMALL_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
@@ -138,7 +138,7 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
             name="publish",
             directory=f"{RELEASES_DIR}/{version}/partitions",
             version=_PUBLISH_VERSION,
-            inputs=digests,
+            inputs=digests | rule_inputs(storage, settings),
             settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
             work=publish,
             storage=storage,
@@ -195,7 +195,9 @@ def release_manifest(
         "version": version,
         "code_version": __version__,
         "splits": splits,
-        "inputs": {stage: manifest.digest for stage, manifest in stages.items()} | gate_inputs(storage, settings),
+        "inputs": {stage: manifest.digest for stage, manifest in stages.items()}
+        | gate_inputs(storage, settings)
+        | rule_inputs(storage, settings),
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),

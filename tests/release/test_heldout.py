@@ -154,3 +154,17 @@ class TestTrainSmall:
         smaller = workspace.publish(train_small_fraction=0.1)
         assert set(pq.read_table(smaller.storage.uri("train_small.parquet"))["record_id"].to_pylist()) < wanted
         assert smaller.shards("train") == release.shards("train")
+
+
+def test_a_person_s_decision_on_a_name_holds_for_lists_too(workspace: Workspace, tmp_path: Path) -> None:
+    wanted = sorted(in_training(workspace.assign()[0], "species"))[0]
+    (tmp_path / "curation.csv").write_text(f"name,decision,who,why\nFictum verbum,{wanted},A. Author,checked\n")
+    (tmp_path / "names.txt").write_text("Fictum verbum\n")
+    before = workspace.base
+    try:
+        assert heldout(workspace.assign(heldout_list=str(tmp_path / "names.txt"))[0]) == set()
+        taxonomy = before.taxonomy.model_copy(update={"curation": str(tmp_path / "curation.csv")})
+        workspace.base = before.model_copy(update={"taxonomy": taxonomy})
+        assert heldout(workspace.assign(heldout_list=str(tmp_path / "names.txt"))[0]) == {wanted}
+    finally:
+        workspace.base = before

@@ -13,7 +13,8 @@ import pytest
 import webdataset
 
 from bioclip.configuration import load_settings
-from bioclip.errors import SettingsError
+from bioclip.errors import SettingsError, StorageError
+from bioclip.partitions import read_stage
 from bioclip.release.reading import Release
 from bioclip.shards.index import read_sample
 from bioclip.shards.tars import MEMBER_EXTENSIONS
@@ -83,9 +84,14 @@ class TestVernaculars:
         rows = [row for row in release.samples().to_pylist() if row["split"] and row["genus"] not in {nuda["genus"], "Sinapis"}]
         row = next(row for row in rows if row["species"] and row["common_name"])
         assert read_sample(release, row["record_id"])["common_name.de.txt"].decode() == row["species"]
+        assert release.manifest["inputs"]["vernaculars"] == read_stage(german.storage, "vernaculars").digest
         notes = release.manifest["counts"]["release"]["notes"]
         assert notes["samples_named_de"] >= len(samples_of(release, "Lepista nuda"))
         assert verify_release(release.storage, deep=True).findings == ()
+
+    def test_a_language_that_was_never_read_is_no_language_without_names(self, german: Workspace) -> None:
+        with pytest.raises(StorageError, match=r"stage 'vernaculars' of .* was run for other languages"):
+            german.assign(languages=["en", "de", "fr"])
 
     def test_the_ten_members_are_the_bytes_they_were(self, german: Workspace, curated: Curated) -> None:
         release = german.publish(languages=["de", "en"])
