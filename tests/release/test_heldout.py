@@ -157,7 +157,7 @@ class TestTrainSmall:
 
 
 def test_a_person_s_decision_on_a_name_holds_for_lists_too(workspace: Workspace, tmp_path: Path) -> None:
-    wanted = sorted(in_training(workspace.assign()[0], "species"))[0]
+    wanted = min(in_training(workspace.assign()[0], "species"))
     (tmp_path / "curation.csv").write_text(f"name,decision,who,why\nFictum verbum,{wanted},A. Author,checked\n")
     (tmp_path / "names.txt").write_text("Fictum verbum\n")
     before = workspace.base
