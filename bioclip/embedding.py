@@ -40,7 +40,7 @@ def plan_embeddings(storage: Storage, settings: PipelineSettings) -> list[Partit
     if embedding is None or not settings.leakage.guards.embedding:
         return []
     common: dict[str, Any] = {"stage": STAGE, "directory": STAGE, "version": _VERSION, "storage": storage}
-    key = digest_value([meaningful(embedding) | {"threshold": 0}, _weights_digest(embedding)])
+    key = digest_value([meaningful(embedding) | {"threshold": 0}, weights_digest(embedding)])
     jobs = []
     for output in read_stage(storage, "images").outputs:
         name = output.name.rsplit("/", 1)[-1].removesuffix(".parquet")
@@ -125,7 +125,7 @@ def _model_folder(embedding: LeakEmbeddingSettings) -> Path | None:
     return path
 
 
-def _weights_digest(embedding: LeakEmbeddingSettings) -> str:
+def weights_digest(embedding: LeakEmbeddingSettings) -> str:
     """Content of local weights; a tag or hub id is its own name."""
     path = Path(embedding.model.pretrained).expanduser()
     if folder := _model_folder(embedding):

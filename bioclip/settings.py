@@ -27,6 +27,11 @@ def operational(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"operational": True}, **constraints)
 
 
+def rule(default: Any, **constraints: Any) -> Any:
+    """A field left out of digests while it has its default: what was made before there was such a rule is found again."""
+    return Field(default, json_schema_extra={"rule": True}, **constraints)
+
+
 class S3Settings(Settings):
     """Access to an S3 service; empty values fall back to the usual AWS environment and profile."""
 
@@ -252,6 +257,23 @@ class TaxonomySettings(Settings):
     """CSV of decisions by people (name, decision, who, why), which win over matching. Its content decides the result."""
 
 
+class FilterSettings(Settings):
+    """A filter by a score of each image; scores lie in a table of their own, so another threshold scores nothing again."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    """Short name; dropped images have the reason `filter_<name>`."""
+    scorer: str
+    """Registered scorer, e.g. `zero_shot` or `sharpness`."""
+    options: dict[str, Any] = {}
+    """What this scorer wants, e.g. `model`, `positive` and `negative` for `zero_shot`; it refuses keys it does not know."""
+    threshold: float
+    """The score that decides."""
+    keep: Literal["at_least", "at_most"] = "at_least"
+    """Side of the threshold that stays, the threshold itself included."""
+    batch_size: int = operational(64, gt=0)
+    """Images scored at once."""
+
+
 class ReleaseSettings(Settings):
     """Which images become samples, and in which split."""
 
@@ -274,6 +296,85 @@ class ReleaseSettings(Settings):
     parent: str = operational("auto")
     """Release that this one continues: its shards are used again, and what it held out stays held out. A version, an alias, or empty for
     none; `auto`: what `latest` names, where that has the same name and was split by the same settings."""
+    heldout_list: str = operational("")
+    """File of names to hold out beside `heldout_species`: one a line, or a CSV or TSV with a column `scientificName` (or `scientific_name`,
+    `species`) such as an IUCN Red List export. Synonyms are resolved by the backbones. Its content counts, not where it lies."""
+    heldout_categories: tuple[str, ...] = rule(())
+    """Categories of the list's column `redlistCategory` (or `category`) that are held out, e.g. Endangered; empty: every name."""
+    heldout_num_species: int = rule(0, ge=0)
+    """Draw about this many species by hashed name, of those listed where a list is given, in place of `heldout_fraction`; 0: not so."""
+    heldout_rank: Literal["species", "genus", "family"] = rule("species")
+    """Hold out whole taxa of this rank: all species of a drawn or listed one's genus or family leave training together."""
+    heldout_strata: Literal["", "kingdom", "phylum", "class", "order", "family"] = rule("")
+    """A rank above `heldout_rank`: of each of its taxa that can spare one, at least one is drawn. Empty: drawn over all alike."""
+    train_small_fraction: float = rule(0.0, ge=0, lt=1)
+    """Share of training images, by hashed id, that `train_small.parquet` lists; a smaller share is a part of a larger. 0: no list."""
+    min_per_species: int = rule(0, ge=0)
+    """Species with fewer training images leave training as `species_too_rare`; 0: none does."""
+    max_per_species: int = rule(0, ge=0)
+    """Training images of one species beyond this many leave as `species_over_cap`; those of lowest hashed id stay. 0: no cap."""
+    balance_threshold: int = rule(0, ge=0)
+    """MetaCLIP's t: of a taxon with n training images each stays with probability min(1, t / n), by hashed id; the others leave as
+    `taxon_balanced`. 0: no balancing."""
+
+    languages: tuple[str, ...] = rule(("en",))
+    """Languages of vernacular names (ISO 639 codes) beside English, whose names are in BioCLIP's members: each adds the members
+    `common_name.<code>.txt` and `com.<code>.txt`, from the backbones' own vernacular names."""
+    sentences: dict[str, str] = rule({})
+    """Language -> sentence of its member `com.<code>.txt`, with `{}` for the name, e.g. `de: ein Foto von {}.`; others: `a photo of {}.`"""
+    descriptions: str = operational("")
+    """CSV or TSV of texts about species: `scientific_name`, `description` and, where known, `source` and `license`. Each becomes the
+    member `description.txt` of its species' samples. Its content counts, not where it lies."""
+
+    min_side_px: int = rule(0, ge=0)
+    """Images whose shorter side, as they came, is smaller leave as `side_below_minimum`; 0: none does."""
+    max_aspect: float = rule(0.0, ge=0)
+    """Images whose longer side is more than this many times the shorter leave as `aspect_above_maximum`; 0: none does."""
+    min_entropy_bits: float = rule(0.0, ge=0, le=8)
+    """Images with less entropy in their 32 x 32 grey thumbnail leave as `near_constant`; 0: none does, 1 is what duplicates call flat."""
+    exclude_image_types: tuple[str, ...] = rule(())
+    """Values of the records' `image_type`, e.g. label, drawer, habitat, that leave as `image_type_excluded`; case, spaces and
+    underscores do not count. Images of which the provider says nothing stay."""
+    filters: tuple[FilterSettings, ...] = rule(())
+    """Filters by scores, such as a zero-shot classifier of empty scenes; the first that refuses an image is its reason."""
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_have_names(cls, filters: tuple[FilterSettings, ...]) -> tuple[FilterSettings, ...]:
+        names = [one.name for one in filters]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"filter {twice[0]!r} is named twice; give each a name of its own")
+        return filters
+
+    @field_validator("max_aspect")
+    @classmethod
+    def _aspect_admits_squares(cls, aspect: float) -> float:
+        if 0 < aspect < 1:
+            raise ValueError("a ratio of longer to shorter side is at least 1; 0 switches the rule off")
+        return aspect
+
+    @field_validator("languages", "sentences")
+    @classmethod
+    def _languages_are_codes(cls, languages: Any) -> Any:
+        for code in languages:
+            if not (code.isascii() and code.isalpha() and code.islower() and 2 <= len(code) <= 3):
+                raise ValueError(f"{code!r} is no language code of two or three lower-case letters, such as de")
+        return languages
+
+    @field_validator("sentences")
+    @classmethod
+    def _sentences_have_a_place(cls, sentences: dict[str, str]) -> dict[str, str]:
+        if wrong := next((sentence for sentence in sentences.values() if sentence.count("{}") != 1), ""):
+            raise ValueError(f"{wrong!r} must hold {{}} once, where the name goes")
+        return sentences
+
+    @model_validator(mode="after")
+    def _heldout_rules_agree(self) -> ReleaseSettings:
+        if self.heldout_categories and not self.heldout_list:
+            raise ValueError("release.heldout_categories choose from release.heldout_list; name that file too")
+        if self.heldout_strata and self.heldout_strata == self.heldout_rank:
+            raise ValueError("release.heldout_strata must be a rank above release.heldout_rank")
+        return self
 
 
 class ShardSettings(Settings):
@@ -557,13 +658,18 @@ def is_operational(model: type[Settings], name: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("operational"))
 
 
+def _is_unused_rule(model: type[Settings], name: str, value: Any) -> bool:
+    field = model.model_fields[name]
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("rule")) and value == field.default
+
+
 def meaningful(settings: Settings) -> dict[str, Any]:
     """The fields that decide what comes out, as plain values: what digests are taken of."""
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:
-        if is_operational(type(settings), name):
-            continue
         value = getattr(settings, name)
+        if is_operational(type(settings), name) or _is_unused_rule(type(settings), name, value):
+            continue
         if isinstance(value, Settings):
             values[name] = meaningful(value)
         elif isinstance(value, tuple) and value and isinstance(value[0], Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 import tasks.stages as stage
+from bioclip.release.texts import more_languages
 from bioclip.settings import PipelineSettings
 from flows.environment import effective
 from tasks.context import RunContext, open_context
@@ -17,8 +18,10 @@ def make_release(context: RunContext) -> stage.ReleaseSummary:
         stage.download(context),
         stage.compile_backbones(context),
         stage.resolve_names(context),
+        *([stage.read_vernaculars(context)] if more_languages(context.settings.release) else []),
         stage.group_duplicates(context),
         *_prepare_gate(context),
+        *([stage.score_images(context)] if context.settings.release.filters else []),
         stage.assign_splits(context),
         stage.write_shards(context),
     ]

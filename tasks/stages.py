@@ -26,6 +26,7 @@ from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.sources import media_roots
 from bioclip.sources.stage import plan_records
 from bioclip.taxonomy.stage import plan_backbones, plan_names
+from bioclip.taxonomy.vernacular_tables import plan_vernaculars
 from tasks.context import RunContext
 
 _ARTIFACT_EVERY_S = 1.0
@@ -127,11 +128,19 @@ def _plan_embeddings(context: RunContext) -> Sequence[PartitionJob]:
     return plan_embeddings(context.storage, context.settings)
 
 
+def _plan_scores(context: RunContext) -> Sequence[PartitionJob]:
+    from bioclip.scorers.stage import plan_scores  # a scorer may need torch
+
+    return plan_scores(context.storage, context.settings)
+
+
 ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
 compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
 resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
+read_vernaculars = _stage_task("vernaculars", lambda c: plan_vernaculars(c.storage, c.settings))
 read_evaluation_sets = _stage_task("evaluation-sets", lambda c: plan_evaluation_sets(c.storage, c.settings))
 embed_images = _stage_task("embeddings", _plan_embeddings)
+score_images = _stage_task("scores", _plan_scores)
 
 
 @task(name="duplicates", cache_policy=NO_CACHE, persist_result=False)

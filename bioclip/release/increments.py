@@ -24,6 +24,7 @@ from bioclip.release.reading import (
     open_release,
     read_aliases,
 )
+from bioclip.release.texts import TEXTS_FILE
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
@@ -118,7 +119,9 @@ def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> P
     for values in (stated, wanted):
         values.pop("samples_per_shard", None)
     is_reusable = stated == wanted and release.manifest.get("shard_form") == SHARD_FORM
-    return Parent(release, is_reusable and set(_CONTENT) <= set(release.sample_columns()))
+    # Further texts are no column of a sample, so a shard does not show whether they changed: with them every shard is written anew.
+    has_texts = bool(set(settings.release.languages) - {"en"} or settings.release.descriptions) or TEXTS_FILE in release.files()
+    return Parent(release, is_reusable and not has_texts and set(_CONTENT) <= set(release.sample_columns()))
 
 
 def read_parent(storage: Storage) -> ParentRef:

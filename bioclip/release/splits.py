@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,22 +36,27 @@ class SplitRule:
     val_species: frozenset[str]
 
     @classmethod
-    def of(cls, settings: ReleaseSettings, species_of_images: Iterable[str], earlier: Iterable[str] | None = None) -> SplitRule:
-        """`species_of_images` gives the accepted binomial of each image, '' above species; `earlier` the split that each had before.
+    def of(
+        cls,
+        settings: ReleaseSettings,
+        species_of_images: Iterable[str],
+        earlier: Iterable[str] | None = None,
+        chosen: frozenset[str] | None = None,
+    ) -> SplitRule:
+        """`species_of_images` gives the accepted binomial of each image, '' above species; `earlier` the split that each had before;
+        `chosen` are the held-out species where `choose_heldout` has chosen them.
 
-        A species that was held out stays so, and one that was trained on is never drawn; the settings' own list wins over the latter.
+        A species that was held out stays so, and one that was trained on is never drawn; the settings' own lists win over the latter.
         Raises SettingsError for unknown names.
         """
         species = list(species_of_images)
         before = set(zip(species, earlier, strict=True)) if earlier is not None else set()
         trained = {name for name, split in before if split == TRAIN}
         counts = Counter(name for name in species if name)
-        if settings.heldout_species:
-            if missing := sorted(set(settings.heldout_species) - counts.keys()):
-                raise SettingsError(
-                    f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
-                    "use the accepted binomial as taxonomy/names.parquet has it."
-                )
+        check_listed(settings, counts)
+        if chosen is not None:
+            heldout = set(chosen) if settings.heldout_list or settings.heldout_species else set(chosen) - trained
+        elif settings.heldout_species:
             heldout = set(settings.heldout_species)
         else:
             heldout = {
@@ -78,6 +83,15 @@ class SplitRule:
         if species in self.val_species and unit_hash(f"val:{self.settings.seed}", occurrence) < self.settings.val_fraction:
             return VAL
         return TRAIN
+
+
+def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
+    """Raises SettingsError when a name of `release.heldout_species` is not among the `known` accepted binomials."""
+    if missing := sorted(set(settings.heldout_species) - set(known)):
+        raise SettingsError(
+            f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
+            "use the accepted binomial as taxonomy/names.parquet has it."
+        )
 
 
 def occurrence_key(source: str, occurrence_id: str, source_id: str) -> str:

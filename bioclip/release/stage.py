@@ -18,6 +18,8 @@ from bioclip.duplicates.groups import KEPT
 from bioclip.duplicates.stage import GROUPS_NAME, read_columns
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA
+from bioclip.release.balance import TAIL_NAME, balance_training
+from bioclip.release.filters import filter_images, filter_inputs
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
     LEAKS_NAME,
@@ -27,8 +29,11 @@ from bioclip.release.gate import (
     gate_inputs,
     gate_notes,
 )
+from bioclip.release.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
 from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, number_shards, open_parent
 from bioclip.release.splits import EVALUATED_BEFORE, TRAIN, EarlierSplits, SplitRule, occurrence_key
+from bioclip.release.texts import TEXTS_NAME, release_texts, text_inputs
+from bioclip.release.train_small import TRAIN_SMALL_NAME, train_small
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
 from bioclip.storage import Storage
@@ -38,10 +43,21 @@ SAMPLES_NAME = "splits/samples.parquet"
 NAMES_NAME = "taxonomy/names.parquet"
 _VERSION = 4
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
-_IMAGE_COLUMNS = ["record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height"]
+_IMAGE_COLUMNS = [
+    "record_id",
+    "sha256",
+    "original_sha256",
+    "pixel_sha256",
+    "phash",
+    "entropy_bits",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+]
 _RECORD_COLUMNS = [
     "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder",
-    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer",
+    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer", "image_type", "crop_x",
 ]  # fmt: skip
 
 
@@ -59,7 +75,7 @@ def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, paren
         name="samples",
         directory="splits",
         version=_VERSION,
-        inputs=inputs | parent.inputs(settings),
+        inputs=inputs | rule_inputs(storage, settings) | parent.inputs(settings),
         settings=digest_value(
             [
                 meaningful(settings.release),
@@ -77,6 +93,12 @@ def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, paren
     )
 
 
+def rule_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
+    """Digests of what the rules that are set read besides the earlier stages' tables; empty where none does."""
+    release = settings.release
+    return heldout_inputs(storage, settings) | text_inputs(storage, settings) | filter_inputs(storage, release)
+
+
 def assign_samples(
     storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown, parent: ParentRef = NO_PARENT
 ) -> Counts:
@@ -85,18 +107,20 @@ def assign_samples(
     rows = table.to_pylist()
     for row in rows:
         row["drop_reason"], row["drop_detail"] = _judge(row, settings, takedown)
+    filter_images(storage, rows, settings.release)
     conflicts = find_conflicts(rows, settings.duplicates.label_conflicts)
     for row in rows:
         if not row["drop_reason"] and row["record_id"] in conflicts.dropped:
             row.update(drop_reason=LABEL_CONFLICT, drop_detail=conflicts.dropped[row["record_id"]])
     continued = open_parent(storage, parent.version, settings)
-    _split(rows, settings, continued)
+    heldout = _assign_splits(storage, rows, settings, continued)
     images = gate_images(table, [row["occurrence"] for row in rows], settings.duplicates.min_entropy_bits)
     leaks = check_leaks(storage, images, np.array([row["split"] for row in rows], dtype=object), settings)
     reasons = drop_reasons(leaks)
     for row in rows:
         if row["record_id"] in reasons:
             row["split"], (row["drop_reason"], row["drop_detail"]) = "", reasons[row["record_id"]]
+    tail = balance_training(rows, settings.release)
     _drop_untrained(rows)
     samples = [_sample(row) for row in rows]
     increment = number_shards(samples, settings.shards.samples_per_shard, settings.ingest.num_partitions, continued)
@@ -104,26 +128,52 @@ def assign_samples(
     writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
     prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
+    text_notes = _write_rules(storage, writer, rows, samples, settings, tail, heldout)
     writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
     writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
     splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
     num_heldout = len({row["species"] for row in rows if row["split"] == "heldout"})
-    notes = {**splits, **conflicts.notes, **gate_notes(leaks), **increment, "heldout_species": num_heldout}
+    notes = {**splits, **conflicts.notes, **gate_notes(leaks), **increment, "heldout_species": num_heldout, **heldout.notes, **text_notes}
     return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
 
 
-def _split(rows: list[dict[str, Any]], settings: PipelineSettings, parent: Parent | None) -> None:
-    """Give every row that is not dropped its split; what an earlier release evaluated on never comes to training."""
+def _assign_splits(storage: Storage, rows: list[dict[str, Any]], settings: PipelineSettings, parent: Parent | None) -> HeldOut:
+    """Give every row that is not dropped its split; what an earlier release evaluated on never comes to training, and what only stands
+    above held-out taxa is dropped."""
+    heldout = choose_heldout(rows, settings.release, read_listed(storage, settings))
     earlier = EarlierSplits(parent.samples).of(rows) if parent else [""] * len(rows)
     kept = [(row, before) for row, before in zip(rows, earlier, strict=True) if not row["drop_reason"]]
-    rule = SplitRule.of(settings.release, (row["species"] for row, _ in kept), (before for _, before in kept))
+    rule = SplitRule.of(settings.release, (row["species"] for row, _ in kept), (before for _, before in kept), heldout.species)
     for row in rows:
         row["split"] = ""
     for row, before in kept:
         row["split"] = rule.split(row["species"], row["occurrence"], before)
         if not row["split"]:
             row.update(drop_reason=EVALUATED_BEFORE, drop_detail=f"{before} of release {parent.release.version if parent else ''}")
+    return heldout
+
+
+def _write_rules(
+    storage: Storage,
+    writer: PartitionWriter,
+    rows: list[dict[str, Any]],
+    samples: list[dict[str, Any]],
+    settings: PipelineSettings,
+    tail: dict[str, Any],
+    heldout: HeldOut,
+) -> dict[str, int]:
+    """Write what the rules that are set have to show, nothing where none is; returns notes on texts."""
+    if tail:
+        writer.write_bytes(TAIL_NAME, readable_json(tail))
+    if heldout.listed is not None:
+        writer.write_table(HELDOUT_LIST_NAME, heldout.listed)
+    if settings.release.train_small_fraction:
+        writer.write_table(TRAIN_SMALL_NAME, train_small(samples, settings.release))
+    texts, notes = release_texts(storage, rows, settings)
+    if texts is not None:
+        writer.write_table(TEXTS_NAME, texts)
+    return notes
 
 
 def _joined(storage: Storage) -> pa.Table:

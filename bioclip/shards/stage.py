@@ -19,10 +19,14 @@ from bioclip.download.stage import images_name
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
+from bioclip.release.balance import TAIL_NAME
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
+from bioclip.release.heldout import HELDOUT_LIST_NAME
 from bioclip.release.increments import KEPT_SHARDS, SHARD_FORM, next_shards, open_parent, read_parent
 from bioclip.release.reading import RELEASES_DIR, SEAL_NAME, SPLITS, open_release, release_name, workspace_name
-from bioclip.release.stage import SAMPLES_NAME
+from bioclip.release.stage import SAMPLES_NAME, rule_inputs
+from bioclip.release.texts import TEXTS_NAME, Texts, read_texts, text_key
+from bioclip.release.train_small import TRAIN_SMALL_NAME
 from bioclip.settings import PipelineSettings, ShardSettings, meaningful
 from bioclip.shards.index import index_name, index_table, shard_lists
 from bioclip.shards.metadata import write_metadata
@@ -32,7 +36,7 @@ from bioclip.storage import Storage
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 2
 _VERSION = SHARD_FORM
-_PUBLISH_VERSION = 5
+_PUBLISH_VERSION = 6
 _IMAGE_COLUMNS = ["record_id", "format", "width", "height", "image"]
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
 _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
@@ -52,7 +56,7 @@ def version_of(name: str, samples_digest: str, shard_settings: Any) -> str:
 def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """A job for each partition of images, or run of them, that gives samples to shards; one more names the shards that are kept."""
     version = release_version(storage, settings)
-    directory = f"{RELEASES_DIR}/{version}/partitions"
+    directory, texts = f"{RELEASES_DIR}/{version}/partitions", _texts(storage)
     images = {output.name: output.sha256 for output in read_stage(storage, "images").outputs}
     samples = [sample for sample in _samples(storage) if sample["split"]]
     jobs = [
@@ -61,7 +65,7 @@ def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
             name=f"part-{first:05d}" if first == last else f"parts-{first:05d}-{last:05d}",
             directory=directory,
             version=_VERSION,
-            inputs={"samples": digest_value(members)} | _image_inputs(images, first, last),
+            inputs={"samples": digest_value(members)} | _image_inputs(images, first, last) | _text_input(texts, members),
             settings=digest_value(meaningful(settings.shards)),
             work=write_partition,
             storage=storage,
@@ -136,6 +140,17 @@ def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_
     return Counts(total, total, notes={"samples_in_kept_shards": total, "kept_shards": len(num_samples)})
 
 
+def _texts(storage: Storage) -> Texts:
+    """Further texts by taxon; none where no setting asks for them."""
+    return read_texts(storage, TEXTS_NAME) if TEXTS_NAME in _rule_tables(storage) else {}
+
+
+def _text_input(texts: Texts, samples: list[dict[str, Any]]) -> dict[str, str]:
+    """Digest of the texts of some samples' taxa, so that a changed text writes those shards alone again."""
+    keys = sorted({text_key(sample) for sample in samples} & texts.keys())
+    return {"texts": digest_value([[list(key), texts[key]] for key in keys])} if texts else {}
+
+
 def _samples(storage: Storage, bounds: tuple[str, str] = ("", "g")) -> list[dict[str, Any]]:
     """Rows of samples.parquet whose record ids lie in [first, following): row groups outside are not read."""
     with storage.reader(SAMPLES_NAME) as stream:
@@ -164,10 +179,10 @@ def write_partition(
             shards.setdefault(sample["shard"], []).append(sample)
     keys = pa.array([sample["record_id"] for samples in shards.values() for sample in samples], pa.string())
     images = pa.concat_tables([part for index in range(first, last + 1) for part in _read_images(storage, index, keys)])
-    num_written = 0
+    num_written, texts = 0, _texts(storage)
     for name, samples in sorted(shards.items()):
         with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
-            tar = write_tar(sink, _members(samples, images, settings))
+            tar = write_tar(sink, _members(samples, images, settings, texts))
         writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
         num_written += len(tar.keys)
     return Counts(sum(map(len, shards.values())), num_written)
@@ -185,14 +200,16 @@ def _read_images(storage: Storage, index: int, keys: pa.Array) -> Iterator[pa.Ta
                 yield table if num_wanted == table.num_rows else table.filter(mask)
 
 
-def _members(samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+def _members(
+    samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings, texts: Texts
+) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
     """(key, members) of each sample; `images` are those of the partition."""
     place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
     formats, widths, heights = (images[name].to_pylist() for name in ("format", "width", "height"))
     for sample in samples:
         row = place[sample["record_id"]]
         jpeg = shard_jpeg(images["image"][row].as_py(), formats[row], (widths[row], heights[row]), settings)
-        yield sample["record_id"], sample_members(sample, jpeg, settings.caption)
+        yield sample["record_id"], sample_members(sample, jpeg, settings.caption, texts.get(text_key(sample), {}))
 
 
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -205,7 +222,7 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
             name="publish",
             directory=f"{RELEASES_DIR}/{version}/partitions",
             version=_PUBLISH_VERSION,
-            inputs=digests,
+            inputs=digests | rule_inputs(storage, settings),
             settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
             work=publish,
             storage=storage,
@@ -218,7 +235,7 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
-    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME):
+    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, *_rule_tables(storage)):
         writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
     shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
     manifest = release_manifest(storage, settings, version, samples, shards)
@@ -253,6 +270,7 @@ def release_manifest(
                 {"name": o.name, "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows} for o in _tars(shards, split)
             ],
         }
+    has_tail = any(output.name == TAIL_NAME for output in stages["release"].outputs)
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "name": settings.release.name,
@@ -263,17 +281,25 @@ def release_manifest(
         "shard_form": SHARD_FORM,
         "next_shards": next_shards(open_parent(storage, parent.version, settings), own),
         "splits": splits,
-        "inputs": {stage: manifest.digest for stage, manifest in stages.items()} | gate_inputs(storage, settings),
+        "inputs": {stage: manifest.digest for stage, manifest in stages.items()}
+        | gate_inputs(storage, settings)
+        | rule_inputs(storage, settings),
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
         "snapshots": _snapshots(storage, stages["records"]),
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
+        **({"tail": json.loads(storage.read_bytes(TAIL_NAME))} if has_tail else {}),
     }
 
 
 def _tars(files: list[OutputFile], split: str) -> list[OutputFile]:
     return [output for output in files if f"shards/{split}/" in output.name and output.name.endswith(".tar")]
+
+
+def _rule_tables(storage: Storage) -> list[str]:
+    """Tables that the stage `release` writes only where a setting asks for them."""
+    return [o.name for o in read_stage(storage, "release").outputs if o.name in {HELDOUT_LIST_NAME, TEXTS_NAME, TRAIN_SMALL_NAME}]
 
 
 def _archive_digest(records: StageManifest, name: str) -> str:
@@ -282,6 +308,6 @@ def _archive_digest(records: StageManifest, name: str) -> str:
 
 def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
     """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
-    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs})
+    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs if output.name.count("/") > 2})
     found = [json.loads(storage.read_bytes(f"records/{name}/_snapshot.json")) for name in names]
     return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}

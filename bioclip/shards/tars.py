@@ -22,7 +22,7 @@ _METADATA = (
     "rights_holder", "creator", "sha256",
 )  # fmt: skip
 MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS), "txt")
-"""Members of each sample, in their order."""
+"""Members that every sample has, in their order; further texts follow them."""
 
 
 def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: ShardSettings) -> bytes:
@@ -36,14 +36,21 @@ def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: Shard
     return encode_jpeg(image, settings.jpeg_quality)
 
 
-def sample_members(sample: Mapping[str, Any], jpeg: bytes, caption: CaptionType = "taxon_com") -> Iterator[tuple[str, bytes]]:
-    """(extension, content) of each member of a sample, in the order they are written; `txt` holds the text of member `caption`."""
+def sample_members(
+    sample: Mapping[str, Any], jpeg: bytes, caption: CaptionType = "taxon_com", more: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """(extension, content) of each member of a sample, in the order they are written; `txt` holds the text of member `caption`.
+
+    `more` are further texts by member name, written last, in alphabetical order.
+    """
     texts = captions({rank: sample[rank] for rank in RANKS}, sample["common_name"])
     yield "jpg", jpeg
     yield "json", canonical_json({name: sample[name] for name in _METADATA})
     for name in TEXT_MEMBERS:
         yield f"{name}.txt", texts[name].encode()
     yield "txt", texts[caption].encode()
+    for name, text in sorted((more or {}).items()):
+        yield f"{name}.txt", text.encode()
 
 
 def write_tar(stream: IO[bytes], samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]]) -> TarWriter:

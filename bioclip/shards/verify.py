@@ -21,8 +21,10 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.duplicates.leakage import EvaluationSide, find_leaks
 from bioclip.errors import AccountingError, StorageError
+from bioclip.records import RANKS
 from bioclip.release.reading import SEAL_NAME, SPLITS, named_files, own_name
 from bioclip.release.splits import HELDOUT, TRAIN, VAL
+from bioclip.release.texts import TEXTS_FILE, read_texts, text_key
 from bioclip.settings import LeakSettings
 from bioclip.shards.index import index_name
 from bioclip.shards.stage import MANIFEST_SCHEMA_VERSION, version_of
@@ -184,10 +186,12 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
     """Every tar's members against samples.parquet, record by record."""
     if "samples.parquet" in broken:
         return
-    samples = _read(storage, "samples.parquet", ["record_id", "shard"]).sort_by("record_id")
+    samples = _read(storage, "samples.parquet", ["record_id", "shard", "accepted_id", *RANKS]).sort_by("record_id")
+    texts = read_texts(storage, TEXTS_FILE) if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else {}
     expected: dict[str, list[str]] = {}
-    for record_id, shard in zip(samples["record_id"].to_pylist(), samples["shard"].to_pylist(), strict=True):
-        expected.setdefault(shard, []).append(record_id)
+    for row in samples.to_pylist():
+        extensions = [*MEMBER_EXTENSIONS, *(f"{name}.txt" for name in sorted(texts.get(text_key(row), ())))]
+        expected.setdefault(row["shard"], []).extend(f"{row['record_id']}.{extension}" for extension in extensions)
     for split in manifest["splits"].values():
         for name in (shard["name"] for shard in split["shards"] if shard["name"] not in broken):
             try:
@@ -195,7 +199,7 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
             except (tarfile.TarError, OSError) as error:
                 yield Finding("tar_unreadable", name, " ".join(str(error).split()))
                 continue
-            wanted = [f"{record_id}.{extension}" for record_id in expected.get(name, []) for extension in MEMBER_EXTENSIONS]
+            wanted = expected.get(name, [])
             names = [member for member, _, _ in found]
             if names != wanted:
                 other = next((pair for pair in zip(names, wanted, strict=False) if pair[0] != pair[1]), ("", ""))

@@ -1,0 +1,36 @@
+"""Scorers of images by name. To add one: a file beside this one with a `build` function, and a line in SCORERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from bioclip.errors import UnknownNameError
+from bioclip.scorers import sharpness, zero_shot
+
+
+class Scorer(Protocol):
+    """One number an image, decided by the image's own bytes alone, the same in any batch."""
+
+    @property
+    def identity(self) -> Any:
+        """All that decides the scores, as JSON values."""
+
+    def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
+        """(record id, score) of a batch of encoded images; those that cannot be decoded are left out."""
+
+
+ScorerBuilder = Callable[[Mapping[str, Any], int], Scorer]
+"""(options, images at once) -> scorer. Raises SettingsError for options that it does not take; loads nothing heavy."""
+
+SCORERS: dict[str, ScorerBuilder] = {
+    "sharpness": sharpness.build,
+    "zero_shot": zero_shot.build,
+}
+
+
+def build_scorer(name: str, options: Mapping[str, Any], batch_size: int) -> Scorer:
+    """The scorer registered as `name`; raises UnknownNameError and SettingsError."""
+    if name not in SCORERS:
+        raise UnknownNameError("scorer", name, SCORERS)
+    return SCORERS[name](options, batch_size)

@@ -1,0 +1,84 @@
+"""How likely an image shows what one set of prompts says rather than another, by any open_clip model.
+
+Zero-shot classification with two classes, each the mean of its prompts' embeddings (Radford et al. 2021, Learning Transferable Visual
+Models From Natural Language Supervision, sections 3.1.2 and 3.1.4): the score is the probability of the positive class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from bioclip.embedding import embed_images, load_tower, weights_digest
+from bioclip.scorers.options import read_options
+from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
+
+
+class ZeroShotOptions(Settings):
+    """Options of `zero_shot`."""
+
+    model: ModelSettings = ModelSettings()
+    """Architecture and weights; `pretrained` may also name a folder with open_clip_config.json, such as a model of a workspace."""
+    seed: int = 0
+    """Start of a model without `pretrained`."""
+    positive: tuple[str, ...] = Field(min_length=1)
+    """Prompts of what should score high, e.g. `a photo of an animal`."""
+    negative: tuple[str, ...] = Field(min_length=1)
+    """Prompts of what should score low, e.g. `a photo of an empty scene`."""
+    logit_scale: float = Field(100.0, gt=0)
+    """Factor on the cosines before the softmax; CLIP's own is 100."""
+
+
+@dataclass(frozen=True)
+class ZeroShotScorer:
+    """Probability of the positive prompts, 0 to 1."""
+
+    options: ZeroShotOptions
+    batch_size: int
+
+    @property
+    def tower(self) -> LeakEmbeddingSettings:
+        """The model as the embedding layer takes it."""
+        return LeakEmbeddingSettings(model=self.options.model, seed=self.options.seed, batch_size=self.batch_size)
+
+    @property
+    def identity(self) -> Any:
+        """The options and the content of local weights."""
+        return {"version": 1, **meaningful(self.options), "weights": weights_digest(self.tower)}
+
+    def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
+        """See Scorer. Raises as `create_model` and `load_model` do."""
+        table, _ = embed_images(load_tower(self.tower), images, self.batch_size)
+        width = table.schema.field("embedding").type.list_size
+        vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        direction = _direction(self.tower.model_dump_json(), self.options.positive, self.options.negative)
+        logits = self.options.logit_scale * (vectors.astype(np.float64) @ direction)
+        for record_id, logit in zip(table["record_id"].to_pylist(), logits.tolist(), strict=True):
+            yield record_id, float(np.exp(-np.logaddexp(0.0, -logit)))
+
+
+def build(options: Mapping[str, Any], batch_size: int) -> ZeroShotScorer:
+    """See ScorerBuilder."""
+    return ZeroShotScorer(read_options(ZeroShotOptions, options, "zero_shot"), batch_size)
+
+
+@lru_cache(maxsize=8)
+def _direction(tower: str, positive: tuple[str, ...], negative: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """[D]: the positive class less the negative; its product with an image is the difference of their logits."""
+    import torch
+
+    model = load_tower(LeakEmbeddingSettings.model_validate_json(tower))
+    classes = []
+    for prompts in (positive, negative):
+        with torch.no_grad():
+            features = model.network.encode_text(model.tokenizer(list(prompts)), normalize=True)  # type: ignore[operator]
+        mean = features.double().mean(dim=0).numpy()
+        classes.append(mean / np.linalg.norm(mean))
+    difference: npt.NDArray[np.float64] = classes[0] - classes[1]
+    return difference
