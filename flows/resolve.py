@@ -22,7 +22,7 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.bulk_matching import resolve_table
 from bioclip.taxonomy.curation import read_curation
 from bioclip.taxonomy.decision_columns import DECISION_SCHEMA
-from bioclip.taxonomy.index_files import BackboneInfo, build_index, open_index
+from bioclip.taxonomy.index_files import BackboneInfo, build_index, is_index, open_index, read_info
 from bioclip.taxonomy.matching import explain_lineage
 from bioclip.taxonomy.name_tables import NameTable, TableWriter, decisions_table, distinct_lineages
 from bioclip.taxonomy.names import parse_names
@@ -125,12 +125,12 @@ def explain(name: str, backbones: Sequence[Path], columns: dict[str, str]) -> in
 
 
 def _compiled(backbones: Sequence[Path]) -> tuple[list[tuple[Path, str]], dict[str, BackboneInfo]]:
-    """Index files with the names they go by: compiled once into the user's cache."""
+    """Index files with the names they go by; a download is compiled once into the user's cache, an index is taken as it is."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "treeoflife" / "backbones"
     files: list[tuple[Path, str]] = []
     infos: dict[str, BackboneInfo] = {}
     for path in backbones:
-        file, info, _ = build_index(path, cache)
+        file, info = (path, read_info(path)) if is_index(path) else build_index(path, cache)[:2]
         name = path.name if path.name not in infos else str(path)
         files.append((file, name))
         infos[name] = info

@@ -212,3 +212,16 @@ def test_what_a_lineage_contradicts_and_where_its_ranks_come_from_is_said(tmp_pa
     asked = {"scientific_name": "Prunella modularis", "kingdom": "Animalia", "order": "Charadriiformes", "family": "Prunellidae"}
     (row,) = run(tmp_path, backbone, [asked])
     assert (row["match_type"], row["contradicts"], row["rank_sources"]) == ("EXACT", "order", "cccccco")
+
+
+def test_an_index_serves_as_well_as_the_download_it_was_made_from(
+    tmp_path: Path, backbone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = run(tmp_path, backbone, NAMES)
+    assert main(["backbone", "build", str(backbone), "--output", str(tmp_path / "indexes")]) == 0
+    (index,) = (tmp_path / "indexes").glob("*.arrow")
+    found = run(tmp_path, index, NAMES)
+    assert [{**row, "backbone": ""} for row in found] == [{**row, "backbone": ""} for row in expected]
+    index.write_bytes(b"torn")
+    assert main(["explain", "Prunella", "--backbone", str(index)]) == 1
+    assert "is damaged" in capsys.readouterr().err
