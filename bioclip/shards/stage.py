@@ -75,6 +75,7 @@ def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
                 "version": version,
                 "names": sorted({sample["shard"] for sample in members}),
                 "settings": settings.shards,
+                "has_texts": bool(texts),
             },
         )
         for (first, last), members in sorted(_by_partitions(samples, settings.ingest.num_partitions).items())
@@ -169,6 +170,7 @@ def write_partition(
     version: str,
     names: Sequence[str],
     settings: ShardSettings,
+    has_texts: bool = False,
 ) -> Counts:
     """Write the shards `names`, whose samples lie in the partitions from first to last, in order of record id, each with its index."""
     first, last = partitions
@@ -179,7 +181,7 @@ def write_partition(
             shards.setdefault(sample["shard"], []).append(sample)
     keys = pa.array([sample["record_id"] for samples in shards.values() for sample in samples], pa.string())
     images = pa.concat_tables([part for index in range(first, last + 1) for part in _read_images(storage, index, keys)])
-    num_written, texts = 0, _texts(storage)
+    num_written, texts = 0, read_texts(storage, TEXTS_NAME) if has_texts else {}
     for name, samples in sorted(shards.items()):
         with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
             tar = write_tar(sink, _members(samples, images, settings, texts))
