@@ -133,6 +133,7 @@ def _images(part: Sequence[tuple[Record, int]], pictures: Sequence[bytes]) -> pa
                 "entropy_bits": 7.0,
                 "width": WIDTH,
                 "height": HEIGHT,
+                "num_bytes": len(image),
                 "format": "JPEG",
                 "original_width": WIDTH,
                 "original_height": HEIGHT,

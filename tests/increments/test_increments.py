@@ -219,8 +219,8 @@ class TestPlaces:
         assert self.place(grown.first, rows)["samples_rewritten"] == 0
 
     def test_a_column_that_is_added_later_counts_as_content(self) -> None:
-        from bioclip.release.increments import _CONTENT
+        from bioclip.release.increments import CONTENT
         from bioclip.shards.tars import _METADATA
 
-        assert set(_METADATA) <= set(_CONTENT)
-        assert {"split", "width", "height"} <= set(_CONTENT) < set(SAMPLE_SCHEMA.names)
+        assert set(_METADATA) <= set(CONTENT)
+        assert {"split", "width", "height"} <= set(CONTENT) < set(SAMPLE_SCHEMA.names)
