@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from bioclip.configuration import load_settings
 from bioclip.errors import SettingsError
+from bioclip.records import RANKS
 from bioclip.release.heldout import choose_heldout
 from bioclip.settings import ReleaseSettings
 from tests.release.conftest import Workspace
+from tests.release.rows import candidates_of
 
 
 def heldout(rows: list[dict[str, Any]]) -> set[str]:
@@ -122,8 +124,9 @@ class TestRules:
         settings = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_fraction=0.5)
 
         def sides(names: list[str]) -> dict[str, bool]:
-            rows = [{"species": name, "genus": name.split()[0], "kingdom": "Animalia", "drop_reason": ""} for name in names]
-            chosen = choose_heldout(rows, settings, []).species or frozenset()
+            lineage = dict.fromkeys(RANKS, "") | {"kingdom": "Animalia"}
+            rows = [lineage | {"species": name, "genus": name.split()[0]} for name in names]
+            chosen = choose_heldout(candidates_of(rows), settings, []).species or frozenset()
             return {name: name in chosen for name in names}
 
         alone, together = sides(["Pica pica"]), sides(["Pica pica", *others])
