@@ -129,6 +129,10 @@ class Candidates:
     def _side_of(self, name: str) -> Side | None:
         return None if name in self.images.column_names else next(side for side in self._sides if name in side.table.column_names)
 
+    def forget(self, *names: str) -> None:
+        """Free columns of the images that nothing reads any more."""
+        self.images = self.images.drop_columns(list(names))
+
     def drop(self, rows: Rows | Mask, reason: str, details: str | Iterable[str] | pa.Array) -> None:
         """Refuse `rows`, which must be open, for `reason`; `details` are one text for all or one for each."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

@@ -27,6 +27,8 @@ REFUSED_NAME = "splits/leaks-refused.parquet"
 """The evidence of a run that the gate stopped."""
 FINGERPRINTS_NAME = "splits/fingerprints.parquet"
 """What the gate knows of every sample: GATE_SCHEMA and `split`, so that a later gate needs no image of this release."""
+GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
+"""Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
 EMBEDDINGS_STAGE = "embeddings"
 """Written by `bioclip.embedding`, which needs torch; the gate reads numbers only."""
 

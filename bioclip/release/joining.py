@@ -30,7 +30,8 @@ _NAME_COLUMNS = (
 )  # fmt: skip
 _GROUP_COLUMNS = ("record_id", "kept_record_id", "kind", "distance")
 _DESCRIPTION_COLUMNS = (
-    "media_url", "license", "license_verbatim", "rights_holder", "creator", "basis_of_record", "latitude", "longitude", "scientific_name",
+    "media_url", "license", "license_verbatim", "rights_holder", "creator", "basis_of_record", "event_date", "latitude", "longitude",
+    "scientific_name",
 )  # fmt: skip
 """What no rule looks at: read when samples are written, not before."""
 _DECIDED = {"split", "drop_reason", "drop_detail", "shard"}
@@ -61,6 +62,7 @@ def read_candidates(storage: Storage) -> Candidates:
     _check_order(storage, table["record_id"])
     table = table.append_column("occurrence", occurrence_keys(table)).append_column("is_crop", pc.is_valid(table["crop_x"]))
     of_group = pc.fill_null(pc.index_in(table["record_id"], value_set=groups["record_id"].combine_chunks()), -1).to_numpy()
+    pa.default_memory_pool().release_unused()
     shared = (Side(names.drop_columns("lineage_id"), np.concatenate(lineages)), Side(groups.drop_columns("record_id"), of_group))
     return Candidates(table.drop_columns("crop_x"), *shared, parts=parts)
 

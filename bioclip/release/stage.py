@@ -19,7 +19,16 @@ from bioclip.records import RANKS, SAMPLE_SCHEMA
 from bioclip.release.balance import TAIL_NAME, balance_training
 from bioclip.release.candidates import Candidates
 from bioclip.release.filters import filter_images, filter_inputs
-from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, check_leaks, drop_leaks, gate_images, gate_inputs, gate_notes
+from bioclip.release.gate import (
+    FINGERPRINTS_NAME,
+    GATE_ONLY_COLUMNS,
+    LEAKS_NAME,
+    check_leaks,
+    drop_leaks,
+    gate_images,
+    gate_inputs,
+    gate_notes,
+)
 from bioclip.release.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
 from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, open_parent
 from bioclip.release.joining import described_parts, read_candidates
@@ -91,6 +100,7 @@ def assign_samples(
     continued = open_parent(storage, parent.version, settings)
     heldout = _assign_splits(storage, candidates, settings, continued)
     images = gate_images(candidates, settings.duplicates.min_entropy_bits)
+    candidates.forget(*GATE_ONLY_COLUMNS)
     leaks = check_leaks(storage, images, candidates.split, settings)
     drop_leaks(candidates, leaks)
     tail = balance_training(candidates, settings.release)
