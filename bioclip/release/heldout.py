@@ -7,7 +7,7 @@ without them a draw for one taxon depends on nothing else.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from bioclip.records import RANKS
 from bioclip.release.candidates import Candidates
 from bioclip.release.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.release.split_rules import check_listed
-from bioclip.release.splits import unit_hash
+from bioclip.release.splits import HELDOUT, TRAIN, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
@@ -80,10 +80,13 @@ def read_listed(storage: Storage, settings: PipelineSettings) -> list[Listed]:
     return listed
 
 
-def choose_heldout(candidates: Candidates, settings: ReleaseSettings, listed: Sequence[Listed]) -> HeldOut:
+def choose_heldout(
+    candidates: Candidates, settings: ReleaseSettings, listed: Sequence[Listed], before: Collection[tuple[str, str]] = ()
+) -> HeldOut:
     """Choose, and drop what stands above the chosen taxa. Raises SettingsError for a name of `heldout_species` without an image.
 
-    Candidates that are dropped already do not count.
+    Candidates that are dropped already do not count. `before` are the (binomial, split) pairs that an earlier release's images have now:
+    a taxon with a species that was trained on is never drawn, and one that was held out stays so, with species that are new in it.
     """
     has_rule = settings.heldout_num_species or settings.heldout_rank != "species" or settings.heldout_strata
     if not (has_rule or settings.heldout_list):
@@ -96,10 +99,14 @@ def choose_heldout(candidates: Candidates, settings: ReleaseSettings, listed: Se
     wanted = {one.species or one.name for one in listed if _is_wanted(one, settings)} | set(settings.heldout_species)
     eligible = {units.unit_of[name] for name in wanted if name in units.unit_of}
     is_list = bool(settings.heldout_list or settings.heldout_species)
+    trained, heldout = (
+        {units.unit_of[name] for name, one in before if one == split and name in units.unit_of} for split in (TRAIN, HELDOUT)
+    )
+    continued = heldout - trained
     if is_list and not settings.heldout_num_species:
-        chosen, num_bare = eligible, 0
+        chosen, num_bare = eligible | continued, 0
     else:
-        chosen, num_bare = units.draw(settings, eligible if is_list else set(units.species_of))
+        chosen, num_bare = units.draw(settings, (eligible if is_list else set(units.species_of)) - trained, continued)
     species = frozenset(name for unit in chosen for name in units.species_of[unit])
     _drop_above(candidates, lineages, taxa, chosen, settings.heldout_rank)
     table = _listed_table(listed, images, species, settings) if settings.heldout_list else None
@@ -134,20 +141,20 @@ class _Units:
                     stratum_of.setdefault(unit, (row["kingdom"], row[settings.heldout_strata]))
         return cls(unit_of, species_of, images, stratum_of)
 
-    def draw(self, settings: ReleaseSettings, candidates: set[Taxon]) -> tuple[set[Taxon], int]:
-        """(drawn units, strata that have none though they have candidates)."""
+    def draw(self, settings: ReleaseSettings, candidates: set[Taxon], continued: set[Taxon]) -> tuple[set[Taxon], int]:
+        """(drawn units and `continued` ones, strata that have none though they have candidates)."""
         salt = f"heldout:{settings.seed}" if settings.heldout_rank == "species" else f"heldout-{settings.heldout_rank}:{settings.seed}"
         values = {unit: unit_hash(salt, unit[1]) for unit in candidates if self.images[unit] >= settings.heldout_min_images}
         order = sorted(values, key=lambda unit: (values[unit], unit))
         first = self._first_of_strata(order)
         if settings.heldout_num_species:
-            chosen: set[Taxon] = set()
+            chosen = set(continued)
             for unit in [*first, *(unit for unit in order if unit not in set(first))]:
                 if sum(len(self.species_of[one]) for one in chosen) >= settings.heldout_num_species:
                     break
                 chosen.add(unit)
         else:
-            drawn = {unit for unit in order if values[unit] < settings.heldout_fraction}
+            drawn = continued | {unit for unit in order if values[unit] < settings.heldout_fraction}
             covered = {self.stratum_of.get(unit) for unit in drawn}
             chosen = drawn | {unit for unit in first if self.stratum_of[unit] not in covered}
         strata = {self.stratum_of[unit] for unit in candidates if unit in self.stratum_of and self.stratum_of[unit][1]}

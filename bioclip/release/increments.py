@@ -35,7 +35,10 @@ PARENT_NAME = "splits/parent.json"
 KEPT_SHARDS = "kept"
 """Name of the partition of the stage `shards` whose outputs are files of earlier releases."""
 AUTO = "auto"
-_LINE = ("name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images")
+_LINE = (
+    "name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images", "heldout_categories",
+    "heldout_num_species", "heldout_rank", "heldout_strata",
+)  # fmt: skip
 """Settings of the splits: where one differs, `auto` begins anew."""
 _NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
 _NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
@@ -108,7 +111,7 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
     release = open_release(storage, latest)
     stated = release.manifest["settings"]["release"]
     wanted = _plain(meaningful(settings.release))
-    is_same_line = all(stated.get(name) == wanted[name] for name in _LINE)
+    is_same_line = all(stated.get(name) == wanted.get(name) for name in _LINE)
     return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
 
 

@@ -51,7 +51,7 @@ class SplitRule:
         trained = {name for name, split in before if split == TRAIN}
         check_listed(settings, counts)
         if chosen is not None:
-            heldout = set(chosen) if settings.heldout_list or settings.heldout_species else set(chosen) - trained
+            heldout = set(chosen)
         elif settings.heldout_species:
             heldout = set(settings.heldout_species)
         else:

@@ -188,12 +188,14 @@ def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Confl
 def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineSettings, parent: Parent | None) -> HeldOut:
     """Give every open candidate its split; what an earlier release evaluated on never comes to training, and what only stands above
     held-out taxa is dropped."""
-    heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings))
-    earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS)) if parent else np.zeros(len(candidates), np.int8)
-    species, is_open = candidates.codes("species"), candidates.is_open
-    pairs = np.unique(species.numbers[is_open].astype(np.int64) * len(SPLIT_NAMES) + earlier[is_open]).tolist()
-    before = {(species.values[pair // len(SPLIT_NAMES)], SPLIT_NAMES[pair % len(SPLIT_NAMES)]) for pair in pairs}
-    rule = SplitRule.of(settings.release, species.counted(is_open), before if parent else (), heldout.species)
+    earlier, before = np.zeros(len(candidates), np.int8), set()
+    species = candidates.codes("species")
+    if parent:
+        earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS))
+        pairs = np.unique(species.numbers[candidates.is_open].astype(np.int64) * len(SPLIT_NAMES) + earlier[candidates.is_open])
+        before = {(species.values[pair // len(SPLIT_NAMES)], SPLIT_NAMES[pair % len(SPLIT_NAMES)]) for pair in pairs.tolist()}
+    heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings), before)
+    rule = SplitRule.of(settings.release, species.counted(candidates.is_open), before, heldout.species)
     splits = rule.assign(species, candidates.column("occurrence"), earlier)
     candidates.assign(splits)
     for split in (VAL, HELDOUT):

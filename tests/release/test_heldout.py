@@ -18,7 +18,7 @@ from bioclip.records import RANKS
 from bioclip.release.heldout import choose_heldout
 from bioclip.settings import ReleaseSettings
 from tests.release.conftest import Workspace
-from tests.release.rows import candidates_of
+from tests.release.rows import candidates_of, rows_of
 
 
 def heldout(rows: list[dict[str, Any]]) -> set[str]:
@@ -131,6 +131,18 @@ class TestRules:
 
         alone, together = sides(["Pica pica"]), sides(["Pica pica", *others])
         assert together["Pica pica"] == alone["Pica pica"]
+
+    def test_an_earlier_release_s_taxa_stay_whole_on_their_side(self) -> None:
+        lineage = dict.fromkeys(RANKS, "") | {"kingdom": "Animalia"}
+        names = ["Pica pica", "Pica nova", "Rara avis", "Larus canus", "Larus novus", "Corvus corax"]
+        rows = [lineage | {"species": name, "genus": name.split()[0]} for name in names] + [lineage | {"genus": "Pica"}]
+        before = {("Pica pica", "heldout"), ("Rara avis", "train"), ("Larus canus", "train"), ("Larus canus", "heldout")}
+        all_drawn = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_fraction=0.999999)
+        few = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_num_species=2)
+        for settings, expected in ((all_drawn, {"Pica pica", "Pica nova", "Corvus corax"}), (few, {"Pica pica", "Pica nova"})):
+            candidates = candidates_of(rows)
+            assert choose_heldout(candidates, settings, [], before).species == expected
+            assert rows_of(candidates)[-1]["drop_reason"] == "above_heldout_species"
 
     @pytest.mark.parametrize(
         ("assignment", "message"),
