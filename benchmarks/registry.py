@@ -22,6 +22,7 @@ NAMES = (
     "shard_reading",
     "release_increment",
     "release_faults",
+    "release_scale",
     "download",
     "download_faults",
     "download_manners",
