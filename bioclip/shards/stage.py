@@ -20,6 +20,7 @@ from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import partition_bounds, partition_of
 from bioclip.release.balance import TAIL_NAME
+from bioclip.release.evaluated import EVALUATED_NAME
 from bioclip.release.gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
 from bioclip.release.heldout import HELDOUT_LIST_NAME
 from bioclip.release.increments import KEPT_SHARDS, SHARD_FORM, next_shards, open_parent, read_parent
@@ -36,7 +37,7 @@ from bioclip.storage import Storage
 SHARDS_STAGE, PUBLISH_STAGE = "shards", "publish"
 MANIFEST_SCHEMA_VERSION = 2
 _VERSION = SHARD_FORM
-_PUBLISH_VERSION = 6
+_PUBLISH_VERSION = 7
 _IMAGE_COLUMNS = ["record_id", "format", "width", "height", "image"]
 _DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
 _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
@@ -237,7 +238,7 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
     folder = f"{RELEASES_DIR}/{version}"
     samples = _samples(storage)
-    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, *_rule_tables(storage)):
+    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, EVALUATED_NAME, *_rule_tables(storage)):
         writer.write_bytes(f"{folder}/{name.rsplit('/', 1)[-1]}", storage.read_bytes(name))
     shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
     manifest = release_manifest(storage, settings, version, samples, shards)
