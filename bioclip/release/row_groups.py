@@ -73,12 +73,33 @@ def rows_with(storage: Storage, name: str, column: str, values: Collection[str],
         file = pq.ParquetFile(stream, pre_buffer=False)
         names = list(columns) if columns is not None else file.schema_arrow.names
         found = [file.schema_arrow.empty_table().select(names)]
-        for index, (first, last) in enumerate(_extents(file, column)):
-            if values and least <= last and most >= first:
-                mask = pc.is_in(file.read_row_group(index, columns=[column])[column], value_set=wanted)
-                if pc.any(mask).as_py():
-                    found.append(file.read_row_group(index, columns=names).select(names).filter(mask))
+        possible = [
+            index for index, (first, last) in enumerate(_extents(file, column)) if values and least <= last and most >= first
+        ]
+        for groups in _runs(file, possible):
+            mask = pc.is_in(file.read_row_groups(groups, columns=[column])[column], value_set=wanted).combine_chunks()
+            start = 0
+            for group in groups if mask.true_count else ():
+                own = mask.slice(start, file.metadata.row_group(group).num_rows)
+                start += len(own)
+                if own.true_count:
+                    found.append(file.read_row_group(group, columns=names).select(names).filter(own))
     return pa.concat_tables(found)
+
+
+def _runs(file: pq.ParquetFile, groups: Sequence[int]) -> Iterator[list[int]]:
+    """Row groups, as many at a time as have BATCH_ROWS rows: small ones are read faster together."""
+    run: list[int] = []
+    num_rows = 0
+    for group in groups:
+        own = file.metadata.row_group(group).num_rows
+        if run and num_rows + own > BATCH_ROWS:
+            yield run
+            run, num_rows = [], 0
+        run.append(group)
+        num_rows += own
+    if run:
+        yield run
 
 
 def _cut(rows: pa.Table, first: str, following: str) -> pa.Table:
