@@ -29,7 +29,7 @@ from bioclip.download.stage import images_name
 from bioclip.duplicates.stage import GROUPS_NAME
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, partition_bounds
-from bioclip.release.stage import NAMES_NAME
+from bioclip.release.joining import NAMES_NAME
 from bioclip.sample import sample_path
 from bioclip.storage import Storage
 
@@ -250,9 +250,9 @@ def _images(population: Population, numbers: Numbers, picture: bytes) -> pa.Tabl
     sha256 = hashes(np.where(kind == 0, kept, numbers), 12)
     phash = mixed(kept, 20) ^ np.where(kind == 2, np.uint64(0b101), np.uint64(0))
     same: dict[str, Any] = {
-        "entropy_bits": 7.0, "width": WIDTH, "height": HEIGHT, "format": "JPEG", "original_width": 4 * WIDTH, "original_height": 4 * HEIGHT,
-        "original_format": "JPEG", "original_num_bytes": 250_000, "exif_orientation": 1, "final_url": "", "image": picture,
-        "phash256": None, "phash_turned": None,
+        "entropy_bits": 7.0, "width": WIDTH, "height": HEIGHT, "num_bytes": 12_000, "format": "JPEG", "original_width": 4 * WIDTH,
+        "original_height": 4 * HEIGHT, "original_format": "JPEG", "original_num_bytes": 250_000, "exif_orientation": 1, "final_url": "",
+        "image": picture, "phash256": None, "phash_turned": None,
     }  # fmt: skip
     columns = {name: pa.repeat(pa.scalar(value, IMAGE_SCHEMA.field(name).type), len(numbers)) for name, value in same.items()}
     columns |= {

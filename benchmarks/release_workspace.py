@@ -27,8 +27,9 @@ from bioclip.download.stage import images_name
 from bioclip.duplicates.stage import GROUPS_NAME
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, Record, partition_of, records_table
+from bioclip.release.joining import NAMES_NAME
 from bioclip.release.reading import Release, open_release, point_latest
-from bioclip.release.stage import NAMES_NAME, plan_release
+from bioclip.release.stage import plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.storage import Storage, open_workspace
@@ -133,6 +134,7 @@ def _images(part: Sequence[tuple[Record, int]], pictures: Sequence[bytes]) -> pa
                 "entropy_bits": 7.0,
                 "width": WIDTH,
                 "height": HEIGHT,
+                "num_bytes": len(image),
                 "format": "JPEG",
                 "original_width": WIDTH,
                 "original_height": HEIGHT,

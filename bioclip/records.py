@@ -161,6 +161,7 @@ IMAGE_SCHEMA = pa.schema(
         pa.field("entropy_bits", pa.float32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
         pa.field("original_width", pa.int32(), nullable=False),
         pa.field("original_height", pa.int32(), nullable=False),
@@ -172,7 +173,7 @@ IMAGE_SCHEMA = pa.schema(
         pa.field("image", pa.binary(), nullable=False),
     ]
 )
-"""images/part-*.parquet, sorted by record_id. `sha256`, `width`, `height`, `format` are of the stored bytes in `image`, whose
+"""images/part-*.parquet, sorted by record_id. `sha256`, `width`, `height`, `num_bytes`, `format` are of the stored bytes in `image`, whose
 pixels are upright; `original_*` are of the bytes as they came. `phash` is big-endian in imagehash's bit order;
 `phash256` is imagehash's with hash_size=16, `phash_turned` are those of the mirrored and turned pictures: null unless asked for."""
 
@@ -245,6 +246,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
         *(pa.field(rank, pa.string(), nullable=False) for rank in RANKS),
         pa.field("resolved_rank", pa.string(), nullable=False),
         pa.field("common_name", pa.string(), nullable=False),

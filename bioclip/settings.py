@@ -380,8 +380,10 @@ class ReleaseSettings(Settings):
 class ShardSettings(Settings):
     """WebDataset tars."""
 
-    samples_per_shard: int = Field(10_000, gt=0)
-    """Samples in one tar; 10,000 images of 256 px are about 300 MB."""
+    samples_per_shard: int = Field(0, ge=0)
+    """Most samples in one tar; 0: a thousandth of the release's, at least 100 and at most 10,000 (which at 256 px are about 300 MB)."""
+    bytes_per_shard: int = rule(1_000_000_000, gt=0)
+    """A tar gets no further sample beyond about so many bytes, counted from the stored images."""
     image_px: int = Field(256, gt=0)
     """Longer side in pixels; JPEGs that fit are copied byte for byte."""
     square: bool = False

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,11 +25,12 @@ from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
 from bioclip.records import RANKS
 from bioclip.release.reading import latest_release, list_releases, open_release, point_latest
-from bioclip.release.splits import HELDOUT, TRAIN, VAL, SplitRule
+from bioclip.release.splits import HELDOUT, TRAIN, VAL
 from bioclip.sample.server import SampleServer
-from bioclip.settings import ReleaseSettings, ShardSettings
+from bioclip.settings import ShardSettings
 from bioclip.shards.tars import shard_jpeg
 from tests.conftest import Curated, sample_settings
+from tests.release.rows import splits_of
 
 MAGPIE = {
     "kingdom": "Animalia",
@@ -65,32 +67,30 @@ class TestCaptions:
 
 
 class TestSplits:
-    species = ["Pica hudsonia"] * 20 + ["Rara avis"] * 3
+    species: ClassVar = ["Pica hudsonia"] * 20 + ["Rara avis"] * 3
+    occurrences: ClassVar = [f"occurrence {index}" for index in range(23)]
 
-    @given(st.lists(st.text(max_size=8), max_size=20), st.text(max_size=8))
-    def test_an_image_keeps_its_side_when_data_is_added(self, others: list[str], occurrence: str) -> None:
-        before = SplitRule.of(ReleaseSettings(), self.species)
-        after = SplitRule.of(ReleaseSettings(), [*self.species, *others])
-        for species in ("Pica hudsonia", "Rara avis", ""):
-            assert before.split(species, occurrence) == after.split(species, occurrence)
+    @given(st.lists(st.text(max_size=8), max_size=20))
+    def test_an_image_keeps_its_side_when_data_is_added(self, others: list[str]) -> None:
+        before = splits_of(self.species, self.occurrences)
+        after = splits_of([*self.species, *others], [*self.occurrences, *others])
+        assert after[: len(before)] == before
 
     def test_the_shares_are_about_what_the_settings_say(self) -> None:
-        rule = SplitRule.of(ReleaseSettings(val_fraction=0.2, heldout_fraction=0), self.species)
-        counts = Counter(rule.split("Pica hudsonia", f"occurrence {index}") for index in range(4000))
-        assert 0.17 < counts[VAL] / 4000 < 0.23
+        found = splits_of(["Pica hudsonia"] * 4000, [str(index) for index in range(4000)], val_fraction=0.2, heldout_fraction=0)
+        assert 0.17 < found.count(VAL) / 4000 < 0.23
 
     def test_few_images_or_no_species_means_training(self) -> None:
-        rule = SplitRule.of(ReleaseSettings(val_fraction=0.9, heldout_fraction=0.99), self.species)
-        assert {rule.split(species, f"{index}") for species in ("Rara avis", "") for index in range(50)} == {TRAIN}
+        few = ["Rara avis"] * 3 + [""] * 50
+        assert set(splits_of(few, [str(index) for index in range(53)], val_fraction=0.9, heldout_fraction=0.99)) == {TRAIN}
 
     def test_a_list_of_species_is_held_out_exactly(self) -> None:
-        rule = SplitRule.of(ReleaseSettings(heldout_species=("Rara avis",)), self.species)
-        assert rule.split("Rara avis", "x") == HELDOUT
-        assert rule.heldout_species == {"Rara avis"}
+        found = splits_of(self.species, self.occurrences, heldout_species=("Rara avis",), val_fraction=0)
+        assert found == [TRAIN] * 20 + [HELDOUT] * 3
 
     def test_a_name_that_no_image_has_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="'Clitocybe nuda' is not the accepted name of any image"):
-            SplitRule.of(ReleaseSettings(heldout_species=("Clitocybe nuda",)), self.species)
+            splits_of(self.species, self.occurrences, heldout_species=("Clitocybe nuda",))
 
 
 class TestShards:

@@ -160,7 +160,9 @@ def read_groups(storage: Storage, name: str, stack: ExitStack) -> Iterator[pa.Ta
     else:
         file = pq.ParquetFile(stack.enter_context(storage.reader(name)))
     for index in range(file.num_row_groups):
-        yield file.read_row_group(index, columns=IMAGE_SCHEMA.names)
+        table = file.read_row_group(index, columns=IMAGE_SCHEMA.names)
+        # Written before the column was known: the image itself tells.
+        yield table if "num_bytes" in table.column_names else table.append_column("num_bytes", pc.binary_length(table["image"]))
 
 
 def merged_groups(owners: dict[str, tuple[str, int]], open_file: Callable[[str], Iterator[pa.Table]]) -> Iterator[pa.Table]:

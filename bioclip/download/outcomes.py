@@ -67,6 +67,7 @@ def image_row(image: CheckedImage, fetched: Fetched) -> dict[str, Any]:
         "entropy_bits": image.hashes.entropy_bits,
         "width": image.width,
         "height": image.height,
+        "num_bytes": len(image.data),
         "format": image.format,
         "original_width": image.original_width,
         "original_height": image.original_height,

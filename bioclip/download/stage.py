@@ -26,7 +26,7 @@ from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "images"
-_VERSION = 3
+_VERSION = 4
 _CROP_COLUMNS = ("crop_x", "crop_y", "crop_width", "crop_height")
 
 

@@ -6,11 +6,14 @@ threshold alike, whatever order they come in, and adding images of other taxa ch
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bioclip.release.splits import TRAIN, unit_hash
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bioclip.release.candidates import Candidates, Codes, Mask, Rows
+from bioclip.release.splits import TRAIN, unit_hashes
 from bioclip.release.tail import tail_statistics
 from bioclip.settings import ReleaseSettings
 
@@ -19,69 +22,78 @@ TAIL_NAME = "splits/tail.json"
 SPECIES_TOO_RARE, TAXON_BALANCED, SPECIES_OVER_CAP = "species_too_rare", "taxon_balanced", "species_over_cap"
 
 
-def balance_training(rows: Sequence[dict[str, Any]], settings: ReleaseSettings) -> dict[str, Any]:
+def balance_training(candidates: Candidates, settings: ReleaseSettings) -> dict[str, Any]:
     """Take the training images out that the settings' floor, threshold and cap refuse, in that order; returns the tail before and after.
 
-    Rows are changed in place: `split`, `drop_reason`, `drop_detail`. Without any rule nothing is done and the result is empty.
-    Balancing by a threshold is MetaCLIP's (Xu et al. 2024, Demystifying CLIP Data, ICLR), over accepted taxa of every rank in place of
-    search terms; one image of each taxon always stays.
+    Without any rule nothing is done and the result is empty. Balancing by a threshold is MetaCLIP's (Xu et al. 2024, Demystifying CLIP
+    Data, ICLR), over accepted taxa of every rank in place of search terms; one image of each taxon always stays.
     """
     if not (settings.min_per_species or settings.max_per_species or settings.balance_threshold):
         return {}
-    before = _tail(rows)
-    for refused in (_too_rare(rows, settings.min_per_species), _thinned(rows, settings), _over_cap(rows, settings)):
-        for row, reason, detail in list(refused):
-            row.update(split="", drop_reason=reason, drop_detail=detail)
-    return {"before": before, "after": _tail(rows)}
+    species, taxa = candidates.codes("species"), taxa_of(candidates)
+    before = _tail(candidates, species, taxa)
+    if settings.min_per_species:
+        _refuse_rare(candidates, species, settings.min_per_species)
+    if settings.balance_threshold:
+        _thin(candidates, taxa, settings)
+    if settings.max_per_species:
+        _cap(candidates, species, settings)
+    return {"before": before, "after": _tail(candidates, species, taxa)}
 
 
-def taxon_of(row: Mapping[str, Any]) -> str:
-    """Key of the accepted taxon that an image is labelled with, of whatever rank."""
-    return f"{row['backbone']}:{row['accepted_id']}"
+def taxa_of(candidates: Candidates) -> Codes:
+    """The accepted taxon that each image is labelled with, of whatever rank, as `backbone:accepted_id`."""
+    numbers, rows = candidates.combined("backbone", "accepted_id")
+    names = [f"{row['backbone']}:{row['accepted_id']}" for row in rows]
+    return Codes(("", *names), (numbers + 1).astype(np.int32))
 
 
-Refused = Iterator[tuple[dict[str, Any], str, str]]
+def _refuse_rare(candidates: Candidates, species: Codes, least: int) -> None:
+    sizes = species.sizes(candidates.is_in(TRAIN))
+    rare = np.flatnonzero(_is_in_group(candidates, species, (sizes > 0) & (sizes < least)))
+    details = [f"{name}: {size} training images, at least {least} are wanted" for name, size in zip(species.values, sizes, strict=True)]
+    candidates.drop(rare, SPECIES_TOO_RARE, _of_each(details, species, rare))
 
 
-def _too_rare(rows: Sequence[dict[str, Any]], least: int) -> Refused:
-    for species, members in _groups(rows, "species"):
-        if len(members) < least:
-            for row in members:
-                yield row, SPECIES_TOO_RARE, f"{species}: {len(members)} training images, at least {least} are wanted"
-
-
-def _thinned(rows: Sequence[dict[str, Any]], settings: ReleaseSettings) -> Refused:
+def _thin(candidates: Candidates, taxa: Codes, settings: ReleaseSettings) -> None:
     threshold = settings.balance_threshold
-    for _, members in _groups(rows, "taxon") if threshold else ():
-        if len(members) > threshold:
-            share = threshold / len(members)
-            for value, row in _by_hash(members, settings.seed)[1:]:
-                if value >= share:
-                    yield row, TAXON_BALANCED, f"threshold {threshold} of {len(members)} training images of its taxon"
+    sizes = taxa.sizes(candidates.is_in(TRAIN))
+    rows, places, hashes = _by_hash(candidates, taxa, sizes > threshold, settings.seed)
+    refused = rows[(places > 0) & (hashes >= threshold / sizes[taxa.numbers[rows]])]
+    details = [f"threshold {threshold} of {size} training images of its taxon" for size in sizes]
+    candidates.drop(refused, TAXON_BALANCED, _of_each(details, taxa, refused))
 
 
-def _over_cap(rows: Sequence[dict[str, Any]], settings: ReleaseSettings) -> Refused:
+def _cap(candidates: Candidates, species: Codes, settings: ReleaseSettings) -> None:
     cap = settings.max_per_species
-    for species, members in _groups(rows, "species") if cap else ():
-        for _, row in _by_hash(members, settings.seed)[cap:]:
-            yield row, SPECIES_OVER_CAP, f"{species}: at most {cap} of {len(members)} training images"
+    sizes = species.sizes(candidates.is_in(TRAIN))
+    rows, places, _ = _by_hash(candidates, species, sizes > cap, settings.seed)
+    refused = rows[places >= cap]
+    details = [f"{name}: at most {cap} of {size} training images" for name, size in zip(species.values, sizes, strict=True)]
+    candidates.drop(refused, SPECIES_OVER_CAP, _of_each(details, species, refused))
 
 
-def _groups(rows: Sequence[dict[str, Any]], kind: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Training images of each species, or of each taxon of whatever rank."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["split"] == TRAIN and (key := row["species"] if kind == "species" else taxon_of(row)):
-            groups.setdefault(key, []).append(row)
-    yield from sorted(groups.items())
+def _is_in_group(candidates: Candidates, groups: Codes, chosen: Mask) -> Mask:
+    """Training images whose group is among the `chosen` ones [groups]."""
+    return candidates.is_in(TRAIN) & chosen[groups.numbers]
 
 
-def _by_hash(members: Sequence[dict[str, Any]], seed: int) -> list[tuple[float, dict[str, Any]]]:
-    hashed = [(unit_hash(f"balance:{seed}", row["record_id"]), row) for row in members]
-    return sorted(hashed, key=lambda pair: (pair[0], pair[1]["record_id"]))
+def _by_hash(candidates: Candidates, groups: Codes, chosen: Mask, seed: int) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """(rows, place within its group by ascending hash, hash) of the training images of the `chosen` groups."""
+    rows = np.flatnonzero(_is_in_group(candidates, groups, chosen))
+    hashes = unit_hashes(f"balance:{seed}", candidates.column("record_id").take(pa.array(rows)))
+    order = np.lexsort((rows, hashes, groups.numbers[rows]))
+    rows, hashes = rows[order], hashes[order]
+    sorted_groups = groups.numbers[rows]
+    starts = np.flatnonzero(np.append(True, sorted_groups[1:] != sorted_groups[:-1]))
+    places = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows)))) if len(rows) else np.empty(0, np.int64)
+    return rows, places, hashes
 
 
-def _tail(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    training = [row for row in rows if row["split"] == TRAIN]
-    species = Counter(row["species"] for row in training if row["species"])
-    return {"species": tail_statistics(species.values()), "taxa": tail_statistics(Counter(map(taxon_of, training)).values())}
+def _of_each(details: list[str], groups: Codes, rows: Rows) -> pa.Array:
+    return pa.array(details, pa.string()).take(pa.array(groups.numbers[rows]))
+
+
+def _tail(candidates: Candidates, species: Codes, taxa: Codes) -> dict[str, Any]:
+    is_training = candidates.is_in(TRAIN)
+    return {name: tail_statistics(codes.sizes(is_training)) for name, codes in (("species", species), ("taxa", taxa))}

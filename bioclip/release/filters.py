@@ -5,13 +5,14 @@ Only numbers are read here; what needs a network to be scored is scored in `bioc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.partitions import read_stage
+from bioclip.release.candidates import Candidates
 from bioclip.settings import FilterSettings, ReleaseSettings
 from bioclip.storage import Storage
 
@@ -31,55 +32,62 @@ def filter_inputs(storage: Storage, settings: ReleaseSettings) -> dict[str, str]
     return {SCORES_STAGE: read_stage(storage, SCORES_STAGE).digest} if settings.filters else {}
 
 
-def filter_images(storage: Storage, rows: Sequence[dict[str, Any]], settings: ReleaseSettings) -> None:
-    """Give every row that is not dropped and that a filter refuses its `drop_reason` and `drop_detail`, in place.
+def filter_images(storage: Storage, candidates: Candidates, settings: ReleaseSettings) -> None:
+    """Drop every open candidate that a filter refuses; of several, the first one is its reason.
 
     Reasons: `side_below_minimum`, `aspect_above_maximum`, `near_constant`, `image_type_excluded`, and for each filter by score
     `filter_<name>` and `filter_<name>_unscored` (no score: the image could not be decoded).
     """
-    excluded = {_folded(name) for name in settings.exclude_image_types}
-    scores = {one.name: read_scores(storage, one.name) for one in settings.filters}
-    for row in rows:
-        if not row["drop_reason"]:
-            found = _by_header(row, settings, excluded) or _by_score(row["record_id"], settings.filters, scores)
-            if found:
-                row["drop_reason"], row["drop_detail"] = found
+    if settings.min_side_px or settings.max_aspect:
+        _by_shape(candidates, settings)
+    if settings.min_entropy_bits:
+        bits, least = candidates.numbers("entropy_bits"), settings.min_entropy_bits
+        flat = np.flatnonzero(candidates.is_open & (bits < least))
+        candidates.drop(flat, NEAR_CONSTANT, (f"{value:.3f} bits, at least {least:g} are wanted" for value in bits[flat].tolist()))
+    if settings.exclude_image_types:
+        excluded = {_folded(name) for name in settings.exclude_image_types}
+        types = candidates.codes("image_type")
+        rows = np.flatnonzero(
+            candidates.is_open & types.chosen(name for name in types.values if name and _folded(name) in excluded)[types.numbers]
+        )
+        candidates.drop(rows, IMAGE_TYPE, pa.array(types.values).take(pa.array(types.numbers[rows])))
+    for one in settings.filters:
+        _by_score(candidates, one, read_scores(storage, one.name))
 
 
-def read_scores(storage: Storage, filter_name: str) -> dict[str, float]:
-    """Record id -> score under one filter, of all partitions."""
-    scores: dict[str, float] = {}
+def read_scores(storage: Storage, filter_name: str) -> pa.Table:
+    """SCORE_SCHEMA of all images under one filter."""
+    tables = [SCORE_SCHEMA.empty_table()]
     for output in read_stage(storage, SCORES_STAGE).outputs:
         if output.name.startswith(scores_name(filter_name, "")):
             with storage.reader(output.name) as stream:
-                table = pq.read_table(stream)
-            scores.update(zip(table["record_id"].to_pylist(), table["score"].to_pylist(), strict=True))
-    return scores
+                tables.append(pq.read_table(stream))
+    return pa.concat_tables(tables)
 
 
-def _by_header(row: Mapping[str, Any], settings: ReleaseSettings, excluded: set[str]) -> tuple[str, str] | None:
+def _by_shape(candidates: Candidates, settings: ReleaseSettings) -> None:
     # The original size of a crop's file says nothing of the crop, whose stored size stands for it.
-    names = ("original_width", "original_height") if row["crop_x"] is None else ("width", "height")
-    longer, shorter = max(row[name] for name in names), min(row[name] for name in names)
-    if shorter < settings.min_side_px:
-        return SIDE, f"{longer} x {shorter}; shorter side at least {settings.min_side_px}"
-    if settings.max_aspect and longer > settings.max_aspect * shorter:
-        return ASPECT, f"{longer} x {shorter}; at most {settings.max_aspect:g} to 1"
-    if row["entropy_bits"] < settings.min_entropy_bits:
-        return NEAR_CONSTANT, f"{row['entropy_bits']:.3f} bits, at least {settings.min_entropy_bits:g} are wanted"
-    if row["image_type"] and _folded(row["image_type"]) in excluded:
-        return IMAGE_TYPE, str(row["image_type"])
-    return None
+    is_crop = candidates.column("is_crop").to_numpy()
+    sides = [np.where(is_crop, candidates.numbers(name), candidates.numbers(f"original_{name}")) for name in ("width", "height")]
+    longer, shorter = np.maximum(*sides), np.minimum(*sides)
+
+    def drop(refused: npt.NDArray[np.bool_], reason: str, rule: str) -> None:
+        rows = np.flatnonzero(candidates.is_open & refused)
+        sizes = zip(longer[rows].tolist(), shorter[rows].tolist(), strict=True)
+        candidates.drop(rows, reason, (f"{one} x {other}; {rule}" for one, other in sizes))
+
+    drop(shorter < settings.min_side_px, SIDE, f"shorter side at least {settings.min_side_px}")
+    if settings.max_aspect:
+        drop(longer > settings.max_aspect * shorter, ASPECT, f"at most {settings.max_aspect:g} to 1")
 
 
-def _by_score(record_id: str, filters: Sequence[FilterSettings], scores: Mapping[str, Mapping[str, float]]) -> tuple[str, str] | None:
-    for one in filters:
-        score = scores[one.name].get(record_id)
-        if score is None:
-            return f"filter_{one.name}_unscored", "no score; the image could not be decoded"
-        if (score < one.threshold) if one.keep == "at_least" else (score > one.threshold):
-            return f"filter_{one.name}", f"score {score:g}, {one.keep.replace('_', ' ')} {one.threshold:g} is wanted"
-    return None
+def _by_score(candidates: Candidates, one: FilterSettings, scores: pa.Table) -> None:
+    places = pc.index_in(candidates.column("record_id"), value_set=scores["record_id"].combine_chunks())
+    values = pc.fill_null(scores["score"].take(places), np.nan).to_numpy()
+    candidates.drop(candidates.is_open & np.isnan(values), f"filter_{one.name}_unscored", "no score; the image could not be decoded")
+    refused = values < one.threshold if one.keep == "at_least" else values > one.threshold
+    rows, wanted = np.flatnonzero(candidates.is_open & refused), f"{one.keep.replace('_', ' ')} {one.threshold:g} is wanted"
+    candidates.drop(rows, f"filter_{one.name}", (f"score {value:g}, {wanted}" for value in values[rows].tolist()))
 
 
 def _folded(text: str) -> str:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from bioclip.duplicates.leakage import EvaluationSide, Leaks, find_leaks, gate_table
 from bioclip.errors import LeakageError
 from bioclip.partitions import StageManifest, read_stage
+from bioclip.release.candidates import Candidates
 from bioclip.release.evaluation_sets import STAGE as SETS_STAGE
 from bioclip.release.evaluation_sets import read_sides
-from bioclip.release.splits import HELDOUT, TRAIN, VAL
+from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
@@ -26,6 +27,8 @@ REFUSED_NAME = "splits/leaks-refused.parquet"
 """The evidence of a run that the gate stopped."""
 FINGERPRINTS_NAME = "splits/fingerprints.parquet"
 """What the gate knows of every sample: GATE_SCHEMA and `split`, so that a later gate needs no image of this release."""
+GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
+"""Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
 EMBEDDINGS_STAGE = "embeddings"
 """Written by `bioclip.embedding`, which needs torch; the gate reads numbers only."""
 
@@ -37,31 +40,32 @@ def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
     return {stage: read_stage(storage, stage).digest for stage in stages}
 
 
-def gate_images(table: pa.Table, occurrences: list[str], min_entropy_bits: float) -> pa.Table:
-    """GATE_SCHEMA rows of the release's images, in their order; `occurrences` are their keys within a source."""
-    phash = table["phash"].to_numpy().astype(np.uint64)
-    is_flat = (table["entropy_bits"].to_numpy() < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
-    is_species = pc.equal(pc.fill_null(table["resolved_rank"], ""), "species")
-    key = pc.binary_join_element_wise(table["backbone"], table["accepted_id"], ":")
+def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
+    """GATE_SCHEMA rows of the candidates, in their order."""
+    phash, species = candidates.numbers("phash").astype(np.uint64), candidates.column("species")
+    is_flat = (candidates.numbers("entropy_bits") < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
+    is_species = pc.equal(pc.fill_null(candidates.column("resolved_rank"), ""), "species")
+    key = pc.binary_join_element_wise(candidates.column("backbone"), candidates.column("accepted_id"), ":")
     columns = {
-        name: table[name] for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")
+        name: candidates.column(name)
+        for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")
     }
     columns |= {
-        "sha256": table["original_sha256"],
+        "sha256": candidates.column("original_sha256"),
         "is_flat": is_flat,
-        "source_occurrence": occurrences,
-        "species": pc.if_else(is_species, table["species"], pa.scalar(None, pa.string())),
+        "source_occurrence": candidates.column("occurrence"),
+        "species": pc.if_else(is_species, species, pa.scalar(None, pa.string())),
         "accepted_id": pc.if_else(is_species, key, pa.scalar(None, pa.string())),
     }
-    return gate_table(columns, table.num_rows)
+    return gate_table(columns, len(candidates))
 
 
-def check_leaks(storage: Storage, images: pa.Table, splits: npt.NDArray[np.object_], settings: PipelineSettings) -> Leaks:
+def check_leaks(storage: Storage, images: pa.Table, splits: Splits, settings: PipelineSettings) -> Leaks:
     """Training images that give away an evaluation image.
 
     Raises LeakageError, after writing the evidence to REFUSED_NAME, where the gate is set to fail.
     """
-    parts = {split: images.filter(pa.array(splits == split)) for split in (TRAIN, VAL, HELDOUT)}
+    parts = {split: images.filter(pa.array(splits == SPLIT_NAMES.index(split))) for split in (TRAIN, VAL, HELDOUT)}
     sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
     sides += read_sides(storage, settings) if settings.leakage.against else []
     embedding, vectors = settings.leakage.embedding, None
@@ -96,10 +100,15 @@ def describe_leaks(leaks: Leaks) -> str:
     return "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in by_set.items())
 
 
-def drop_reasons(leaks: Leaks) -> dict[str, tuple[str, str]]:
-    """Record id of each leaking image -> (its strongest kind, detail)."""
-    chosen = leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist()
-    return {row["record_id"]: (row["kind"], _detail(row)) for row in chosen}
+def drop_leaks(candidates: Candidates, leaks: Leaks) -> None:
+    """Drop each leaking image for its strongest kind of evidence."""
+    chosen = leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64()))
+    places = pc.index_in(candidates.column("record_id"), value_set=chosen["record_id"].combine_chunks())
+    rows = np.flatnonzero(places.is_valid())
+    leaking = chosen.take(pc.drop_null(places)).to_pylist()
+    for kind in sorted({row["kind"] for row in leaking}):
+        here = [place for place, row in enumerate(leaking) if row["kind"] == kind]
+        candidates.drop(rows[here], kind, [_detail(leaking[place]) for place in here])
 
 
 def gate_notes(leaks: Leaks) -> dict[str, int]:

@@ -7,14 +7,18 @@ without them a draw for one taxon depends on nothing else.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from bioclip.records import RANKS
+from bioclip.release.candidates import Candidates
 from bioclip.release.name_lists import accepted_species, file_digest, names_digest, read_named_rows
-from bioclip.release.splits import check_listed, unit_hash
+from bioclip.release.split_rules import check_listed
+from bioclip.release.splits import HELDOUT, TRAIN, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
@@ -76,27 +80,35 @@ def read_listed(storage: Storage, settings: PipelineSettings) -> list[Listed]:
     return listed
 
 
-def choose_heldout(rows: Sequence[dict[str, Any]], settings: ReleaseSettings, listed: Sequence[Listed]) -> HeldOut:
+def choose_heldout(
+    candidates: Candidates, settings: ReleaseSettings, listed: Sequence[Listed], before: Collection[tuple[str, str]] = ()
+) -> HeldOut:
     """Choose, and drop what stands above the chosen taxa. Raises SettingsError for a name of `heldout_species` without an image.
 
-    Rows that are dropped already do not count; others need the ranks, `species` ('' above) and `drop_reason`.
+    Candidates that are dropped already do not count. `before` are the (binomial, split) pairs that an earlier release's images have now:
+    a taxon with a species that was trained on is never drawn, and one that was held out stays so, with species that are new in it.
     """
     has_rule = settings.heldout_num_species or settings.heldout_rank != "species" or settings.heldout_strata
     if not (has_rule or settings.heldout_list):
         return HeldOut()
-    open_rows = [row for row in rows if not row["drop_reason"]]
-    images = Counter(row["species"] for row in open_rows if row["species"])
+    images = candidates.codes("species").counted(candidates.is_open)
     check_listed(settings, images)
-    units = _Units.of(open_rows, settings)
+    lineages, taxa = candidates.combined(*RANKS)
+    sizes = np.bincount(lineages[candidates.is_open], minlength=len(taxa))
+    units = _Units.of([(taxon, int(size)) for taxon, size in zip(taxa, sizes, strict=True) if size], settings)
     wanted = {one.species or one.name for one in listed if _is_wanted(one, settings)} | set(settings.heldout_species)
-    candidates = {units.unit_of[name] for name in wanted if name in units.unit_of}
+    eligible = {units.unit_of[name] for name in wanted if name in units.unit_of}
     is_list = bool(settings.heldout_list or settings.heldout_species)
+    trained, heldout = (
+        {units.unit_of[name] for name, one in before if one == split and name in units.unit_of} for split in (TRAIN, HELDOUT)
+    )
+    continued = heldout - trained
     if is_list and not settings.heldout_num_species:
-        chosen, num_bare = candidates, 0
+        chosen, num_bare = eligible | continued, 0
     else:
-        chosen, num_bare = units.draw(settings, candidates if is_list else set(units.species_of))
+        chosen, num_bare = units.draw(settings, (eligible if is_list else set(units.species_of)) - trained, continued)
     species = frozenset(name for unit in chosen for name in units.species_of[unit])
-    _drop_above(open_rows, chosen, settings.heldout_rank)
+    _drop_above(candidates, lineages, taxa, chosen, settings.heldout_rank)
     table = _listed_table(listed, images, species, settings) if settings.heldout_list else None
     outcomes = Counter(table["outcome"].to_pylist()) if table else Counter()
     notes = {f"heldout_list_{outcome}": number for outcome, number in sorted(outcomes.items())}
@@ -114,34 +126,35 @@ class _Units:
     stratum_of: Mapping[Taxon, Taxon]
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], settings: ReleaseSettings) -> _Units:
+    def of(cls, taxa: Sequence[tuple[Mapping[str, str], int]], settings: ReleaseSettings) -> _Units:
+        """`taxa` are (names by rank, images) in an order that data alone decides."""
         unit_of: dict[str, Taxon] = {}
         stratum_of: dict[Taxon, Taxon] = {}
         species_of: defaultdict[Taxon, set[str]] = defaultdict(set)
         images: Counter[Taxon] = Counter()
-        for row in rows:
+        for row, num_images in taxa:
             if row["species"] and row[settings.heldout_rank]:
                 unit = unit_of.setdefault(row["species"], (row["kingdom"], row[settings.heldout_rank]))
                 species_of[unit].add(row["species"])
-                images[unit] += 1
+                images[unit] += num_images
                 if settings.heldout_strata:
                     stratum_of.setdefault(unit, (row["kingdom"], row[settings.heldout_strata]))
         return cls(unit_of, species_of, images, stratum_of)
 
-    def draw(self, settings: ReleaseSettings, candidates: set[Taxon]) -> tuple[set[Taxon], int]:
-        """(drawn units, strata that have none though they have candidates)."""
+    def draw(self, settings: ReleaseSettings, candidates: set[Taxon], continued: set[Taxon]) -> tuple[set[Taxon], int]:
+        """(drawn units and `continued` ones, strata that have none though they have candidates)."""
         salt = f"heldout:{settings.seed}" if settings.heldout_rank == "species" else f"heldout-{settings.heldout_rank}:{settings.seed}"
         values = {unit: unit_hash(salt, unit[1]) for unit in candidates if self.images[unit] >= settings.heldout_min_images}
         order = sorted(values, key=lambda unit: (values[unit], unit))
         first = self._first_of_strata(order)
         if settings.heldout_num_species:
-            chosen: set[Taxon] = set()
+            chosen = set(continued)
             for unit in [*first, *(unit for unit in order if unit not in set(first))]:
                 if sum(len(self.species_of[one]) for one in chosen) >= settings.heldout_num_species:
                     break
                 chosen.add(unit)
         else:
-            drawn = {unit for unit in order if values[unit] < settings.heldout_fraction}
+            drawn = continued | {unit for unit in order if values[unit] < settings.heldout_fraction}
             covered = {self.stratum_of.get(unit) for unit in drawn}
             chosen = drawn | {unit for unit in first if self.stratum_of[unit] not in covered}
         strata = {self.stratum_of[unit] for unit in candidates if unit in self.stratum_of and self.stratum_of[unit][1]}
@@ -162,10 +175,13 @@ def _is_wanted(one: Listed, settings: ReleaseSettings) -> bool:
     return not wanted or one.category.strip().casefold() in wanted
 
 
-def _drop_above(rows: Sequence[dict[str, Any]], chosen: set[Taxon], rank: str) -> None:
-    above = [row for row in rows if not row["species"] and row[rank] and (row["kingdom"], row[rank]) in chosen]
-    for row in above:
-        row.update(drop_reason=ABOVE_HELDOUT, drop_detail=f"{rank} {row[rank]} is held out")
+def _drop_above(
+    candidates: Candidates, lineages: npt.NDArray[np.int64], taxa: Sequence[Mapping[str, str]], chosen: set[Taxon], rank: str
+) -> None:
+    is_above = np.array([not row["species"] and bool(row[rank]) and (row["kingdom"], row[rank]) in chosen for row in taxa], np.bool_)
+    rows = np.flatnonzero(candidates.is_open & is_above[lineages])
+    details = pa.array([f"{rank} {row[rank]} is held out" for row in taxa], pa.string())
+    candidates.drop(rows, ABOVE_HELDOUT, details.take(pa.array(lineages[rows])))
 
 
 def _listed_table(listed: Sequence[Listed], images: Counter[str], species: frozenset[str], settings: ReleaseSettings) -> pa.Table:

@@ -8,14 +8,15 @@ that no release of the line has used. New samples go into shards of their own, o
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from bioclip.digests import digest_value
-from bioclip.records import SAMPLE_SCHEMA, partition_of
+from bioclip.records import SAMPLE_SCHEMA
 from bioclip.release.reading import (
     LATEST,
     SPLITS,
@@ -34,11 +35,14 @@ PARENT_NAME = "splits/parent.json"
 KEPT_SHARDS = "kept"
 """Name of the partition of the stage `shards` whose outputs are files of earlier releases."""
 AUTO = "auto"
-_LINE = ("name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images")
+_LINE = (
+    "name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images", "heldout_categories",
+    "heldout_num_species", "heldout_rank", "heldout_strata",
+)  # fmt: skip
 """Settings of the splits: where one differs, `auto` begins anew."""
 _NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
-_NOT_IN_SHARDS |= {"license_verbatim"}
-_CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
+_NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
+CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
 """What decides a sample's members, and its split: a column that is added counts until it is named above."""
 
 
@@ -64,12 +68,20 @@ class Parent:
     release: Release
     is_reusable: bool
 
-    @cached_property
-    def samples(self) -> list[dict[str, Any]]:
-        """Its rows that have a split, by record id."""
+    def samples(self, columns: Sequence[str], first: str = "", last: str = "") -> pa.Table:
+        """Columns of its samples by record id, of those that it knows; of ids from `first` to `last` where they are given."""
         there = set(self.release.sample_columns())
-        columns = [name for name in (*_CONTENT, "shard") if name in there]
-        return [row for row in self.release.samples(columns).to_pylist() if row["split"]]
+        filters: list[tuple[str, str, str]] = [("split", "!=", "")]
+        filters += [("record_id", ">=", first), ("record_id", "<=", last)] if last else []
+        with self.release.storage.reader("samples.parquet") as stream:
+            return pq.read_table(stream, columns=[name for name in columns if name in there], filters=filters)
+
+    def texts(self) -> pa.Table | None:
+        """Its further texts (`bioclip.release.texts.TEXTS_SCHEMA`), None where it has none."""
+        if TEXTS_FILE not in self.release.files():
+            return None
+        with self.release.storage.reader(TEXTS_FILE) as stream:
+            return pq.read_table(stream)
 
     @property
     def next_shards(self) -> dict[str, int]:
@@ -99,7 +111,7 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
     release = open_release(storage, latest)
     stated = release.manifest["settings"]["release"]
     wanted = _plain(meaningful(settings.release))
-    is_same_line = all(stated.get(name) == wanted[name] for name in _LINE)
+    is_same_line = all(stated.get(name) == wanted.get(name) for name in _LINE)
     return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
 
 
@@ -117,11 +129,10 @@ def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> P
     release = open_release(storage, version)
     stated, wanted = dict(release.manifest["settings"]["shards"]), _plain(meaningful(settings.shards))
     for values in (stated, wanted):
-        values.pop("samples_per_shard", None)
+        for size in ("samples_per_shard", "bytes_per_shard"):
+            values.pop(size, None)
     is_reusable = stated == wanted and release.manifest.get("shard_form") == SHARD_FORM
-    # Further texts are no column of a sample, so a shard does not show whether they changed: with them every shard is written anew.
-    has_texts = bool(set(settings.release.languages) - {"en"} or settings.release.descriptions) or TEXTS_FILE in release.files()
-    return Parent(release, is_reusable and not has_texts and set(_CONTENT) <= set(release.sample_columns()))
+    return Parent(release, is_reusable and set(CONTENT) <= set(release.sample_columns()))
 
 
 def read_parent(storage: Storage) -> ParentRef:
@@ -134,82 +145,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def number_shards(rows: Sequence[dict[str, Any]], size: int, num_partitions: int, parent: Parent | None) -> dict[str, int]:
-    """Give every row with a split its `shard`; returns notes on what was kept, rewritten and added.
-
-    `rows` are in order of record id. Packs are of one split and one partition (new samples beside a parent: of consecutive partitions),
-    at most `size` samples, numbered through each split.
-    """
-    came_from = _keep_shards(rows, parent) if parent and parent.is_reusable else None
-    packs: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
-    runs = _runs(rows, came_from, size, num_partitions) if came_from is not None else {}
-    for row in rows:
-        if row["split"] and not row.get("shard"):
-            source = (came_from or {}).get(row["record_id"], "")
-            partition = partition_of(row["record_id"], num_partitions)
-            packs.setdefault((row["split"], partition if source else runs.get(partition, partition), source), []).append(row)
-    numbers = parent.next_shards if parent and came_from is not None else dict.fromkeys(SPLITS, 0)
-    for (split, _, _), pack in sorted(packs.items()):
-        for start in range(0, len(pack), size):
-            for row in pack[start : start + size]:
-                row["shard"] = f"shards/{split}/shard-{numbers[split]:05d}.tar"
-            numbers[split] += 1
-    return _notes(rows, came_from)
-
-
-def _keep_shards(rows: Sequence[dict[str, Any]], parent: Parent) -> dict[str, str]:
-    """Give `shard` to all samples of shards that stay; returns the former shard of those in shards that do not."""
-    now = {row["record_id"]: row for row in rows if row["split"]}
-    touched = {former["shard"] for former in parent.samples if not _is_same(now.get(former["record_id"]), former)}
-    came_from = {}
-    for former in parent.samples:
-        row = now.get(former["record_id"])
-        if former["shard"] not in touched and row:
-            row["shard"] = inherited_name(parent.release.version, former["shard"])
-        elif row and row["split"] == former["split"]:
-            came_from[former["record_id"]] = former["shard"]
-    return came_from
-
-
-def _is_same(row: Mapping[str, Any] | None, former: Mapping[str, Any]) -> bool:
-    return row is not None and all(("" if row.get(name) is None else row.get(name)) == former[name] for name in _CONTENT)
-
-
 def inherited_name(version: str, name: str) -> str:
     """What a child of release `version` calls that release's `name`: a file of an earlier one still is where it was written."""
     return name if name.startswith("../") else f"../{version}/{name}"
-
-
-def _runs(rows: Sequence[dict[str, Any]], came_from: Mapping[str, str], size: int, num_partitions: int) -> dict[int, int]:
-    """Partition -> first partition of the run whose new samples share shards; a run ends where its samples would be more than `size`."""
-    new = Counter(
-        partition_of(row["record_id"], num_partitions)
-        for row in rows
-        if row["split"] and not row.get("shard") and row["record_id"] not in came_from
-    )
-    runs: dict[int, int] = {}
-    first, total = 0, 0
-    for partition, number in sorted(new.items()):
-        if not runs or total + number > size:
-            first, total = partition, 0
-        runs[partition] = first
-        total += number
-    return runs
-
-
-def _notes(rows: Sequence[dict[str, Any]], came_from: Mapping[str, str] | None) -> dict[str, int]:
-    if came_from is None:
-        return {}
-    kept = [row["shard"] for row in rows if row["split"] and row["shard"].startswith("../")]
-    num_rewritten = sum(1 for row in rows if row["record_id"] in came_from)
-    num_samples = sum(1 for row in rows if row["split"])
-    return {
-        "samples_kept_in_place": len(kept),
-        "samples_rewritten": num_rewritten,
-        "samples_added": num_samples - len(kept) - num_rewritten,
-        "shards_kept": len(set(kept)),
-        "shards_given_up": len(set(came_from.values())),
-    }
 
 
 def next_shards(parent: Parent | None, names: Iterable[str]) -> dict[str, int]:

@@ -73,9 +73,7 @@ def rows_with(storage: Storage, name: str, column: str, values: Collection[str],
         file = pq.ParquetFile(stream, pre_buffer=False)
         names = list(columns) if columns is not None else file.schema_arrow.names
         found = [file.schema_arrow.empty_table().select(names)]
-        possible = [
-            index for index, (first, last) in enumerate(_extents(file, column)) if values and least <= last and most >= first
-        ]
+        possible = [index for index, (first, last) in enumerate(_extents(file, column)) if values and least <= last and most >= first]
         for groups in _runs(file, possible):
             mask = pc.is_in(file.read_row_groups(groups, columns=[column])[column], value_set=wanted).combine_chunks()
             start = 0

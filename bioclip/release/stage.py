@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,26 +12,30 @@ import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
-from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, find_conflicts
+from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, Conflicts, find_conflicts
 from bioclip.duplicates.groups import KEPT
-from bioclip.duplicates.stage import GROUPS_NAME, read_columns
-from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
+from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA
 from bioclip.release.balance import TAIL_NAME, balance_training
+from bioclip.release.candidates import Candidates
 from bioclip.release.filters import filter_images, filter_inputs
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
+    GATE_ONLY_COLUMNS,
     LEAKS_NAME,
     check_leaks,
-    drop_reasons,
+    drop_leaks,
     gate_images,
     gate_inputs,
     gate_notes,
 )
 from bioclip.release.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
-from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, number_shards, open_parent
-from bioclip.release.splits import EVALUATED_BEFORE, TRAIN, EarlierSplits, SplitRule, occurrence_key
-from bioclip.release.texts import TEXTS_NAME, release_texts, text_inputs
+from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, open_parent
+from bioclip.release.joining import described_parts, read_candidates
+from bioclip.release.numbering import find_former, number_shards
+from bioclip.release.split_rules import EARLIER_COLUMNS, EVALUATED_BEFORE, SplitRule, earlier_splits
+from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
+from bioclip.release.texts import TEXTS_NAME, changed_taxa, release_texts, text_inputs
 from bioclip.release.train_small import TRAIN_SMALL_NAME, train_small
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
@@ -40,25 +43,10 @@ from bioclip.storage import Storage
 
 STAGE = "release"
 SAMPLES_NAME = "splits/samples.parquet"
-NAMES_NAME = "taxonomy/names.parquet"
-_VERSION = 4
+SAMPLE_GROUP_ROWS = 65_536
+NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "name_not_resolved", "rank_above_minimum", "val_species_without_training"
+_VERSION = 5
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
-_IMAGE_COLUMNS = [
-    "record_id",
-    "sha256",
-    "original_sha256",
-    "pixel_sha256",
-    "phash",
-    "entropy_bits",
-    "width",
-    "height",
-    "original_width",
-    "original_height",
-]
-_RECORD_COLUMNS = [
-    "record_id", "lineage_id", "source", "source_id", "occurrence_id", "media_url", "license", "license_verbatim", "rights_holder",
-    "creator", "basis_of_record", "event_date", "latitude", "longitude", "scientific_name", "observer", "image_type", "crop_x",
-]  # fmt: skip
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -81,6 +69,8 @@ def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, paren
                 meaningful(settings.release),
                 meaningful(settings.leakage),
                 settings.shards.samples_per_shard,
+                settings.shards.bytes_per_shard,
+                settings.shards.image_px,
                 settings.ingest.num_partitions,
                 settings.duplicates.min_entropy_bits,
                 settings.duplicates.label_conflicts,
@@ -103,126 +93,135 @@ def assign_samples(
     storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown, parent: ParentRef = NO_PARENT
 ) -> Counts:
     """Decide split or drop reason for every image, run the leakage gate, give each sample its shard."""
-    table = _joined(storage)
-    rows = table.to_pylist()
-    for row in rows:
-        row["drop_reason"], row["drop_detail"] = _judge(row, settings, takedown)
-    filter_images(storage, rows, settings.release)
-    conflicts = find_conflicts(rows, settings.duplicates.label_conflicts)
-    for row in rows:
-        if not row["drop_reason"] and row["record_id"] in conflicts.dropped:
-            row.update(drop_reason=LABEL_CONFLICT, drop_detail=conflicts.dropped[row["record_id"]])
+    candidates = read_candidates(storage)
+    _drop_unfit(candidates, settings, takedown)
+    filter_images(storage, candidates, settings.release)
+    conflicts = _drop_conflicts(candidates, settings)
     continued = open_parent(storage, parent.version, settings)
-    heldout = _assign_splits(storage, rows, settings, continued)
-    images = gate_images(table, [row["occurrence"] for row in rows], settings.duplicates.min_entropy_bits)
-    leaks = check_leaks(storage, images, np.array([row["split"] for row in rows], dtype=object), settings)
-    reasons = drop_reasons(leaks)
-    for row in rows:
-        if row["record_id"] in reasons:
-            row["split"], (row["drop_reason"], row["drop_detail"]) = "", reasons[row["record_id"]]
-    tail = balance_training(rows, settings.release)
-    _drop_untrained(rows)
-    samples = [_sample(row) for row in rows]
-    increment = number_shards(samples, settings.shards.samples_per_shard, settings.ingest.num_partitions, continued)
-    writer.write_table(SAMPLES_NAME, pa.Table.from_pylist(samples, schema=SAMPLE_SCHEMA))
+    heldout = _assign_splits(storage, candidates, settings, continued)
+    images = gate_images(candidates, settings.duplicates.min_entropy_bits)
+    candidates.forget(*GATE_ONLY_COLUMNS)
+    leaks = check_leaks(storage, images, candidates.split, settings)
+    drop_leaks(candidates, leaks)
+    tail = balance_training(candidates, settings.release)
+    _drop_untrained(candidates)
+    texts, text_notes = release_texts(storage, candidates, settings)
+    former = None
+    if continued and continued.is_reusable:
+        changed = changed_taxa(texts, continued.texts())
+        former = find_former(candidates, described_parts(storage, candidates), continued, changed)
+    shards, increment = number_shards(candidates, settings.shards, settings.ingest.num_partitions, continued, former)
+    _write_samples(storage, writer, candidates, shards)
     writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
     writer.write_table(LEAKS_NAME, leaks.evidence)
-    prints = images.append_column("split", pa.array([row["split"] for row in rows], pa.string()))
-    text_notes = _write_rules(storage, writer, rows, samples, settings, tail, heldout)
-    writer.write_table(FINGERPRINTS_NAME, prints.filter(pc.not_equal(prints["split"], "")))
-    writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
-    dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
-    splits = Counter(f"split_{row['split']}" for row in rows if row["split"])
-    num_heldout = len({row["species"] for row in rows if row["split"] == "heldout"})
-    notes = {**splits, **conflicts.notes, **gate_notes(leaks), **increment, "heldout_species": num_heldout, **heldout.notes, **text_notes}
-    return Counts(len(rows), sum(splits.values()), dict(dropped), notes)
-
-
-def _assign_splits(storage: Storage, rows: list[dict[str, Any]], settings: PipelineSettings, parent: Parent | None) -> HeldOut:
-    """Give every row that is not dropped its split; what an earlier release evaluated on never comes to training, and what only stands
-    above held-out taxa is dropped."""
-    heldout = choose_heldout(rows, settings.release, read_listed(storage, settings))
-    earlier = EarlierSplits(parent.samples).of(rows) if parent else [""] * len(rows)
-    kept = [(row, before) for row, before in zip(rows, earlier, strict=True) if not row["drop_reason"]]
-    rule = SplitRule.of(settings.release, (row["species"] for row, _ in kept), (before for _, before in kept), heldout.species)
-    for row in rows:
-        row["split"] = ""
-    for row, before in kept:
-        row["split"] = rule.split(row["species"], row["occurrence"], before)
-        if not row["split"]:
-            row.update(drop_reason=EVALUATED_BEFORE, drop_detail=f"{before} of release {parent.release.version if parent else ''}")
-    return heldout
-
-
-def _write_rules(
-    storage: Storage,
-    writer: PartitionWriter,
-    rows: list[dict[str, Any]],
-    samples: list[dict[str, Any]],
-    settings: PipelineSettings,
-    tail: dict[str, Any],
-    heldout: HeldOut,
-) -> dict[str, int]:
-    """Write what the rules that are set have to show, nothing where none is; returns notes on texts."""
+    prints = images.append_column("split", candidates.split_column())
+    writer.write_table(FINGERPRINTS_NAME, prints.filter(pa.array(candidates.split > 0)), SAMPLE_GROUP_ROWS)
     if tail:
         writer.write_bytes(TAIL_NAME, readable_json(tail))
     if heldout.listed is not None:
         writer.write_table(HELDOUT_LIST_NAME, heldout.listed)
     if settings.release.train_small_fraction:
-        writer.write_table(TRAIN_SMALL_NAME, train_small(samples, settings.release))
-    texts, notes = release_texts(storage, rows, settings)
+        writer.write_table(TRAIN_SMALL_NAME, train_small(candidates, shards, settings.release))
     if texts is not None:
         writer.write_table(TEXTS_NAME, texts)
-    return notes
+    writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
+    notes = {**conflicts.notes, **gate_notes(leaks), **increment, **heldout.notes, **text_notes}
+    return _counts(candidates, notes)
 
 
-def _joined(storage: Storage) -> pa.Table:
-    images = read_columns(storage, read_stage(storage, "images"), _IMAGE_COLUMNS)
-    records = read_columns(storage, read_stage(storage, "records"), _RECORD_COLUMNS)
-    with storage.reader(NAMES_NAME) as stream:
-        names = pq.read_table(
-            stream,
-            columns=[
-                "lineage_id",
-                "match_type",
-                "reason",
-                "resolved_rank",
-                *RANKS,
-                "common_name",
-                "accepted_id",
-                "canonical_name",
-                "backbone",
-            ],
-        )
-    with storage.reader(GROUPS_NAME) as stream:
-        groups = pq.read_table(stream, columns=["record_id", "kept_record_id", "kind", "distance"])
-    return (
-        images.join(records, "record_id").join(names, "lineage_id").join(groups, "record_id", join_type="left outer").sort_by("record_id")
-    )
+def _counts(candidates: Candidates, notes: Mapping[str, int]) -> Counts:
+    splits = {f"split_{name}": int(candidates.is_in(name).sum()) for name in SPLIT_NAMES if name and candidates.is_in(name).any()}
+    num_heldout = int((candidates.codes("species").sizes(candidates.is_in(HELDOUT)) > 0).sum())
+    return Counts(len(candidates), sum(splits.values()), candidates.drop_counts(), {**splits, **notes, "heldout_species": num_heldout})
 
 
-def _judge(row: dict[str, Any], settings: PipelineSettings, takedown: Takedown) -> tuple[str, str]:
-    """(reason, detail) why an image can be no sample, or two empty strings."""
-    row["occurrence"] = occurrence_key(row["source"], row["occurrence_id"] or "", row["source_id"])
-    if found := takedown.hashes & {row["sha256"], row["original_sha256"], row["pixel_sha256"]}:
-        return TAKEN_DOWN, min(found)
-    if row["kind"] not in {None, KEPT}:
-        return row["kind"], row["kept_record_id"]
-    if not row["resolved_rank"]:
-        return row["reason"] or "name_not_resolved", row["scientific_name"] or ""
-    if RANKS.index(row["resolved_rank"]) < RANKS.index(settings.release.min_rank):
-        return "rank_above_minimum", f"{row['resolved_rank']}, at least {settings.release.min_rank} is wanted"
-    return "", ""
+def _drop_unfit(candidates: Candidates, settings: PipelineSettings, takedown: Takedown) -> None:
+    """Drop what was taken down, what stands for another, and what has no name of the least rank."""
+    if takedown.hashes:
+        _drop_taken_down(candidates, takedown)
+    kinds, kept = candidates.codes("kind"), candidates.column("kept_record_id")
+    for number, kind in enumerate(kinds.values):
+        if kind not in {"", KEPT}:
+            rows = np.flatnonzero(candidates.is_open & (kinds.numbers == number))
+            candidates.drop(rows, kind, kept.take(pa.array(rows)).combine_chunks())
+    reasons, ranks = candidates.codes("reason"), candidates.codes("resolved_rank")
+    for number, reason in enumerate(reasons.values):
+        rows = np.flatnonzero(candidates.is_open & (ranks.numbers == 0) & (reasons.numbers == number))
+        names = pc.fill_null(candidates.column("verbatim_scientific_name").take(pa.array(rows)), "")
+        candidates.drop(rows, reason or NOT_RESOLVED, names.combine_chunks())
+    least = settings.release.min_rank
+    for rank in RANKS[: RANKS.index(least)]:
+        above = candidates.is_open & ranks.chosen([rank])[ranks.numbers]
+        candidates.drop(above, RANK_ABOVE_MINIMUM, f"{rank}, at least {least} is wanted")
 
 
-def _drop_untrained(rows: list[dict[str, Any]]) -> None:
+def _drop_taken_down(candidates: Candidates, takedown: Takedown) -> None:
+    names, hashes = ("sha256", "original_sha256", "pixel_sha256"), pa.array(sorted(takedown.hashes))
+    is_listed = [pc.is_in(candidates.column(name), value_set=hashes).to_numpy() for name in names]
+    rows = np.flatnonzero(np.logical_or.reduce(is_listed))
+    found = (min(takedown.hashes & set(row.values())) for row in candidates.rows_of(rows, names))
+    candidates.drop(rows, TAKEN_DOWN, found)
+
+
+def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Conflicts:
+    """Look at the groups of duplicates whose members bear different names, and drop the images that the settings' rule drops."""
+    groups = candidates.codes("kept_record_id")
+    is_mixed = np.zeros(len(groups.values), np.bool_)
+    for rank in RANKS:
+        names = candidates.codes(rank)
+        named = (groups.numbers > 0) & (names.numbers > 0)
+        pairs = np.unique(groups.numbers[named].astype(np.int64) * len(names.values) + names.numbers[named])
+        is_mixed |= np.bincount(pairs // len(names.values), minlength=len(groups.values)) > 1
+    rows = np.flatnonzero(is_mixed[groups.numbers])
+    members = [
+        row | {"scientific_name": row["verbatim_scientific_name"]}
+        for row in candidates.rows_of(rows, ("record_id", "kept_record_id", "kind", "distance", *RANKS, "verbatim_scientific_name"))
+    ]
+    conflicts = find_conflicts(members, settings.duplicates.label_conflicts)
+    refused = [row for row, member in zip(rows.tolist(), members, strict=True) if member["record_id"] in conflicts.dropped]
+    refused = [row for row in refused if candidates.is_open[row]]
+    ids = candidates.column("record_id").take(pa.array(refused, pa.int64())).to_pylist()
+    candidates.drop(np.array(refused, np.intp), LABEL_CONFLICT, [conflicts.dropped[record_id] for record_id in ids])
+    return conflicts
+
+
+def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineSettings, parent: Parent | None) -> HeldOut:
+    """Give every open candidate its split; what an earlier release evaluated on never comes to training, and what only stands above
+    held-out taxa is dropped."""
+    earlier, before = np.zeros(len(candidates), np.int8), set()
+    species = candidates.codes("species")
+    if parent:
+        earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS))
+        pairs = np.unique(species.numbers[candidates.is_open].astype(np.int64) * len(SPLIT_NAMES) + earlier[candidates.is_open])
+        before = {(species.values[pair // len(SPLIT_NAMES)], SPLIT_NAMES[pair % len(SPLIT_NAMES)]) for pair in pairs.tolist()}
+    heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings), before)
+    rule = SplitRule.of(settings.release, species.counted(candidates.is_open), before, heldout.species)
+    splits = rule.assign(species, candidates.column("occurrence"), earlier)
+    candidates.assign(splits)
+    for split in (VAL, HELDOUT):
+        unnamed = candidates.is_open & (splits == 0) & (earlier == SPLIT_NAMES.index(split))
+        candidates.drop(unnamed, EVALUATED_BEFORE, f"{split} of release {parent.release.version if parent else ''}")
+    return heldout
+
+
+def _drop_untrained(candidates: Candidates) -> None:
     """A known species must be known: without a training image left, its held-out images prove nothing."""
-    trained = {row["species"] for row in rows if row["split"] == TRAIN}
-    for row in rows:
-        if row["split"] == "val" and row["species"] not in trained:
-            row.update(split="", drop_reason="val_species_without_training", drop_detail=row["species"])
+    species = candidates.codes("species")
+    is_trained = species.sizes(candidates.is_in(TRAIN)) > 0
+    rows = np.flatnonzero(candidates.is_in(VAL) & ~is_trained[species.numbers])
+    candidates.drop(rows, VAL_WITHOUT_TRAINING, pa.array(species.values).take(pa.array(species.numbers[rows])))
 
 
-def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    values = {name: row.get(name) for name in SAMPLE_SCHEMA.names} | {"verbatim_name": row["scientific_name"]}
-    return {name: "" if value is None and SAMPLE_SCHEMA.field(name).type == pa.string() else value for name, value in values.items()}
+def _write_samples(storage: Storage, writer: PartitionWriter, candidates: Candidates, shards: pa.Array) -> None:
+    waiting: list[pa.Table] = []
+    with (
+        writer.open(SAMPLES_NAME, num_rows=len(candidates)) as stream,
+        pq.ParquetWriter(stream, SAMPLE_SCHEMA, **PARQUET_OPTIONS) as sink,
+    ):
+        for start, stop, columns in described_parts(storage, candidates):
+            decided = candidates.decisions(start, stop) | {"shard": shards.slice(start, stop - start)}
+            waiting.append(pa.table([(columns | decided)[name] for name in SAMPLE_SCHEMA.names], schema=SAMPLE_SCHEMA))
+            if sum(table.num_rows for table in waiting) >= SAMPLE_GROUP_ROWS:
+                sink.write_table(pa.concat_tables(waiting), SAMPLE_GROUP_ROWS)
+                waiting = []
+        sink.write_table(pa.concat_tables([SAMPLE_SCHEMA.empty_table(), *waiting]), SAMPLE_GROUP_ROWS)

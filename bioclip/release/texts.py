@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.captions import scientific_name
 from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
+from bioclip.records import RANKS
+from bioclip.release.candidates import Candidates
 from bioclip.release.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
@@ -58,9 +61,7 @@ def _vernaculars_digest(storage: Storage, settings: PipelineSettings) -> str:
     return stage.digest
 
 
-def release_texts(
-    storage: Storage, rows: Iterable[Mapping[str, Any]], settings: PipelineSettings
-) -> tuple[pa.Table | None, dict[str, int]]:
+def release_texts(storage: Storage, candidates: Candidates, settings: PipelineSettings) -> tuple[pa.Table | None, dict[str, int]]:
     """(TEXTS_SCHEMA of the samples' taxa or None where no setting asks for texts, notes). Raises SettingsError for a wrong table.
 
     Where a taxon has no name in a language its scientific name stands in, as in BioCLIP's English members; a species without a
@@ -71,10 +72,11 @@ def release_texts(
         return None, {}
     taxa: dict[TextKey, Mapping[str, Any]] = {}
     num_samples: Counter[TextKey] = Counter()
-    for row in rows:
-        if row["split"]:
-            taxa.setdefault(text_key(row), row)
-            num_samples[text_key(row)] += 1
+    lineages, rows = candidates.combined("backbone", "accepted_id", *RANKS)
+    for taxon, size in zip(rows, np.bincount(lineages[candidates.split > 0], minlength=len(rows)).tolist(), strict=True):
+        if size:
+            taxa.setdefault(text_key(taxon), taxon)
+            num_samples[text_key(taxon)] += size
     notes: Counter[str] = Counter()
     names = _names(storage, settings) if languages else {}
     described = _descriptions(storage, settings, {row["species"] for row in taxa.values()}, notes) if path else {}
@@ -99,12 +101,21 @@ def text_key(row: Mapping[str, Any]) -> TextKey:
     return row["accepted_id"], scientific_name(row)
 
 
+def changed_taxa(now: pa.Table | None, before: pa.Table | None) -> set[TextKey]:
+    """Taxa whose texts differ between two TEXTS_SCHEMA tables; None is a table without rows."""
+    one, other = (_by_taxon(table) if table is not None else {} for table in (now, before))
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
 def read_texts(storage: Storage, name: str) -> Texts:
     """Texts by taxon of a TEXTS_SCHEMA file."""
     with storage.reader(name) as stream:
-        rows = pq.read_table(stream, columns=["accepted_id", "scientific_name", "member", "text"]).to_pylist()
+        return _by_taxon(pq.read_table(stream))
+
+
+def _by_taxon(table: pa.Table) -> Texts:
     texts: Texts = {}
-    for row in rows:
+    for row in table.select(["accepted_id", "scientific_name", "member", "text"]).to_pylist():
         texts.setdefault((row["accepted_id"], row["scientific_name"]), {})[row["member"]] = row["text"]
     return texts
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+import numpy as np
 import pyarrow as pa
 
-from bioclip.release.splits import TRAIN, unit_hash
+from bioclip.release.candidates import Candidates
+from bioclip.release.splits import TRAIN, unit_hashes
 from bioclip.settings import ReleaseSettings
 
 TRAIN_SMALL_NAME = "splits/train_small.parquet"
@@ -15,11 +14,10 @@ TRAIN_SMALL_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=Fals
 """splits/train_small.parquet, sorted by record_id: the training samples of the part, and where they lie."""
 
 
-def train_small(rows: Sequence[Mapping[str, Any]], settings: ReleaseSettings) -> pa.Table:
-    """TRAIN_SMALL_SCHEMA of the share `train_small_fraction` of the training samples, each chosen by its own hashed id."""
-    chosen = [
-        {"record_id": row["record_id"], "shard": row["shard"]}
-        for row in rows
-        if row["split"] == TRAIN and unit_hash(f"train_small:{settings.seed}", row["record_id"]) < settings.train_small_fraction
-    ]
-    return pa.Table.from_pylist(chosen, schema=TRAIN_SMALL_SCHEMA)
+def train_small(candidates: Candidates, shards: pa.Array, settings: ReleaseSettings) -> pa.Table:
+    """TRAIN_SMALL_SCHEMA of the share `train_small_fraction` of the training samples, each chosen by its own hashed id; `shards` [N] names
+    the shard of every candidate."""
+    rows = np.flatnonzero(candidates.is_in(TRAIN))
+    hashes = unit_hashes(f"train_small:{settings.seed}", candidates.column("record_id").take(pa.array(rows)))
+    chosen = pa.array(rows[hashes < settings.train_small_fraction])
+    return pa.table([candidates.column("record_id").take(chosen), shards.take(chosen)], schema=TRAIN_SMALL_SCHEMA)

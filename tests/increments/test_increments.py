@@ -5,20 +5,26 @@ from __future__ import annotations
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
-from bioclip.release.increments import NO_PARENT, Parent, number_shards, read_parent
+from bioclip.release.increments import NO_PARENT, Parent, read_parent
+from bioclip.release.numbering import find_former, number_shards
 from bioclip.release.reading import Release, list_releases, open_release, point_alias, point_latest, workspace_name
 from bioclip.release.stage import plan_release
+from bioclip.release.texts import TextKey, text_key
+from bioclip.settings import ShardSettings
 from bioclip.shards.index import read_sample
 from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage, open_workspace
 from bioclip.training.samples import index_split
 from tests.conftest import Curated
 from tests.increments.conftest import SAMPLES_PER_SHARD, Grown, curate, digests_below
+from tests.release.rows import candidates_of
 
 Members = dict[str, dict[str, bytes]]
 
@@ -187,11 +193,32 @@ class TestParents:
 class TestPlaces:
     """`number_shards` on the sample's own rows, changed by hand."""
 
-    def rows(self, release: Release) -> list[dict[str, object]]:
+    def rows(self, release: Release) -> list[dict[str, Any]]:
         return [row | {"shard": ""} for row in release.samples().to_pylist()]
 
-    def place(self, release: Release, rows: list[dict[str, object]]) -> dict[str, int]:
-        return number_shards(rows, SAMPLES_PER_SHARD, 8, Parent(release, is_reusable=True))
+    def place(self, release: Release, rows: list[dict[str, Any]], changed: set[TextKey] | None = None) -> dict[str, int]:
+        """Give the rows their shards; they are looked at in two parts."""
+        candidates, parent, middle = candidates_of(rows), Parent(release, is_reusable=True), len(rows) // 2
+        table = pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+        parts = [
+            (start, stop, {name: table[name].slice(start, stop - start) for name in table.column_names})
+            for start, stop in ((0, middle), (middle, len(rows)))
+        ]
+        former = find_former(candidates, parts, parent, changed or set())
+        settings = ShardSettings(samples_per_shard=SAMPLES_PER_SHARD)
+        shards, notes = number_shards(candidates, settings, 8, parent, former)
+        for row, shard in zip(rows, shards.to_pylist(), strict=True):
+            row["shard"] = shard
+        return notes
+
+    def test_a_changed_text_rewrites_the_shards_of_its_taxon_alone(self, grown: Grown) -> None:
+        rows = self.rows(grown.first)
+        taxon = text_key(next(row for row in rows if row["split"] == "train"))
+        notes = self.place(grown.first, rows, {taxon})
+        former = places(grown.first)
+        touched = {former[row["record_id"]] for row in rows if row["split"] and text_key(row) == taxon}
+        assert notes["shards_given_up"] == len(touched) < notes["shards_kept"]
+        assert notes["samples_rewritten"] == sum(former.get(row["record_id"]) in touched for row in rows)
 
     def test_nothing_changed_means_nothing_written(self, grown: Grown) -> None:
         rows = self.rows(grown.second)
@@ -219,8 +246,8 @@ class TestPlaces:
         assert self.place(grown.first, rows)["samples_rewritten"] == 0
 
     def test_a_column_that_is_added_later_counts_as_content(self) -> None:
-        from bioclip.release.increments import _CONTENT
+        from bioclip.release.increments import CONTENT
         from bioclip.shards.tars import _METADATA
 
-        assert set(_METADATA) <= set(_CONTENT)
-        assert {"split", "width", "height"} <= set(_CONTENT) < set(SAMPLE_SCHEMA.names)
+        assert set(_METADATA) <= set(CONTENT)
+        assert {"split", "width", "height"} <= set(CONTENT) < set(SAMPLE_SCHEMA.names)

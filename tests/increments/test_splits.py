@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.release.splits import HELDOUT, TRAIN, VAL, EarlierSplits, SplitRule
-from bioclip.settings import ReleaseSettings
+from bioclip.release.split_rules import EARLIER_COLUMNS, earlier_splits
+from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
+from tests.release.rows import candidates_of, splits_of
 
 KNOWN, RARE = "Pica hudsonia", "Rara avis"
 
@@ -20,8 +22,7 @@ def row(record_id: str, **values: Any) -> dict[str, Any]:
 
 
 def split_all(species: list[str], earlier: list[str], **settings: Any) -> list[str]:
-    rule = SplitRule.of(ReleaseSettings(**settings), species, earlier)
-    return [rule.split(name, f"occurrence {index}", before) for index, (name, before) in enumerate(zip(species, earlier, strict=True))]
+    return splits_of(species, [f"occurrence {index}" for index in range(len(species))], earlier, **settings)
 
 
 splits = st.sampled_from(["", TRAIN, VAL, HELDOUT])
@@ -73,15 +74,22 @@ def test_an_evaluation_image_without_a_species_is_in_no_split() -> None:
 
 
 class TestEarlierSplits:
-    earlier = EarlierSplits([row("a", split=VAL, occurrence_id="walk"), row("b", split=TRAIN), row("c", split=HELDOUT)])
+    samples = pa.Table.from_pylist(
+        [
+            {name: one[name] for name in EARLIER_COLUMNS}
+            for one in (row("a", split=VAL, occurrence_id="walk"), row("b", split=TRAIN), row("c", split=HELDOUT))
+        ]
+    )
+
+    def of(self, *rows: dict[str, Any]) -> list[str]:
+        return [SPLIT_NAMES[code] for code in earlier_splits(candidates_of(rows), self.samples)]
 
     def test_an_image_is_found_by_its_id_its_bytes_or_its_occurrence(self) -> None:
-        rows = [row("a"), row("new id", sha256="bytes of c"), row("same walk", occurrence="s\x1fwalk"), row("b"), row("unknown")]
-        assert self.earlier.of(rows) == [VAL, HELDOUT, VAL, TRAIN, ""]
+        found = self.of(row("a"), row("new id", sha256="bytes of c"), row("same walk", occurrence="s\x1fwalk"), row("b"), row("unknown"))
+        assert found == [VAL, HELDOUT, VAL, TRAIN, ""]
 
     def test_a_better_copy_of_an_evaluation_image_is_no_training_image(self) -> None:
-        rows = [row("better", kept_record_id="better"), row("a", kept_record_id="better"), row("b", kept_record_id="better")]
-        assert self.earlier.of(rows) == [VAL, VAL, VAL]
+        assert self.of(*(row(name, kept_record_id="better") for name in ("better", "a", "b"))) == [VAL, VAL, VAL]
 
     def test_the_picture_counts_before_its_occurrence(self) -> None:
-        assert self.earlier.of([row("b", occurrence="s\x1fwalk")]) == [TRAIN]
+        assert self.of(row("b", occurrence="s\x1fwalk")) == [TRAIN]

@@ -15,6 +15,7 @@ from bioclip.release.tail import tail_statistics
 from bioclip.settings import ReleaseSettings, meaningful
 from tests.conftest import Curated
 from tests.release.conftest import Workspace
+from tests.release.rows import candidates_of, rows_of
 
 
 def training(sizes: dict[str, int]) -> list[dict[str, Any]]:
@@ -23,6 +24,12 @@ def training(sizes: dict[str, int]) -> list[dict[str, Any]]:
         for species, size in sizes.items()
         for number in range(size)
     ]
+
+
+def balanced(rows: list[dict[str, Any]], **settings: int) -> list[dict[str, Any]]:
+    candidates = candidates_of(rows)
+    balance_training(candidates, ReleaseSettings(**settings))  # type: ignore[arg-type]
+    return rows_of(candidates)
 
 
 def species_of(rows: list[dict[str, Any]], split: str = "train") -> Counter[str]:
@@ -84,34 +91,28 @@ class TestOnTheSample:
 class TestRules:
     @given(st.integers(1, 30), st.integers(0, 20), st.randoms(use_true_random=False))
     def test_the_choice_depends_on_the_taxon_s_own_images_alone(self, size: int, others: int, random: Any) -> None:
-        settings = ReleaseSettings(max_per_species=7, balance_threshold=9)
         alone, mixed = training({"Pica pica": size}), training({"Rara avis": others, "Pica pica": size})
         random.shuffle(mixed)
-        for rows in (alone, mixed):
-            balance_training(rows, settings)
-        chosen = [sorted(row["record_id"] for row in rows if row["split"] and row["species"] == "Pica pica") for rows in (alone, mixed)]
+        both = [balanced(rows, max_per_species=7, balance_threshold=9) for rows in (alone, mixed)]
+        chosen = [sorted(row["record_id"] for row in rows if row["split"] and row["species"] == "Pica pica") for rows in both]
         assert chosen[0] == chosen[1]
 
     def test_images_added_to_a_species_only_ever_replace_some_under_a_threshold(self) -> None:
         kept = []
         for size in (40, 80, 160):
-            rows = training({"Pica pica": size})
-            balance_training(rows, ReleaseSettings(balance_threshold=20))
+            rows = balanced(training({"Pica pica": size}), balance_threshold=20)
             kept.append({row["record_id"] for row in rows if row["split"]})
         first = {f"Pica pica {number}" for number in range(40)}
         assert kept[2] & first <= kept[1] & first <= kept[0]
 
     def test_images_above_the_species_are_balanced_by_their_taxon_and_never_capped(self) -> None:
         rows = [row | {"species": "", "accepted_id": "genus Pica"} for row in training({"x": 30})]
-        balance_training(rows, ReleaseSettings(min_per_species=50, max_per_species=2))
-        assert all(row["split"] for row in rows)
-        balance_training(rows, ReleaseSettings(balance_threshold=3))
-        assert 0 < sum(bool(row["split"]) for row in rows) < 12
+        assert all(row["split"] for row in balanced(rows, min_per_species=50, max_per_species=2))
+        assert 0 < sum(bool(row["split"]) for row in balanced(rows, balance_threshold=3)) < 12
 
     def test_each_image_is_refused_by_one_rule_that_says_why(self) -> None:
-        rows = training({"Rara avis": 2, "Pica pica": 50})
-        balance_training(rows, ReleaseSettings(min_per_species=3, balance_threshold=30, max_per_species=10))
-        reasons = Counter(row.get("drop_reason", "") for row in rows)
+        rows = balanced(training({"Rara avis": 2, "Pica pica": 50}), min_per_species=3, balance_threshold=30, max_per_species=10)
+        reasons = Counter(row["drop_reason"] for row in rows)
         assert reasons["species_too_rare"] == 2
         assert reasons[""] == 10
         assert reasons["taxon_balanced"] + reasons["species_over_cap"] == 40

@@ -22,6 +22,7 @@ from bioclip.storage import Storage
 from tests.conftest import Curated, run_jobs
 from tests.leakage.planting import photographs
 from tests.release.conftest import Workspace
+from tests.release.rows import candidates_of, rows_of
 from tests.training.conftest import TINY_MODEL
 
 PROMPTS = {"positive": ["a photo of an animal", "a photo of a plant"], "negative": ["a photo of an empty scene"]}
@@ -31,6 +32,12 @@ OPTIONS = {"model": TINY_MODEL.model_dump(), "seed": 3, "logit_scale": 3.0, **PR
 
 def empty_scenes(threshold: float, **changes: Any) -> dict[str, Any]:
     return {"filters": [{"name": "empty", "scorer": "zero_shot", "options": OPTIONS, "threshold": threshold, **changes}]}
+
+
+def filtered(storage: Storage, rows: list[dict[str, Any]], settings: ReleaseSettings) -> list[dict[str, Any]]:
+    candidates = candidates_of(rows)
+    filter_images(storage, candidates, settings)
+    return rows_of(candidates)
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +86,25 @@ class TestHeaders:
 
     def test_types_are_compared_without_regard_to_spelling_and_silence_stays(self) -> None:
         rows = [
-            {"record_id": str(number), "image_type": value, "drop_reason": "", "drop_detail": "", "crop_x": None, "entropy_bits": 7.0}
+            {"record_id": str(number), "image_type": value, "is_crop": False, "entropy_bits": 7.0}
             | dict.fromkeys(("width", "height", "original_width", "original_height"), 300)
             for number, value in enumerate(["Specimen_Label", "drawer", "specimen", "", None])
         ]
-        filter_images(Storage("unused"), rows, ReleaseSettings(exclude_image_types=("specimen label", "Drawer")))
+        rows = filtered(Storage("unused"), rows, ReleaseSettings(exclude_image_types=("specimen label", "Drawer")))
         assert [row["drop_reason"] for row in rows] == ["image_type_excluded", "image_type_excluded", "", "", ""]
         assert rows[0]["drop_detail"] == "Specimen_Label"
 
     def test_the_size_of_a_crop_counts_and_not_that_of_its_file(self) -> None:
         sizes = {"original_width": 4000, "original_height": 3000, "width": 90, "height": 60}
-        rows = [
-            {"record_id": "a", "image_type": "", "drop_reason": "", "drop_detail": "", "crop_x": crop_x, "entropy_bits": 7.0, **sizes}
-            for crop_x in (None, 12)
-        ]
-        filter_images(Storage("unused"), rows, ReleaseSettings(min_side_px=100))
+        rows = [{"record_id": "a", "image_type": "", "is_crop": is_crop, "entropy_bits": 7.0, **sizes} for is_crop in (False, True)]
+        rows = filtered(Storage("unused"), rows, ReleaseSettings(min_side_px=100))
         assert [row["drop_reason"] for row in rows] == ["", "side_below_minimum"]
 
 
 class TestScores:
     def test_images_below_the_threshold_leave_and_all_others_stay(self, scored: Workspace) -> None:
-        scores = read_scores(scored.storage, "empty")
+        table = read_scores(scored.storage, "empty")
+        scores = dict(zip(table["record_id"].to_pylist(), table["score"].to_pylist(), strict=True))
         assert all(0 <= score <= 1 for score in scores.values())
         threshold = float(np.quantile(list(scores.values()), 0.2))
         rows, counts = scored.assign(**empty_scenes(threshold))
@@ -120,10 +125,17 @@ class TestScores:
 
     def test_an_image_without_a_score_is_not_let_through(self, scored: Workspace) -> None:
         rows = [row for row in scored.assign()[0] if row["split"]][:1]
-        known = {**rows[0], "crop_x": None, "entropy_bits": 7.0, "image_type": "", "original_width": 300, "original_height": 300}
+        known = {
+            "record_id": rows[0]["record_id"],
+            "is_crop": False,
+            "entropy_bits": 7.0,
+            "image_type": "",
+            "original_width": 300,
+            "original_height": 300,
+        }
         unknown = {**known, "record_id": "0" * 36}
-        filter_images(scored.storage, [known, unknown], scored.settings(**empty_scenes(0.0)).release)
-        assert (known["drop_reason"], unknown["drop_reason"]) == ("", "filter_empty_unscored")
+        rows = filtered(scored.storage, [known, unknown], scored.settings(**empty_scenes(0.0)).release)
+        assert [row["drop_reason"] for row in rows] == ["", "filter_empty_unscored"]
 
     def test_a_release_without_its_scores_names_the_stage(self, workspace: Workspace) -> None:
         with pytest.raises(StorageError, match="stage 'scores' has not been run"):

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from bioclip.configuration import load_settings
 from bioclip.errors import SettingsError
+from bioclip.records import RANKS
 from bioclip.release.heldout import choose_heldout
 from bioclip.settings import ReleaseSettings
 from tests.release.conftest import Workspace
+from tests.release.rows import candidates_of, rows_of
 
 
 def heldout(rows: list[dict[str, Any]]) -> set[str]:
@@ -122,12 +124,25 @@ class TestRules:
         settings = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_fraction=0.5)
 
         def sides(names: list[str]) -> dict[str, bool]:
-            rows = [{"species": name, "genus": name.split()[0], "kingdom": "Animalia", "drop_reason": ""} for name in names]
-            chosen = choose_heldout(rows, settings, []).species or frozenset()
+            lineage = dict.fromkeys(RANKS, "") | {"kingdom": "Animalia"}
+            rows = [lineage | {"species": name, "genus": name.split()[0]} for name in names]
+            chosen = choose_heldout(candidates_of(rows), settings, []).species or frozenset()
             return {name: name in chosen for name in names}
 
         alone, together = sides(["Pica pica"]), sides(["Pica pica", *others])
         assert together["Pica pica"] == alone["Pica pica"]
+
+    def test_an_earlier_release_s_taxa_stay_whole_on_their_side(self) -> None:
+        lineage = dict.fromkeys(RANKS, "") | {"kingdom": "Animalia"}
+        names = ["Pica pica", "Pica nova", "Rara avis", "Larus canus", "Larus novus", "Corvus corax"]
+        rows = [lineage | {"species": name, "genus": name.split()[0]} for name in names] + [lineage | {"genus": "Pica"}]
+        before = {("Pica pica", "heldout"), ("Rara avis", "train"), ("Larus canus", "train"), ("Larus canus", "heldout")}
+        all_drawn = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_fraction=0.999999)
+        few = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_num_species=2)
+        for settings, expected in ((all_drawn, {"Pica pica", "Pica nova", "Corvus corax"}), (few, {"Pica pica", "Pica nova"})):
+            candidates = candidates_of(rows)
+            assert choose_heldout(candidates, settings, [], before).species == expected
+            assert rows_of(candidates)[-1]["drop_reason"] == "above_heldout_species"
 
     @pytest.mark.parametrize(
         ("assignment", "message"),

@@ -158,6 +158,22 @@ class TestDescriptions:
         holding = {row["shard"] for row in second.samples().to_pylist() if row["verbatim_name"] in {"Lepista nuda", "Clitocybe nuda"}}
         assert set(changed) <= holding
 
+    def test_a_release_that_continues_one_keeps_the_shards_whose_texts_are_the_same(self, workspace: Workspace, tmp_path: Path) -> None:
+        path = tmp_path / "accounts.csv"
+        first = workspace.publish(descriptions=self.table(path, "Lepista nuda,Violet.,,"))
+        species = next(row["species"] for row in first.samples().to_pylist() if row["split"] == "train" and row["species"] != "Lepista nuda")
+        second = workspace.publish(descriptions=self.table(path, "Lepista nuda,Violet.,,", f"{species},Grey.,,"), parent=first.version)
+        former = {row["record_id"]: row for row in first.samples().to_pylist() if row["split"]}
+        holding = {row["shard"] for row in former.values() if row["species"] == species}
+        for row in second.samples().to_pylist():
+            if row["split"]:
+                is_kept = row["shard"] == f"../{first.version}/{former[row['record_id']]['shard']}"
+                assert is_kept == (former[row["record_id"]]["shard"] not in holding)
+        assert verify_release(second.storage, deep=True).findings == ()
+        third = workspace.publish(parent=second.version)
+        described = {row["shard"] for row in second.samples().to_pylist() if row["species"] in {species, "Lepista nuda"} and row["split"]}
+        assert not described & {row["shard"] for row in third.samples().to_pylist()}
+
     def test_a_member_that_texts_do_not_know_is_found_by_verify(self, workspace: Workspace, tmp_path: Path) -> None:
         release = workspace.publish(descriptions=self.table(tmp_path / "accounts.csv", "Lepista nuda,Violet.,,"))
         manifest = release.manifest["files"]["texts.parquet"]
