@@ -221,8 +221,9 @@ def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) ->
     try:
         texts = read_taxon_texts(storage, TEXTS_FILE) if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else None
         ranges = read_ranges(storage, "samples.parquet")
-    except _UNREADABLE:
-        return  # told by `_tables`
+    except _UNREADABLE as error:
+        yield Finding("table_unreadable", f"samples.parquet, {TEXTS_FILE}", " ".join(str(error).split())[:300])
+        return
     names = [shard["name"] for split in manifest["splits"].values() for shard in split["shards"] if shard["name"] not in broken]
     nothing = ShardRange("", "", 0)
     with open_sorted(storage, "samples.parquet", ("shard", *TAXON_COLUMNS)) as samples:
