@@ -87,7 +87,7 @@ def make_rows(count: int) -> list[tuple[dict[str, Any], bytes]]:
         row = (
             dict.fromkeys(SAMPLE_SCHEMA.names, f"value {index}")
             | _LINEAGE
-            | {"width": 256, "height": 192, "latitude": 0.0, "longitude": 0.0}
+            | {"width": 256, "height": 192, "num_bytes": 20_000, "latitude": 0.0, "longitude": 0.0}
         )
         row |= {"record_id": record_id("benchmark", str(index), ""), "common_name": "European peacock", "resolved_rank": "species"}
         row |= {"split": "train", "drop_reason": "", "shard": "shards/train/shard-00000.tar"}

@@ -95,7 +95,8 @@ def described(**values: Any) -> pa.Table:
     """One described sample; columns not named are empty, or null where a record gives them."""
     names = [*SAMPLE_SCHEMA.names, "title", "references", "image_type", "publisher", "bibliographicCitation", "EOL page ID"]
     row = {name: values.get(name, None if name in names[-6:] else "") for name in names}
-    return pa.table({name: pa.chunked_array([[value]], pa.string()) for name, value in row.items() if name not in {"width", "height"}})
+    numbers = {"width", "height", "num_bytes"}
+    return pa.table({name: pa.chunked_array([[value]], pa.string()) for name, value in row.items() if name not in numbers})
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,8 @@ def tiny_workspace(root: Any, records: list[Record], gone: int = 0) -> tuple[Sto
         writer.write_table(f"records/s/0/part-{index:05d}.parquet", records_table(part))
     rows = [
         {field.name: getattr(record, field.name, "") if field.type == pa.string() else None for field in SAMPLE_SCHEMA}
-        | {"record_id": record.id, "split": "train", "shard": "shards/train/shard-00000.tar", "width": 1, "height": 1, "class": ""}
+        | {"record_id": record.id, "split": "train", "shard": "shards/train/shard-00000.tar", "class": ""}
+        | dict.fromkeys(("width", "height", "num_bytes"), 1)
         for record in ordered
     ]
     with storage.writer("samples.parquet") as stream:

@@ -46,7 +46,7 @@ def write_release(root: Path, without: str = "", samples_per_shard: int = SAMPLE
     }
     rows = sorted((row for samples in splits.values() for row in samples), key=lambda row: row["record_id"])
     columns = {
-        field.name: [row.get(field.name, None if field.nullable else 0 if field.type == pa.int32() else "") for row in rows]
+        field.name: [row.get(field.name, None if field.nullable else 0 if pa.types.is_integer(field.type) else "") for row in rows]
         for field in SAMPLE_SCHEMA
     }
     with storage.writer(f"releases/{VERSION}/samples.parquet") as stream:
