@@ -15,7 +15,7 @@ from bioclip.release.row_groups import open_sorted
 
 UNKNOWN = "not_in_release"
 """Why a sample is new or gone where the other release says nothing of its record: it came, or was withdrawn, before the images."""
-_SAMPLES, _SLICE_ROWS = "samples.parquet", 262_144
+_SAMPLES, _SLICE_ROWS = "samples.parquet", 65_536
 _LABEL = (*RANKS, "resolved_rank", "common_name", "accepted_id")
 _CONTENT = (
     "sha256", "width", "height", "source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator",
