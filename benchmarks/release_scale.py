@@ -104,6 +104,7 @@ def _plan(settings: PipelineSettings) -> None:
 
 
 def _one_partition(settings: PipelineSettings) -> None:
+    """With its plan, which `_plan` times alone."""
     storage = open_workspace(settings.workspace)
     run_partition(plan_shards(storage, settings)[0])
 
@@ -166,7 +167,7 @@ def _trace(settings: PipelineSettings) -> None:
 _STEPS: tuple[tuple[str, Step], ...] = (
     ("stage release: splits, gate, samples", _release),
     ("plan of the shards", _plan),
-    ("shards of one partition", _one_partition),
+    ("plan again, and shards of one partition", _one_partition),
     ("stage publish: tables, card, Croissant", _publish),
     ("reading the manifest", _open),
     ("verify, not deep", _verify),

@@ -40,6 +40,8 @@ _BASES = {"museum": "PreservedSpecimen", "camera": "MachineObservation"}
 _IMAGES_PER_SPECIES, _IMAGES_PER_OBSERVER = 22, 60
 _DUPLICATE_EVERY = 20
 _KINDS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
+_VERSION_BITS = 0xF << 12
+"""Those of an id's first 64 that tell its UUID's version, and so nothing of the image."""
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 Numbers = npt.NDArray[np.int64]
 
@@ -60,7 +62,7 @@ class Population:
     @cached_property
     def in_order(self) -> tuple[Numbers, Numbers]:
         """(image numbers [N] in order of record id, where each partition begins [P + 1])."""
-        heads = mixed(np.arange(self.num_images), 1)
+        heads = mixed(np.arange(self.num_images), 1) & ~np.uint64(_VERSION_BITS)
         order = np.argsort(heads, kind="stable")
         firsts = [int(partition_bounds(index, self.num_partitions)[0], 16) << 32 for index in range(self.num_partitions)]
         return order, np.append(np.searchsorted(heads[order], np.array(firsts, np.uint64)), self.num_images)
@@ -117,7 +119,7 @@ def _strings(text: npt.NDArray[np.uint8]) -> pa.Array:
 
 
 def record_ids(numbers: Numbers) -> pa.Array:
-    """UUIDs of version 5's form, whose order is that of `mixed(numbers, 1)`."""
+    """UUIDs of version 5's form, whose order is that of `mixed(numbers, 1)` without _VERSION_BITS."""
     digits = _hexadecimal(numbers, (1, 4))
     digits[:, 12], digits[:, 16] = ord("5"), ord("a")
     text = np.full((len(numbers), 36), ord("-"), np.uint8)

@@ -30,8 +30,8 @@ from bioclip.partitions import PartitionWriter
 from bioclip.records import IMAGE_SCHEMA, RANKS, SAMPLE_SCHEMA, record_id
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import ShardSettings
-from bioclip.shards.stage import write_partition
 from bioclip.shards.tars import sample_members, write_tar
+from bioclip.shards.writing import write_partition
 from bioclip.storage import Storage
 
 _LINEAGE = dict(zip(RANKS, ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Aglais", "Aglais io"), strict=True))

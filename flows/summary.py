@@ -77,11 +77,20 @@ def _release_table(release: ReleaseSummary) -> Table:
     names = stages["taxonomy"]
     table.add_row("names resolved", f"{names.counts['written']:,} of {names.counts['read']:,} distinct{_drops(names)}")
     table.add_row("samples", f"{stages['release'].counts['written']:,}{_drops(stages['release'])}")
+    table.add_row("continues", _line(release, stages["release"]))
     for name, split in release.splits.items():
         table.add_row(f"  {name}", f"{split['num_samples']:,} images, {split['num_species']:,} species, {split['shards']:,} shards")
     done = sum(stage.num_run for stage in release.stages)
     table.add_row("partitions", f"{done:,} done now, {sum(s.num_partitions for s in release.stages) - done:,} found done")
     return table
+
+
+def _line(release: ReleaseSummary, stage: StageSummary) -> str:
+    if not release.parent:
+        return "none: its splits are its own"
+    notes = stage.counts["notes"]
+    kept, rewritten, added = (notes.get(f"samples_{what}", 0) for what in ("kept_in_place", "rewritten", "added"))
+    return f"{release.parent}: {kept:,} samples lie where they were, {rewritten:,} are written again, {added:,} are new"
 
 
 def _drops(stage: StageSummary) -> str:

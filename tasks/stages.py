@@ -165,6 +165,8 @@ class ReleaseSummary:
     uri: str
     splits: dict[str, Any]
     stages: tuple[StageSummary, ...]
+    parent: str = ""
+    """Version of the release that it continues."""
 
 
 def publish(context: RunContext, stages: Sequence[StageSummary]) -> ReleaseSummary:
@@ -174,7 +176,7 @@ def publish(context: RunContext, stages: Sequence[StageSummary]) -> ReleaseSumma
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
     splits = {name: {**split, "shards": len(split["shards"])} for name, split in release.manifest["splits"].items()}
-    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, (*stages, summary))
+    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, (*stages, summary), release.parent[0])
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from bioclip.records import RANKS
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bioclip.records import RANKS, partition_bounds
 from bioclip.release.reading import Release, workspace_name
+from bioclip.release.row_groups import open_sorted
 
 UNKNOWN = "not_in_release"
 """Why a sample is new or gone where the other release says nothing of its record: it came, or was withdrawn, before the images."""
+_SAMPLES, _SLICE_ROWS = "samples.parquet", 65_536
 _LABEL = (*RANKS, "resolved_rank", "common_name", "accepted_id")
 _CONTENT = (
     "sha256", "width", "height", "source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator",
@@ -40,22 +44,53 @@ class ReleaseDifference:
     num_new_bytes: int
 
 
+@dataclass
+class _Tally:
+    """What is counted slice by slice."""
+
+    num_common: int = 0
+    relabelled: int = 0
+    changed: int = 0
+    added: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    homes: set[str] = field(default_factory=set)
+    """Shards of the newer release that hold samples of the older."""
+
+    def add(self, before: pa.Table, after: pa.Table) -> None:
+        """Count the rows of both releases whose record ids lie in one range."""
+        was, now = pc.not_equal(before["split"], ""), pc.not_equal(after["split"], "")
+        old, new = before.filter(was), after.filter(now)
+        _count(self.added, _why(new, old, before))
+        _count(self.removed, _why(old, new, after))
+        places = pc.index_in(new["record_id"], value_set=old["record_id"])
+        two, one = new.filter(pc.is_valid(places)), old.take(pc.drop_null(places))
+        self.num_common += one.num_rows
+        self.relabelled += _num_differing(one, two, _LABEL)
+        self.changed += _num_differing(one, two, _CONTENT)
+        self.homes.update(pc.unique(two["shard"]).to_pylist())
+        pairs = pa.table([one["split"], two["split"]], ["one", "two"]).group_by(["one", "two"]).aggregate([([], "count_all")])
+        self.moved.update({(row["one"], row["two"]): row["count_all"] for row in pairs.to_pylist() if row["one"] != row["two"]})
+
+
 def compare_releases(older: Release, newer: Release) -> ReleaseDifference:
-    """What became of the samples and shards of `older` in `newer`."""
-    before, after = _rows(older), _rows(newer)
-    common = [(before[key], row) for key, row in after.items() if row["split"] and key in before and before[key]["split"]]
-    added = Counter(_why(before, key) for key, row in after.items() if row["split"] and not _is_sample(before, key))
-    removed = Counter(_why(after, key) for key, row in before.items() if row["split"] and not _is_sample(after, key))
-    moved = Counter((one["split"], two["split"]) for one, two in common if one["split"] != two["split"])
-    kept, rewritten, new, gone = _shards(older, newer, common)
+    """What became of the samples and shards of `older` in `newer`; memory holds a slice of the record ids of both."""
+    found = _Tally()
+    columns = ("split", "shard", "drop_reason", *_LABEL, *_CONTENT)
+    with open_sorted(older.storage, _SAMPLES, columns) as before, open_sorted(newer.storage, _SAMPLES, columns) as after:
+        num_slices = -(-max(before.num_rows, after.num_rows, 1) // _SLICE_ROWS)
+        for index in range(num_slices):
+            first, following = partition_bounds(index, num_slices)
+            found.add(before.between(first, following), after.between(first, following))
+    kept, rewritten, new, gone = _shards(older, newer, found.homes)
     before_files, after_files = _files(older), _files(newer)
     return ReleaseDifference(
-        num_common=len(common),
-        added=dict(sorted(added.items())),
-        removed=dict(sorted(removed.items())),
-        moved=dict(sorted(moved.items())),
-        relabelled=sum(_differ(one, two, _LABEL) for one, two in common),
-        changed=sum(_differ(one, two, _CONTENT) for one, two in common),
+        num_common=found.num_common,
+        added=dict(sorted(found.added.items())),
+        removed=dict(sorted(found.removed.items())),
+        moved=dict(sorted(found.moved.items())),
+        relabelled=found.relabelled,
+        changed=found.changed,
         shards_kept=kept,
         shards_rewritten=rewritten,
         shards_added=new,
@@ -65,31 +100,33 @@ def compare_releases(older: Release, newer: Release) -> ReleaseDifference:
     )
 
 
-def _rows(release: Release) -> dict[str, dict[str, Any]]:
-    rows = release.samples(["record_id", "split", "shard", "drop_reason", *_LABEL, *_CONTENT]).to_pylist()
-    return {row["record_id"]: row for row in rows}
+def _why(samples: pa.Table, others: pa.Table, rows: pa.Table) -> pa.ChunkedArray:
+    """Why the other release, with samples `others` among its `rows`, lacks those of `samples` that it lacks."""
+    missing = samples["record_id"].filter(pc.invert(pc.is_in(samples["record_id"], value_set=others["record_id"])))
+    return pc.fill_null(rows["drop_reason"].take(pc.index_in(missing, value_set=rows["record_id"])), UNKNOWN)
 
 
-def _is_sample(rows: Mapping[str, Mapping[str, Any]], key: str) -> bool:
-    return key in rows and bool(rows[key]["split"])
+def _num_differing(one: pa.Table, two: pa.Table, columns: tuple[str, ...]) -> int:
+    """Rows that differ in one of `columns`; nothing is not the same as something."""
+    differ = pa.scalar(False)
+    for name in columns:
+        is_other = pc.fill_null(pc.not_equal(one[name], two[name]), pc.xor(pc.is_null(one[name]), pc.is_null(two[name])))
+        differ = pc.or_(differ, is_other)
+    return int(pc.sum(differ).as_py() or 0)
 
 
-def _why(rows: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    return str(rows[key]["drop_reason"]) if key in rows else UNKNOWN
+def _count(counter: Counter[str], values: pa.ChunkedArray) -> None:
+    for entry in pc.value_counts(values).to_pylist():
+        counter[entry["values"]] += entry["counts"]
 
 
-def _differ(one: Mapping[str, Any], two: Mapping[str, Any], columns: tuple[str, ...]) -> bool:
-    return any(one[name] != two[name] for name in columns)
-
-
-def _shards(older: Release, newer: Release, common: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[int, int, int, int]:
+def _shards(older: Release, newer: Release, homes: set[str]) -> tuple[int, int, int, int]:
     """Shards kept, rewritten (new ones that hold samples of a shard that is gone), added, and gone."""
     before, after = (
         {workspace_name(release.version, name) for split in release.manifest["splits"] for name in release.shards(split)}
         for release in (older, newer)
     )
-    homes = {workspace_name(newer.version, two["shard"]) for one, two in common}
-    rewritten = (after - before) & homes
+    rewritten = (after - before) & {workspace_name(newer.version, name) for name in homes}
     return len(after & before), len(rewritten), len(after - before - rewritten), len(before - after)
 
 

@@ -60,13 +60,16 @@ def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
     return gate_table(columns, len(candidates))
 
 
-def check_leaks(storage: Storage, images: pa.Table, splits: Splits, settings: PipelineSettings) -> Leaks:
-    """Training images that give away an evaluation image.
+def check_leaks(
+    storage: Storage, images: pa.Table, splits: Splits, settings: PipelineSettings, absent: EvaluationSide | None = None
+) -> Leaks:
+    """Training images that give away an evaluation image, of this release or (`absent`) of one that it continues.
 
     Raises LeakageError, after writing the evidence to REFUSED_NAME, where the gate is set to fail.
     """
     parts = {split: images.filter(pa.array(splits == SPLIT_NAMES.index(split))) for split in (TRAIN, VAL, HELDOUT)}
     sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
+    sides += [absent] if absent and absent.images.num_rows else []
     sides += read_sides(storage, settings) if settings.leakage.against else []
     embedding, vectors = settings.leakage.embedding, None
     if embedding and settings.leakage.guards.embedding:

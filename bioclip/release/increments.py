@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.digests import digest_value
 from bioclip.records import SAMPLE_SCHEMA
+from bioclip.release.evaluated import EVALUATED_FILE, EVALUATED_SCHEMA
 from bioclip.release.reading import (
     LATEST,
     SPLITS,
@@ -25,6 +27,7 @@ from bioclip.release.reading import (
     open_release,
     read_aliases,
 )
+from bioclip.release.splits import TRAIN, occurrence_keys
 from bioclip.release.texts import TEXTS_FILE
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
@@ -35,11 +38,9 @@ PARENT_NAME = "splits/parent.json"
 KEPT_SHARDS = "kept"
 """Name of the partition of the stage `shards` whose outputs are files of earlier releases."""
 AUTO = "auto"
-_LINE = (
-    "name", "seed", "val_fraction", "val_min_images", "heldout_species", "heldout_fraction", "heldout_min_images", "heldout_categories",
-    "heldout_num_species", "heldout_rank", "heldout_strata",
-)  # fmt: skip
-"""Settings of the splits: where one differs, `auto` begins anew."""
+_LINE = ("name", "seed")
+"""Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
+stays evaluated on."""
 _NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
 _NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
 CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
@@ -75,6 +76,19 @@ class Parent:
         filters += [("record_id", ">=", first), ("record_id", "<=", last)] if last else []
         with self.release.storage.reader("samples.parquet") as stream:
             return pq.read_table(stream, columns=[name for name in columns if name in there], filters=filters)
+
+    def evaluated(self) -> pa.Table:
+        """EVALUATED_SCHEMA of it and of all that it continues; of its own samples alone where it was made before there was such a list."""
+        if EVALUATED_FILE in self.release.files():
+            with self.release.storage.reader(EVALUATED_FILE) as stream:
+                return pq.read_table(stream)
+        samples = self.samples(["record_id", "split", "sha256", "source", "occurrence_id", "source_id", "species"])
+        samples = samples.filter(pc.not_equal(samples["split"], TRAIN))
+        known = {"record_id": "record_id", "split": "split", "stored_sha256": "sha256", "species": "species"}
+        columns = {name: samples[column] for name, column in known.items()} | {"occurrence": occurrence_keys(samples)}
+        columns["is_sample"] = pa.array([True] * samples.num_rows, pa.bool_())
+        missing = {field.name: pa.nulls(samples.num_rows, field.type) for field in EVALUATED_SCHEMA if field.name not in columns}
+        return pa.table({name: (columns | missing)[name] for name in EVALUATED_SCHEMA.names}, schema=EVALUATED_SCHEMA)
 
     def texts(self) -> pa.Table | None:
         """Its further texts (`bioclip.release.texts.TEXTS_SCHEMA`), None where it has none."""

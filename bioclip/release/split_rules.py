@@ -19,8 +19,6 @@ from bioclip.release.candidates import Candidates, Codes
 from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits, occurrence_keys, unit_hash, unit_hashes
 from bioclip.settings import ReleaseSettings
 
-EVALUATED_BEFORE = "evaluated_before"
-"""Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it may not be trained on."""
 EARLIER_COLUMNS = ("record_id", "sha256", "source", "occurrence_id", "source_id", "split")
 """What `earlier_splits` needs of a release's samples."""
 _TRAIN, _VAL, _HELDOUT = (SPLIT_NAMES.index(split) for split in (TRAIN, VAL, HELDOUT))
@@ -90,18 +88,21 @@ def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
         )
 
 
-def earlier_splits(candidates: Candidates, samples: pa.Table) -> Splits:
+def earlier_splits(candidates: Candidates, samples: pa.Table, evaluated: pa.Table) -> Splits:
     """The split [N] that an earlier release gave to each candidate's picture, else to its occurrence.
 
-    `samples` are that release's, with EARLIER_COLUMNS. A picture is known again by record id or by stored bytes.
-    In a group of duplicates, and where two claims meet, evaluation wins.
+    `samples` are that release's, with EARLIER_COLUMNS, and `evaluated` its EVALUATED_SCHEMA. A picture is known again by record id, by its
+    stored bytes, or (evaluated ones) by its pixels. In a group of duplicates, and where two claims meet, evaluation wins.
     """
-    strengths = pc.index_in(samples["split"], value_set=pa.array(SPLIT_NAMES)).to_numpy().astype(np.int8)
-    picture = np.maximum(
-        _known(candidates.column("record_id"), samples["record_id"], strengths),
-        _known(candidates.column("sha256"), samples["sha256"], strengths),
-    )
-    own = np.where(picture > 0, picture, _known(candidates.column("occurrence"), occurrence_keys(samples), strengths))
+    strengths = _strengths(pa.chunked_array([*samples["split"].chunks, *evaluated["split"].chunks], pa.string()))
+    picture = np.zeros(len(candidates), np.int8)
+    for name, known in (("record_id", "record_id"), ("sha256", "stored_sha256")):
+        keys = pa.chunked_array([*samples[name].chunks, *evaluated[known].chunks], pa.string())
+        picture = np.maximum(picture, _known(candidates.column(name), keys, strengths))
+    of_evaluated = _strengths(evaluated["split"])
+    picture = np.maximum(picture, _known(candidates.column("pixel_sha256"), evaluated["pixel_sha256"], of_evaluated))
+    encounters = pa.chunked_array([*occurrence_keys(samples).chunks, *evaluated["occurrence"].chunks], pa.string())
+    own = np.where(picture > 0, picture, _known(candidates.column("occurrence"), encounters, strengths))
     groups = candidates.codes("kept_record_id")
     strongest = np.zeros(len(groups.values), np.int8)
     np.maximum.at(strongest, groups.numbers, own)
@@ -109,11 +110,17 @@ def earlier_splits(candidates: Candidates, samples: pa.Table) -> Splits:
     return np.maximum(own, strongest[groups.numbers])
 
 
+def _strengths(splits: pa.ChunkedArray) -> Splits:
+    codes: Splits = pc.index_in(splits, value_set=pa.array(SPLIT_NAMES)).to_numpy().astype(np.int8)
+    return codes
+
+
 def _known(keys: pa.ChunkedArray, known: pa.ChunkedArray, strengths: Splits) -> Splits:
     """The strongest of `strengths` among the rows of `known` that have each key, 0 where none has."""
     # Millions of texts are more bytes than the offsets of a plain string column can tell.
     known, keys = known.cast(pa.large_string()), keys.cast(pa.large_string())
     strongest = pa.table({"key": known, "strength": pa.array(strengths)}).group_by("key").aggregate([("strength", "max")])
-    places = pc.fill_null(pc.index_in(keys, value_set=strongest["key"].combine_chunks()), -1).to_numpy()
+    places = pc.index_in(keys, value_set=strongest["key"].combine_chunks(), skip_nulls=True)
+    places = pc.fill_null(places, -1).to_numpy()
     found: Splits = np.append(strongest["strength_max"].to_numpy(), 0).astype(np.int8)[places]
     return found

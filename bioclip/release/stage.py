@@ -14,10 +14,12 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, Conflicts, find_conflicts
 from bioclip.duplicates.groups import KEPT
+from bioclip.errors import SettingsError
 from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA
 from bioclip.release.balance import TAIL_NAME, balance_training
 from bioclip.release.candidates import Candidates
+from bioclip.release.evaluated import EVALUATED_BEFORE, EVALUATED_NAME, absent_side, evaluated_images
 from bioclip.release.filters import filter_images, filter_inputs
 from bioclip.release.gate import (
     FINGERPRINTS_NAME,
@@ -33,7 +35,7 @@ from bioclip.release.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, 
 from bioclip.release.increments import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, open_parent
 from bioclip.release.joining import described_parts, read_candidates
 from bioclip.release.numbering import find_former, number_shards
-from bioclip.release.split_rules import EARLIER_COLUMNS, EVALUATED_BEFORE, SplitRule, earlier_splits
+from bioclip.release.split_rules import EARLIER_COLUMNS, SplitRule, earlier_splits
 from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
 from bioclip.release.texts import TEXTS_NAME, changed_taxa, release_texts, text_inputs
 from bioclip.release.train_small import TRAIN_SMALL_NAME, train_small
@@ -45,7 +47,7 @@ STAGE = "release"
 SAMPLES_NAME = "splits/samples.parquet"
 SAMPLE_GROUP_ROWS = 65_536
 NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "name_not_resolved", "rank_above_minimum", "val_species_without_training"
-_VERSION = 5
+_VERSION = 6
 _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 
 
@@ -101,10 +103,14 @@ def assign_samples(
     heldout = _assign_splits(storage, candidates, settings, continued)
     images = gate_images(candidates, settings.duplicates.min_entropy_bits)
     candidates.forget(*GATE_ONLY_COLUMNS)
-    leaks = check_leaks(storage, images, candidates.split, settings)
+    former_evaluated = continued.evaluated() if continued else None
+    absent = absent_side(candidates, former_evaluated) if former_evaluated else None
+    leaks = check_leaks(storage, images, candidates.split, settings, absent)
     drop_leaks(candidates, leaks)
     tail = balance_training(candidates, settings.release)
     _drop_untrained(candidates)
+    _check_not_empty(candidates)
+    writer.write_table(EVALUATED_NAME, evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
     texts, text_notes = release_texts(storage, candidates, settings)
     former = None
     if continued and continued.is_reusable:
@@ -191,9 +197,12 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
     earlier, before = np.zeros(len(candidates), np.int8), set()
     species = candidates.codes("species")
     if parent:
-        earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS))
+        evaluated = parent.evaluated()
+        earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS), evaluated)
         pairs = np.unique(species.numbers[candidates.is_open].astype(np.int64) * len(SPLIT_NAMES) + earlier[candidates.is_open])
         before = {(species.values[pair // len(SPLIT_NAMES)], SPLIT_NAMES[pair % len(SPLIT_NAMES)]) for pair in pairs.tolist()}
+        was_heldout = evaluated.filter(pc.equal(evaluated["split"], HELDOUT))["species"]
+        before |= {(name, HELDOUT) for name in was_heldout.unique().to_pylist() if name}
     heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings), before)
     rule = SplitRule.of(settings.release, species.counted(candidates.is_open), before, heldout.species)
     splits = rule.assign(species, candidates.column("occurrence"), earlier)
@@ -202,6 +211,16 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
         unnamed = candidates.is_open & (splits == 0) & (earlier == SPLIT_NAMES.index(split))
         candidates.drop(unnamed, EVALUATED_BEFORE, f"{split} of release {parent.release.version if parent else ''}")
     return heldout
+
+
+def _check_not_empty(candidates: Candidates) -> None:
+    """A release of nothing would be continued by the next one, and help nobody."""
+    if not (candidates.split > 0).any():
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in candidates.drop_counts().items())
+        raise SettingsError(
+            f"the release would hold no sample: all {len(candidates):,} images are dropped ({reasons or 'there is none'}); "
+            "loosen the rules under `release`, or look at the stages before it in the report."
+        )
 
 
 def _drop_untrained(candidates: Candidates) -> None:

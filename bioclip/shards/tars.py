@@ -21,6 +21,8 @@ _METADATA = (
     "record_id", *RANKS, "resolved_rank", "common_name", "accepted_id", "source", "source_id", "occurrence_id", "media_url", "license",
     "rights_holder", "creator", "sha256",
 )  # fmt: skip
+SAMPLE_COLUMNS = _METADATA
+"""All columns of a sample that its members are made of, besides the picture."""
 MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS), "txt")
 """Members that every sample has, in their order; further texts follow them."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +19,24 @@ import pyarrow.parquet as pq
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
-from bioclip.duplicates.leakage import EvaluationSide, find_leaks
+from bioclip.duplicates.leakage import GATE_SCHEMA, EvaluationSide, find_leaks
 from bioclip.errors import AccountingError, StorageError
-from bioclip.records import RANKS
-from bioclip.release.reading import SEAL_NAME, SPLITS, named_files, own_name
+from bioclip.release.reading import SEAL_NAME, named_files, own_name
+from bioclip.release.row_groups import open_sorted, read_batches
 from bioclip.release.splits import HELDOUT, TRAIN, VAL
-from bioclip.release.texts import TEXTS_FILE, read_texts, text_key
+from bioclip.release.texts import TEXTS_FILE
 from bioclip.settings import LeakSettings
+from bioclip.shards.assignment import ShardRange, read_ranges
 from bioclip.shards.index import index_name
 from bioclip.shards.stage import MANIFEST_SCHEMA_VERSION, version_of
 from bioclip.shards.tars import MEMBER_EXTENSIONS
+from bioclip.shards.taxon_texts import TAXON_COLUMNS, TaxonTexts, read_taxon_texts, taxon_keys
 from bioclip.storage import Storage
 
 _MANIFEST = "manifest.json"
 _OWN = ("partitions/",)
 """Bookkeeping of the runs that wrote the release: no part of it."""
+_GATE_ROWS = 1_000_000
 _UNREADABLE = (pa.ArrowException, OSError, StorageError, KeyError, ValueError, TypeError)
 """What reading a damaged table may end in: its parser's errors, also those that storage explains, and values that are none."""
 
@@ -141,72 +144,116 @@ def _extra_files(storage: Storage, files: Mapping[str, tuple[str, int]]) -> Iter
 def _tables(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
     try:
         if "samples.parquet" not in broken:
-            yield from _samples(_read(storage, "samples.parquet", ["split", "shard", "drop_reason", "species"]), manifest)
+            yield from _samples(storage, manifest)
         if "fingerprints.parquet" not in broken and "fingerprints.parquet" in manifest["files"]:
-            yield from _leaks(_read(storage, "fingerprints.parquet"), manifest)
+            yield from _leaks(storage, manifest)
     except _UNREADABLE as error:
         yield Finding("table_unreadable", "samples.parquet, fingerprints.parquet", " ".join(str(error).split())[:300])
 
 
-def _read(storage: Storage, name: str, columns: list[str] | None = None) -> pa.Table:
-    with storage.reader(name) as stream:
-        return pq.read_table(stream, columns=columns)
-
-
-def _samples(samples: pa.Table, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    counted = Counter(samples["shard"].to_pylist())
+def _samples(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    counted, dropped = Counter[str](), Counter[str]()
+    of_split: dict[str, set[str]] = {TRAIN: set(), HELDOUT: set()}
+    for rows in read_batches(storage, "samples.parquet", ("split", "shard", "drop_reason", "species")):
+        _count(counted, rows["shard"])
+        _count(dropped, rows["drop_reason"])
+        for split, names in of_split.items():
+            names.update(pc.unique(rows.filter(pc.equal(rows["split"], split))["species"]).to_pylist())
     counted.pop("", None)
+    dropped.pop("", None)
     stated = {shard["name"]: shard["num_samples"] for split in manifest["splits"].values() for shard in split["shards"]}
     for name in sorted(stated.keys() | counted.keys()):
         if counted[name] != stated.get(name, 0):
             detail = f"{counted[name]} samples of {name}; the manifest says {stated.get(name, 0)}"
             yield Finding("counts_do_not_add_up", "samples.parquet", detail)
-    dropped = Counter(samples["drop_reason"].to_pylist())
-    dropped.pop("", None)
     if dict(dropped) != manifest["counts"]["release"]["dropped"]:
         yield Finding("counts_do_not_add_up", "samples.parquet", f"drops {dict(dropped)}; the manifest says other numbers")
-    of_split = {split: set(samples.filter(pc.equal(samples["split"], split))["species"].to_pylist()) - {""} for split in (TRAIN, HELDOUT)}
-    for species in sorted(of_split[TRAIN] & of_split[HELDOUT]):
+    for species in sorted((of_split[TRAIN] & of_split[HELDOUT]) - {""}):
         yield Finding("leaked_species", "samples.parquet", f"{species} is held out and in training")
 
 
-def _leaks(fingerprints: pa.Table, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """The gate once more, over what the release says of its own images. Embeddings are no part of a release."""
+def _count(counter: Counter[str], values: pa.ChunkedArray) -> None:
+    for entry in pc.value_counts(values).to_pylist():
+        counter[entry["values"]] += entry["counts"]
+
+
+def _leaks(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """The gate once more, over what the release says of its own images, a slice of training at a time: each of its images gives one away
+    or does not, whatever the others. Embeddings are no part of a release."""
     settings = LeakSettings.model_validate(manifest["settings"]["leakage"])
-    parts = {split: fingerprints.filter(pc.equal(fingerprints["split"], split)).drop_columns(["split"]) for split in SPLITS}
-    sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
+    columns = [*GATE_SCHEMA.names, "split"]
+    parts = {split: [GATE_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
+    for rows in read_batches(storage, "fingerprints.parquet", columns):
+        for split, tables in parts.items():
+            tables.append(_of_split(rows, split))
+    sides = [
+        EvaluationSide(VAL, pa.concat_tables(parts[VAL]).combine_chunks()),
+        EvaluationSide(HELDOUT, pa.concat_tables(parts[HELDOUT]).combine_chunks(), holds_out_species=True),
+    ]
     guards = settings.guards.model_copy(update={"embedding": False})
-    leaks = find_leaks(parts[TRAIN], sides, guards, settings.radius)
-    for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
-        detail = f"{row['record_id']} gives away {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
-        yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), "fingerprints.parquet", detail)
+    for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, "fingerprints.parquet", columns)), _GATE_ROWS):
+        leaks = find_leaks(train, sides, guards, settings.radius)
+        for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
+            detail = f"{row['record_id']} gives away {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
+            yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), "fingerprints.parquet", detail)
+
+
+def _of_split(rows: pa.Table, split: str) -> pa.Table:
+    return rows.filter(pc.equal(rows["split"], split)).drop_columns(["split"])
+
+
+def _slices(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The rows of `tables`, in slices of at least `num_rows` except for the last."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(part.num_rows for part in waiting) >= num_rows:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _members(storage: Storage, manifest: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
-    """Every tar's members against samples.parquet, record by record."""
+    """Every tar's members against samples.parquet, shard by shard in the order in which their samples lie there."""
     if "samples.parquet" in broken:
         return
-    samples = _read(storage, "samples.parquet", ["record_id", "shard", "accepted_id", *RANKS]).sort_by("record_id")
-    texts = read_texts(storage, TEXTS_FILE) if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else {}
-    expected: dict[str, list[str]] = {}
-    for row in samples.to_pylist():
-        extensions = [*MEMBER_EXTENSIONS, *(f"{name}.txt" for name in sorted(texts.get(text_key(row), ())))]
-        expected.setdefault(row["shard"], []).extend(f"{row['record_id']}.{extension}" for extension in extensions)
-    for split in manifest["splits"].values():
-        for name in (shard["name"] for shard in split["shards"] if shard["name"] not in broken):
-            try:
-                found = _tar_members(storage, name)
-            except (tarfile.TarError, OSError) as error:
-                yield Finding("tar_unreadable", name, " ".join(str(error).split()))
-                continue
-            wanted = expected.get(name, [])
-            names = [member for member, _, _ in found]
-            if names != wanted:
-                other = next((pair for pair in zip(names, wanted, strict=False) if pair[0] != pair[1]), ("", ""))
-                detail = f"{len(names)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
-                yield Finding("members_differ", name, detail)
-            elif (index := index_name(name)) in manifest["files"] and index not in broken:
-                yield from _index(storage, index, [(*member, own_name(name)) for member in found])
+    try:
+        texts = read_taxon_texts(storage, TEXTS_FILE) if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else None
+        ranges = read_ranges(storage, "samples.parquet")
+    except _UNREADABLE as error:
+        yield Finding("table_unreadable", f"samples.parquet, {TEXTS_FILE}", " ".join(str(error).split())[:300])
+        return
+    names = [shard["name"] for split in manifest["splits"].values() for shard in split["shards"] if shard["name"] not in broken]
+    nothing = ShardRange("", "", 0)
+    with open_sorted(storage, "samples.parquet", ("shard", *TAXON_COLUMNS)) as samples:
+        for name in sorted(names, key=lambda name: (ranges.get(name, nothing).first, name)):
+            found = ranges.get(name, nothing)
+            rows = samples.between(found.first, f"{found.last}~")
+            yield from _shard(storage, manifest, name, _expected(rows.filter(pc.equal(rows["shard"], name)), texts), broken)
+
+
+def _expected(rows: pa.Table, texts: TaxonTexts | None) -> list[str]:
+    """Names of the members of a shard with these samples."""
+    keys = rows["record_id"].to_pylist()
+    more = texts.members_of(taxon_keys(rows)) if texts is not None else [()] * len(keys)
+    further = {members: [f"{name}.txt" for name in members] for members in set(more)}
+    return [f"{key}.{extension}" for key, members in zip(keys, more, strict=True) for extension in (*MEMBER_EXTENSIONS, *further[members])]
+
+
+def _shard(storage: Storage, manifest: Mapping[str, Any], name: str, wanted: list[str], broken: set[str]) -> Iterator[Finding]:
+    try:
+        found = _tar_members(storage, name)
+    except (tarfile.TarError, OSError) as error:
+        yield Finding("tar_unreadable", name, " ".join(str(error).split()))
+        return
+    names = [member for member, _, _ in found]
+    if names != wanted:
+        other = next((pair for pair in zip(names, wanted, strict=False) if pair[0] != pair[1]), ("", ""))
+        detail = f"{len(names)} members, {len(wanted)} expected; first other: {other[0]!r} for {other[1]!r}"
+        yield Finding("members_differ", name, detail)
+    elif (index := index_name(name)) in manifest["files"] and index not in broken:
+        yield from _index(storage, index, [(*member, own_name(name)) for member in found])
 
 
 def _tar_members(storage: Storage, name: str) -> list[tuple[str, int, int]]:
@@ -218,7 +265,8 @@ def _tar_members(storage: Storage, name: str) -> list[tuple[str, int, int]]:
 def _index(storage: Storage, name: str, found: list[tuple[str, int, int, str]]) -> Iterator[Finding]:
     """An index must say of every member what the tar says: (name, where the content begins, its size, tar)."""
     try:
-        columns = _read(storage, name).to_pydict()
+        with storage.reader(name) as stream:
+            columns = pq.read_table(stream).to_pydict()
         names = [f"{key}.{member}" for key, member in zip(columns["record_id"], columns["member"], strict=True)]
         said = list(zip(names, columns["offset"], columns["num_bytes"], columns["shard"], strict=True))
     except _UNREADABLE as error:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, StageManifest, read_stage, stage_manifest_name
 from bioclip.records import partition_of
 from bioclip.release.reading import RELEASES_DIR, Release, latest_release, list_releases, open_release
+from bioclip.release.row_groups import rows_with
 from bioclip.storage import Storage
 
 _PART = re.compile(r"part-(\d+)\.parquet$")
@@ -75,8 +74,7 @@ def find_rows(storage: Storage, name: str, column: str, values: Collection[str],
     """Rows of a Parquet file whose `column` has one of `values`; row groups that cannot hold them are not read. A missing file has none."""
     if not storage.exists(name):
         return []
-    with storage.reader(name) as stream:
-        rows: list[dict[str, Any]] = pq.read_table(stream, columns=columns, filters=[(column, "in", list(values))]).to_pylist()
+    rows: list[dict[str, Any]] = rows_with(storage, name, column, values, columns).to_pylist()
     return rows
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bioclip.release.evaluated import EVALUATED_SCHEMA
 from bioclip.release.split_rules import EARLIER_COLUMNS, earlier_splits
 from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
 from tests.release.rows import candidates_of, splits_of
@@ -17,7 +18,14 @@ KNOWN, RARE = "Pica hudsonia", "Rara avis"
 
 def row(record_id: str, **values: Any) -> dict[str, Any]:
     """A row with an occurrence and bytes of its own."""
-    given = {"sha256": f"bytes of {record_id}", "source": "s", "occurrence_id": "", "source_id": record_id, "kept_record_id": None}
+    given = {
+        "sha256": f"bytes of {record_id}",
+        "pixel_sha256": f"pixels of {record_id}",
+        "source": "s",
+        "occurrence_id": "",
+        "source_id": record_id,
+        "kept_record_id": None,
+    }
     return given | {"record_id": record_id, "occurrence": f"s\x1f{record_id}"} | values
 
 
@@ -82,7 +90,7 @@ class TestEarlierSplits:
     )
 
     def of(self, *rows: dict[str, Any]) -> list[str]:
-        return [SPLIT_NAMES[code] for code in earlier_splits(candidates_of(rows), self.samples)]
+        return [SPLIT_NAMES[code] for code in earlier_splits(candidates_of(rows), self.samples, EVALUATED_SCHEMA.empty_table())]
 
     def test_an_image_is_found_by_its_id_its_bytes_or_its_occurrence(self) -> None:
         found = self.of(row("a"), row("new id", sha256="bytes of c"), row("same walk", occurrence="s\x1fwalk"), row("b"), row("unknown"))

@@ -13,7 +13,7 @@ from bioclip.shards.metadata.attribution import ATTRIBUTION_TEXT_NAME, attributi
 from bioclip.shards.metadata.card import CARD_NAME, release_card
 from bioclip.shards.metadata.croissant import CROISSANT_NAME, croissant
 from bioclip.shards.metadata.tables import write_tables
-from bioclip.shards.metadata.tally import tally_samples
+from bioclip.shards.metadata.tally import ReleaseTally
 from bioclip.storage import Storage
 
 
@@ -23,16 +23,16 @@ def write_metadata(
     folder: str,
     manifest: Mapping[str, Any],
     samples_name: str,
+    tally: ReleaseTally,
     card: CardSettings,
     others: Iterable[OutputFile] = (),
 ) -> None:
     """Write tables, attribution, card and, last, croissant.json into the release's `folder`.
 
-    `manifest` is the release's, without its list of files; `samples_name` its table of samples; `others` are the release's files that
-    another partition wrote, tars excepted.
+    `manifest` is the release's, without its list of files; `samples_name` its table of samples, `tally` what was counted in it; `others`
+    are the release's files that another partition wrote, tars excepted.
     """
     licenses = write_tables(storage, writer, folder, samples_name, read_stage(storage, "records"))
-    tally = tally_samples(storage, samples_name)
     writer.write_bytes(f"{folder}/{ATTRIBUTION_TEXT_NAME}", attribution_text(manifest, tally, licenses).encode())
     writer.write_bytes(f"{folder}/{CARD_NAME}", release_card(manifest, tally, licenses, card).encode())
     files = [replace(file, name=file.name.removeprefix(f"{folder}/")) for file in [*others, *writer.outputs]]

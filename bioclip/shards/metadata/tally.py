@@ -29,6 +29,7 @@ class ReleaseTally:
 
     num_considered: int = 0
     num_samples: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     drop_reasons: Counter[str] = field(default_factory=Counter)
@@ -49,6 +50,7 @@ class ReleaseTally:
         kept = rows.filter(pc.not_equal(rows["split"], ""))
         self.num_samples += kept.num_rows
         for counter, column in (
+            (self.splits, "split"),
             (self.licenses, "license"),
             (self.sources, "source"),
             (self.kingdoms, "kingdom"),

@@ -1,0 +1,103 @@
+"""The work of the stage `shards`: write a partition's tars, or name those of an earlier release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.accounting import Counts
+from bioclip.download.stage import images_name
+from bioclip.errors import StorageError
+from bioclip.partitions import OutputFile, PartitionWriter
+from bioclip.records import partition_bounds
+from bioclip.release.increments import read_parent
+from bioclip.release.reading import RELEASES_DIR, open_release, workspace_name
+from bioclip.release.row_groups import open_sorted
+from bioclip.release.stage import SAMPLES_NAME
+from bioclip.release.texts import TEXTS_NAME, Texts, text_key
+from bioclip.settings import ShardSettings
+from bioclip.shards.index import index_name, index_table
+from bioclip.shards.tars import SAMPLE_COLUMNS, sample_members, shard_jpeg, write_tar
+from bioclip.shards.taxon_texts import texts_of
+from bioclip.storage import Storage
+
+_IMAGE_COLUMNS = ["record_id", "format", "width", "height", "image"]
+
+
+def write_partition(
+    storage: Storage,
+    writer: PartitionWriter,
+    *,
+    partitions: tuple[int, int],
+    num_partitions: int,
+    version: str,
+    names: Sequence[str],
+    settings: ShardSettings,
+    has_texts: bool = False,
+) -> Counts:
+    """Write the shards `names`, whose samples lie in the partitions from first to last, in order of record id, each with its index."""
+    first, last = partitions
+    with open_sorted(storage, SAMPLES_NAME, (*SAMPLE_COLUMNS, "shard")) as table:
+        rows = table.between(partition_bounds(first, num_partitions)[0], partition_bounds(last, num_partitions)[1])
+    rows = rows.filter(pc.is_in(rows["shard"], value_set=pa.array(names, pa.string())))
+    shards: dict[str, list[dict[str, Any]]] = {}
+    for sample in rows.to_pylist():
+        shards.setdefault(sample["shard"], []).append(sample)
+    keys = rows["record_id"].combine_chunks()
+    images = pa.concat_tables([part for index in range(first, last + 1) for part in _read_images(storage, index, keys)])
+    num_written, texts = 0, texts_of(storage, TEXTS_NAME, rows) if has_texts else {}
+    for name, samples in sorted(shards.items()):
+        with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
+            tar = write_tar(sink, _members(samples, images, settings, texts))
+        writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
+        num_written += len(tar.keys)
+    return Counts(sum(map(len, shards.values())), num_written)
+
+
+def _read_images(storage: Storage, index: int, keys: pa.Array) -> Iterator[pa.Table]:
+    """The images of a partition that `keys` name; row groups without one of them are not read."""
+    with storage.reader(images_name(index)) as stream:
+        file = pq.ParquetFile(stream)
+        for group in range(file.num_row_groups):
+            mask = pc.is_in(file.read_row_group(group, columns=["record_id"])["record_id"], value_set=keys)
+            num_wanted = pc.sum(mask).as_py() or 0
+            if num_wanted:
+                table = file.read_row_group(group, columns=_IMAGE_COLUMNS)
+                yield table if num_wanted == table.num_rows else table.filter(mask)
+
+
+def _members(
+    samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings, texts: Texts
+) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
+    """(key, members) of each sample; `images` are those of the partition."""
+    place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
+    formats, widths, heights = (images[name].to_pylist() for name in ("format", "width", "height"))
+    for sample in samples:
+        row = place[sample["record_id"]]
+        jpeg = shard_jpeg(images["image"][row].as_py(), formats[row], (widths[row], heights[row]), settings)
+        yield sample["record_id"], sample_members(sample, jpeg, settings.caption, texts.get(text_key(sample), {}))
+
+
+def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_samples: Mapping[str, int]) -> Counts:
+    """Name the shards of earlier releases, and their indexes, as the parent's manifest does; nothing is written.
+
+    Raises StorageError when one of them is no longer there in its whole size.
+    """
+    parent = open_release(storage, read_parent(storage).version)
+    named = {workspace_name(parent.version, name): file for name, file in parent.files().items()}
+    for shard, number in num_samples.items():
+        for name, num_rows in ((shard, number), (index_name(shard), None)):
+            place = workspace_name(version, name)
+            sha256, num_bytes = named[place]
+            if not storage.exists(place) or storage.num_bytes(place) != num_bytes:
+                raise StorageError(
+                    f"{storage.uri(place)!r} of release {parent.version} is missing or not of {num_bytes} bytes, so it cannot be used "
+                    "again; restore it, or make a release of its own with release.parent set to ''."
+                )
+            writer.outputs.append(OutputFile(place, sha256, num_bytes, num_rows))
+    total = sum(num_samples.values())
+    return Counts(total, total, notes={"samples_in_kept_shards": total, "kept_shards": len(num_samples)})
