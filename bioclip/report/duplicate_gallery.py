@@ -7,10 +7,11 @@ from itertools import groupby
 import pyarrow as pa
 
 from bioclip.duplicates.inspection import Inspection
-from bioclip.report.data import DuplicateGroup, DuplicateMember, Photo, Thumbnail
+from bioclip.report.data import DuplicateGroup, DuplicateMember
 from bioclip.report.galleries import KEEPING_RULE, group_card
 from bioclip.report.markup import element, join, number, plain, table
 from bioclip.report.page import render_document
+from bioclip.report.sample_data import Photo, Thumbnail
 from bioclip.report.section import note
 from bioclip.report.thumbnails import shrink_image
 

@@ -15,9 +15,9 @@ from bioclip.partitions import StageManifest
 from bioclip.records import RANKS
 from bioclip.release import Release
 from bioclip.report.batches import read_batches
-from bioclip.report.data import Photo
 from bioclip.report.duplicate_groups import GROUPS_FILE
-from bioclip.report.samples import PHOTO_COLUMNS, photo_of
+from bioclip.report.photos import PHOTO_COLUMNS, photo_of
+from bioclip.report.sample_data import Photo
 from bioclip.report.thumbnails import load_thumbnails
 from bioclip.storage import Storage
 
