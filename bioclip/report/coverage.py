@@ -84,9 +84,9 @@ def coverage_section(data: ReportData) -> Section:
 
 def coverage_chart(ranks: list[RankCoverage], samples: SampleSummary) -> Markup:
     """A bar a rank over the samples, with a mark at the share of all images."""
-    width, left, row_height = 480.0, 72.0, 27.0
+    width, left, row_height = 490.0, 84.0, 27.0
     bottom = len(ranks) * row_height + 6
-    across = Scale(0, 1, left, width - 66)
+    across = Scale(0, 1, left, width - 72)
     rows = []
     for place, rank in enumerate(ranks):
         top = place * row_height + 5

@@ -12,7 +12,7 @@ from bioclip.digests import digest_value
 
 MAX_PHOTOS_PER_REASON = 6
 MAX_SPECIMENS = 14
-MAX_ON_SHEET = 24
+MAX_ON_SHEET = 21
 
 
 class Draw:

@@ -32,7 +32,7 @@ def render_gallery(name: str, inspection: Inspection, radius: int, max_groups: i
     cards = element("div", *(group_card(group) for group in shown), class_="cards")
     body = element("section", rule, cards, more) if groups else element("section", note("No duplicates were found."))
     header = element("header", element("p", "Duplicates", class_="kicker"), element("h1", plain(name)), class_="top")
-    return render_document(f"Duplicates of {plain(name)}", header, element("main", element("section", summary), body))
+    return render_document(f"Duplicates of {plain(name)}", header, element("main", element("section", summary), body, id="main"))
 
 
 def _ranked(groups: pa.Table) -> list[list[dict[str, object]]]:

@@ -27,7 +27,7 @@ STAGE_PRODUCTS = {
 DUPLICATE_REASONS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
 SPLIT_REASONS = ("evaluated_before", "above_heldout_species", "val_species_without_training", *BALANCE_REASONS)
 """Reasons that arise when splits are drawn, guarded and balanced; those of leakage begin with `leak_`."""
-_WIDTH, _LEFT, _ROW_HEIGHT = 560.0, 92.0, 40.0
+_WIDTH, _LEFT, _ROW_HEIGHT = 590.0, 124.0, 40.0
 
 
 @dataclass(frozen=True)

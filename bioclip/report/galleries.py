@@ -26,7 +26,7 @@ def picture(photo: Photo) -> Markup:
 
 def credit_line(photo: Photo) -> Markup:
     """Who made the photograph and under which licence."""
-    credit = [element("span", name_of(photo.credit, 34), class_="credit")] if photo.credit else []
+    credit = [element("span", name_of(photo.credit, 48), class_="credit")] if photo.credit else []
     terms = link(license_url(photo.license), shown=name_of(photo.license or "no licence stated", 40))
     return join([*credit, element("span", terms, class_="credit licence")])
 
@@ -147,7 +147,7 @@ def _dropped_tile(group: DropGroup, photo: Photo) -> Markup:
     else:
         words = element("div", "not an image of this release", class_="placeholder")
         beside = element("figure", words, element("figcaption", element("code", name_of(other.record_id, 14)), relation), class_="tile")
-    return element("div", _photo_tile(photo), beside, class_="pair")
+    return element("div", tile(photo), beside, class_="pair")
 
 
 def _photo_tile(photo: Photo) -> Markup:

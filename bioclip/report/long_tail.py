@@ -34,7 +34,7 @@ def long_tail_section(data: ReportData) -> Section:
     if not columns:
         return Section("long-tail", title, None, "No sample of this release is resolved to species.")
     parts = [note(_summary(data))]
-    tables = [_statistics_table(columns), _decile_table(columns)]
+    tables = [_decile_table(columns), _statistics_table(columns)]
     if curves:
         keys = [element("span", element("i", class_=f"stroke {curve.style}"), curve.title) for curve in curves]
         caption = join(
@@ -58,7 +58,7 @@ def _curves(data: ReportData) -> list[TailCurve]:
 
 def _columns(data: ReportData) -> list[tuple[str, Sizes]]:
     splits = [(split.split, split.species_sizes) for split in data.samples.splits if split.species_sizes]
-    return [("train, before balancing", data.samples.unbalanced_sizes), *splits] if data.samples.unbalanced_sizes else splits
+    return [("train, unbalanced", data.samples.unbalanced_sizes), *splits] if data.samples.unbalanced_sizes else splits
 
 
 def _summary(data: ReportData) -> str:
@@ -106,8 +106,8 @@ def _decile_table(columns: Sequence[tuple[str, Sizes]]) -> Markup:
         (f"{place} tenth", *(percent(tail["images_by_decile"][index], tail["num_images"]) for tail in found))
         for index, place in enumerate(_ORDINALS)
     ]
-    whole = table("Share of images by tenths of the species", ("Species", *(name for name, _ in columns)), rows, range(1, len(columns) + 1))
-    return element("details", element("summary", "Share of images by tenths of the species, the most photographed first"), whole)
+    caption = "Share of images by tenths of the species, the most photographed first"
+    return table(caption, ("Species", *(name for name, _ in columns)), rows, range(1, len(columns) + 1), "dense")
 
 
 def _taxa_table(data: ReportData) -> Iterator[Markup]:

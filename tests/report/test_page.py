@@ -88,7 +88,8 @@ def test_only_http_addresses_of_media_are_linked(full_page: str) -> None:
     addresses = [str(attributes["href"]) for attributes in Reader(full_page).all("a")]
     inner = {address for address in addresses if address.startswith("#")}
     outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#") and address != TAXONOMY_PAGE}
-    assert len(inner) == len(SECTIONS)
+    assert inner == {"#main", *(f"#{section}" for section in re.findall(r'<section id="([^"]+)"', full_page))}
+    assert len(inner) == len(SECTIONS) + 1
     assert addresses.count(TAXONOMY_PAGE) == 1
     assert outer == {"http", "https"}
     assert "javascript:alert(document.domain)" in Reader(full_page).text
