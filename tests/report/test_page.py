@@ -136,7 +136,7 @@ def test_splits_licences_and_sources_each_cover_the_release(full_page: str, full
     num_samples = sum(bool(row["split"]) for row in full_workspace.samples)
     for caption in ("Images by licence", "Images by source"):
         rows = rows_of(full_page, caption)
-        assert (sum(integer(row[1]) for row in rows), sum(integer(row[2]) for row in rows)) == (
+        assert (sum(integer(row[1]) for row in rows), sum(integer(row[4]) for row in rows)) == (
             num_samples,
             len(full_workspace.samples) - num_samples,
         )
