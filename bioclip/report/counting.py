@@ -70,20 +70,28 @@ class DistinctNumbers:
 
     def add(self, numbers: npt.NDArray[np.uint64]) -> None:
         """Note all of `numbers`."""
-        self._new.append(np.unique(numbers))
+        self._new.append(_distinct(numbers.copy()))
         self._num_new += len(self._new[-1])
-        if self._num_new >= max(self._FOLD_AT, len(self._seen)):
+        if self._num_new >= max(self._FOLD_AT, len(self._seen) // 4):
             self.values()
 
     def values(self) -> npt.NDArray[np.uint64]:
         """The different numbers in ascending order."""
         if self._new:
-            self._seen = np.unique(np.concatenate([self._seen, *self._new]))
+            self._seen = _distinct(np.concatenate([self._seen, *self._new]))
             self._new, self._num_new = [], 0
         return self._seen
 
     def __len__(self) -> int:
         return len(self.values())
+
+
+def _distinct(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """As numpy's `unique`, by sorting in place, which is many times faster than the hash table that newer versions of numpy use."""
+    numbers.sort()
+    is_first = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_first[1:])
+    return numbers[is_first]
 
 
 def hash_strings(texts: Iterable[str]) -> npt.NDArray[np.uint64]:

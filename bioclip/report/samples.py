@@ -24,7 +24,7 @@ from bioclip.report.sample_data import DropGroup, Named, Photo, SampleSummary, S
 SUNBURST_RANKS = RANKS[:6]
 BALANCE_REASONS = ("species_too_rare", "taxon_balanced", "species_over_cap")
 """Why a training image was left out for the sake of balance: floor, threshold, cap."""
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 32_768
 _COLUMNS = [
     "record_id", "split", "drop_reason", *RANKS, "resolved_rank", "source", "source_id", "occurrence_id", "license", "rights_holder",
     "creator", "latitude", "longitude",

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_curve_starts_at_the_first_rank_ends_at_the_last_and_never_rises(sizes
     assert "nan" not in drawing.lower()
     points = [tuple(map(float, point.split(","))) for point in re.findall(r'd="M([^"]+)"', drawing)[0].split("L")]
     assert points[0][0] == 56.0
-    assert all(after[0] >= before[0] - 0.05 and after[1] >= before[1] - 0.05 for before, after in zip(points, points[1:], strict=False))
+    assert all(after[0] >= before[0] - 0.05 and after[1] >= before[1] - 0.05 for before, after in pairwise(points))
 
 
 def test_curves_share_one_pair_of_axes() -> None:
