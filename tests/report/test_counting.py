@@ -74,7 +74,7 @@ def test_memory_does_not_follow_the_number_of_images(new_workspace: Callable[[],
     (path, data), *_ = sample_photos({"fungi": 1})
     row = workspace.add_photo(path, data, "Fungi||||||", split=split, drop_reason="" if split else "rank_above_minimum")
     peaks = []
-    for num_rows in (80_000, 400_000):
+    for num_rows in (40_000, 200_000):
         workspace.samples = [row | {"record_id": f"{index:08x}"} for index in range(num_rows)]
         workspace.write_release()
         workspace.samples = []
@@ -82,4 +82,4 @@ def test_memory_does_not_follow_the_number_of_images(new_workspace: Callable[[],
         assert gather_report(workspace.storage, VERSION).samples.num_images == num_rows
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 320_000 < 10, "bytes for each further row; a row held in memory costs hundreds"
+    assert (peaks[1] - peaks[0]) / 160_000 < 20, "bytes for each further row; a row held in memory costs hundreds"
