@@ -14,6 +14,7 @@ import pytest
 from bioclip.records import RANKS
 from bioclip.release.balance import TAIL_NAME, balance_training
 from bioclip.release.tail import tail_statistics
+from bioclip.report.axes import Scale
 from bioclip.report.coverage import coverage_of, coverage_section
 from bioclip.report.data import ReportData
 from bioclip.report.gather import gather_report
@@ -90,6 +91,8 @@ def test_a_curve_starts_at_the_first_rank_ends_at_the_last_and_never_rises(sizes
     assert "nan" not in drawing.lower()
     points = [tuple(map(float, point.split(","))) for point in re.findall(r'd="M([^"]+)"', drawing)[0].split("L")]
     assert points[0][0] == 56.0
+    num_species = sum(sizes.values())
+    assert points[-1][0] == pytest.approx(Scale(1, max(10, num_species), 56.0, 496.0, is_log=True)(num_species), abs=0.06)
     assert all(after[0] >= before[0] - 0.05 and after[1] >= before[1] - 0.05 for before, after in pairwise(points))
 
 
