@@ -154,4 +154,5 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return " ".join(text.split()).rstrip(".")[:300] or type(error).__name__

@@ -12,11 +12,12 @@ from bioclip.partitions import run_partition, write_stage
 from bioclip.release.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
 from bioclip.release.reading import Release, open_release
 from bioclip.release.stage import plan_release
-from bioclip.settings import PipelineSettings, S3Settings
+from bioclip.settings import PipelineSettings
 from bioclip.shards.index import read_sample
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage, open_workspace
+from tests.services.s3_workspaces import release_settings
 from tests.services.servers import S3Service
 
 pytestmark = pytest.mark.service
@@ -40,9 +41,7 @@ def shuffled_release(settings: PipelineSettings) -> Release:
 
 
 def settings_on(s3: S3Service, parent: str) -> PipelineSettings:
-    settings = make_settings(f"s3://{BUCKET}/{PREFIX}", _NUM_PARTITIONS, 20, parent)
-    access = S3Settings.model_validate({"endpoint_url": s3.endpoint_url, "key": s3.key, "secret": s3.secret})
-    return settings.model_copy(update={"workspace": settings.workspace.model_copy(update={"s3": access})})
+    return release_settings(s3, f"s3://{BUCKET}/{PREFIX}", _NUM_PARTITIONS, 20, parent)
 
 
 @pytest.fixture(scope="module")
