@@ -60,6 +60,8 @@ class Storage:
             return fsspec.filesystem(urlsplit(self.root).scheme, **dict(self.options))
         except ImportError as error:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
+        except ValueError as error:
+            raise StorageError(f"{self.root!r} cannot be opened: {error}; give a folder or a URL such as s3://bucket/prefix.") from None
 
     def uri(self, name: str = "") -> str:
         """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""

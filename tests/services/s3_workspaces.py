@@ -137,7 +137,4 @@ class RestartableS3:
 
 
 def _children(pid: int) -> list[int]:
-    stats = [
-        (int(path.parent.name), path.read_text().rpartition(")")[2].split()) for path in Path("/proc").glob("[0-9]*/stat") if path.exists()
-    ]
-    return [child for child, fields in stats if int(fields[1]) == pid]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
