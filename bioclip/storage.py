@@ -28,7 +28,7 @@ from bioclip.storage_partials import PARTIAL_SUFFIX, is_orphan, is_running, part
 _PART_BYTES, _PARTS_AT_ONCE, _MAX_PARTS = 16 << 20, 4, 10_000
 """Of a multipart upload: what is in memory at once is the product of the first two, in each process that writes."""
 _FIRST_CONTACT_S = 5.0
-"""Longest wait for a service that has not been reached yet: more likely its address is wrong than that it is about to come back."""
+"""Longest wait for a service that has not been reached yet: its address may well be wrong."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,14 @@ class Storage:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
         except ValueError as error:
             raise StorageError(f"{self.root!r} cannot be opened: {error}; give a folder or a URL such as s3://bucket/prefix.") from None
+
+    @property
+    def at_first_contact(self) -> Storage:
+        """The same for the first request of a command, which does not wait long for a service that may never have been there."""
+        options = dict(self.options)
+        if "retry_s" in options:
+            options["retry_s"] = min(options["retry_s"], _FIRST_CONTACT_S)
+        return Storage(self.root, tuple(options.items()))
 
     def uri(self, name: str = "") -> str:
         """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""
@@ -221,10 +229,7 @@ class Storage:
 
     def check_writable(self) -> None:
         """Write, read back and remove a probe; raises StorageError with the way out."""
-        options = dict(self.options)
-        if "retry_s" in options:
-            options["retry_s"] = min(options["retry_s"], _FIRST_CONTACT_S)
-        once, probe = Storage(self.root, tuple(options.items())), f".probe-{os.getpid()}"
+        once, probe = self.at_first_contact, f".probe-{os.getpid()}"
         once.write_bytes(probe, b"treeoflife")
         if once.read_bytes(probe) != b"treeoflife":
             raise StorageError(f"workspace {self.root!r} returns other bytes than were written to it; choose another.")

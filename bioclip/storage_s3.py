@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import logging
 import random
 import time
@@ -81,7 +82,7 @@ class RetryingS3(S3FileSystem):  # type: ignore[misc]
         self._outage = self._outages.setdefault(self.endpoint_url or "", _Outage())
 
     async def _call_s3(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        begun, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        failing_since, pause_s = 0.0, _FIRST_PAUSE_S
         while True:
             try:
                 answer = await super()._call_s3(method, *arguments, **keywords)
@@ -91,7 +92,8 @@ class RetryingS3(S3FileSystem):  # type: ignore[misc]
                 if not is_transient(error):
                     self._outage.end()
                     raise
-                await self._wait(error, begun, pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back all at once
+                failing_since = failing_since or time.monotonic()  # a long transfer that breaks off has not failed for long
+                await self._wait(error, failing_since, pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back all at once
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 self._outage.end()
@@ -99,12 +101,12 @@ class RetryingS3(S3FileSystem):  # type: ignore[misc]
 
     call_s3 = sync_wrapper(_call_s3)
 
-    async def _wait(self, error: BaseException, begun: float, pause_s: float) -> None:
+    async def _wait(self, error: BaseException, failing_since: float, pause_s: float) -> None:
         """Sleep before the next try; raises UnansweredError when the budget is spent."""
         now = time.monotonic()
-        waited_s = now - min(begun, self._outage.begin(now, self.retry_s))
+        waited_s = now - min(failing_since, self._outage.begin(now, self.retry_s))
         if waited_s >= self.retry_s:
-            raise UnansweredError(self.endpoint_url or "", now - begun, _one_line(error)) from error
+            raise UnansweredError(self.endpoint_url or "", now - failing_since, _one_line(error)) from error
         if waited_s > _TELL_AFTER_S and not self._outage.is_told:
             self._outage.is_told = True
             _log.warning("treeoflife: S3 gives no answer (%s); trying again for up to %.0f s.", _one_line(error), self.retry_s)
@@ -115,11 +117,11 @@ class _ReadBody:
     """The body of an answer that has come as a whole, in the form in which s3fs expects it."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._stream = io.BytesIO(data)
 
-    async def read(self) -> bytes:
-        """All of it."""
-        return self._data
+    async def read(self, num_bytes: int | None = None) -> bytes:
+        """What is left of it, or the next bytes of that."""
+        return self._stream.read(num_bytes)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -1,4 +1,4 @@
-"""`treeoflife releases`, `diff`, `promote`, `export`, `gc`: which there are, how they differ, their names, taking one elsewhere, tidying."""
+"""`treeoflife releases`, `diff`, `promote`, `export`, `gc`: which there are, how they differ, their names, copies, what nobody needs."""
 
 from __future__ import annotations
 
@@ -76,9 +76,8 @@ def export(settings: PipelineSettings, name: str, destination: str) -> int:
     release, target = open_release_folder(locate_release(settings.workspace, name)), open_storage(destination, settings.workspace.s3)
     target.check_writable()
     done = export_release(release, target)
-    print(
-        f"{done.folder.root}: {done.num_files:,} files, {done.num_bytes:,} bytes; copied now {done.num_copied:,}, {done.num_copied_bytes:,} bytes"
-    )
+    now = f"copied now {done.num_copied:,} files, {done.num_copied_bytes:,} bytes"
+    print(f"{done.folder.root}: {done.num_files:,} files, {done.num_bytes:,} bytes; {now}")
     print(f"check it there: treeoflife verify {shlex.quote(done.folder.root)} --deep")
     return 0
 

@@ -114,9 +114,11 @@ def locate_release(settings: WorkspaceSettings, name: str) -> Storage:
     S3 is accessed as `settings` say, wherever the address points. Raises StorageError that names the releases there are.
     """
     if is_address(name):
-        return open_storage(_folder_at(name), settings.s3)
+        folder = open_storage(_folder_at(name), settings.s3)
+        folder.at_first_contact.exists(MANIFEST_NAME)
+        return folder
     workspace = open_workspace(settings)
-    return workspace.sub(f"{RELEASES_DIR}/{resolve_release(workspace, name)}")
+    return workspace.sub(f"{RELEASES_DIR}/{resolve_release(workspace.at_first_contact, name)}")
 
 
 def workspace_around(folder: Storage) -> Storage | None:
