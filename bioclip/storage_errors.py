@@ -31,12 +31,18 @@ def explain_remote_error(error: OSError, where: str) -> str:
     if isinstance(error, PermissionError):
         what = "workspace.s3.key, workspace.s3.secret and what they may do"
         return f"{where!r} is refused ({reason}); check {what} in bucket {bucket!r}, then run again: finished parts are kept."
-    if isinstance(error, FileNotFoundError) and "bucket" in reason.lower():
+    if _service_code(error) == "NoSuchBucket":
         return f"bucket {bucket!r} of {where!r} does not exist; create it first, or check workspace.uri and workspace.s3."
     if error.errno in _FULL:
         folder = tempfile.gettempdir()
         return f"no space left in {folder!r}, where {where!r} is put together before it is sent; free some or set TMPDIR to another folder."
     return explain_os_error(error, where)
+
+
+def _service_code(error: OSError) -> str:
+    """The code that an S3 service gave, where the error comes of its answer."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def is_of_service_library(error: Exception) -> bool:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from bioclip.errors import StorageError
 from bioclip.settings import PipelineSettings, WorkspaceSettings, settings_digest
@@ -118,15 +119,19 @@ def test_an_unknown_kind_of_url_is_one_sentence() -> None:
         Storage("nosuchscheme://bucket").exists("file")
 
 
+def no_such_bucket() -> OSError:
+    """As s3fs raises it: with the service's answer behind it."""
+    error = FileNotFoundError("The specified bucket does not exist")
+    error.__cause__ = ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject")
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
         (OSError(errno.EHOSTDOWN, "the S3 service at X gave no good answer"), r"cannot be reached: the S3 service at X .* run again"),
         (PermissionError("Access Denied"), r"is refused \(Access Denied\); check workspace\.s3\.key.*in bucket 'bucket'"),
-        (
-            FileNotFoundError("The specified bucket does not exist"),
-            r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first",
-        ),
+        (no_such_bucket(), r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first"),
         (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that makes it"),
         (OSError(errno.ENOSPC, "No space left on device"), r"no space left in '.*', where 's3://bucket/a/b' is put together.*TMPDIR"),
         (OSError(errno.EIO, "InternalError"), r"'s3://bucket/a/b' failed: InternalError\."),

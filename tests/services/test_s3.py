@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bioclip.sample.server import SampleServer
+from flows.cli import main
 from tests.conftest import Curated
 from tests.services.s3_workspaces import CURATE_S, Workspace
 from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until
@@ -60,6 +61,23 @@ def test_a_second_run_on_s3_asks_for_nothing_and_rewrites_nothing(on_s3: Curated
     assert "; 0 requests now" in " ".join(again.stdout.split())
     assert on_s3.server.request_counts == requests
     assert on_s3.workspace.objects() == before
+
+
+def test_an_image_is_traced_by_the_url_of_its_release(
+    on_s3: CuratedOnS3, curated: Curated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (
+        ("ENDPOINT_URL", on_s3.workspace.s3.endpoint_url),
+        ("KEY", on_s3.workspace.s3.key),
+        ("SECRET", on_s3.workspace.s3.secret),
+    ):
+        monkeypatch.setenv(f"TREEOFLIFE_WORKSPACE__S3__{name}", value)
+    row = next(row for row in curated.release.samples(["record_id", "split"]).to_pylist() if row["split"] == "train")
+    url = f"s3://{BUCKET}/some/prefix/releases/{curated.release.version}/manifest.json"
+    assert main(["trace", row["record_id"], "--release", url]) == 0
+    printed = capsys.readouterr().out
+    assert f"sample of train in release {curated.release.version}" in printed
+    assert "not at hand" not in printed  # the workspace around it was found too
 
 
 def test_the_secret_is_written_nowhere(on_s3: CuratedOnS3) -> None:
