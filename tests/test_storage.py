@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
-from botocore.exceptions import ClientError
 
 from bioclip.errors import StorageError
 from bioclip.settings import PipelineSettings, WorkspaceSettings, settings_digest
@@ -119,10 +119,16 @@ def test_an_unknown_kind_of_url_is_one_sentence() -> None:
         Storage("nosuchscheme://bucket").exists("file")
 
 
+class AnsweredError(Exception):
+    """What botocore makes of an answer."""
+
+    response: ClassVar[dict[str, Any]] = {"Error": {"Code": "NoSuchBucket"}}
+
+
 def no_such_bucket() -> OSError:
     """As s3fs raises it: with the service's answer behind it."""
     error = FileNotFoundError("The specified bucket does not exist")
-    error.__cause__ = ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject")
+    error.__cause__ = AnsweredError()
     return error
 
 

@@ -19,7 +19,6 @@ from bioclip.errors import StorageError
 from bioclip.release.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_workspace
-from bioclip.storage_s3 import UnansweredError
 from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.servers import ROOT, S3Service, free_ports, wait_until
 
@@ -191,5 +190,7 @@ def test_a_process_killed_between_two_parts_leaves_an_upload_that_is_listed(serv
 
 
 def test_an_error_of_the_service_travels_between_processes() -> None:
+    from bioclip.storage_s3 import UnansweredError  # needs the extra `s3`
+
     error = UnansweredError("http://127.0.0.1:1", 60.0, "refused")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - its own
