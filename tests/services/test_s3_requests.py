@@ -109,7 +109,10 @@ def test_what_is_refused_is_told_at_once_and_not_asked_again(service: S3Service)
         assert storage.list() == []
 
 
-def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(service: S3Service) -> None:
+def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(
+    service: S3Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bioclip.storage_s3._TELL_AFTER_S", 0.5)
     url = f"http://127.0.0.1:{free_ports(1)}"
     storage, began = open_at(service, url, "away", retry_s=2.0), time.monotonic()
     with pytest.raises(StorageError) as caught:
@@ -120,7 +123,9 @@ def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(service: S3S
         f"'s3://{BUCKET}/away/file' cannot be reached: the S3 service at {url} gave no good answer within 2 s; the last"
     )
     assert message.endswith("run again: finished parts are kept.")
-    assert service.secret not in message
+    [waiting] = [record.getMessage() for record in caplog.records if record.name == "bioclip.storage_s3"]  # once, not at each try
+    assert waiting.endswith("trying again for up to 2 s.")
+    assert service.secret not in message + waiting
     began = time.monotonic()
     with pytest.raises(StorageError, match="gave no good answer at once"):
         storage.read_bytes("other")  # the work that is left does not wait again
