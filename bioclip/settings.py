@@ -43,6 +43,11 @@ class S3Settings(Settings):
     """Secret key; better given as TREEOFLIFE_WORKSPACE__S3__SECRET than in a file."""
     region: str = operational("us-east-1")
     """Region name sent with each signature."""
+    retry_s: float = operational(60.0, ge=0)
+    """Longest that a request is tried again, with growing pauses, while the service is away, overloaded (503) or breaks connections;
+    then the run ends with one error, and the next goes on where it stopped. What is refused (403) is not tried again."""
+    timeout_s: float = operational(30.0, gt=0)
+    """Longest wait for the next byte of an answer before the connection counts as broken."""
 
 
 class WorkspaceSettings(Settings):

@@ -242,7 +242,7 @@ class TestPartOfTheMaterial:
         assert descent.step("release").unseen == ("no release is at hand",)
 
     def test_a_folder_that_is_no_release_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(StorageError, match=r"has no manifest.json: it is not the folder of a release"):
+        with pytest.raises(StorageError, match=r"holds no manifest\.json: name a release"):
             open_sight(Storage(str(tmp_path)), str(tmp_path))
 
     def test_a_record_of_an_earlier_snapshot_is_still_found(self, sample_server: SampleServer, tmp_path: Path) -> None:
