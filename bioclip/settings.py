@@ -265,7 +265,7 @@ class FilterSettings(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     """Short name; dropped images have the reason `filter_<name>`."""
     scorer: str
-    """Registered scorer, e.g. `zero_shot` or `sharpness`."""
+    """Registered scorer, e.g. `zero_shot` or `sharpness`, or a function of your own that builds one, `module:function`."""
     options: dict[str, Any] = {}
     """What this scorer wants, e.g. `model`, `positive` and `negative` for `zero_shot`; it refuses keys it does not know."""
     threshold: float

@@ -25,7 +25,7 @@ from bioclip.release.splits import TRAIN
 from bioclip.release.train_small import TRAIN_SMALL_NAME
 from bioclip.shards.index import index_name
 from bioclip.storage import Storage
-from bioclip.training.tar_headers import BLOCK_BYTES, members_of, scan_members
+from bioclip.training.tar_headers import BLOCK_BYTES, members_of, padded, scan_members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,14 +69,12 @@ class SampleIndex:
         shard = self.shards[self.shard[position]]
         name, start, stop = self.storage.uri(shard), int(self.start[position]), int(self.stop[position])
         data = self.storage.read_range(shard, start, stop)
-        found = {}
-        for key, member, begin, size in members_of(data, name):
-            if key != self.keys[position] or begin + size > len(data):
-                raise TrainingError(
-                    f"shard {name!r} holds {key}.{member} at byte {start + begin}, where its index says {self.keys[position]!r}; "
-                    "check the release with `treeoflife verify --deep`."
-                )
-            found[member] = data[begin : begin + size]
+        found = {member: data[begin : begin + size] for key, member, begin, size in members_of(data, name) if key == self.keys[position]}
+        if not found or sum(BLOCK_BYTES + padded(len(content)) for content in found.values()) != stop - start:
+            raise TrainingError(
+                f"shard {name!r} does not hold {self.keys[position]!r} in bytes {start} to {stop}, where its index says; "
+                "check the release with `treeoflife verify --deep`."
+            )
         return found
 
 
