@@ -294,19 +294,19 @@ class TestUses:
         assert held_out.step("evaluations").facts["evaluations"]["eeeeeeeeeeee"]["benchmarks_with_this_image"] == ["known_species"]
 
 
-class TestPartsOfTraining:
+@pytest.fixture(scope="module")
+def small(curated: Curated, tmp_path_factory: pytest.TempPathFactory) -> Sight:
     """A release with a small part of training, and a model of each value of `training.split`."""
+    workspace = Workspace(curated, tmp_path_factory.mktemp("small") / "workspace")
+    release = workspace.publish(train_small_fraction=0.3)
+    for model_id, split in (("a" * 12, "train"), ("b" * 12, "train_small")):
+        of_release = {"release_version": release.version, "release_digest": release.digest}
+        info = TestUses().model(model_id=model_id, key=model_id, split=split, **of_release)
+        workspace.storage.write_bytes(f"{info.folder}/model.json", info.to_bytes())
+    return Sight(release, workspace.storage)
 
-    @pytest.fixture(scope="class")
-    def small(self, curated: Curated, tmp_path_factory: pytest.TempPathFactory) -> Sight:
-        workspace = Workspace(curated, tmp_path_factory.mktemp("small") / "workspace")
-        release = workspace.publish(train_small_fraction=0.3)
-        for model_id, split in (("a" * 12, "train"), ("b" * 12, "train_small")):
-            of_release = {"release_version": release.version, "release_digest": release.digest}
-            info = TestUses().model(model_id=model_id, key=model_id, split=split, **of_release)
-            workspace.storage.write_bytes(f"{info.folder}/model.json", info.to_bytes())
-        return Sight(release, workspace.storage)
 
+class TestPartsOfTraining:
     def told(self, sight: Sight, row: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Of any model, and by split: whether it was trained on the image."""
         facts = trace_image(sight, row["record_id"]).step("models").facts

@@ -21,7 +21,7 @@ from bioclip.digests import readable_json
 from bioclip.errors import SettingsError, TrainingError
 from bioclip.model import import_open_clip
 from bioclip.release import Release, open_release
-from bioclip.settings import TrainingSettings, meaningful
+from bioclip.settings import ShardSettings, TrainingSettings, meaningful
 from bioclip.shards.tars import MEMBER_EXTENSIONS
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData, samples_without
@@ -154,6 +154,16 @@ class TestTrainSmall:
         index = index_split(parts, "train_small")
         data = make_data(index, tiny_settings(split="train_small", batch_size=len(index)))
         assert sorted(data.batch(0).keys) == small_ids(parts)
+
+    def test_its_samples_are_found_in_the_shards_of_this_release_and_of_those_it_continues(self, curated: Curated, tmp_path: Path) -> None:
+        workspace = Workspace(curated, tmp_path / "workspace")
+        workspace.base = workspace.base.model_copy(update={"shards": ShardSettings(samples_per_shard=20)})
+        first = workspace.publish(train_small_fraction=0.3, parent="")
+        second = workspace.publish(train_small_fraction=0.3, parent=first.version, exclude_image_types=[], min_side_px=40)
+        index = index_split(second, "train_small")
+        assert sorted(index.keys) == small_ids(second)
+        assert {shard.startswith("../") for shard in index.shards} == {True, False}
+        assert all(index.read(position)["jpg"] for position in range(len(index)))
 
     def test_a_release_without_it_ends_with_the_setting_to_change(self, curated: Curated) -> None:
         with pytest.raises(
