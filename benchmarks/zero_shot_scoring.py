@@ -36,7 +36,7 @@ def run(context: Context) -> Report:
     import torch
 
     torch.set_num_threads(num_cores())
-    images = list(large_photographs(8 if context.quick else 64, scale=0.5))
+    images = list(large_photographs(8 if context.quick else 48, scale=0.5))
     scorer = make_scorer(BATCH_SIZE)
     network = load_tower(scorer.tower).network
     peer = f"open_clip {importlib.metadata.version('open-clip-torch')}"
@@ -45,7 +45,7 @@ def run(context: Context) -> Report:
     for case, size in (("image by image", 1), (f"batches of {BATCH_SIZE}", BATCH_SIZE)):
         theirs = open_clip_loop(network, images, size)
         apart = np.abs(np.array(ours) - np.array(theirs()))  # before the clock: the first call of either side is slow
-        sides = alternate(_timed(lambda: score_images(scorer, images)), _timed(theirs), 1 if context.quick else 3, budget_s=60)
+        sides = alternate(_timed(lambda: score_images(scorer, images)), _timed(theirs), 1 if context.quick else 3, budget_s=40)
         comparisons.append(Comparison(f"{len(images)} JPEGs of 512 px", f"{peer}, {case}", *sides, amount=len(images), unit="images/s"))
         facts.append((f"{peer}, {case}", float(apart.mean()), float(apart.max()), float(np.std(ours))))
     header = ("beside", "mean difference", "greatest", "spread of the scores (standard deviation)")
