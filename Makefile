@@ -18,8 +18,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
 	$(BIN)/treeoflife demo --workspace demo
 
-test: $(STAMP) ## the whole test suite
-	$(BIN)/pytest
+test: $(STAMP) ## the whole test suite, a file on one process at a time
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

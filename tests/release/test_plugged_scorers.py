@@ -79,7 +79,8 @@ class TestTheDocumentedOne:
         rules = {"filters": [{"name": "people", "scorer": "skin_share:build", "threshold": 0.5, "keep": "at_most"}]}
         run_jobs(workspace.storage, "scores", plan_scores(workspace.storage, workspace.settings(**rules)))
         rows, counts = workspace.assign(**rules)
-        scores = read_scores(workspace.storage, "people")
+        table = read_scores(workspace.storage, "people")
+        scores = dict(zip(table["record_id"].to_pylist(), table["score"].to_pylist(), strict=True))
         dropped = {row["record_id"] for row in rows if row["drop_reason"] == "filter_people"}
         assert counts.dropped["filter_people"] == len(dropped) > 0
         assert round(sum(score > 0.5 for score in scores.values()) / len(scores), 2) == 0.43, "the documentation states this share"

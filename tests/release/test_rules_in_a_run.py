@@ -197,7 +197,8 @@ class TestTheRelease:
         )
 
     def test_each_rule_holds_for_what_is_left(self, ruled: Ruled) -> None:
-        scores = read_scores(ruled.storage, "blurred")
+        table = read_scores(ruled.storage, "blurred")
+        scores = dict(zip(table["record_id"].to_pylist(), table["score"].to_pylist(), strict=True))
         images = pq.read_table(ruled.storage.uri("images"), columns=["record_id", "original_width", "original_height"]).to_pylist()
         sizes = {row["record_id"]: sorted((row["original_width"], row["original_height"])) for row in images}
         for row in (row for row in ruled.rows if row["split"]):

@@ -23,6 +23,7 @@ from bioclip.report.sample_data import SplitSummary
 from bioclip.report.samples import BALANCE_REASONS
 from bioclip.settings import ReleaseSettings
 from tests.conftest import Curated
+from tests.release.rows import candidates_of, rows_of
 
 from .workspace import LINEAGES, VERSION, Workspace, fill, sample_photos
 
@@ -40,11 +41,10 @@ def balanced(tmp_path: Path) -> tuple[Workspace, dict[str, object]]:
     for index, (path, body) in enumerate(photos):
         lineage = LINEAGES["fish"][0 if index < 16 else 1 if index < 25 else 2 if index < 29 else 3]
         workspace.add_photo(path, body, lineage, accepted_id=lineage.split("|")[-1])
-    for row in workspace.samples:
-        row["backbone"] = "sample"
-    tail = balance_training(workspace.samples, ReleaseSettings(min_per_species=2, max_per_species=5, balance_threshold=9))
-    for row in workspace.samples:
-        del row["backbone"]
+    candidates = candidates_of({**row, "backbone": "sample"} for row in workspace.samples)
+    tail = balance_training(candidates, ReleaseSettings(min_per_species=2, max_per_species=5, balance_threshold=9))
+    for row, decided in zip(workspace.samples, rows_of(candidates), strict=True):
+        row.update({name: decided[name] for name in ("split", "drop_reason", "drop_detail")})
     workspace.write()
     workspace.write_release(tail=tail)
     return workspace, tail
