@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from bioclip.errors import UsageError
 from bioclip.settings import PipelineSettings
 
 Load = Callable[[argparse.Namespace], PipelineSettings]
@@ -25,9 +26,11 @@ def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentPars
         return show_difference(load(options), options.older, options.newer)
 
     def promote(options: argparse.Namespace) -> int:
-        from flows.releases import promote
+        from flows.releases import promote, take_alias_away
 
-        return promote(load(options), options.release, options.alias)
+        if options.remove == bool(options.release):
+            raise UsageError("promote takes either a RELEASE, which gets the alias, or --remove, which takes the alias away.")
+        return take_alias_away(load(options), options.alias) if options.remove else promote(load(options), options.release, options.alias)
 
     def gc(options: argparse.Namespace) -> int:
         from flows.releases import collect_garbage
@@ -41,8 +44,9 @@ def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentPars
     difference.add_argument("older", metavar="A", help="version or alias of the older release")
     difference.add_argument("newer", metavar="B", help="version or alias of the newer release")
     promotion = add(commands, "promote", promote, "give a release an alias, which is accepted wherever a version is")
-    promotion.add_argument("release", metavar="RELEASE", help="version or alias")
+    promotion.add_argument("release", nargs="?", default="", metavar="RELEASE", help="version or alias")
+    promotion.add_argument("--remove", action="store_true", help="take the alias away instead; no release is removed")
     promotion.add_argument("--alias", default="latest", metavar="NAME", help="lower-case word (default: latest)")
     garbage = add(commands, "gc", gc, "list files that no release and no stage names")
-    garbage.add_argument("--give-up", action="append", default=[], metavar="VERSION", help="a release that is to go too; repeatable")
+    garbage.add_argument("--give-up", action="append", default=[], metavar="RELEASE", help="a release that is to go too; repeatable")
     garbage.add_argument("--delete", action="store_true", help="delete what is listed; do so while no run is at work")

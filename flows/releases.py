@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from bioclip.release.comparing import compare_releases
 from bioclip.release.garbage import delete_garbage, find_garbage
 from bioclip.release.overview import list_facts
-from bioclip.release.reading import open_release, point_alias, resolve_release
+from bioclip.release.reading import dangling_aliases, open_release, point_alias, remove_alias, resolve_release
 from bioclip.settings import PipelineSettings
-from bioclip.storage import open_workspace
+from bioclip.storage import Storage, open_workspace
 
 _SHOWN = 40
 
@@ -30,6 +30,7 @@ def show_releases(settings: PipelineSettings) -> int:
             )
         )
     print(f"{len(found):,} releases" if found else "no release yet; `treeoflife curate` makes one")
+    _print_dangling(open_workspace(settings.workspace))
     return 0
 
 
@@ -67,6 +68,19 @@ def promote(settings: PipelineSettings, name: str, alias: str) -> int:
     return 0
 
 
+def take_alias_away(settings: PipelineSettings, alias: str) -> int:
+    """Remove an alias; the release that it named stays."""
+    version = remove_alias(open_workspace(settings.workspace), alias)
+    print(f"{alias} no longer names {version}, which stays")
+    return 0
+
+
+def _print_dangling(storage: Storage) -> None:
+    for alias, version in dangling_aliases(storage).items():
+        ways = f"`treeoflife promote` another to it, or `treeoflife promote --alias {alias} --remove`"
+        print(f"alias {alias} names {version}, which is missing: {ways}")
+
+
 def collect_garbage(settings: PipelineSettings, given_up: Sequence[str], delete: bool) -> int:
     """Print what nothing names, by reason, and delete it where that is asked for."""
     storage = open_workspace(settings.workspace)
@@ -80,6 +94,7 @@ def collect_garbage(settings: PipelineSettings, given_up: Sequence[str], delete:
         print(f"... and {len(garbage) - _SHOWN:,} more")
     for reason, sizes in sorted(by_reason.items()):
         print(f"{reason}: {len(sizes):,} files, {sum(sizes):,} bytes")
+    _print_dangling(storage)
     if delete:
         delete_garbage(storage, garbage)
     print(
