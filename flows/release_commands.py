@@ -13,7 +13,7 @@ Load = Callable[[argparse.Namespace], PipelineSettings]
 
 
 def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentParser], load: Load) -> None:
-    """Add `releases`, `diff`, `promote` and `gc`; `add` makes a command with the usual options, `load` reads its settings."""
+    """Add `releases`, `diff`, `promote`, `withdraw` and `gc`; `add` makes a command with the usual options, `load` reads its settings."""
 
     def releases(options: argparse.Namespace) -> int:
         from flows.releases import show_releases, show_shards
@@ -37,6 +37,11 @@ def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentPars
 
         return collect_garbage(load(options), options.give_up, options.delete)
 
+    def withdraw(options: argparse.Namespace) -> int:
+        from flows.withdraw import withdraw
+
+        return withdraw(load(options), options.values, options.reason)
+
     listing = add(commands, "releases", releases, "list the releases of a workspace")
     listing.add_argument("--shards", metavar="RELEASE", help="print the addresses of this release's shards instead, one a line")
     listing.add_argument("--split", default="train", choices=("train", "val", "heldout"), help="of this split (default: train)")
@@ -47,6 +52,9 @@ def add_release_commands(commands: Any, add: Callable[..., argparse.ArgumentPars
     promotion.add_argument("release", nargs="?", default="", metavar="RELEASE", help="version or alias")
     promotion.add_argument("--remove", action="store_true", help="take the alias away instead; no release is removed")
     promotion.add_argument("--alias", default="latest", metavar="NAME", help="lower-case word (default: latest)")
+    withdrawal = add(commands, "withdraw", withdraw, "list images that must leave, and tell which releases hold them")
+    withdrawal.add_argument("values", nargs="+", metavar="ID", help="record id, media URL or SHA-256")
+    withdrawal.add_argument("--reason", default="", metavar="TEXT", help="written beside it in the list, with day and user")
     garbage = add(commands, "gc", gc, "list files that no release and no stage names")
     garbage.add_argument("--give-up", action="append", default=[], metavar="RELEASE", help="a release that is to go too; repeatable")
     garbage.add_argument("--delete", action="store_true", help="delete what is listed; do so while no run is at work")

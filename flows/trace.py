@@ -8,7 +8,7 @@ from typing import Any
 
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
-from bioclip.trace import Descent, find_images, open_sight, trace_image
+from bioclip.trace import Descent, find_images, open_sight, trace_image, with_takedowns
 
 MOST_SHOWN = 20
 """Images of one identifier that are printed."""
@@ -16,7 +16,7 @@ MOST_SHOWN = 20
 
 def trace(settings: PipelineSettings, identifier: str, release: str, as_json: bool) -> int:
     """Print the line of descent of every image that `identifier` means, at most 20; returns 0."""
-    sight = open_sight(open_workspace(settings.workspace), release)
+    sight = with_takedowns(open_sight(open_workspace(settings.workspace), release), settings.ingest)
     found = find_images(sight, identifier)
     descents = [trace_image(sight, record_id) for record_id in found[:MOST_SHOWN]]
     if as_json:

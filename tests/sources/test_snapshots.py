@@ -211,7 +211,7 @@ class TestTakedown:
         listed.write_text("record_id\nnot-an-id\n")
         with pytest.raises(SettingsError, match=r"list\.txt' line 2: 'not-an-id' is no record id"):
             read_takedown(str(listed))
-        with pytest.raises(SettingsError, match="cannot be read"):
+        with pytest.raises(SettingsError, match="ingest.takedown: there is no file .*absent.txt'; correct the path"):
             read_takedown(str(tmp_path / "absent.txt"))
         assert read_takedown("").ingest_digest == ""
 
