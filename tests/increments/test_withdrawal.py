@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import tasks.stages
 from bioclip.download.stage import outcomes_name, plan_images, read_outcomes
 from bioclip.partitions import PartitionResult, read_stage
 from bioclip.sources.stage import plan_records
@@ -77,6 +79,15 @@ class TestTrace:
         assert told.startswith(f"as {behind['split']}, by an image that it is a duplicate of")
 
 
+def test_the_task_hands_the_listed_hashes_to_the_downloads(grown: Grown, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_bytes("takedown.txt", b"0" * 64)
+    monkeypatch.setattr(tasks.stages, "run_stage", lambda name, jobs, context: jobs)
+    settings = grown.settings_of("second", storage.root)
+    context: Any = SimpleNamespace(settings=settings, storage=storage, cluster=SimpleNamespace(own_host="127.0.0.1"))
+    jobs: Any = tasks.stages.download.fn(context)
+    assert {job.arguments["taken_down"] for job in jobs} == {frozenset({"0" * 64})}
+
+
 class TestWithdraw:
     def run(self, storage: Storage, *arguments: str) -> int:
         return main(["withdraw", "--workspace", storage.root, *arguments])
@@ -142,8 +153,7 @@ class TestHashes:
         files = [path for path in Path(storage.root, "images").iterdir() if image["image"] in path.read_bytes()]
         assert len(files) == 1
         results = self.do(grown, storage, image[column], "0" * 64)
-        assert sum(not result.reused for result in results) == len({result.manifest.name for result in results if not result.reused}) >= 1
-        assert sum(result.reused for result in results) >= len(results) - 2
+        assert 1 <= sum(not result.reused for result in results) <= 2
         assert self.rows(storage, record_id) == []
         assert image["image"] not in files[0].read_bytes()
         index = int(files[0].stem.removeprefix("part-"))
