@@ -20,6 +20,7 @@ NAMES = (
     "near_duplicates",
     "shard_writing",
     "shard_reading",
+    "zero_shot_scoring",
     "release_increment",
     "release_faults",
     "release_scale",

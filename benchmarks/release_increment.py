@@ -32,8 +32,8 @@ class _Made:
 
 
 def run(context: Context) -> Report:
-    """100,000 images and shards of 100 and 10,000 samples; with `--quick` 1,200 and shards of 5 and 50."""
-    num_images, num_partitions, sizes = (1_200, 4, (5, 50)) if context.quick else (100_000, 16, (100, 10_000))
+    """100,000 images, shards of the default size (0: a thousandth of the release) and of 10,000 samples; `--quick`: 1,200, 5 and 50."""
+    num_images, num_partitions, sizes = (1_200, 4, (5, 50)) if context.quick else (100_000, 16, (0, 10_000))
     num_new, draw = round(num_images * _NEW_SHARE), random.Random(17)
     withdrawn = set(draw.sample(range(num_images), _NUM_WITHDRAWN))
     storage, num_pictures = Storage(str(context.scratch / "workspace")), max(20, num_images // 50)
@@ -51,7 +51,7 @@ def run(context: Context) -> Report:
     second = {size: make(size, first[size].release.version) for size in sizes}
     rows = tuple(row for size in sizes for row in _rows(size, first[size], second[size]))
     header = ("samples a shard", "release", "samples", "shards", "MB", "MB written", "% written", "s", "old shards' digests")
-    shards = tuple((size, *_shards(first[size].release, second[size].release)) for size in sizes)
+    shards = tuple((size or "default", *_shards(first[size].release, second[size].release)) for size in sizes)
     title = f"{num_images:,} images, then {num_new:,} new and {_NUM_WITHDRAWN} withdrawn"
     counts = ("samples a shard", "kept", "rewritten", "added", "samples added", "samples removed")
     return Report((), (FactTable(title, header, rows), FactTable("Shards of the second release", counts, shards)))
@@ -72,7 +72,19 @@ def _rows(size: int, first: _Made, second: _Made) -> list[tuple[Any, ...]]:
         total = sum(files.values())
         num_samples = sum(one.release.num_samples(split) for split in one.release.manifest["splits"])
         share = f"{100 * own / total:.2f}"
-        rows.append((size, name, num_samples, len(one.digests), round(total / 1e6), f"{own / 1e6:.1f}", share, round(one.seconds, 1), note))
+        rows.append(
+            (
+                size or "default",
+                name,
+                num_samples,
+                len(one.digests),
+                round(total / 1e6),
+                f"{own / 1e6:.1f}",
+                share,
+                round(one.seconds, 1),
+                note,
+            )
+        )
     return rows
 
 

@@ -7,13 +7,15 @@ How a tree is loaded from YAML, the environment and `--set` is in `bioclip.confi
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from bioclip.digests import digest_value
 
 CaptionType = Literal["sci", "com", "taxon", "taxonTag", "sci_com", "taxon_com", "taxonTag_com"]
+_CAPTION_OF_A_LANGUAGE = re.compile(r"(com|common_name)\.[a-z]{2,3}")
 
 
 class Settings(BaseModel):
@@ -43,6 +45,11 @@ class S3Settings(Settings):
     """Secret key; better given as TREEOFLIFE_WORKSPACE__S3__SECRET than in a file."""
     region: str = operational("us-east-1")
     """Region name sent with each signature."""
+    retry_s: float = operational(60.0, ge=0)
+    """Longest that a request is tried again, with growing pauses, while the service is away, overloaded (503) or breaks connections;
+    then the run ends with one error, and the next goes on where it stopped. What is refused (403) is not tried again."""
+    timeout_s: float = operational(30.0, gt=0)
+    """Longest wait for the next byte of an answer before the connection counts as broken."""
 
 
 class WorkspaceSettings(Settings):
@@ -263,7 +270,7 @@ class FilterSettings(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     """Short name; dropped images have the reason `filter_<name>`."""
     scorer: str
-    """Registered scorer, e.g. `zero_shot` or `sharpness`."""
+    """Registered scorer, e.g. `zero_shot` or `sharpness`, or a function of your own that builds one, `module:function`."""
     options: dict[str, Any] = {}
     """What this scorer wants, e.g. `model`, `positive` and `negative` for `zero_shot`; it refuses keys it does not know."""
     threshold: float
@@ -514,8 +521,13 @@ class TrainingSettings(Settings):
     """Architecture and start."""
     loss: str = "clip"
     """Registered objective, e.g. `clip`."""
-    caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
-    """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch)."""
+    split: Literal["train", "train_small"] = rule("train")
+    """What is trained on: all of `train`, or the part that a release with `release.train_small_fraction` lists."""
+    caption_types: tuple[str, ...] = Field(("sci", "com", "taxon", "sci_com", "taxon_com"), min_length=1)
+    """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards:
+    BioCLIP's ten, `description`, and `com.<code>` and `common_name.<code>` of a language; one named twice is drawn twice as often."""
+    caption_fallback: CaptionType = rule("taxon_com")
+    """Type for a sample that lacks the one drawn, as where its species has no description; such samples are counted."""
     num_steps: int = Field(1000, gt=0)
     """Optimizer steps."""
     batch_size: int = Field(256, gt=1)
@@ -556,6 +568,15 @@ class TrainingSettings(Settings):
     """Steps between checkpoints; a killed run goes on from the last."""
     log_every_steps: int = operational(10, gt=0)
     """Steps between lines of metrics."""
+
+    @field_validator("caption_types")
+    @classmethod
+    def _caption_types_can_be(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*get_args(CaptionType), "scientific_name", "taxonomic_name", "common_name", "description")
+        for name in types:
+            if name not in known and not _CAPTION_OF_A_LANGUAGE.fullmatch(name):
+                raise ValueError(f"{name!r} is no text of a release; choose from {', '.join(known)}, com.<code>, common_name.<code>")
+        return types
 
 
 class EvaluationSettings(Settings):

@@ -7,9 +7,7 @@ relative, with `/`, so manifests are the same whatever the root is.
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +20,15 @@ import fsspec
 
 from bioclip.digests import digest_bytes, digest_stream
 from bioclip.errors import StorageError
-from bioclip.settings import WorkspaceSettings
+from bioclip.settings import S3Settings, WorkspaceSettings
+from bioclip.storage_errors import explain_os_error as explain_os_error
+from bioclip.storage_errors import explain_remote_error, is_of_service_library
+from bioclip.storage_partials import PARTIAL_SUFFIX, is_orphan, is_running, partial_name
 
-_PARTIAL_SUFFIX = ".partial"
+_PART_BYTES, _PARTS_AT_ONCE, _MAX_PARTS = 16 << 20, 4, 10_000
+"""Of a multipart upload: what is in memory at once is the product of the first two, in each process that writes."""
+_FIRST_CONTACT_S = 5.0
+"""Longest wait for a service that has not been reached yet: its address may well be wrong."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,32 @@ class Storage:
         return "://" not in self.root
 
     @property
+    def _is_s3(self) -> bool:
+        return self.root.startswith("s3://")
+
+    @property
     def filesystem(self) -> Any:
         """The fsspec filesystem; fsspec itself keeps one instance per set of options."""
         if self.is_local:
             return fsspec.filesystem("file")
         try:
+            if self._is_s3:
+                from bioclip.storage_s3 import RetryingS3  # needs the extra `s3`
+
+                return RetryingS3(**dict(self.options))
             return fsspec.filesystem(urlsplit(self.root).scheme, **dict(self.options))
         except ImportError as error:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None
+        except ValueError as error:
+            raise StorageError(f"{self.root!r} cannot be opened: {error}; give a folder or a URL such as s3://bucket/prefix.") from None
+
+    @property
+    def at_first_contact(self) -> Storage:
+        """The same for the first request of a command, which does not wait long for a service that may never have been there."""
+        options = dict(self.options)
+        if "retry_s" in options:
+            options["retry_s"] = min(options["retry_s"], _FIRST_CONTACT_S)
+        return Storage(self.root, tuple(options.items()))
 
     def uri(self, name: str = "") -> str:
         """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""
@@ -106,11 +128,24 @@ class Storage:
                 with tempfile.NamedTemporaryFile() as stream:
                     yield stream
                     stream.flush()
-                    self.filesystem.put_file(stream.name, self.uri(name))
+                    self._upload(stream.name, self.uri(name))
+
+    def _upload(self, path: str, uri: str) -> None:
+        """Put a local file, which is there to be sent again where a service has forgotten a multipart upload half-way."""
+        if not self._is_s3:
+            self.filesystem.put_file(path, uri)
+            return
+        limits = {"chunksize": max(_PART_BYTES, -(-Path(path).stat().st_size // _MAX_PARTS)), "max_concurrency": _PARTS_AT_ONCE}
+        try:
+            self.filesystem.put_file(path, uri, **limits)
+        except FileNotFoundError as error:
+            if "upload" not in str(error).lower():
+                raise
+            self.filesystem.put_file(path, uri, **limits)
 
     def _local_writer(self, target: Path) -> Iterator[IO[bytes]]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{_writer_name()}{_PARTIAL_SUFFIX}")
+        partial = target.with_name(partial_name(target.name))
         try:
             with partial.open("w+b") as stream:
                 yield stream
@@ -127,11 +162,13 @@ class Storage:
     def list(self, prefix: str = "") -> list[str]:
         """Names of all files below `prefix`, sorted; files half-written by a killed process are left out."""
         with self._explained(prefix):
-            filesystem = self.filesystem
-            root = filesystem._strip_protocol(self.root)
-            found = filesystem.find(self.uri(prefix).rstrip("/")) if filesystem.exists(self.uri(prefix).rstrip("/")) else []
+            root = self.filesystem._strip_protocol(self.root)
+            try:
+                found = self.filesystem.find(self.uri(prefix).rstrip("/"))
+            except FileNotFoundError:
+                found = []
         names = (str(path)[len(root) + 1 :] for path in found)
-        return sorted(name for name in names if not name.endswith(_PARTIAL_SUFFIX))
+        return sorted(name for name in names if not name.endswith(PARTIAL_SUFFIX))
 
     def num_bytes(self, name: str) -> int:
         """Size of a file in bytes."""
@@ -149,14 +186,14 @@ class Storage:
         root = Path(self.uri(prefix))
         if not self.is_local or not root.is_dir():
             return ()
-        paths = sorted(path for path in root.rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file())
-        return tuple((path.relative_to(self.root).as_posix(), path.stat().st_size, _is_running(path.name)) for path in paths)
+        paths = sorted(path for path in root.rglob(f".*{PARTIAL_SUFFIX}") if path.is_file())
+        return tuple((path.relative_to(self.root).as_posix(), path.stat().st_size, is_running(path.name)) for path in paths)
 
     def sweep_partials(self, prefix: str = "") -> int:
         """Remove what processes of this machine that are gone left half-written below `prefix`; returns how many files that were."""
         if not self.is_local:
             return 0
-        partials = [path for path in Path(self.uri(prefix)).rglob(f".*{_PARTIAL_SUFFIX}") if path.is_file() and _is_orphan(path.name)]
+        partials = [path for path in Path(self.uri(prefix)).rglob(f".*{PARTIAL_SUFFIX}") if path.is_file() and is_orphan(path.name)]
         for path in partials:
             path.unlink(missing_ok=True)
         return len(partials)
@@ -171,7 +208,7 @@ class Storage:
 
     def unfinished_uploads(self) -> tuple[tuple[str, str], ...]:
         """(name, upload id) of each multipart upload below the root that was begun and not ended, where the service tells."""
-        if not self.root.startswith("s3://"):
+        if not self._is_s3:
             return ()
         bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
         below = f"{prefix}/" if prefix else ""
@@ -192,11 +229,11 @@ class Storage:
 
     def check_writable(self) -> None:
         """Write, read back and remove a probe; raises StorageError with the way out."""
-        probe = f".probe-{os.getpid()}"
-        self.write_bytes(probe, b"treeoflife")
-        if self.read_bytes(probe) != b"treeoflife":
+        once, probe = self.at_first_contact, f".probe-{os.getpid()}"
+        once.write_bytes(probe, b"treeoflife")
+        if once.read_bytes(probe) != b"treeoflife":
             raise StorageError(f"workspace {self.root!r} returns other bytes than were written to it; choose another.")
-        self.remove(probe)
+        once.remove(probe)
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -205,63 +242,12 @@ class Storage:
         except StorageError:
             raise
         except OSError as error:
-            raise StorageError(self._explain(error, name)) from error
+            explain = explain_os_error if self.is_local else explain_remote_error
+            raise StorageError(explain(error, self.uri(name))) from error
         except Exception as error:
-            if type(error).__module__.split(".")[0] not in {"botocore", "aiobotocore", "s3fs", "aiohttp"}:
+            if not is_of_service_library(error):
                 raise
             raise StorageError(f"{self.uri(name)!r} cannot be reached: {error}; check workspace.s3 and the service.") from error
-
-    def _explain(self, error: OSError, name: str) -> str:
-        if self.is_local:
-            return explain_os_error(error, self.uri(name))
-        bucket = urlsplit(self.root).netloc
-        if isinstance(error, PermissionError):
-            what = "workspace.s3.key, workspace.s3.secret and what they may do"
-            return f"{self.uri(name)!r} is refused ({error}); check {what} in bucket {bucket!r}."
-        if isinstance(error, FileNotFoundError) and "bucket" in str(error).lower():
-            return f"bucket {bucket!r} of {self.uri(name)!r} does not exist; create it first, or check workspace.uri and workspace.s3."
-        return explain_os_error(error, self.uri(name))
-
-
-def _writer_name() -> str:
-    return f"{socket.gethostname().replace('.', '_')}-{os.getpid()}"
-
-
-def _is_orphan(partial_name: str) -> bool:
-    """True when its writer was a process of this machine that is gone."""
-    host, _, pid = _writer_of(partial_name)
-    return host == socket.gethostname().replace(".", "_") and pid.isdigit() and not _is_running(partial_name)
-
-
-def _is_running(partial_name: str) -> bool:
-    """True when its writer is a process of this machine that is there."""
-    host, _, pid = _writer_of(partial_name)
-    if host != socket.gethostname().replace(".", "_") or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _writer_of(partial_name: str) -> tuple[str, str, str]:
-    return partial_name.removesuffix(_PARTIAL_SUFFIX).rsplit(".", 1)[-1].rpartition("-")
-
-
-def explain_os_error(error: OSError, where: str) -> str:
-    """One sentence: what failed, where, and the way out."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return f"no space left for {where!r}; free some or set workspace.uri to another place, then run again: finished parts are kept."
-    if isinstance(error, FileNotFoundError):
-        return f"{where!r} does not exist; run the stage that makes it, or check workspace.uri."
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"{where!r} may not be written or read by this user; set workspace.uri to a place that may."
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"{where!r} cannot be made: a file stands where a folder is needed; set workspace.uri to another place."
-    return f"{where!r} failed: {error.strerror or error}."
 
 
 def explain_user_file(error: OSError, setting: str, path: str) -> str:
@@ -273,14 +259,19 @@ def explain_user_file(error: OSError, setting: str, path: str) -> str:
 
 def open_workspace(settings: WorkspaceSettings) -> Storage:
     """The storage that `settings` point to; nothing is contacted yet."""
-    if "://" not in settings.uri:
-        return Storage(str(Path(settings.uri).expanduser().absolute()))
-    root = settings.uri.rstrip("/")
+    return open_storage(settings.uri, settings.s3)
+
+
+def open_storage(uri: str, s3: S3Settings) -> Storage:
+    """The storage at a folder or URL, with this access where it is S3; nothing is contacted yet."""
+    if "://" not in uri:
+        return Storage(str(Path(uri).expanduser().absolute()))
+    root = uri.rstrip("/")
     if not root.startswith("s3://"):
         return Storage(root)
-    s3 = settings.s3
     # Other processes write here too; a listing that was kept would hide their files, or tell of ones that have changed.
     options: dict[str, Any] = {"client_kwargs": {"region_name": s3.region}, "use_listings_cache": False}
+    options |= {"retry_s": s3.retry_s, "timeout_s": s3.timeout_s}
     if s3.endpoint_url:
         options["endpoint_url"] = s3.endpoint_url
     if s3.key.get_secret_value():

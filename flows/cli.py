@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     train = _add(commands, "train", _train, "train on a release")
     evaluate = _add(commands, "evaluate", _evaluate, "score a model on a release")
     for command in (train, evaluate):
-        command.add_argument("--release", default="latest", help="version or alias of the release (default: latest)")
+        command.add_argument("--release", default="latest", help="version, alias or address of the release (default: latest)")
     evaluate.add_argument("--model", default="", help="model id (default: the one these settings describe)")
     settings = _add(commands, "settings", _settings, "print every setting with its documentation and effective value")
     settings.add_argument("--yaml", action="store_true", help="print the effective values as a settings file instead")
@@ -70,12 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     duplicates.add_argument("--groups", type=int, default=200, metavar="N", help="most groups on the page (default: 200)")
     verify = _add(commands, "verify", _verify, "check that a release is what its manifest says; exit code 4 when it is not")
-    verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version, alias or folder (default: latest)")
+    verify.add_argument("release", nargs="?", default="latest", metavar="RELEASE", help="version, alias or address (default: latest)")
     verify.add_argument("--deep", action="store_true", help="read every byte: digests of all files and every member of every shard")
     trace = _add(commands, "trace", _trace, "print an image's whole line of descent, from the provider's row to the models trained on it")
     words = "record id, shard member, SHA-256, source's id (`id` or `source:id`), occurrence id or media URL"
     trace.add_argument("identifier", metavar="ID", help=words)
-    trace.add_argument("--release", default="latest", metavar="RELEASE", help="version, alias or folder (default: latest)")
+    trace.add_argument("--release", default="latest", metavar="RELEASE", help="version, alias or address (default: latest)")
     trace.add_argument("--json", action="store_true", help="print JSON instead")
     add_release_commands(commands, _add, _load)
     _add_backbone(commands)

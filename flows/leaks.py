@@ -60,12 +60,15 @@ def check_sets(
 def _training_path(settings: PipelineSettings, release: str) -> str:
     """A path as it is, else the folder of that version in the workspace."""
     if Path(release).expanduser().exists():
-        return release
+        return release.removesuffix("/manifest.json")
     storage = open_workspace(settings.workspace)
     version = latest_release(storage) if release == LATEST else read_aliases(storage).get(release, release)
     folder = storage.uri(f"{RELEASES_DIR}/{version}")
     if not storage.is_local or not is_release(Path(folder)):
-        raise StorageError(f"{release!r} is neither a path nor a release of {storage.root!r}; name a folder, a table or a version there.")
+        raise StorageError(
+            f"{release!r} is neither a path nor a release of {storage.root!r}; name a folder, a table or a version there, or "
+            "`treeoflife export` it from S3 to a folder first."
+        )
     return folder
 
 

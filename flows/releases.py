@@ -1,16 +1,26 @@
-"""`treeoflife releases`, `diff`, `promote`, `gc`: what releases there are, how they differ, what they are called, what nobody needs."""
+"""`treeoflife releases`, `diff`, `promote`, `export`, `gc`: which there are, how they differ, their names, copies, what nobody needs."""
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from bioclip.errors import UsageError
 from bioclip.release.comparing import compare_releases
+from bioclip.release.export import export_release
 from bioclip.release.garbage import delete_garbage, find_garbage
 from bioclip.release.overview import list_facts
-from bioclip.release.reading import dangling_aliases, open_release, point_alias, remove_alias, resolve_release
+from bioclip.release.reading import (
+    dangling_aliases,
+    locate_release,
+    open_release_folder,
+    point_alias,
+    remove_alias,
+    workspace_around,
+)
 from bioclip.settings import PipelineSettings
-from bioclip.storage import Storage, open_workspace
+from bioclip.storage import Storage, open_storage, open_workspace
 
 _SHOWN = 40
 
@@ -36,7 +46,7 @@ def show_releases(settings: PipelineSettings) -> int:
 
 def show_shards(settings: PipelineSettings, name: str, split: str) -> int:
     """Print the address of every shard of a release's split, one a line: its own first, beside which its lists lie."""
-    release = open_release(open_workspace(settings.workspace), name)
+    release = open_release_folder(locate_release(settings.workspace, name))
     for shard in sorted(release.shards(split), key=lambda name: (name.startswith("../"), name)):
         print(release.storage.uri(shard))
     return 0
@@ -44,8 +54,7 @@ def show_shards(settings: PipelineSettings, name: str, split: str) -> int:
 
 def show_difference(settings: PipelineSettings, older: str, newer: str) -> int:
     """Print what `newer` has that `older` has not, and the other way round."""
-    storage = open_workspace(settings.workspace)
-    one, two = open_release(storage, older), open_release(storage, newer)
+    one, two = (open_release_folder(locate_release(settings.workspace, name)) for name in (older, newer))
     found = compare_releases(one, two)
     print(f"{one.version} -> {two.version}: {found.num_common:,} samples in both")
     _print_counts("added", found.added)
@@ -60,9 +69,11 @@ def show_difference(settings: PipelineSettings, older: str, newer: str) -> int:
 
 
 def promote(settings: PipelineSettings, name: str, alias: str) -> int:
-    """Make an alias name a release."""
-    storage = open_workspace(settings.workspace)
-    version = resolve_release(storage, name)
+    """Make an alias name a release, in the workspace that it lies in."""
+    folder = locate_release(settings.workspace, name)
+    storage, version = workspace_around(folder), open_release_folder(folder).version
+    if storage is None:
+        raise UsageError(f"{name!r} lies in no workspace, so it can bear no alias; name one in <workspace>/releases.")
     point_alias(storage, alias, version)
     print(f"{alias} -> {version}")
     return 0
@@ -79,6 +90,17 @@ def _print_dangling(storage: Storage) -> None:
     for alias, version in dangling_aliases(storage).items():
         ways = f"`treeoflife promote` another to it, or `treeoflife promote --alias {alias} --remove`"
         print(f"alias {alias} names {version}, which is missing: {ways}")
+
+
+def export(settings: PipelineSettings, name: str, destination: str) -> int:
+    """Copy a release to a folder or URL, and print what came of it and how to check it there."""
+    release, target = open_release_folder(locate_release(settings.workspace, name)), open_storage(destination, settings.workspace.s3)
+    target.check_writable()
+    done = export_release(release, target)
+    now = f"copied now {done.num_copied:,} files, {done.num_copied_bytes:,} bytes"
+    print(f"{done.folder.root}: {done.num_files:,} files, {done.num_bytes:,} bytes; {now}")
+    print(f"check it there: treeoflife verify {shlex.quote(done.folder.root)} --deep")
+    return 0
 
 
 def collect_garbage(settings: PipelineSettings, given_up: Sequence[str], delete: bool) -> int:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from bioclip.release.reading import RELEASES_DIR, resolve_release
+from bioclip.release.reading import locate_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.verify import verify_release
-from bioclip.storage import Storage, open_workspace
 
 UNSOUND = 4
 """Exit code where a release is not what its manifest says."""
@@ -15,8 +12,8 @@ _SHOWN = 50
 
 
 def verify(settings: PipelineSettings, release: str, deep: bool) -> int:
-    """Check a release (version, alias, or a folder of its own), print the findings; 0 when sound, UNSOUND when not."""
-    storage = _release_folder(settings, release)
+    """Check a release (version, alias or address), print the findings; 0 when sound, UNSOUND when not."""
+    storage = locate_release(settings.workspace, release)
     result = verify_release(storage, deep)
     print(f"{storage.root}: {result.num_files:,} files, {result.num_bytes:,} bytes, manifest {result.digest}")
     for finding in result.findings[:_SHOWN]:
@@ -30,10 +27,3 @@ def verify(settings: PipelineSettings, release: str, deep: bool) -> int:
         )
     print(f"{len(result.findings):,} findings" if result.findings else "sound" if deep else "sound, as far as looked at")
     return UNSOUND if result.findings else 0
-
-
-def _release_folder(settings: PipelineSettings, release: str) -> Storage:
-    if Path(release).expanduser().is_dir():
-        return Storage(str(Path(release).expanduser()))
-    workspace = open_workspace(settings.workspace)
-    return workspace.sub(f"{RELEASES_DIR}/{resolve_release(workspace, release)}")

@@ -48,6 +48,8 @@ class ModelSummary:
     num_steps: int
     reused: bool
     tracking: TrackedRun | None
+    split: str
+    num_training_samples: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
     if info is None:
 
         def show(line: dict[str, Any]) -> None:
+            if line.get("event") == "captions":
+                context.progress.update(bar, note=_missing_captions(line))
+                return
             note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} images/s"
             context.progress.update(bar, completed=line["step"], note=note)
 
@@ -91,6 +96,8 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
         num_steps=info.num_steps,
         reused=reused,
         tracking=tracking,
+        split=info.split,
+        num_training_samples=info.num_training_samples,
     )
 
 
@@ -174,8 +181,13 @@ def _prefect_tags() -> dict[str, str]:
     }
 
 
-def _dataset(context: RunContext, release: Release) -> DatasetInput:
-    return DatasetInput(f"{context.settings.release.name}-{release.version}", release.digest, release.storage.uri())
+def _missing_captions(line: Mapping[str, Any]) -> str:
+    lacking = ", ".join(f"{number:,} without {name}" for name, number in line["without"].items())
+    return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} in its place"
+
+
+def _dataset(context: RunContext, release: Release, part: str = "") -> DatasetInput:
+    return DatasetInput(f"{context.settings.release.name}-{release.version}{part}", release.digest, release.storage.uri())
 
 
 def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release: Release) -> TrackedRun:
@@ -183,13 +195,16 @@ def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release
         name=f"train-{info.model_id}",
         key=f"model:{info.key}",
         tags={**_prefect_tags(), "treeoflife.model_id": info.model_id, "treeoflife.model_uri": context.storage.uri(info.folder)}
-        | {"treeoflife.release_digest": release.digest, "treeoflife.weights_sha256": info.weights_sha256},
-        params={"training": meaningful(context.settings.training), "release": release.version, "num_parameters": info.num_parameters},
-        dataset=_dataset(context, release),
+        | {"treeoflife.release_digest": release.digest, "treeoflife.weights_sha256": info.weights_sha256}
+        | {"treeoflife.split": info.split},
+        params={"training": info.settings | {"split": info.split}, "release": release.version, "num_parameters": info.num_parameters}
+        | {"num_training_samples": info.num_training_samples},
+        dataset=_dataset(context, release, "" if info.split == "train" else f"-{info.split}"),
     )
     lines = [json.loads(line) for line in context.storage.read_bytes(f"{info.folder}/metrics.jsonl").splitlines()]
     tracker.log_metrics(run, ((line["step"], _numbers(line)) for line in lines))
-    tracker.log_metrics(run, [(info.num_steps, {"loss_first": info.loss_first, "loss_last": info.loss_last})])
+    ends = {"loss_first": info.loss_first, "loss_last": info.loss_last}
+    tracker.log_metrics(run, [(info.num_steps, ends | {f"samples_without.{name}": num for name, num in info.samples_without.items()})])
     _log_folder(tracker, run, context.storage, info.folder)
     tracker.finish(run)
     return run

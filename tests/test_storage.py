@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from bioclip.errors import StorageError
-from bioclip.settings import WorkspaceSettings
+from bioclip.settings import PipelineSettings, WorkspaceSettings, settings_digest
 from bioclip.storage import Storage, open_workspace
+from bioclip.storage_errors import explain_remote_error
 
 
 @pytest.fixture
@@ -108,3 +112,41 @@ def test_a_remote_root_is_reached_through_fsspec() -> None:
 def test_credentials_are_not_shown_by_repr() -> None:
     settings = WorkspaceSettings.model_validate({"uri": "s3://bucket/x", "s3": {"key": "K3Y", "secret": "S3CRET"}})
     assert "S3CRET" not in repr(open_workspace(settings)) + repr(settings)
+
+
+def test_an_unknown_kind_of_url_is_one_sentence() -> None:
+    with pytest.raises(StorageError, match=r"'nosuchscheme://bucket' cannot be opened: .*; give a folder or a URL such as s3://"):
+        Storage("nosuchscheme://bucket").exists("file")
+
+
+class AnsweredError(Exception):
+    """What botocore makes of an answer."""
+
+    response: ClassVar[dict[str, Any]] = {"Error": {"Code": "NoSuchBucket"}}
+
+
+def no_such_bucket() -> OSError:
+    """As s3fs raises it: with the service's answer behind it."""
+    error = FileNotFoundError("The specified bucket does not exist")
+    error.__cause__ = AnsweredError()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.EHOSTDOWN, "the S3 service at X gave no good answer"), r"cannot be reached: the S3 service at X .* run again"),
+        (PermissionError("Access Denied"), r"is refused \(Access Denied\); check workspace\.s3\.key.*in bucket 'bucket'"),
+        (no_such_bucket(), r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first"),
+        (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that makes it"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"no space left in '.*', where 's3://bucket/a/b' is put together.*TMPDIR"),
+        (OSError(errno.EIO, "InternalError"), r"'s3://bucket/a/b' failed: InternalError\."),
+    ],
+)
+def test_a_remote_failure_is_told_with_its_own_way_out(error: OSError, sentence: str) -> None:
+    assert re.search(sentence, explain_remote_error(error, "s3://bucket/a/b"))
+
+
+def test_how_long_a_service_is_waited_for_changes_no_result() -> None:
+    patient = PipelineSettings(workspace=WorkspaceSettings.model_validate({"s3": {"retry_s": 600.0, "timeout_s": 5.0}}))
+    assert settings_digest(patient) == settings_digest(PipelineSettings())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bioclip.report.axes import Scale, horizontal_axis, label, path, segment, svg, vertical_axis
@@ -11,68 +11,6 @@ from bioclip.report.markup import Markup, element, join, number, percent, shorte
 
 _WIDTH = 520.0
 """Narrow, so that the text stays legible where the page is."""
-
-
-@dataclass(frozen=True)
-class FunnelStep:
-    """`kept` of `read` went on."""
-
-    title: str
-    kept: int
-    read: int
-
-
-def funnel_chart(steps: Sequence[FunnelStep]) -> Markup:
-    """One bar a step, all to the scale of the largest; what was dropped at the step is hatched at the bar's end."""
-    width, left, row_height = _WIDTH, 122.0, 42.0
-    scale = Scale(0, max([1, *(step.read for step in steps)]), left, width - 104)
-    rows = []
-    for index, step in enumerate(steps):
-        top = index * row_height + 6
-        kept_px, read_px = scale(step.kept), scale(step.read)
-        rows.append(label(left - 12, top + 19, step.title, "end", "strong"))
-        rows.append(element("rect", x=left, y=top, width=kept_px - left, height=28.0, rx=2, class_="bar"))
-        if step.read > step.kept:
-            lost = element("title", f"{number(step.read - step.kept)} dropped")
-            rows.append(element("rect", lost, x=kept_px, y=top, width=read_px - kept_px, height=28.0, class_="lost"))
-        rows.append(label(read_px + 8, top + 12, number(step.kept), class_="strong"))
-        if step.read > step.kept:
-            rows.append(
-                label(
-                    read_px + 8, top + 26, f"−{number(step.read - step.kept)} ({percent(step.read - step.kept, step.read)})", class_="loss"
-                )
-            )
-    said = "; ".join(f"{step.title}: {step.kept} of {step.read}" for step in steps)
-    return svg(width, len(steps) * row_height, f"From provider rows to samples. {said}.", _hatch(), *rows)
-
-
-def _hatch() -> Markup:
-    stripe = element("path", d="M0,6L6,0", class_="stripe")
-    return element("defs", element("pattern", stripe, id="hatch", width=6, height=6, patternUnits="userSpaceOnUse"))
-
-
-def long_tail_chart(species_sizes: Mapping[int, int]) -> Markup:
-    """Images per species on a log scale, species from the most to the least photographed. `species_sizes`: images -> species."""
-    width, height, left, bottom = _WIDTH, 250.0, 52.0, 204.0
-    num_species, largest = sum(species_sizes.values()), max(species_sizes)
-    across = Scale(0, num_species, left, width - 30, is_whole=True)
-    up = Scale(0.8, max(10, largest * 1.1), bottom, 30, is_log=True)
-    points: list[tuple[float, float]] = []
-    rank = 0
-    for size in sorted(species_sizes, reverse=True):
-        points += [(across(rank), up(size)), (across(rank + species_sizes[size]), up(size))]
-        rank += species_sizes[size]
-    area = path([(left, bottom), *points, (points[-1][0], bottom)]) + "Z"
-    said = f"Images per species, from {largest} down to {min(species_sizes)}, over {num_species} species; logarithmic scale."
-    return svg(
-        width,
-        height,
-        said,
-        vertical_axis(up, left, width - 30, lambda value: number(round(value)), "images per species (log scale)"),
-        horizontal_axis(across, bottom, bottom, lambda value: number(round(value)), "species, most photographed first"),
-        element("path", d=area, class_="area"),
-        element("path", d=path(points), class_="line"),
-    )
 
 
 @dataclass(frozen=True)

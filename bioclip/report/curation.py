@@ -1,93 +1,18 @@
-"""Sections on how provider rows became samples: funnel, downloads, names and splits."""
+"""Sections on how provider rows became samples: downloads, names and splits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
-
-from bioclip.report.charts import FunnelStep, funnel_chart
-from bioclip.report.data import DownloadSummary, NameExample, NameSummary, ReportData, StageSummary
-from bioclip.report.markup import Markup, element, figure, join, name_of, number, percent, table
+from bioclip.report.data import DownloadSummary, NameExample, NameSummary, ReportData
+from bioclip.report.funnel import reason_list
+from bioclip.report.markup import Markup, element, join, name_of, number, percent, table
 from bioclip.report.section import Section, absence, note
 from bioclip.report.taxon_names import TAXONOMY_PAGE
 
-FUNNEL_STAGES = {"records": "Records", "images": "Images", "release": "Samples", "shards": "In shards"}
-"""Stages that each image passes one after another, and what comes out of them."""
-STAGE_PRODUCTS = {
-    "records": "records",
-    "images": "images",
-    "backbones": "taxa",
-    "taxonomy": "resolved names",
-    "duplicates": "distinct images",
-    "release": "samples",
-    "shards": "samples in shards",
-}
 SPLIT_MEANINGS = {
     "train": "seen in training",
     "val": "other occurrences of species seen in training",
     "heldout": "species that training never sees",
 }
-
-
-def funnel_section(data: ReportData) -> Section:
-    """Stage by stage: what was read, written and dropped, and why."""
-    if not data.stages:
-        return Section("funnel", "From provider rows to samples", None, "No stage has been run in this workspace yet.")
-    parts: list[str] = []
-    if steps := _funnel_steps(data):
-        caption = "What goes on at each step; the hatched end of a bar is what that step dropped. All bars share one scale."
-        parts.append(figure(caption, funnel_chart(steps)))
-    parts += map(note, _broken_links(data))
-    parts.append(
-        table(
-            "Counts of each stage: read = written + dropped, checked by every stage and again here",
-            ("Stage", "Reads", "Read", "Written", "Dropped", "Reasons"),
-            [_stage_row(stage) for stage in data.stages],
-            numeric=(2, 3, 4),
-        )
-    )
-    return Section("funnel", "From provider rows to samples", join(parts), "")
-
-
-def _funnel_steps(data: ReportData) -> list[FunnelStep]:
-    steps: list[FunnelStep] = []
-    for name, title in FUNNEL_STAGES.items():
-        if (stage := data.stage(name)) is None:
-            continue
-        if not steps:
-            steps.append(FunnelStep(stage.unit.capitalize(), stage.counts.read, stage.counts.read))
-        steps.append(FunnelStep(title, stage.counts.written, stage.counts.read))
-    return steps
-
-
-def _broken_links(data: ReportData) -> list[str]:
-    """A sentence for each stage of the funnel that did not read what the one before had written."""
-    stages = [stage for name in FUNNEL_STAGES if (stage := data.stage(name)) is not None]
-    return [
-        f"Stage {after.stage} read {number(after.counts.read)} though {before.stage} had written {number(before.counts.written)}: "
-        "they are not of one run."
-        for before, after in pairwise(stages)
-        if before.counts.written != after.counts.read
-    ]
-
-
-def _stage_row(stage: StageSummary) -> tuple[str, ...]:
-    counts = stage.counts
-    return (
-        element("code", stage.stage),
-        stage.unit,
-        number(counts.read),
-        join([number(counts.written), element("span", f" {STAGE_PRODUCTS[stage.stage]}", class_="unit")]),
-        number(sum(counts.dropped.values())),
-        reason_list(counts.dropped) if counts.dropped else "—",
-    )
-
-
-def reason_list(reasons: Mapping[str, int]) -> Markup:
-    """Reasons with their counts, the most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    items = (element("li", element("code", name_of(reason)), f" {number(count)}") for reason, count in ordered)
-    return element("ul", *items, class_="reasons")
 
 
 def downloads_section(data: ReportData) -> Section:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from bioclip.accounting import Counts
+from bioclip.report.sample_data import DropGroup, Photo, SampleSummary
 
 
 @dataclass(frozen=True)
@@ -53,57 +55,6 @@ class DownloadSummary:
 
 
 @dataclass(frozen=True)
-class Thumbnail:
-    """A small JPEG of an image, and the size in pixels of what was downloaded."""
-
-    jpeg: bytes
-    original_width: int
-    original_height: int
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One image of the release's table, with a thumbnail when its bytes are at hand."""
-
-    record_id: str
-    label: str
-    resolved_rank: str
-    source: str
-    license: str
-    credit: str
-    media_url: str
-    width: int
-    height: int
-    split: str
-    drop_reason: str
-    drop_detail: str
-    thumbnail: Thumbnail | None = None
-
-
-@dataclass(frozen=True)
-class FailedMedia:
-    """A media URL that gave no image."""
-
-    record_id: str
-    media_url: str
-    http_status: int | None
-    attempts: int
-    detail: str
-
-
-@dataclass(frozen=True)
-class DropGroup:
-    """Everything dropped for one reason, with a few examples: `photos` (decoded) or `failed` (no image)."""
-
-    step: str
-    """`download` or `release`."""
-    reason: str
-    count: int
-    photos: tuple[Photo, ...] = ()
-    failed: tuple[FailedMedia, ...] = ()
-
-
-@dataclass(frozen=True)
 class DuplicateMember:
     """One image of a group."""
 
@@ -138,49 +89,6 @@ class DuplicateSummary:
     sizes: Mapping[int, int]
     """Group size -> groups."""
     shown: tuple[DuplicateGroup, ...]
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """One split of the release."""
-
-    split: str
-    num_images: int
-    num_species: int
-    num_occurrences: int
-    num_shards: int
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Images of one licence or one source: in the release and left out."""
-
-    name: str
-    num_samples: int
-    num_dropped: int
-
-
-@dataclass(frozen=True)
-class SampleSummary:
-    """The release's table, summed up."""
-
-    num_images: int
-    num_samples: int
-    lineages: Mapping[tuple[str, ...], int]
-    """(kingdom, phylum, class, order, family, genus) -> samples; unresolved ranks are empty."""
-    species_sizes: Mapping[int, int]
-    """Images of a species -> species with so many."""
-    splits: tuple[SplitSummary, ...]
-    licenses: tuple[Origin, ...]
-    sources: tuple[Origin, ...]
-    drops: tuple[DropGroup, ...]
-    specimens: tuple[Photo, ...]
-    """A few samples to look at."""
-
-    @property
-    def num_species(self) -> int:
-        """Distinct accepted species among the samples."""
-        return sum(self.species_sizes.values())
 
 
 @dataclass(frozen=True)
@@ -289,6 +197,8 @@ class ReportData:
     """(what, SHA-256) of everything the report was made from."""
     settings: tuple[tuple[str, str], ...]
     """(dotted key, value) of the settings that decide results."""
+    tail: Mapping[str, Any] = field(default_factory=dict)
+    """What the release's manifest says of training `before` and `after` balancing; empty where no rule of balance was set."""
 
     def is_outdated(self, name: str) -> bool:
         """True when the workspace's results of stage `name` are no longer those that the release was made from."""

@@ -7,10 +7,11 @@ from itertools import groupby
 import pyarrow as pa
 
 from bioclip.duplicates.inspection import Inspection
-from bioclip.report.data import DuplicateGroup, DuplicateMember, Photo, Thumbnail
+from bioclip.report.data import DuplicateGroup, DuplicateMember
 from bioclip.report.galleries import KEEPING_RULE, group_card
 from bioclip.report.markup import element, join, number, plain, table
 from bioclip.report.page import render_document
+from bioclip.report.sample_data import Photo, Thumbnail
 from bioclip.report.section import note
 from bioclip.report.thumbnails import shrink_image
 
@@ -31,7 +32,7 @@ def render_gallery(name: str, inspection: Inspection, radius: int, max_groups: i
     cards = element("div", *(group_card(group) for group in shown), class_="cards")
     body = element("section", rule, cards, more) if groups else element("section", note("No duplicates were found."))
     header = element("header", element("p", "Duplicates", class_="kicker"), element("h1", plain(name)), class_="top")
-    return render_document(f"Duplicates of {plain(name)}", header, element("main", element("section", summary), body))
+    return render_document(f"Duplicates of {plain(name)}", header, element("main", element("section", summary), body, id="main"))
 
 
 def _ranked(groups: pa.Table) -> list[list[dict[str, object]]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 
-from bioclip.licenses import is_allowed
-from bioclip.report.curation import reason_list
-from bioclip.report.data import DropGroup, DuplicateGroup, DuplicateMember, FailedMedia, Photo, ReportData
+from bioclip.licenses import is_allowed, license_url
+from bioclip.report.data import DuplicateGroup, DuplicateMember, ReportData
+from bioclip.report.funnel import reason_list
 from bioclip.report.markup import Markup, element, join, link, name_of, number, plain, shorten
+from bioclip.report.sample_data import DropGroup, FailedMedia, Photo
 from bioclip.report.section import Section, absence, note
 
 KIND_TITLES = {"duplicate_bytes": "same bytes", "duplicate_pixels": "same pixels", "duplicate_near": "near"}
@@ -25,14 +26,15 @@ def picture(photo: Photo) -> Markup:
 
 def credit_line(photo: Photo) -> Markup:
     """Who made the photograph and under which licence."""
-    credit = [element("span", name_of(photo.credit, 34), class_="credit")] if photo.credit else []
-    return join([*credit, element("span", name_of(photo.license or "no licence stated", 40), class_="credit licence")])
+    credit = [element("span", name_of(photo.credit, 48), class_="credit")] if photo.credit else []
+    terms = link(license_url(photo.license), shown=name_of(photo.license or "no licence stated", 40))
+    return join([*credit, element("span", terms, class_="credit licence")])
 
 
 def tile(photo: Photo, *lines: str, class_: str = "tile") -> Markup:
-    """A photograph with its label, the given lines and its credit."""
+    """A photograph with its label, which leads to the provider's page, the given lines and its credit."""
     style = None if photo.resolved_rank not in {"genus", "species"} else "taxon"
-    label = element("strong", name_of(photo.label or "(no name)", 40), class_=style)
+    label = element("strong", link(photo.page_url, shown=name_of(photo.label or "(no name)", 40)), class_=style)
     return element("figure", picture(photo), element("figcaption", label, *lines, credit_line(photo)), class_=class_)
 
 
@@ -40,6 +42,19 @@ def specimens(data: ReportData) -> Markup:
     """A row of samples, each of another order; empty when there is none with a picture."""
     tiles = [tile(photo) for photo in data.samples.specimens if photo.thumbnail is not None]
     return element("div", *tiles, class_="tiles specimens", aria_label="Some of the samples") if tiles else Markup("")
+
+
+def sheets_section(data: ReportData) -> Section:
+    """Random samples of each split."""
+    title, shown = "Random samples of each split", [split for split in data.samples.splits if split.sheet]
+    if not shown:
+        return Section("sheets", title, None, "This release holds no samples to look at.")
+    parts = [note("Drawn at random from each split, seeded by the release's version: a rerun shows the same. A name leads to its source.")]
+    for split in shown:
+        said = element("span", f" {number(len(split.sheet))} of {number(split.num_images)}", class_="unit")
+        tiles = element("div", *map(tile, split.sheet), class_="tiles sheet")
+        parts += [element("h3", element("code", name_of(split.split)), said), tiles]
+    return Section("sheets", title, join(parts), "")
 
 
 def duplicates_section(data: ReportData) -> Section:
@@ -115,11 +130,24 @@ def dropped_section(data: ReportData) -> Section:
 
 def _drop_card(group: DropGroup) -> Markup:
     step = "while downloading" if group.step == "download" else "while releasing"
-    tiles = [_photo_tile(photo) for photo in group.photos] + [_failed_tile(failed) for failed in group.failed]
+    tiles = [_dropped_tile(group, photo) for photo in group.photos] + [_failed_tile(failed) for failed in group.failed]
     heading = [element("code", name_of(group.reason)), element("strong", number(group.count)), element("span", step, class_="unit")]
     if (left_out := group.count - len(tiles)) > 0:
         tiles.append(element("div", f"{number(left_out)} more", class_="placeholder more"))
     return element("article", element("header", *heading), element("div", *tiles, class_="tiles"), class_="card")
+
+
+def _dropped_tile(group: DropGroup, photo: Photo) -> Markup:
+    """The image, and beside it the one that it collides with where it is a pair."""
+    if (other := group.counterparts.get(photo.record_id)) is None:
+        return _photo_tile(photo)
+    relation = element("span", other.relation, class_="badge")
+    if other.photo is not None:
+        beside = tile(other.photo, relation, class_="tile is-kept")
+    else:
+        words = element("div", "not an image of this release", class_="placeholder")
+        beside = element("figure", words, element("figcaption", element("code", name_of(other.record_id, 14)), relation), class_="tile")
+    return element("div", tile(photo), beside, class_="pair")
 
 
 def _photo_tile(photo: Photo) -> Markup:

@@ -6,28 +6,21 @@ galleries show is kept, chosen by record id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.partitions import read_stage, stage_manifest_name
 from bioclip.release import Release, open_release
-from bioclip.report.data import (
-    DropGroup,
-    DuplicateGroup,
-    DuplicateMember,
-    DuplicateSummary,
-    Photo,
-    ReportData,
-    SampleSummary,
-    StageSummary,
-    Thumbnail,
-)
+from bioclip.report.counterparts import find_counterparts
+from bioclip.report.data import DuplicateGroup, DuplicateMember, DuplicateSummary, ReportData, StageSummary
 from bioclip.report.duplicate_groups import GroupTally, tally_groups
 from bioclip.report.outcomes import gather_downloads
+from bioclip.report.photos import read_photos
 from bioclip.report.runs import check_descent, gather_scores, gather_training, model_file, scores_file
-from bioclip.report.samples import tally_samples
+from bioclip.report.sample_data import Counterpart, DropGroup, Photo, SampleSummary
+from bioclip.report.samples import summarize_samples
 from bioclip.report.taxon_names import gather_names
 from bioclip.report.thumbnails import load_thumbnails
 from bioclip.storage import Storage
@@ -75,24 +68,26 @@ def gather_report(
     images = read_stage(storage, "images") if "images" in current else None
     downloads, failed = gather_downloads(storage, images)
     groups = tally_groups(storage) if "duplicates" in current else None
-    tally = tally_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
-    samples = tally.summary(release)
-    shown = {photo.record_id for photo in [*tally.photos.values(), *samples.specimens, *(p for d in samples.drops for p in d.photos)]}
-    thumbnails = load_thumbnails(storage, images, shown) if images else {}
+    samples, photos = summarize_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
+    pairs = find_counterparts(storage, release, samples.drops, "release" in current)
+    photos |= read_photos(release, {pair.record_id for pair in pairs.values()} - photos.keys())
+    thumbnails = load_thumbnails(storage, images, photos) if images else {}
+    photos = {identifier: replace(photo, thumbnail=thumbnails.get(identifier)) for identifier, photo in photos.items()}
     return ReportData(
         name=str(release.manifest.get("name", "")),
         version=version,
         digest=release.digest,
         stages=stages,
-        samples=_with_thumbnails(samples, thumbnails),
+        samples=_illustrated(samples, photos, pairs),
         downloads=downloads,
         failed=failed,
-        duplicates=_duplicates(groups, tally.photos, thumbnails) if groups else None,
+        duplicates=_duplicates(groups, photos) if groups else None,
         names=gather_names(storage) if "taxonomy" in current else None,
         training=gather_training(storage, model_id) if model_id is not None else None,
         scores=gather_scores(storage, evaluation_id) if evaluation_id is not None else None,
         inputs=tuple(gather_inputs(storage, version, model_id, evaluation_id).items()),
         settings=tuple(settings),
+        tail=release.manifest.get("tail", {}),
     )
 
 
@@ -110,25 +105,26 @@ def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
     return tuple(stages)
 
 
-def _with_thumbnail(photo: Photo, thumbnails: dict[str, Thumbnail]) -> Photo:
-    return replace(photo, thumbnail=thumbnails.get(photo.record_id))
+def _illustrated(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:
+    """The same with the thumbnails of `photos`, and each dropped image with its other half where it has one."""
 
+    def shown(some: Iterable[Photo]) -> tuple[Photo, ...]:
+        return tuple(photos[photo.record_id] for photo in some)
 
-def _with_thumbnails(samples: SampleSummary, thumbnails: dict[str, Thumbnail]) -> SampleSummary:
     def illustrated(drop: DropGroup) -> DropGroup:
-        return replace(drop, photos=tuple(_with_thumbnail(photo, thumbnails) for photo in drop.photos))
+        mine = {photo.record_id: pairs[photo.record_id] for photo in drop.photos if photo.record_id in pairs}
+        others = {identifier: replace(pair, photo=photos.get(pair.record_id)) for identifier, pair in mine.items()}
+        return replace(drop, photos=shown(drop.photos), counterparts=others)
 
-    specimens = tuple(_with_thumbnail(photo, thumbnails) for photo in samples.specimens)
-    return replace(samples, drops=tuple(map(illustrated, samples.drops)), specimens=specimens)
+    splits = tuple(replace(split, sheet=shown(split.sheet)) for split in samples.splits)
+    return replace(samples, drops=tuple(map(illustrated, samples.drops)), specimens=shown(samples.specimens), splits=splits)
 
 
-def _duplicates(tally: GroupTally, photos: dict[str, Photo], thumbnails: dict[str, Thumbnail]) -> DuplicateSummary:
+def _duplicates(tally: GroupTally, photos: Mapping[str, Photo]) -> DuplicateSummary:
     shown = []
     for size, rows in tally.shown:
         members = tuple(
-            DuplicateMember(_with_thumbnail(photos[row["record_id"]], thumbnails), row["kind"], row["distance"])
-            for row in rows
-            if row["record_id"] in photos
+            DuplicateMember(photos[row["record_id"]], row["kind"], row["distance"]) for row in rows if row["record_id"] in photos
         )
         shown.append(DuplicateGroup(rows[0]["group_id"], size, members))
     kinds = dict(sorted(tally.kinds.items()))

@@ -15,14 +15,15 @@ from bioclip.partitions import StageManifest
 from bioclip.records import RANKS
 from bioclip.release import Release
 from bioclip.report.batches import read_batches
-from bioclip.report.data import Photo
 from bioclip.report.duplicate_groups import GROUPS_FILE
-from bioclip.report.samples import PHOTO_COLUMNS, photo_of
+from bioclip.report.photos import PHOTO_COLUMNS, photo_of
+from bioclip.report.sample_data import Photo
 from bioclip.report.thumbnails import load_thumbnails
 from bioclip.storage import Storage
 
 MAX_SHOWN = 40
 MAX_MEMBERS = 6
+_BATCH_ROWS = 65_536
 _GROUP_COLUMNS = ["record_id", "group_id", "kind", "distance"]
 
 
@@ -167,8 +168,12 @@ def _table(storage: Storage, name: str, columns: list[str]) -> pa.Table:
 
 
 def _samples(release: Release, columns: list[str], record_ids: pa.Array) -> pa.Table:
-    parts = []
-    for batch in read_batches(release.storage, "samples.parquet", columns):
+    """Rows of `record_ids`, in their order. Both are sorted, so that each batch is held against its own stretch of them only."""
+    ordered, start, parts = record_ids.take(pc.array_sort_indices(record_ids)), 0, []
+    for batch in read_batches(release.storage, "samples.parquet", columns, _BATCH_ROWS):
         rows = pa.Table.from_batches([batch])
-        parts.append(rows.filter(pc.is_in(rows["record_id"], value_set=record_ids)))
+        last = rows["record_id"][rows.num_rows - 1] if rows.num_rows else None
+        stop = start if last is None else start + (pc.sum(pc.less_equal(ordered.slice(start), last)).as_py() or 0)
+        parts.append(rows.filter(pc.is_in(rows["record_id"], value_set=ordered.slice(start, stop - start))))
+        start = stop
     return pa.concat_tables(parts)

@@ -65,9 +65,9 @@ def name_of(text: str, max_chars: int = 60) -> Markup:
     return element("bdi", short, title=shorten(whole, 400) if short != whole else None)
 
 
-def link(url: str, max_chars: int = 60) -> Markup:
-    """A link when `url` is http(s) with a host, else its text alone."""
-    shown = name_of(url.removeprefix("https://").removeprefix("http://"), max_chars)
+def link(url: str, max_chars: int = 60, shown: Markup | None = None) -> Markup:
+    """A link when `url` is http(s) with a host, else its text alone. `shown` is what is read in place of the address."""
+    shown = shown if shown is not None else name_of(url.removeprefix("https://").removeprefix("http://"), max_chars)
     try:
         parts = urlsplit(url)
         linked = parts.scheme in _LINKED_SCHEMES and bool(parts.hostname) and not _UNPRINTABLE.search(url)

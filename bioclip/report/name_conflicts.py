@@ -5,7 +5,7 @@ from __future__ import annotations
 from bioclip.records import RANKS
 from bioclip.report.galleries import KIND_TITLES, credit_line, picture
 from bioclip.report.image_conflicts import ImageConflicts, ImageNames, NamedImage
-from bioclip.report.markup import Markup, element, join, name_of, number
+from bioclip.report.markup import Markup, element, join, link, name_of, number
 from bioclip.report.section import Section, note
 
 _DECISIONS = {"kept": "image kept", "label_conflict": "image left out"}
@@ -61,7 +61,7 @@ def _origins(image: ImageNames) -> str:
 
 def _tile(member: NamedImage, rank: str) -> Markup:
     lines = [
-        element("strong", name_of(member.verbatim_name or "(no name)", 40)),
+        element("strong", link(member.photo.page_url, shown=name_of(member.verbatim_name or "(no name)", 40))),
         element("span", *_accepted(member, rank), class_="detail" if rank else None),
         element("span", _likeness(member), class_="badge"),
         element("span", name_of(member.photo.source, 30), class_="credit"),

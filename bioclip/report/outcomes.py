@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from bioclip.partitions import StageManifest
 from bioclip.report.batches import Smallest, most, read_rows
-from bioclip.report.data import DownloadSummary, DropGroup, FailedMedia, HostSummary
+from bioclip.report.data import DownloadSummary, HostSummary
+from bioclip.report.sample_data import DropGroup, FailedMedia
 from bioclip.storage import Storage
 
 MAX_HOSTS = 25

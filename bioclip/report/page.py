@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources import files
 
-from bioclip.report.content import licenses_section, long_tail_section, taxa_section
-from bioclip.report.curation import downloads_section, funnel_section, names_section, splits_section
+from bioclip.report.content import taxa_section
+from bioclip.report.coverage import coverage_section
+from bioclip.report.curation import downloads_section, names_section, splits_section
 from bioclip.report.data import ReportData, StageSummary
-from bioclip.report.galleries import dropped_section, duplicates_section, specimens
+from bioclip.report.funnel import funnel_section
+from bioclip.report.galleries import dropped_section, duplicates_section, sheets_section, specimens
+from bioclip.report.long_tail import long_tail_section
 from bioclip.report.markup import Markup, element, join, name_of, number, plain, table
+from bioclip.report.origins import licenses_section
+from bioclip.report.places import places_section
 from bioclip.report.results import scores_section, training_section
 from bioclip.report.section import Section
 
@@ -42,8 +47,11 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     funnel_section,
     downloads_section,
     taxa_section,
+    coverage_section,
     long_tail_section,
     splits_section,
+    sheets_section,
+    places_section,
     duplicates_section,
     dropped_section,
     names_section,
@@ -64,7 +72,7 @@ def render_page(data: ReportData, sections: list[Section]) -> bytes:
     """The page as UTF-8; the same bytes for the same data."""
     links = [element("li", element("a", section.title, href=f"#{section.identifier}")) for section in sections]
     navigation = element("nav", element("ul", *links), aria_label="Sections")
-    main = element("main", *(section.render() for section in sections))
+    main = element("main", *(section.render() for section in sections), id="main")
     return render_document(f"{plain(data.name)} {data.version}", _header(data), navigation, main, _footer(data))
 
 
@@ -80,7 +88,8 @@ def render_document(title: str, *body: Markup) -> bytes:
         element("title", title),
         element("style", css),
     )
-    return f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n".encode()
+    skip = element("a", "Skip to the content", href="#main", class_="skip")
+    return f"<!doctype html>\n{element('html', head, element('body', skip, *body), lang='en')}\n".encode()
 
 
 def _header(data: ReportData) -> Markup:

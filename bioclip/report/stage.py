@@ -19,7 +19,7 @@ from bioclip.storage import Storage
 
 STAGE = "report"
 REPORTS_DIR = "reports"
-_VERSION = 2
+_VERSION = 3
 
 
 def plan_report(

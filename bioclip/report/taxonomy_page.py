@@ -42,7 +42,7 @@ def render_taxonomy_page(page: TaxonomyPage) -> bytes:
     ]
     links = [element("li", element("a", section.title, href=f"#{section.identifier}")) for section in sections]
     navigation = element("nav", element("ul", *links), aria_label="Sections")
-    main = element("main", *(section.render() for section in sections))
+    main = element("main", *(section.render() for section in sections), id="main")
     footer = element("footer", element("p", "Made by bioclip-pipeline; the same decisions give the same page, byte for byte."))
     return render_document(f"Taxonomy of {plain(page.title)}", _header(page), navigation, main, footer)
 

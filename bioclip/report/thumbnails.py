@@ -12,7 +12,7 @@ from PIL import Image
 
 from bioclip.partitions import StageManifest
 from bioclip.records import partition_of
-from bioclip.report.data import Thumbnail
+from bioclip.report.sample_data import Thumbnail
 from bioclip.storage import Storage
 
 THUMBNAIL_PX = 128

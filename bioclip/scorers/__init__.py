@@ -1,4 +1,7 @@
-"""Scorers of images by name. To add one: a file beside this one with a `build` function, and a line in SCORERS."""
+"""Scorers of images by name. To add one: a file beside this one with a `build` function, and a line in SCORERS.
+
+One that lies outside this package is named `module:function` and needs no line.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, Protocol
 
 from bioclip.errors import UnknownNameError
 from bioclip.scorers import sharpness, zero_shot
+from bioclip.scorers.plugged import build_plugged
 
 
 class Scorer(Protocol):
@@ -30,7 +34,9 @@ SCORERS: dict[str, ScorerBuilder] = {
 
 
 def build_scorer(name: str, options: Mapping[str, Any], batch_size: int) -> Scorer:
-    """The scorer registered as `name`; raises UnknownNameError and SettingsError."""
+    """The scorer registered as `name`, or that `module:function` builds; raises UnknownNameError and SettingsError."""
+    if ":" in name:
+        return build_plugged(name, options, batch_size)
     if name not in SCORERS:
         raise UnknownNameError("scorer", name, SCORERS)
     return SCORERS[name](options, batch_size)

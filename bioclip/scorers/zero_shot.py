@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bioclip.embedding import embed_images, load_tower, weights_digest
+from bioclip.errors import SettingsError
+from bioclip.model import CONFIG_NAME
 from bioclip.scorers.options import read_options
 from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
+
+_FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 
 class ZeroShotOptions(Settings):
@@ -65,7 +70,23 @@ class ZeroShotScorer:
 
 def build(options: Mapping[str, Any], batch_size: int) -> ZeroShotScorer:
     """See ScorerBuilder."""
-    return ZeroShotScorer(read_options(ZeroShotOptions, options, "zero_shot"), batch_size)
+    found = read_options(ZeroShotOptions, options, "zero_shot")
+    _check_weights(found.model.pretrained)
+    return ZeroShotScorer(found, batch_size)
+
+
+def _check_weights(pretrained: str) -> None:
+    """Raise SettingsError for local weights that are not there: a tag or hub id has no suffix of a file."""
+    path = Path(pretrained).expanduser()
+    if pretrained and path.is_dir() and not (path / CONFIG_NAME).is_file():
+        raise SettingsError(
+            f"release.filters: {pretrained!r} of scorer 'zero_shot' is a folder without {CONFIG_NAME}; give one of an open_clip model."
+        )
+    if path.suffix in _FILE_SUFFIXES and not path.is_file():
+        raise SettingsError(
+            f"release.filters: weights {pretrained!r} of scorer 'zero_shot' are not there; "
+            "give a file, the folder of a model, an open_clip tag or hf-hub:ORG/NAME."
+        )
 
 
 @lru_cache(maxsize=8)

@@ -10,12 +10,14 @@ from bioclip.captions import TEXT_MEMBERS, captions
 from bioclip.errors import StorageError
 from bioclip.evaluation.runs import find_evaluation, list_evaluations
 from bioclip.records import RANKS
+from bioclip.release.reading import Release
 from bioclip.release.splits import HELDOUT, TRAIN, VAL, occurrence_key, unit_hash
 from bioclip.shards.index import find_sample, read_sample
 from bioclip.storage import Storage
 from bioclip.trace.sight import Sight, find_rows
 from bioclip.trace.steps import Known, Row, Step, dropping_stage, step
 from bioclip.training.runs import ModelInfo, find_model, list_models
+from bioclip.training.samples import TRAIN_SMALL, TRAIN_SMALL_FILE
 
 _NO_RELEASE = "no release is at hand"
 _NO_SAMPLE = "none: it is no sample"
@@ -105,21 +107,35 @@ def shard_step(sight: Sight, known: Known) -> Step:
 
 
 def models_step(sight: Sight, known: Known) -> Step:
-    """Models of the workspace that were trained on this release, and so on this image where it is in `train`."""
+    """Models of the workspace that were trained on this release, each with whether this image was in the part that it was trained on."""
     if sight.release is None or sight.workspace is None:
         return step("models", {}, _NO_RELEASE if sight.release is None else sight.without("models trained on the release"))
     found = {model: info for model in list_models(sight.workspace) if (info := find_model(sight.workspace, model))}
     used = {model: info for model, info in found.items() if info.release_digest == sight.release.digest}
     other = [model for model, info in found.items() if info.release_version == sight.release.version and model not in used]
-    is_trained_on = bool(known.sample and known.sample["split"] == TRAIN)
-    facts: Row = {"trained_on_this_image": bool(used) and is_trained_on}
-    facts["models"] = {model: _model(sight.workspace, info) for model, info in used.items()} or "none in this workspace"
-    remark = f"{', '.join(other)} were trained on another manifest of version {sight.release.version}" if other else ""
-    return step("models", facts, remark)
+    held = _held_by(sight.release, known)
+    answers = {held[info.split] for info in used.values()}
+    facts: Row = {"trained_on_this_image": True if True in answers else None if None in answers else False}
+    facts["models"] = {model: _model(sight.workspace, info, held) for model, info in used.items()} or "none in this workspace"
+    remarks = [f"{', '.join(other)} were trained on another manifest of version {sight.release.version}"] if other else []
+    if None in answers:
+        remarks.append(f"{TRAIN_SMALL_FILE} is gone from the release: whether {TRAIN_SMALL} held this image cannot be told")
+    return step("models", facts, *remarks)
 
 
-def _model(storage: Storage, info: ModelInfo) -> Row:
+def _held_by(release: Release, known: Known) -> dict[str, bool | None]:
+    """Value of `training.split` -> whether a model so trained on this release saw the image; None where that cannot be told."""
+    if known.sample is None or known.sample["split"] != TRAIN:
+        return {TRAIN: False, TRAIN_SMALL: False}
+    if not release.storage.exists(TRAIN_SMALL_FILE):
+        return {TRAIN: True, TRAIN_SMALL: None}
+    return {TRAIN: True, TRAIN_SMALL: bool(find_rows(release.storage, TRAIN_SMALL_FILE, "record_id", [known.record_id]))}
+
+
+def _model(storage: Storage, info: ModelInfo, held: Mapping[str, bool | None]) -> Row:
     facts = {
+        "split": info.split,
+        "trained_on_this_image": held[info.split],
         "weights_sha256": info.weights_sha256,
         "steps": info.num_steps,
         "times_each_sample_was_seen": round(info.num_samples_seen / max(info.num_training_samples, 1), 2),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -10,11 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bioclip.digests import digest_bytes
-from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, StageManifest, read_stage, stage_manifest_name
 from bioclip.records import partition_of
-from bioclip.release.reading import RELEASES_DIR, Release, latest_release, list_releases, open_release
+from bioclip.release.reading import (
+    RELEASES_DIR,
+    Release,
+    latest_release,
+    list_releases,
+    open_release,
+    open_release_folder,
+    workspace_around,
+)
 from bioclip.release.row_groups import rows_with
 from bioclip.settings import IngestSettings
 from bioclip.sources.takedown import Takedown, read_takedown, read_takedowns
@@ -67,14 +72,7 @@ def open_sight(workspace: Storage, release: str) -> Sight:
     """
     folder = Path(release).expanduser()
     if folder.is_dir():
-        storage = Storage(str(folder.absolute()))
-        if not storage.exists("manifest.json"):
-            raise StorageError(f"{release!r} has no manifest.json: it is not the folder of a release.")
-        data = storage.read_bytes("manifest.json")
-        manifest = json.loads(data)
-        around = folder.absolute().parents
-        is_inside = len(around) > 1 and around[0].name == RELEASES_DIR and (around[1] / "stages").is_dir()
-        return Sight(Release(manifest["version"], digest_bytes(data), manifest, storage), Storage(str(around[1])) if is_inside else None)
+        return open_sight_at(Storage(str(folder.absolute())))
     if release == "latest":
         if workspace.exists(f"{RELEASES_DIR}/latest.json"):
             return Sight(open_release(workspace, latest_release(workspace)), workspace)
@@ -85,6 +83,12 @@ def open_sight(workspace: Storage, release: str) -> Sight:
 def with_takedowns(sight: Sight, settings: IngestSettings) -> Sight:
     """The same, with the lists of what is to leave; raises SettingsError for a list that cannot be read."""
     return replace(sight, takedown=read_takedowns(sight.workspace, settings) if sight.workspace else read_takedown(settings.takedown))
+
+
+def open_sight_at(folder: Storage) -> Sight:
+    """What to look at: the release in that folder, on any file system, and the workspace around it, if it lies in one."""
+    release, around = open_release_folder(folder), workspace_around(folder)
+    return Sight(release, around if around and around.list("stages") else None)
 
 
 def find_rows(storage: Storage, name: str, column: str, values: Collection[str], columns: list[str] | None = None) -> list[dict[str, Any]]:

@@ -117,11 +117,13 @@ class TrainingData:
         caption_type = random.choice(settings.caption_types)
         box = random_crop(image.width, image.height, settings.min_crop_area, random)
         flip = random.random() < 0.5 and settings.horizontal_flip
-        if caption_type not in texts:
+        caption = texts.get(caption_type, texts.get(settings.caption_fallback))
+        if caption is None:
             raise TrainingError(
-                f"sample {key!r} has no member {caption_type}.txt; choose training.caption_types from {', '.join(sorted(texts))}."
+                f"sample {key!r} has neither member {caption_type}.txt nor {settings.caption_fallback}.txt, the training.caption_fallback; "
+                f"choose from {', '.join(sorted(texts))}."
             )
-        return square(image, self.image_px, box, flip), texts[caption_type], key
+        return square(image, self.image_px, box, flip), caption, key
 
     def _read(self, position: int) -> tuple[Image.Image, dict[str, str]]:
         if (cached := self._cache.images.get(position)) is not None:
@@ -140,6 +142,16 @@ class TrainingData:
         images = torch.from_numpy(np.stack([pixels for pixels, _, _ in pairs]))
         tokens = torch.stack([self._tokens(caption) for _, caption, _ in pairs])
         return Batch(images, tokens, tuple(key for _, _, key in pairs), tuple(caption for _, caption, _ in pairs))
+
+
+def samples_without(index: SampleIndex, caption_types: Sequence[str]) -> dict[str, int]:
+    """Caption type -> samples that lack it, for those that some lack; raises TrainingError for a type that none has."""
+    found = {name.removesuffix(".txt"): number for name, number in index.members.items() if name.endswith(".txt")}
+    if absent := [name for name in caption_types if name not in found] if len(index) else []:
+        raise TrainingError(
+            f"training.caption_types names {absent[0]!r}, which no sample of this release has; there are: {', '.join(sorted(found))}."
+        )
+    return {name: len(index) - found[name] for name in sorted(set(caption_types)) if found.get(name, 0) < len(index)}
 
 
 def epoch_order(identity: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,7 +16,7 @@ from bioclip.errors import TrainingError
 from bioclip.model import ClipModel, create_model, import_open_clip, save_model
 from bioclip.settings import TrainingSettings, meaningful
 from bioclip.training.checkpoints import Checkpoints
-from bioclip.training.data import Batch, TrainingData
+from bioclip.training.data import Batch, TrainingData, samples_without
 from bioclip.training.losses import Loss, build_loss
 from bioclip.training.optimization import build_optimizer, learning_rate, take_step
 from bioclip.training.processes import Processes, join_processes
@@ -49,6 +49,7 @@ class Run:
     optimizer: torch.optim.AdamW
     loss: Loss
     data: TrainingData
+    samples_without: Mapping[str, int]
     checkpoints: Checkpoints
     log: TextIO | None
     history: torch.Tensor
@@ -62,10 +63,11 @@ class Run:
 
 
 def train(settings: TrainingSettings, release: Release, storage: Storage, log: TextIO | None = None) -> TrainingResult:
-    """Train on the `train` split and write `models/<id>/`, or find it finished.
+    """Train on `settings.split` and write `models/<id>/`, or find it finished.
 
     A run that was killed goes on from its last checkpoint. On CPUs the weights are then the same bit for bit as of an unbroken
-    run with as many threads. `log` receives one JSON object a line. Raises TrainingError.
+    run with as many threads. `log` receives one JSON object a line: each logged step, and before them what captions are missing where
+    any are. Raises TrainingError.
     """
     key = training_key(settings, release.digest)
     if (info := find_model(storage, key[:12])) is not None and info.key == key:
@@ -85,15 +87,20 @@ def train(settings: TrainingSettings, release: Release, storage: Storage, log: T
 
 def _start(settings: TrainingSettings, release: Release, checkpoints: Checkpoints, processes: Processes, log: TextIO | None) -> Run:
     loss = build_loss(settings.loss, processes.rank, processes.world_size)
+    index = index_split(release, settings.split)
+    missing = samples_without(index, settings.caption_types)
     model = create_model(settings.model, settings.seed)
     model.network.to(processes.device).train()
     if settings.grad_checkpointing:
         model.network.set_grad_checkpointing()  # type: ignore[operator]
     optimizer = build_optimizer(model.network, settings)
     history = checkpoints.restore(model.network, optimizer)
-    data = TrainingData(index_split(release, "train"), settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
+    data = TrainingData(index, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
     history = torch.zeros(0, 2, dtype=torch.float64) if history is None else history
-    return Run(settings, processes, model, processes.wrap(model.network), optimizer, loss, data, checkpoints, log, history)
+    run = Run(settings, processes, model, processes.wrap(model.network), optimizer, loss, data, missing, checkpoints, log, history)
+    if missing:
+        _write_log(run, {"event": "captions", "num_samples": len(index), "without": missing, "fallback": settings.caption_fallback})
+    return run
 
 
 def _run_steps(run: Run) -> None:
@@ -157,12 +164,15 @@ def _row(run: Run, step: int) -> dict[str, Any]:
 
 
 def _log(run: Run, num_steps: int, elapsed_s: float) -> None:
-    if run.log is None or not run.processes.is_first:
-        return
     speed = num_steps * run.settings.batch_size / elapsed_s
     timing = {"samples_per_second": round(speed, 1), "data_wait_share": round(run.waited_s / elapsed_s, 4)}
-    run.log.write(json.dumps(_row(run, run.num_done) | timing) + "\n")
-    run.log.flush()
+    _write_log(run, _row(run, run.num_done) | timing)
+
+
+def _write_log(run: Run, line: Mapping[str, Any]) -> None:
+    if run.log is not None and run.processes.is_first:
+        run.log.write(json.dumps(line) + "\n")
+        run.log.flush()
 
 
 def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> ModelInfo:
@@ -180,6 +190,8 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> Mode
         num_training_samples=len(run.data.index),
         loss_first=run.history[:num_ends, 0].mean().item(),
         loss_last=run.history[-num_ends:, 0].mean().item(),
+        split=run.settings.split,
+        samples_without=dict(run.samples_without),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class ModelInfo:
     """Mean loss of the first 5 % of the steps."""
     loss_last: float
     """Mean loss of the last 5 % of the steps."""
+    split: str = "train"
+    """What it was trained on: `train`, or the part `train_small` of it."""
+    samples_without: dict[str, int] = field(default_factory=dict)
+    """Caption type -> samples that lack it and were given `training.caption_fallback` in its place."""
 
     @property
     def folder(self) -> str:

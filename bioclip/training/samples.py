@@ -1,28 +1,44 @@
 """Random access to the samples of a split: where each lies in its tar.
 
-A sample is a run of tar members that share a key, as WebDataset defines it. The index holds three numbers for each; one range
-read then gives a whole sample, from a folder or from S3 alike.
+The index files that a release ships say it; tars of a release without them are read header by header. Three numbers are kept of each
+sample; one range read then gives all of it, from a folder or from S3 alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bioclip.digests import digest_bytes
 from bioclip.errors import TrainingError
+from bioclip.release.splits import TRAIN
+from bioclip.release.train_small import TRAIN_SMALL_NAME
+from bioclip.shards.index import index_name
 from bioclip.storage import Storage
+from bioclip.training.tar_headers import BLOCK_BYTES, members_of, padded, scan_members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bioclip.release import Release
 
-_BLOCK_BYTES = 512
-_REGULAR_FILE = (b"0", b"\0")
+TRAIN_SMALL = "train_small"
+"""The part of `train` that a release with `release.train_small_fraction` lists."""
+TRAIN_SMALL_FILE = TRAIN_SMALL_NAME.rpartition("/")[2]
+_COLUMNS = ["record_id", "member", "offset", "num_bytes"]
+_PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
+"""A row a member in the order of the tar: the columns of SHARD_INDEX_SCHEMA that are read."""
+_READS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,7 @@ class SampleIndex:
     """Samples of some tars, in the order of the tars.
 
     `shard` [N] indexes `shards`, `start` and `stop` [N] are byte offsets in that tar; `identity` [N] is the first 64 bits of the
-    SHA-256 of each key, which orders samples without regard to where they lie.
+    SHA-256 of each key, which orders samples without regard to where they lie. `members` counts the samples that hold each member.
     """
 
     storage: Storage
@@ -40,92 +56,128 @@ class SampleIndex:
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     identity: NDArray[np.uint64]
+    members: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def read(self, position: int) -> dict[str, bytes]:
-        """Members of the sample at `position`, by name without key: `jpg`, `json`, `sci.txt` and so on."""
-        name = self.storage.uri(self.shards[self.shard[position]])
-        start, stop = int(self.start[position]), int(self.stop[position])
-        data: bytes = self.storage.filesystem.cat_file(name, start=start, end=stop)
-        return {member: data[begin:end] for _, member, begin, end in _members_of(data, name)}
+        """Members of the sample at `position`, by name without key: `jpg`, `json`, `sci.txt` and so on.
+
+        Raises TrainingError when other bytes than this sample's lie there.
+        """
+        shard = self.shards[self.shard[position]]
+        name, start, stop = self.storage.uri(shard), int(self.start[position]), int(self.stop[position])
+        data = self.storage.read_range(shard, start, stop)
+        found = {member: data[begin : begin + size] for key, member, begin, size in members_of(data, name) if key == self.keys[position]}
+        if not found or sum(BLOCK_BYTES + padded(len(content)) for content in found.values()) != stop - start:
+            raise TrainingError(
+                f"shard {name!r} does not hold {self.keys[position]!r} in bytes {start} to {stop}, where its index says; "
+                "check the release with `treeoflife verify --deep`."
+            )
+        return found
 
 
 def index_split(release: Release, split: str) -> SampleIndex:
-    """Index of all tars of `split`; raises TrainingError when a tar is cut short or holds another number of samples than was released."""
-    expected = {shard["name"]: shard["num_samples"] for shard in release.manifest["splits"][split]["shards"]}
-    rows: list[tuple[str, int, int, int]] = []
-    for number, name in enumerate(release.shards(split)):
-        with release.storage.reader(name) as stream:
-            found = [(key, number, start, stop) for key, start, stop in _extents(stream, release.storage.uri(name))]
-        if len(found) != expected[name]:
-            raise TrainingError(
-                f"shard {release.storage.uri(name)!r} holds {len(found)} samples, its manifest says {expected[name]}; "
-                "it was changed or cut short: remove it and release again."
-            )
-        rows += found
-    keys = tuple(row[0] for row in rows)
-    numbers = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 3)
-    identity = np.array([int(digest_bytes(key.encode())[:16], 16) for key in keys], dtype=np.uint64)
+    """Index of all tars of `split`, or for `train_small` of that part of `train`.
+
+    Raises TrainingError when a tar is cut short or holds another number of samples than was released, and for a `train_small` that the
+    release does not have.
+    """
+    chosen = _read_train_small(release) if split == TRAIN_SMALL else None
+    shards = release.manifest["splits"][TRAIN if chosen else split]["shards"]
+    if chosen:
+        shards = [shard for shard in shards if shard["name"] in chosen]
+    with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="index") as pool:
+        tables = list(pool.map(partial(_read_places, release), shards))
+    if chosen:
+        tables = [_select(table, chosen[shard["name"]], shard["name"]) for table, shard in zip(tables, shards, strict=True)]
+    return _make_index(release.storage, tuple(shard["name"] for shard in shards), tables)
+
+
+def _make_index(storage: Storage, shards: tuple[str, ...], tables: list[pa.Table]) -> SampleIndex:
+    keys: list[str] = []
+    bounds: list[NDArray[np.int64]] = []
+    members: Counter[str] = Counter()
+    for number, table in enumerate(tables):
+        runs = pc.run_end_encode(table["record_id"].combine_chunks())
+        keys += runs.values.to_pylist()
+        stops = runs.run_ends.to_numpy().astype(np.int64)
+        offsets, sizes = (table[name].to_numpy() for name in ("offset", "num_bytes"))
+        first = offsets[np.concatenate([[0], stops[:-1]])] - BLOCK_BYTES if len(stops) else offsets
+        last = offsets[stops - 1] + -(-sizes[stops - 1] // BLOCK_BYTES) * BLOCK_BYTES
+        bounds.append(np.stack([np.full(len(stops), number), first, last]))
+        members.update({str(row["values"]): int(row["counts"]) for row in table["member"].value_counts().to_pylist()})
+    places = np.concatenate(bounds, axis=1) if bounds else np.zeros((3, 0), dtype=np.int64)
+    start, stop = places[1], places[2]
     return SampleIndex(
-        release.storage, tuple(release.shards(split)), keys, numbers[:, 0].astype(np.int32), numbers[:, 1], numbers[:, 2], identity
+        storage, shards, tuple(keys), places[0].astype(np.int32), start, stop, _identities(keys), dict(sorted(members.items()))
     )
 
 
-def _extents(stream: IO[bytes], name: str) -> Iterator[tuple[str, int, int]]:
-    key, start, stop = "", 0, 0
-    for member_key, header, end in _headers(stream, name):
-        if member_key != key and key:
-            yield key, start, stop
-        if member_key != key:
-            key, start = member_key, header
-        stop = end
-    if key:
-        yield key, start, stop
+def _identities(keys: Iterable[str]) -> NDArray[np.uint64]:
+    return np.frombuffer(b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys), dtype=">u8").astype(np.uint64)
 
 
-def _headers(stream: IO[bytes], name: str) -> Iterator[tuple[str, int, int]]:
-    num_bytes, position = stream.seek(0, 2), 0
-    while position < num_bytes:
-        stream.seek(position)
-        if (parsed := _parse_header(stream.read(_BLOCK_BYTES), name)) is None:
-            return
-        key, _, size = parsed
-        end = position + _BLOCK_BYTES + -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
-        if end > num_bytes:
-            raise TrainingError(f"shard {name!r} is cut short at byte {num_bytes}; remove it and release again.")
-        yield key, position, end
-        position = end
-    raise TrainingError(f"shard {name!r} has no end mark: it is cut short; remove it and release again.")
-
-
-def _members_of(data: bytes, name: str) -> Iterator[tuple[str, str, int, int]]:
-    position = 0
-    while position < len(data) and (parsed := _parse_header(data[position : position + _BLOCK_BYTES], name)) is not None:
-        key, member, size = parsed
-        begin = position + _BLOCK_BYTES
-        yield key, member, begin, begin + size
-        position = begin + -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
-
-
-def _parse_header(block: bytes, name: str) -> tuple[str, str, int] | None:
-    """(key, member, size in bytes) of a POSIX ustar header; None for the end mark."""
-    if len(block) < _BLOCK_BYTES:
-        raise TrainingError(f"shard {name!r} is cut short within a header; remove it and release again.")
-    if not any(block):
-        return None
-    if block[156:157] not in _REGULAR_FILE:
-        raise TrainingError(
-            f"shard {name!r} has a tar entry of type {block[156:157]!r}; only plain files with names under 100 characters go."
+def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
+    """_PLACES of a shard, from its index file where the release has one."""
+    name, uri = shard["name"], release.storage.uri(shard["name"])
+    if index_name(name) in release.manifest.get("files", {}):
+        if (num_bytes := release.storage.num_bytes(name)) != shard["num_bytes"]:
+            raise TrainingError(
+                f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was changed or cut short: "
+                "remove it and release again."
+            )
+        table = pq.read_table(pa.BufferReader(_read_sealed(release, index_name(name))), columns=_COLUMNS, use_threads=False)
+    else:
+        with release.storage.reader(name) as stream:
+            found = list(scan_members(stream, uri))
+        table = pa.table([pa.array(column) for column in zip(*found, strict=True)] or [[]] * len(_PLACES), names=_PLACES.names).cast(
+            _PLACES
         )
-    path = block[:100].rstrip(b"\0").decode("utf-8", "replace")
-    folder, _, base = path.rpartition("/")
-    stem, _, member = base.partition(".")
-    try:
-        return f"{folder}/{stem}".lstrip("/"), member, int(block[124:136].rstrip(b"\0 ") or b"0", 8)
-    except ValueError:
-        raise TrainingError(f"shard {name!r} is no tar: the size of {path!r} is {block[124:136]!r}; remove it and release again.") from None
+    num_samples = len(pc.run_end_encode(table["record_id"].combine_chunks()).values)
+    if num_samples != shard["num_samples"]:
+        raise TrainingError(
+            f"shard {uri!r} holds {num_samples} samples, its manifest says {shard['num_samples']}; "
+            "it was changed or cut short: remove it and release again."
+        )
+    return table
+
+
+def _read_train_small(release: Release) -> dict[str, list[str]]:
+    """Shard -> record ids of the part."""
+    if TRAIN_SMALL_FILE not in release.manifest.get("files", {}):
+        raise TrainingError(
+            f"training.split is {TRAIN_SMALL!r}, but release {release.version} lists no such part; set release.train_small_fraction "
+            f"and make a release again, or set training.split to {TRAIN!r}."
+        )
+    rows = pq.read_table(pa.BufferReader(_read_sealed(release, TRAIN_SMALL_FILE))).to_pylist()
+    chosen: dict[str, list[str]] = {}
+    for row in rows:
+        chosen.setdefault(row["shard"], []).append(row["record_id"])
+    if not chosen:
+        raise TrainingError(
+            f"{TRAIN_SMALL!r} of release {release.version} is empty; raise release.train_small_fraction and make a release again."
+        )
+    return chosen
+
+
+def _select(table: pa.Table, record_ids: Collection[str], shard: str) -> pa.Table:
+    found = table.filter(pc.is_in(table["record_id"], value_set=pa.array(sorted(record_ids), pa.string())))
+    if num_missing := len(record_ids) - len(pc.unique(found["record_id"])):
+        raise TrainingError(
+            f"{num_missing} samples that {TRAIN_SMALL_FILE} puts in {shard!r} are not there; "
+            "check the release with `treeoflife verify --deep`."
+        )
+    return found
+
+
+def _read_sealed(release: Release, name: str) -> bytes:
+    """Content of a file that the manifest names."""
+    data = release.storage.read_bytes(name)
+    if digest_bytes(data) != release.manifest["files"][name]["sha256"]:
+        raise TrainingError(f"{release.storage.uri(name)!r} is not the file that its manifest names; remove it and release again.")
+    return data
 
 
 def texts_of(members: Mapping[str, bytes]) -> dict[str, str]:

@@ -129,6 +129,18 @@ def test_each_gap_is_stated_on_either_side(planted: Sets, index: BackboneIndex) 
     assert not any(guard == "near" for guard, _, _ in said)
 
 
+def test_training_is_looked_at_in_slices_with_the_same_evidence(
+    planted: Sets, index: BackboneIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, side = load(planted.train, index)[0], load(planted.evaluation, index)[1]
+    whole = find_leaks(train, [side], LeakGuards(), radius=8)
+    assert train.num_rows > 7
+    monkeypatch.setattr("bioclip.duplicates.leakage.gate._SLICE_ROWS", 7)
+    sliced = find_leaks(train, [side], LeakGuards(), radius=8)
+    assert sliced.evidence.equals(whole.evidence)
+    assert (sliced.strongest, sliced.unchecked) == (whole.strongest, whole.unchecked)
+
+
 def test_sets_are_told_apart_and_the_result_does_not_depend_on_their_order(planted: Sets, index: BackboneIndex) -> None:
     train, side = load(planted.train, index)[0], load(planted.evaluation, index)[1]
     halves = [EvaluationSide(name, side.images.slice(start, 4), True) for name, start in (("a", 0), ("b", 4))]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.report.axes import Scale, round_ticks
-from bioclip.report.charts import Dot, FunnelStep, Series, curves_chart, dots_chart, funnel_chart, long_tail_chart
+from bioclip.report.charts import Dot, Series, curves_chart, dots_chart
 from bioclip.report.markup import Markup, coordinate, element, escape, link, plain, shorten
 from bioclip.report.sunburst import lay_out, sunburst
 
@@ -68,19 +68,6 @@ def test_a_log_scale_puts_equal_factors_at_equal_distances() -> None:
     assert scale.ticks() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 
 
-def test_bars_are_as_long_as_their_counts() -> None:
-    drawing = funnel_chart([FunnelStep("Rows", 100, 100), FunnelStep("Records", 75, 100), FunnelStep("Images", 50, 75)])
-    kept = [float(width) for width in re.findall(r'width="([\d.]+)" height="28" rx="2" class="bar"', drawing)]
-    lost = [float(width) for width in re.findall(r'width="([\d.]+)" height="28" class="lost"', drawing)]
-    assert kept == pytest.approx([kept[0], kept[0] * 0.75, kept[0] * 0.5])
-    assert lost == pytest.approx([kept[0] * 0.25] * 2)
-    assert "−25 (33.3 %)" in drawing
-
-
-def test_a_funnel_of_nothing_is_still_drawn() -> None:
-    assert "NaN" not in funnel_chart([FunnelStep("Rows", 0, 0)])
-
-
 def test_a_dot_lies_on_the_axis_where_its_value_is() -> None:
     drawing = dots_chart("Zero-shot", [Dot("low", 0.0, 0.0, 0.1, 0.01), Dot("high", 0.5, None, None, None)], "top-1 accuracy")
     x = [float(value) for value in re.findall(r'<circle cx="([\d.]+)"', drawing)]
@@ -90,13 +77,6 @@ def test_a_dot_lies_on_the_axis_where_its_value_is() -> None:
     assert [f">{tick} %<" in drawing for tick in (0, 20, 40)] == [True] * 3
     assert drawing.count('class="chance"') == 1
     assert drawing.count('class="whisker"') == 3
-
-
-@pytest.mark.parametrize("sizes", [{1: 1}, {1: 900_000, 7: 40_000, 50_000: 3}, {12: 4}])
-def test_the_long_tail_is_drawn_for_one_species_and_for_many(sizes: dict[int, int]) -> None:
-    drawing = long_tail_chart(sizes)
-    assert len(drawing) < 9_000
-    assert "nan" not in drawing.lower()
 
 
 def test_a_single_step_is_a_dot_and_a_broken_value_is_left_out() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import tracemalloc
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -18,10 +16,9 @@ from bioclip.report.data import TrainingSummary
 from bioclip.report.duplicate_groups import MAX_GROUPS_PER_KIND, GroupTally
 from bioclip.report.gather import gather_report
 from bioclip.report.outcomes import gather_downloads, host_of
-from bioclip.report.samples import DistinctCount
 from bioclip.report.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
 
-from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace, sample_photos
+from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace
 
 
 @given(st.lists(st.text(max_size=4), unique=True), st.integers(1, 5))
@@ -30,14 +27,6 @@ def test_the_smallest_keys_stay_whatever_their_order(keys: list[str], cap: int) 
     for key in keys:
         kept.offer(key, key)
     assert kept.values() == sorted(keys)[:cap]
-
-
-@given(st.lists(st.text(max_size=3)))
-def test_distinct_strings_are_counted_once(texts: list[str]) -> None:
-    counted = DistinctCount()
-    for text in texts:
-        counted.add(text)
-    assert len(counted) == len(set(texts))
 
 
 def test_the_most_frequent_come_first_and_ties_by_name() -> None:
@@ -91,23 +80,6 @@ def test_transparent_pictures_come_out_on_white() -> None:
     Image.new("RGBA", (40, 30), (255, 0, 0, 0)).save(sink, "PNG")
     with Image.open(io.BytesIO(shrink_image(sink.getvalue()))) as small:
         assert small.getpixel((5, 5)) == (255, 255, 255)
-
-
-def test_memory_does_not_follow_the_number_of_dropped_images(new_workspace: Callable[[], Workspace]) -> None:
-    """Peak memory hardly grows with a table ten times as long."""
-    peaks = []
-    workspace = new_workspace()
-    (path, data), *_ = sample_photos({"fungi": 1})
-    row = workspace.add_photo(path, data, "Fungi||||||", split="", drop_reason="rank_above_minimum")
-    for num_rows in (20_000, 200_000):
-        workspace.samples = [row | {"record_id": f"{index:08x}"} for index in range(num_rows)]
-        workspace.write_release()
-        workspace.samples = []
-        tracemalloc.start()
-        assert gather_report(workspace.storage, VERSION).samples.drops[0].count == num_rows
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 180_000 < 20, "bytes for each further row; a row held in memory costs hundreds"
 
 
 def test_long_training_runs_are_thinned_and_keep_both_ends(full_workspace: Workspace) -> None:

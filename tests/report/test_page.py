@@ -88,7 +88,8 @@ def test_only_http_addresses_of_media_are_linked(full_page: str) -> None:
     addresses = [str(attributes["href"]) for attributes in Reader(full_page).all("a")]
     inner = {address for address in addresses if address.startswith("#")}
     outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#") and address != TAXONOMY_PAGE}
-    assert len(inner) == len(SECTIONS)
+    assert inner == {"#main", *(f"#{section}" for section in re.findall(r'<section id="([^"]+)"', full_page))}
+    assert len(inner) == len(SECTIONS) + 1
     assert addresses.count(TAXONOMY_PAGE) == 1
     assert outer == {"http", "https"}
     assert "javascript:alert(document.domain)" in Reader(full_page).text
@@ -135,7 +136,7 @@ def test_splits_licences_and_sources_each_cover_the_release(full_page: str, full
     num_samples = sum(bool(row["split"]) for row in full_workspace.samples)
     for caption in ("Images by licence", "Images by source"):
         rows = rows_of(full_page, caption)
-        assert (sum(integer(row[1]) for row in rows), sum(integer(row[2]) for row in rows)) == (
+        assert (sum(integer(row[1]) for row in rows), sum(integer(row[4]) for row in rows)) == (
             num_samples,
             len(full_workspace.samples) - num_samples,
         )

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from bioclip.accounting import Counts
-from bioclip.report.content import long_tail_section, taxa_section
-from bioclip.report.curation import FUNNEL_STAGES, downloads_section, funnel_section, names_section
-from bioclip.report.data import BenchmarkFacts, ReportData, Score, ScoreSummary, StageSummary, TrainingSummary
+from bioclip.report.content import taxa_section
+from bioclip.report.curation import downloads_section, names_section
+from bioclip.report.data import BenchmarkFacts, ReportData, Score, ScoreSummary, TrainingSummary
 from bioclip.report.galleries import dropped_section, duplicates_section
-from bioclip.report.gather import STAGE_UNITS, gather_report
+from bioclip.report.gather import gather_report
 from bioclip.report.outcomes import MAX_HOSTS
 from bioclip.report.results import scores_section, training_section
 from bioclip.report.taxon_names import MAX_NAMES
@@ -33,18 +32,6 @@ def data(new_workspace: Callable[[], Workspace]) -> ReportData:
 
 def with_scores(data: ReportData, *scores: Score, benchmarks: tuple[BenchmarkFacts, ...] = ()) -> str:
     return scores_section(replace(data, scores=ScoreSummary("e", "0" * 64, benchmarks, scores, ()))).render()
-
-
-def test_a_stage_that_read_other_than_was_written_before_is_pointed_out(data: ReportData) -> None:
-    assert "they are not of one run" not in funnel_section(data).render()
-    stages = [stage for stage in data.stages if stage.stage != "release"]
-    torn = replace(data, stages=(*stages, StageSummary("release", "images", Counts(5, 5), "0" * 64)))
-    written = next(stage.counts.written for stage in stages if stage.stage == "images")
-    assert f"Stage release read 5 though images had written {written}: they are not of one run." in funnel_section(torn).render()
-
-
-def test_every_stage_of_the_funnel_has_a_unit() -> None:
-    assert list(FUNNEL_STAGES) == [stage for stage in STAGE_UNITS if stage in FUNNEL_STAGES]
 
 
 def test_hosts_beyond_the_cap_are_counted_not_listed(new_workspace: Callable[[], Workspace]) -> None:
@@ -123,14 +110,6 @@ def test_duplicates_are_not_shown_twice(data: ReportData) -> None:
     assert "duplicate_bytes" not in section
     assert "Another 15 images are duplicates; examples are shown above." in section
     assert "duplicate_bytes" in dropped_section(replace(data, duplicates=None)).render()
-
-
-def test_the_median_species_is_named_for_even_and_odd_numbers(data: ReportData) -> None:
-    def said(sizes: dict[int, int]) -> str:
-        return long_tail_section(replace(data, samples=replace(data.samples, species_sizes=sizes))).render()
-
-    assert "17 images of 3 species; the median species has 2," in said({14: 1, 2: 1, 1: 1})
-    assert "and 900,000 species a single image" in said({5: 3, 1: 900_000})
 
 
 def test_taxa_count_families_and_genera_of_each_kingdom(data: ReportData) -> None:

@@ -19,6 +19,8 @@ from PIL import Image
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, readable_json
+from bioclip.duplicates.conflicts import CONFLICT_SCHEMA
+from bioclip.duplicates.leakage.evidence import EVIDENCE_SCHEMA
 from bioclip.partitions import OutputFile, PartitionManifest, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, OUTCOME_SCHEMA, RANKS, SAMPLE_SCHEMA, partition_of, record_id
 from bioclip.sample import sample_path
@@ -81,6 +83,10 @@ class Workspace:
     samples: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     names: list[dict[str, Any]] = field(default_factory=list)
+    leaks: list[dict[str, Any]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
+    """Record id -> the provider's page."""
 
     @property
     def storage(self) -> Storage:
@@ -134,6 +140,8 @@ class Workspace:
             "duplicates/groups.parquet", sorted(self.groups, key=lambda r: (r["group_id"], r["record_id"])), DUPLICATE_SCHEMA
         )
         names = self._table("taxonomy/names.parquet", self.names, LINEAGE_SCHEMA)
+        if self.conflicts:
+            self._table("splits/conflicts.parquet", self.conflicts, CONFLICT_SCHEMA)
         self._stage("records", num_records + 13, num_records, {"license_not_allowed": 9, "media_url_missing": 4}, [])
         self._stage(
             "images",
@@ -155,6 +163,11 @@ class Workspace:
             split: {"num_samples": sum(row["split"] == split for row in self.samples), "shards": []}
             for split in ("train", "val", "heldout")
         }
+        if self.leaks:
+            self._table(f"{folder}/leaks.parquet", self.leaks, EVIDENCE_SCHEMA)
+        if self.pages:
+            pages = [{"record_id": record_id, "occurrence_url": url} for record_id, url in sorted(self.pages.items())]
+            self._table(f"{folder}/attribution.parquet", pages, pa.schema([("record_id", pa.string()), ("occurrence_url", pa.string())]))
         values = {"name": "tree-of-life", "version": VERSION, "splits": splits, **manifest}
         self.storage.write_bytes(f"{folder}/manifest.json", readable_json(values))
 
@@ -234,6 +247,8 @@ def fill(workspace: Workspace, per_folder: Mapping[str, int]) -> Workspace:
         row |= {"creator": text, "species": text, "license": text[:80], "source": text[:60]}
     for row in rows[10:14]:
         row |= dict.fromkeys(RANKS, "") | {"split": "", "drop_reason": "name_not_found", "drop_detail": SCRIPT, "resolved_rank": ""}
+    for row, place in zip(rows[5:10], ((51.5, 7.2), (51.6, 7.3), (-17.7, 168.3), (0.0, 0.0), (95.0, 10.0)), strict=True):
+        row["latitude"], row["longitude"] = place
     for size in range(2, 7):
         path, data = f"fungi/copy-{size}.jpg", workspace.images[15 + size]["image"]
         kind = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")[size % 3]

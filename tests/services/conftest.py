@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from bioclip.release.reading import point_latest
+from bioclip.report.stage import plan_report
+from bioclip.sample.server import SampleServer
+from tests.conftest import Curated, run_jobs
+from tests.services.s3_workspaces import RestartableS3
 from tests.services.servers import (
-    ROOT,
     NotServingError,
     PrefectServer,
     S3Service,
@@ -19,26 +24,53 @@ from tests.services.servers import (
     serving,
 )
 
-S3_SECRET = "a-secret-that-is-found-nowhere-else"  # noqa: S105 - of a server that lives as long as the tests
-_INSTALL_S, _START_S = 300, 180
+T = TypeVar("T")
+_START_S = 180
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
     """An S3 service with nothing in it; its program is installed once, into the user's cache."""
+    yield from _serve_s3(tmp_path_factory.mktemp("s3"), lambda served: served.service)
+
+
+@pytest.fixture(scope="module")
+def own_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestartableS3]:
+    """One that tests may kill and start again; they leave it running."""
+    yield from _serve_s3(tmp_path_factory.mktemp("own-s3"), lambda served: served)
+
+
+def _serve_s3(folder: Path, view: Callable[[RestartableS3], T]) -> Iterator[T]:
     pytest.importorskip("s3fs", reason="the s3 extra is not installed")
-    folder, port = tmp_path_factory.mktemp("s3"), free_ports(4)
-    log_path = folder / "s3_up.log"
-    command = [str(ROOT / "infra/services/s3_up.sh"), str(folder), str(port)]
+    served = RestartableS3(folder)
     try:
-        with serving(command, log_path, clean_environment(S3_SECRET=S3_SECRET), lambda: _says_ready(log_path), _INSTALL_S):
-            yield S3Service(f"http://127.0.0.1:{port}", "test:tester", S3_SECRET)
+        served.start()
     except NotServingError as error:
         pytest.skip(f"no S3 service here: {error}")
+    try:
+        yield view(served)
+    finally:
+        served.stop()
 
 
-def _says_ready(log_path: Path) -> bool:
-    return "ready: " in log_path.read_text(encoding="utf-8")
+@pytest.fixture(scope="session")
+def local_digests(curated: Curated) -> dict[str, str]:
+    """SHA-256 of every file of the same work in a local folder, without Prefect and Dask, its report included."""
+    storage = curated.storage
+    before = set(storage.list())
+    point_latest(storage, curated.release.version)
+    run_jobs(storage, "report", plan_report(storage, curated.settings, curated.release.version, None, None))
+    digests = {name: storage.digest(name)[0] for name in storage.list() if not name.startswith(("outcomes/", ".state/"))}
+    for name in set(storage.list()) - before:
+        storage.remove(name)
+    return digests
+
+
+@pytest.fixture
+def server() -> Iterator[SampleServer]:
+    """A server that nobody has asked yet."""
+    with SampleServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from bioclip.release.reading import point_latest
-from bioclip.report.stage import plan_report
-from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
-from tests.conftest import Curated, run_jobs
-from tests.services.servers import ROOT, S3Service, free_ports, program, stop_group, wait_until
+from flows.cli import main
+from tests.conftest import Curated
+from tests.services.s3_workspaces import CURATE_S, Workspace
+from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until
 
 pytestmark = pytest.mark.service
 BUCKET = "tree-of-life"
-_CURATE_S = 600  # a bound for a busy machine; 20 s on a quiet one
-
-
-@dataclass(frozen=True)
-class S3Object:
-    """What S3 says about an object."""
-
-    etag: str
-    last_modified: str
-
-
-class Workspace:
-    """A workspace on S3, seen from outside, and the command that fills it."""
-
-    def __init__(self, s3: S3Service, prefix: str, folder: Path, bucket: str = BUCKET) -> None:
-        self.s3, self.prefix, self.folder, self.bucket, self.client = s3, prefix, folder, bucket, s3.client()
-        self.state_dir = folder / "state"
-
-    def command(self, server: SampleServer) -> list[str]:
-        """`treeoflife curate` with a settings file that holds no credentials."""
-        tree: dict[str, Any] = demo_settings(server.address, f"s3://{self.bucket}/{self.prefix}")
-        tree["workspace"] |= {"state_dir": str(self.state_dir), "s3": {"endpoint_url": self.s3.endpoint_url}}
-        tree["cluster"] = {"num_workers": 2}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "settings.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-        return [program("treeoflife"), "curate", "--settings", str(self.folder / "settings.yaml")]
-
-    def curate(self, server: SampleServer) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(server), env=self.s3.environment(), cwd=ROOT, capture_output=True, text=True, timeout=_CURATE_S, check=False
-        )
-
-    def objects(self) -> dict[str, S3Object]:
-        """All objects by their name within the workspace."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
-        found = [item for page in pages for item in page.get("Contents", ())]
-        return {item["Key"].removeprefix(f"{self.prefix}/"): S3Object(item["ETag"], str(item["LastModified"])) for item in found}
-
-    def read(self, name: str) -> bytes:
-        with self.client.get_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}")["Body"] as body:
-            data: bytes = body.read()
-            return data
-
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of every object; outcomes hold times of requests, so they are the one thing that differs between runs."""
-        return {name: hashlib.sha256(self.read(name)).hexdigest() for name in self.objects() if not name.startswith("outcomes/")}
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +39,11 @@ class CuratedOnS3:
 @pytest.fixture(scope="module")
 def on_s3(bucket: S3Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CuratedOnS3]:
     """One whole run of the command on S3. Its own server: one that was asked before is busy no more, and the report tells."""
-    workspace = Workspace(bucket, "some/prefix", tmp_path_factory.mktemp("on-s3"))
+    workspace = Workspace(bucket, "some/prefix", tmp_path_factory.mktemp("on-s3"), BUCKET)
     with SampleServer() as server:
         done = workspace.curate(server)
         assert done.returncode == 0, done.stderr
         yield CuratedOnS3(workspace, done.stdout, server)
-
-
-@pytest.fixture(scope="module")
-def local_digests(curated: Curated) -> dict[str, str]:
-    """SHA-256 of every file of the same work in a local folder, without Prefect and Dask, its report included."""
-    storage = curated.storage
-    before = set(storage.list())
-    point_latest(storage, curated.release.version)
-    run_jobs(storage, "report", plan_report(storage, curated.settings, curated.release.version, None, None))
-    digests = {name: storage.digest(name)[0] for name in storage.list() if not name.startswith(("outcomes/", ".state/"))}
-    for name in set(storage.list()) - before:
-        storage.remove(name)
-    return digests
 
 
 def test_s3_and_a_local_folder_hold_the_same_bytes(on_s3: CuratedOnS3, curated: Curated, local_digests: dict[str, str]) -> None:
@@ -126,6 +63,23 @@ def test_a_second_run_on_s3_asks_for_nothing_and_rewrites_nothing(on_s3: Curated
     assert on_s3.workspace.objects() == before
 
 
+def test_an_image_is_traced_by_the_url_of_its_release(
+    on_s3: CuratedOnS3, curated: Curated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (
+        ("ENDPOINT_URL", on_s3.workspace.s3.endpoint_url),
+        ("KEY", on_s3.workspace.s3.key),
+        ("SECRET", on_s3.workspace.s3.secret),
+    ):
+        monkeypatch.setenv(f"TREEOFLIFE_WORKSPACE__S3__{name}", value)
+    row = next(row for row in curated.release.samples(["record_id", "split"]).to_pylist() if row["split"] == "train")
+    url = f"s3://{BUCKET}/some/prefix/releases/{curated.release.version}/manifest.json"
+    assert main(["trace", row["record_id"], "--release", url]) == 0
+    printed = capsys.readouterr().out
+    assert f"sample of train in release {curated.release.version}" in printed
+    assert "not at hand" not in printed  # the workspace around it was found too
+
+
 def test_the_secret_is_written_nowhere(on_s3: CuratedOnS3) -> None:
     secret = on_s3.workspace.s3.secret.encode()
     state = [path for path in on_s3.workspace.folder.rglob("*") if path.is_file()]
@@ -135,22 +89,15 @@ def test_the_secret_is_written_nowhere(on_s3: CuratedOnS3) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[SampleServer]:
-    """A server that nobody has asked yet."""
-    with SampleServer() as server:
-        yield server
-
-
-@pytest.fixture
 def killed(bucket: S3Service, server: SampleServer, tmp_path: Path) -> Iterator[Workspace]:
     """A workspace whose `curate` was killed while it wrote shards."""
-    workspace = Workspace(bucket, "killed", tmp_path)
+    workspace = Workspace(bucket, "killed", tmp_path, BUCKET)
     with (tmp_path / "killed.log").open("wb") as log:
         run = subprocess.Popen(
             workspace.command(server), env=bucket.environment(), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        wait_until(lambda: run.poll() is not None or _num_shards(workspace) > 0, _CURATE_S, "the first shard", poll_s=0.02)
+        wait_until(lambda: run.poll() is not None or workspace.num_shards() > 0, CURATE_S, "the first shard", poll_s=0.02)
         run.kill()
         assert run.wait() == -signal.SIGKILL, (tmp_path / "killed.log").read_text(encoding="utf-8")
         stop_group(run)  # its workers too, wherever they are in a shard, as when a machine goes down
@@ -159,15 +106,11 @@ def killed(bucket: S3Service, server: SampleServer, tmp_path: Path) -> Iterator[
         stop_group(run)
 
 
-def _num_shards(workspace: Workspace) -> int:
-    return sum(name.endswith(".tar") for name in workspace.objects())
-
-
 def test_a_run_killed_while_writing_shards_is_finished_by_the_next(
     killed: Workspace, server: SampleServer, local_digests: dict[str, str]
 ) -> None:
     all_shards = sum(name.endswith(".tar") for name in local_digests)
-    assert 0 < _num_shards(killed) < all_shards
+    assert 0 < killed.num_shards() < all_shards
     assert not any(name.endswith("manifest.json") and name.startswith("releases/") for name in killed.objects())
     requests = server.request_counts
     finished = killed.curate(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ from bioclip.partitions import run_partition, write_stage
 from bioclip.release.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
 from bioclip.release.reading import Release, open_release
 from bioclip.release.stage import plan_release
-from bioclip.settings import PipelineSettings, S3Settings
+from bioclip.settings import PipelineSettings
 from bioclip.shards.index import read_sample
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage, open_workspace
+from flows.cli import main
+from tests.services.forwarder import Fault, Forwarder, Request
+from tests.services.s3_workspaces import release_settings
 from tests.services.servers import S3Service
 
 pytestmark = pytest.mark.service
@@ -40,9 +44,7 @@ def shuffled_release(settings: PipelineSettings) -> Release:
 
 
 def settings_on(s3: S3Service, parent: str) -> PipelineSettings:
-    settings = make_settings(f"s3://{BUCKET}/{PREFIX}", _NUM_PARTITIONS, 20, parent)
-    access = S3Settings.model_validate({"endpoint_url": s3.endpoint_url, "key": s3.key, "secret": s3.secret})
-    return settings.model_copy(update={"workspace": settings.workspace.model_copy(update={"s3": access})})
+    return release_settings(s3, f"s3://{BUCKET}/{PREFIX}", _NUM_PARTITIONS, 20, parent)
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,55 @@ def test_leftovers_on_s3_are_listed_and_deleted(s3: S3Service, remote: Release, 
     [found] = find_garbage(storage)
     delete_garbage(storage, [found])
     assert storage.list("releases") == before
+
+
+@pytest.fixture
+def command(s3: S3Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Output of a command that must succeed, with access to S3 by the environment alone."""
+    for name, value in (("ENDPOINT_URL", s3.endpoint_url), ("KEY", s3.key), ("SECRET", s3.secret), ("RETRY_S", "1")):
+        monkeypatch.setenv(f"TREEOFLIFE_WORKSPACE__S3__{name}", value)
+
+    def run(*arguments: str) -> str:
+        assert main(list(arguments)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_every_command_takes_the_url_of_a_release(remote: Release, command: Callable[..., str]) -> None:
+    newer, (parent, _) = f"s3://{BUCKET}/{PREFIX}/releases/{remote.version}", remote.parent
+    older = f"s3://{BUCKET}/{PREFIX}/releases/{parent}/manifest.json"
+    for address in (newer, f"{newer}/", f"{newer}/manifest.json"):
+        assert remote.digest in command("verify", address)
+    assert command("diff", older, newer).startswith(f"{parent} -> {remote.version}: ")
+    shards = command("releases", "--shards", newer).splitlines()
+    assert len(shards) == len(remote.shards("train"))
+    assert all(shard.startswith(f"s3://{BUCKET}/{PREFIX}/releases/") for shard in shards)
+
+
+def test_a_release_leaves_s3_and_comes_back_whole(
+    s3: S3Service, local: Release, remote: Release, command: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, elsewhere = f"s3://{BUCKET}/{PREFIX}/releases/{remote.version}", f"s3://{BUCKET}/elsewhere"
+    assert f"{remote.version} --deep" in command("export", url, str(tmp_path))
+    folder = tmp_path / remote.version
+    assert command("verify", str(folder), "--deep").endswith("sound\n")
+    for name in local.files():
+        assert (folder / name).read_bytes() == local.storage.read_bytes(name), name
+    left = [5]
+
+    def only_so_many_writes(request: Request) -> Fault:
+        left[0] -= request.method == "PUT"
+        return "unavailable" if left[0] < 0 else ""
+
+    with Forwarder(s3.endpoint_url, only_so_many_writes) as forwarder:
+        assert main(["export", str(folder), elsewhere, "--set", f"workspace.s3.endpoint_url={forwarder.url}"]) == 1
+        assert "gave no good answer" in capsys.readouterr().err
+    names = [item["Key"] for item in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="elsewhere/")["Contents"]]
+    assert 0 < len(names) <= 5
+    assert not any(name.endswith("manifest.json") for name in names)
+    assert "copied now 0 files" not in command("export", str(folder), elsewhere)
+    assert "copied now 0 files, 0 bytes" in command("export", url, elsewhere)  # from one bucket's prefix to another, all there already
+    assert command("verify", f"{elsewhere}/{remote.version}", "--deep").endswith("sound\n")
+    row = next(row for row in remote.samples(["record_id", "shard"]).to_pylist() if row["shard"].startswith("../"))
+    assert f"in release {remote.version}" in command("trace", row["record_id"], "--release", f"{elsewhere}/{remote.version}")

@@ -28,6 +28,7 @@ from bioclip.trace.later import split_reason
 from bioclip.training.runs import ModelInfo
 from flows.cli import main
 from tests.conftest import Curated, sample_settings
+from tests.release.conftest import Workspace
 
 STEPS = [
     "record", "license", "download", "image", "duplicates", "name", "release", "captions", "shard", "releases", "models", "evaluations",
@@ -242,7 +243,7 @@ class TestPartOfTheMaterial:
         assert descent.step("release").unseen == ("no release is at hand",)
 
     def test_a_folder_that_is_no_release_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(StorageError, match=r"has no manifest.json: it is not the folder of a release"):
+        with pytest.raises(StorageError, match=r"holds no manifest\.json: name a release"):
             open_sight(Storage(str(tmp_path)), str(tmp_path))
 
     def test_a_record_of_an_earlier_snapshot_is_still_found(self, sample_server: SampleServer, tmp_path: Path) -> None:
@@ -291,6 +292,50 @@ class TestUses:
         held_out = trace_image(sight, some(rows, split="val")["record_id"])
         assert held_out.step("models").facts["trained_on_this_image"] is False
         assert held_out.step("evaluations").facts["evaluations"]["eeeeeeeeeeee"]["benchmarks_with_this_image"] == ["known_species"]
+
+
+@pytest.fixture(scope="module")
+def small(curated: Curated, tmp_path_factory: pytest.TempPathFactory) -> Sight:
+    """A release with a small part of training, and a model of each value of `training.split`."""
+    workspace = Workspace(curated, tmp_path_factory.mktemp("small") / "workspace")
+    release = workspace.publish(train_small_fraction=0.3)
+    for model_id, split in (("a" * 12, "train"), ("b" * 12, "train_small")):
+        of_release = {"release_version": release.version, "release_digest": release.digest}
+        info = TestUses().model(model_id=model_id, key=model_id, split=split, **of_release)
+        workspace.storage.write_bytes(f"{info.folder}/model.json", info.to_bytes())
+    return Sight(release, workspace.storage)
+
+
+class TestPartsOfTraining:
+    def told(self, sight: Sight, row: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Of any model, and by split: whether it was trained on the image."""
+        facts = trace_image(sight, row["record_id"]).step("models").facts
+        return facts.get("trained_on_this_image"), {one["split"]: one["trained_on_this_image"] for one in facts["models"].values()}
+
+    def test_a_model_of_the_part_is_said_to_know_the_images_of_the_part_alone(self, small: Sight) -> None:
+        assert small.release is not None
+        rows = small.release.samples(["record_id", "split"]).to_pylist()
+        with small.release.storage.reader("train_small.parquet") as stream:
+            held = set(pq.read_table(stream)["record_id"].to_pylist())
+        train = [row for row in rows if row["split"] == "train"]
+        inside, outside = (next(row for row in train if (row["record_id"] in held) == is_in) for is_in in (True, False))
+        assert self.told(small, inside) == (True, {"train": True, "train_small": True})
+        assert self.told(small, outside) == (True, {"train": True, "train_small": False})
+        assert self.told(small, some(rows, split="val")) == (False, {"train": False, "train_small": False})
+
+    def test_where_the_list_is_gone_nothing_is_claimed_either_way(self, small: Sight, tmp_path: Path) -> None:
+        assert small.workspace is not None
+        assert small.release is not None
+        shutil.copytree(small.workspace.root, tmp_path / "workspace")
+        storage = Storage(str(tmp_path / "workspace"))
+        storage.remove(f"releases/{small.release.version}/train_small.parquet")
+        storage.remove(f"models/{'a' * 12}/model.json")
+        sight = open_sight(storage, small.release.version)
+        row = some(small.release.samples(["record_id", "split"]).to_pylist(), split="train")
+        assert self.told(sight, row) == (None, {"train_small": None})
+        assert trace_image(sight, row["record_id"]).step("models").unseen == (
+            "train_small.parquet is gone from the release: whether train_small held this image cannot be told",
+        )
 
 
 def test_the_reason_of_every_split_holds(rows: Any, curated: Curated) -> None:

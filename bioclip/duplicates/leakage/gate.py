@@ -28,6 +28,7 @@ GUARDS = ("bytes", "pixels", "occurrence", "near", "embedding", "observer_day", 
 TRAINING = "train"
 """The name of the training side among the counts of what could not be checked."""
 
+_SLICE_ROWS = 1_000_000
 _NEEDS = {
     "bytes": {"no_file_hash": "sha256"},
     "pixels": {"no_pixel_hash": "pixel_sha256"},
@@ -78,14 +79,19 @@ def find_leaks(
     """Every training image that gives away an image or a held-out species of `sides`, with all evidence.
 
     `train` and the sides are GATE_SCHEMA tables; `embeddings` [len(train), D] are of the model that made those of the sides.
-    `radius` is in bits of the 64-bit pHash, `threshold` a cosine. Deterministic whatever the number of cores.
+    `radius` is in bits of the 64-bit pHash, `threshold` a cosine. Deterministic whatever the number of cores. Training is looked at a
+    million images at a time: whether one leaks depends on no other.
     """
-    near = NearGuard(train, list(sides), radius) if guards.near else None
-    tables, num_unlisted = [EVIDENCE_SCHEMA.empty_table()], near.num_left_out if near else 0
-    for side in sides:
-        for evidence, num in _side_evidence(train, side, guards, near, embeddings, threshold):
-            tables.append(evidence)
-            num_unlisted += num
+    tables, num_unlisted = [EVIDENCE_SCHEMA.empty_table()], 0
+    for start in range(0, train.num_rows, _SLICE_ROWS):
+        rows = train.slice(start, _SLICE_ROWS)
+        near = NearGuard(rows, list(sides), radius) if guards.near else None
+        num_unlisted += near.num_left_out if near else 0
+        vectors = embeddings[start : start + _SLICE_ROWS] if embeddings is not None else None
+        for side in sides:
+            for evidence, num in _side_evidence(rows, side, guards, near, vectors, threshold):
+                tables.append(evidence)
+                num_unlisted += num
     rank = pa.array([f"leak_{guard}" for guard in GUARDS])
     table = pa.concat_tables(tables)
     order = ["record_id", "rank", "evaluation_set", "evaluation_record_id"]

@@ -1,0 +1,94 @@
+"""Images a second of the zero-shot filter: stored JPEGs in, the probability of one set of prompts against another out.
+
+Peer: open_clip as its own README uses it, `preprocess` and `encode_image`, image by image, and in batches of the same size as ours. All
+sides have the same network, ViT-B-32 with random weights from one seed (what is counted is time, and that does not depend on the weights;
+the scores say nothing), the same prompts, the same JPEGs in memory and the same threads. Loading the network is on no side's time.
+How far the scores of both lie apart is a fact beside: the peer decodes whole JPEGs, we at the JPEG's own reduced scale.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.measuring import Comparison, FactTable, Report, alternate, num_cores, seconds_of
+from benchmarks.photographs import large_photographs
+from benchmarks.registry import Context
+from bioclip.embedding import load_tower
+from bioclip.model import import_open_clip
+from bioclip.scorers.zero_shot import ZeroShotOptions, ZeroShotScorer
+from bioclip.settings import ModelSettings
+
+POSITIVE = ("a photo of an animal", "a photo of a plant", "a photo of a mushroom")
+NEGATIVE = ("a photo of an empty scene",)
+BATCH_SIZE = 64
+_ARCHITECTURE = "ViT-B-32"
+Scores = list[float]
+
+
+def run(context: Context) -> Report:
+    """Rates beside both loops, and how far the scores lie apart."""
+    import torch
+
+    torch.set_num_threads(num_cores())
+    images = list(large_photographs(8 if context.quick else 48, scale=0.5))
+    scorer = make_scorer(BATCH_SIZE)
+    network = load_tower(scorer.tower).network
+    peer = f"open_clip {importlib.metadata.version('open-clip-torch')}"
+    comparisons, facts = [], []
+    ours = score_images(scorer, images)
+    for case, size in (("image by image", 1), (f"batches of {BATCH_SIZE}", BATCH_SIZE)):
+        theirs = open_clip_loop(network, images, size)
+        apart = np.abs(np.array(ours) - np.array(theirs()))  # before the clock: the first call of either side is slow
+        sides = alternate(_timed(lambda: score_images(scorer, images)), _timed(theirs), 1 if context.quick else 3, budget_s=40)
+        comparisons.append(Comparison(f"{len(images)} JPEGs of 512 px", f"{peer}, {case}", *sides, amount=len(images), unit="images/s"))
+        facts.append((f"{peer}, {case}", float(apart.mean()), float(apart.max()), float(np.std(ours))))
+    header = ("beside", "mean difference", "greatest", "spread of the scores (standard deviation)")
+    return Report(tuple(comparisons), (FactTable("Scores", header, tuple(facts)),))
+
+
+def make_scorer(batch_size: int) -> ZeroShotScorer:
+    """The product's scorer with a network that learnt nothing, and a scale at which its scores spread."""
+    options = ZeroShotOptions(model=ModelSettings(name=_ARCHITECTURE), positive=POSITIVE, negative=NEGATIVE)
+    return ZeroShotScorer(options, batch_size)
+
+
+def score_images(scorer: ZeroShotScorer, images: Sequence[bytes]) -> Scores:
+    """Our side."""
+    return [score for _, score in scorer.score([(str(number), data) for number, data in enumerate(images)])]
+
+
+def open_clip_loop(network: Any, images: Sequence[bytes], batch_size: int) -> Callable[[], Scores]:
+    """open_clip's example: preprocess, encode, softmax over the two classes."""
+    import torch
+
+    open_clip = import_open_clip()
+    preprocess = open_clip.image_transform(**_preprocessing(open_clip.get_model_preprocess_cfg(network)), is_train=False)
+    tokenizer = open_clip.get_tokenizer(_ARCHITECTURE)
+
+    def loop() -> Scores:
+        scores: Scores = []
+        with torch.no_grad():
+            classes = torch.stack([network.encode_text(tokenizer(list(p)), normalize=True).mean(0) for p in (POSITIVE, NEGATIVE)])
+            classes /= classes.norm(dim=-1, keepdim=True)
+            for first in range(0, len(images), batch_size):
+                batch = [preprocess(Image.open(io.BytesIO(data))) for data in images[first : first + batch_size]]
+                features = network.encode_image(torch.stack(batch), normalize=True)
+                scores += (100.0 * features @ classes.T).softmax(dim=-1)[:, 0].tolist()
+        return scores
+
+    return loop
+
+
+def _preprocessing(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """open_clip's names of one function's settings for its other."""
+    return {"image_size": configuration["size"], **{name: configuration[name] for name in ("mean", "std", "interpolation", "resize_mode")}}
+
+
+def _timed(work: Callable[[], Any]) -> Callable[[], float]:
+    return lambda: seconds_of(work)

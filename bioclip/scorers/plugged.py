@@ -1,0 +1,95 @@
+"""A scorer from a module of the user's own, named `module:function` in the settings.
+
+Its code counts as part of what decides the scores: when the module's file changes, everything is scored anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bioclip.digests import canonical_json, digest_path
+from bioclip.errors import SettingsError, TreeOfLifeError
+
+if TYPE_CHECKING:
+    from bioclip.scorers import Scorer
+
+_RULE = "it must yield (record id, number) for images of its batch, at most once each"
+
+
+@dataclass(frozen=True)
+class PluggedScorer:
+    """A user's scorer whose answers are checked; `source` is the digest of its module."""
+
+    name: str
+    scorer: Scorer
+    source: str
+
+    @property
+    def identity(self) -> Any:
+        """What the scorer itself says, and its code."""
+        return {"scorer": self.scorer.identity, "source": self.source}
+
+    def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
+        """See Scorer. Raises SettingsError for an answer that is no score, and for what the scorer itself raises."""
+        open_ids = {record_id for record_id, _ in images}
+        try:
+            answers = list(self.scorer.score(images))
+        except TreeOfLifeError:
+            raise
+        except Exception as error:
+            raise SettingsError(
+                f"scorer {self.name!r} failed on a batch of {len(images)} images: {type(error).__name__}: {error}; "
+                "leave out images that cannot be scored instead."
+            ) from error
+        for answer in answers:
+            record_id, score = self._checked(answer)
+            if record_id not in open_ids:
+                raise SettingsError(f"scorer {self.name!r} gave {record_id!r} twice or unasked; {_RULE}.")
+            open_ids.remove(record_id)
+            yield record_id, score
+
+    def _checked(self, answer: Any) -> tuple[str, float]:
+        try:
+            record_id, score = answer
+            score = float(score)
+        except (TypeError, ValueError):
+            raise SettingsError(f"scorer {self.name!r} gave {answer!r:.80}; {_RULE}.") from None
+        if not math.isfinite(score):
+            raise SettingsError(f"scorer {self.name!r} gave {score} for {record_id!r}; leave out images that cannot be scored instead.")
+        return record_id, score
+
+
+def build_plugged(name: str, options: Mapping[str, Any], batch_size: int) -> PluggedScorer:
+    """The scorer that `module:function` builds; raises SettingsError that says what is missing."""
+    module_name, _, function = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise SettingsError(
+            f"scorer {name!r}: module {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
+            "install it, or put its folder on PYTHONPATH, for this command and for all workers."
+        ) from error
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise SettingsError(f"scorer {name!r}: module {module_name!r} has no function {function!r}; name one that builds the scorer.")
+    try:
+        scorer = build(dict(options), batch_size)
+    except TypeError as error:
+        raise SettingsError(f"scorer {name!r} cannot be built: {error}; it is called with (options, batch_size).") from error
+    except (KeyError, ValueError) as error:
+        raise SettingsError(f"scorer {name!r} refuses its options: {type(error).__name__}: {error}.") from error
+    if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "identity"):
+        raise SettingsError(
+            f"scorer {name!r} gave a {type(scorer).__name__}, which has no `score` and `identity`; see docs/release-rules.md."
+        )
+    try:
+        canonical_json(scorer.identity)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"scorer {name!r}: its identity must be JSON values: {error}.") from None
+    file = getattr(module, "__file__", None)
+    return PluggedScorer(name, scorer, digest_path(Path(file)) if file else "")
