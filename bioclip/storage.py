@@ -23,6 +23,7 @@ from bioclip.errors import StorageError
 from bioclip.settings import S3Settings, WorkspaceSettings
 from bioclip.storage_errors import explain_os_error as explain_os_error
 from bioclip.storage_errors import explain_remote_error, is_of_service_library
+from bioclip.storage_errors import explain_user_file as explain_user_file
 from bioclip.storage_partials import PARTIAL_SUFFIX, is_orphan, is_running, partial_name
 
 _PART_BYTES, _PARTS_AT_ONCE, _MAX_PARTS = 16 << 20, 4, 10_000
@@ -248,13 +249,6 @@ class Storage:
             if not is_of_service_library(error):
                 raise
             raise StorageError(f"{self.uri(name)!r} cannot be reached: {error}; check workspace.s3 and the service.") from error
-
-
-def explain_user_file(error: OSError, setting: str, path: str) -> str:
-    """One sentence on a file of the user's own that a setting names: no stage makes it."""
-    if isinstance(error, FileNotFoundError):
-        return f"{setting}: there is no file {path!r}; correct the path, or leave the setting empty."
-    return f"{setting}: {path!r} cannot be read ({error.strerror or error}); correct the path or its permissions, or leave it empty."
 
 
 def open_workspace(settings: WorkspaceSettings) -> Storage:

@@ -37,8 +37,8 @@ class Garbage:
 def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garbage]:
     """Everything that could go, by name, those releases included that are to be given up.
 
-    They may be given by alias, but not while one names them. Raises UsageError for a version to give up that is not there, that an alias
-    names or that the workspace's stages made last.
+    Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last; an alias
+    given in its place is answered for what it names.
     """
     aliases = read_aliases(storage)
     given_up = {aliases.get(name, name) for name in given_up}

@@ -13,7 +13,8 @@ from bioclip.errors import UsageError
 from bioclip.release.garbage import GIVEN_UP, HALF_WRITTEN, NOT_NAMED, UNFINISHED, delete_garbage, find_garbage
 from bioclip.release.reading import list_releases, open_release, point_alias, point_latest
 from bioclip.shards.verify import verify_release
-from bioclip.storage import Storage, _writer_name
+from bioclip.storage import Storage
+from bioclip.storage_partials import partial_name
 from tests.increments.conftest import Grown, curate, digests_below
 
 
@@ -67,7 +68,8 @@ def test_what_has_a_name_or_is_the_last_is_not_given_up(grown: Grown, storage: S
 
 def test_every_kind_of_leftover_is_listed_with_its_reason(grown: Grown, storage: Storage) -> None:
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
-    host, _, own = _writer_name().rpartition("-")
+    running = partial_name("part-00002.parquet")
+    host = running.removeprefix(".part-00002.parquet.").rpartition("-")[0]
     left = {
         "releases/0123456789ab/shards/train/shard-00000.tar": UNFINISHED,
         "releases/0123456789ab/partitions/_part-00000.json": UNFINISHED,
@@ -75,7 +77,7 @@ def test_every_kind_of_leftover_is_listed_with_its_reason(grown: Grown, storage:
         f"releases/{grown.first.version}/shards/train/.shard-00001.tar.{host}-{dead.stdout.strip()}.partial": HALF_WRITTEN,
         "images/.part-00001.parquet.elsewhere-17.partial": HALF_WRITTEN,
     }
-    for name in (*left, f"images/.part-00002.parquet.{host}-{own}.partial"):
+    for name in (*left, f"images/{running}"):
         path = Path(storage.uri(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"left")

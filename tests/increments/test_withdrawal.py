@@ -47,6 +47,13 @@ class TestTrace:
         assert f"`treeoflife gc --give-up {grown.first.version} --delete`" in step.unseen[0]
         assert step.facts["evaluated_on"].startswith(f"never, in {grown.second.version}")
 
+    def test_the_command_reads_the_lists(self, grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
+        record_id, listed = min(grown.withdrawn), grown.settings_of("second").ingest.takedown
+        assert main(["trace", record_id, "--workspace", grown.storage.root, "--set", f"ingest.takedown={listed}"]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(f"{record_id}: dropped by records, taken_down (listed in {listed})\n")
+        assert f"    {grown.first.version}: split train, shard shards/train/" in printed
+
     def test_it_is_found_by_its_address_and_hash_of_the_release_that_holds_it(self, grown: Grown) -> None:
         [row] = [row for row in grown.first.samples().to_pylist() if row["record_id"] == min(grown.withdrawn)]
         for name in (row["media_url"], row["sha256"], f"{row['source']}:{row['source_id']}"):
@@ -127,6 +134,16 @@ class TestWithdraw:
         assert lines[:2] == ["# mine", "0" * 64]
         assert lines[2].startswith(f"{url},")
         assert not storage.exists("takedown.txt")
+
+    def test_other_images_of_the_same_photograph_are_told_not_listed(
+        self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        row = next(row for row in grown.second.samples().to_pylist() if row["drop_reason"] == "duplicate_near")
+        assert self.run(storage, row["drop_detail"]) == 0
+        printed = capsys.readouterr().out
+        assert "other images of the same photograph are not meant and stay: " in printed
+        assert row["record_id"] in printed
+        assert read_takedowns(storage, grown.settings_of("second").ingest).listing(row["record_id"]) == ""
 
     def test_what_is_none_of_the_three_lists_nothing_at_all(self, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run(storage, "0" * 64, "eol:12") == 2
