@@ -26,7 +26,7 @@ def withdraw(settings: PipelineSettings, values: Sequence[str], reason: str) -> 
             f"{wrong!r} is no record id (UUID), media URL (scheme://… or local:…) or SHA-256; `treeoflife trace` finds the id of others."
         )
     before = read_takedowns(workspace, settings.ingest)
-    signed = [datetime.now(UTC).date().isoformat(), getpass.getuser(), " ".join(reason.split())]
+    signed = [datetime.now(UTC).date().isoformat(), _user(), " ".join(reason.split())]
     where = append_takedown(workspace, settings.ingest, [[value, *signed] for value in values])
     holding: set[str] = set()
     for value in dict.fromkeys(normal(value) for value in values):
@@ -38,6 +38,13 @@ def withdraw(settings: PipelineSettings, values: Sequence[str], reason: str) -> 
         options = " ".join(f"--give-up {version}" for version in sorted(holding))
         print(f"then: `treeoflife gc {options} --delete` deletes the releases that hold them, once no alias names these any more")
     return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return ""
 
 
 def _told(found: Matched) -> str:

@@ -13,13 +13,16 @@ import pytest
 import tasks.stages
 from bioclip.download.stage import outcomes_name, plan_images, read_outcomes
 from bioclip.partitions import PartitionResult, read_stage
+from bioclip.release.reading import open_release
+from bioclip.shards.stage import release_version
+from bioclip.shards.verify import verify_release
 from bioclip.sources.stage import plan_records
 from bioclip.sources.takedown import read_takedowns
 from bioclip.storage import Storage
 from bioclip.trace import Descent, Sight, find_images, trace_image, with_takedowns
 from flows.cli import main
 from tests.conftest import run_jobs
-from tests.increments.conftest import Grown
+from tests.increments.conftest import STAGES, Grown
 
 
 @pytest.fixture
@@ -180,6 +183,21 @@ class TestHashes:
         assert all(result.reused for result in self.do(grown, storage, image[column], "0" * 64))
         self.do(grown, storage)
         assert self.rows(storage, record_id) == [image]
+
+    def test_the_next_release_is_made_without_it_and_the_earlier_one_still_has_it(self, grown: Grown, storage: Storage) -> None:
+        row = next(row for row in grown.second.samples().to_pylist() if row["split"] == "train" and row["record_id"] not in grown.added)
+        storage.write_bytes("takedown.txt", row["sha256"].encode())
+        settings = grown.settings_of("second", storage.root)
+        for stage, plan in STAGES.items():
+            jobs = plan_images(storage, settings, taken_down=frozenset({row["sha256"]})) if stage == "images" else plan(storage, settings)
+            run_jobs(storage, stage, jobs)
+        third = open_release(storage, release_version(storage, settings))
+        assert third.version not in {grown.first.version, grown.second.version}
+        assert row["record_id"] not in third.samples(["record_id"])["record_id"].to_pylist()
+        assert verify_release(third.storage, deep=True).findings == ()
+        found = trace_image(with_takedowns(Sight(third, storage), settings.ingest), row["record_id"])
+        assert (found.fate.stage, found.fate.reason) == ("images", "taken_down")
+        assert set(found.step("releases").facts["in_releases"]) == {grown.first.version, grown.second.version}
 
     def test_trace_tells_the_hash_and_its_list(self, grown: Grown, storage: Storage) -> None:
         record_id = next(row["record_id"] for row in grown.second.samples().to_pylist() if row["split"] == "train")
