@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,9 +42,11 @@ def digest_stream(stream: IO[bytes]) -> tuple[str, int]:
 
 
 def digest_path(path: Path) -> str:
-    """SHA-256 of a local file, or of the names and contents of a folder's files."""
+    """SHA-256 of a local file, or of the names and contents of a folder's files; raises FileNotFoundError where neither is."""
     if path.is_file():
         with path.open("rb") as stream:
             return digest_stream(stream)[0]
+    if not path.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     entries = {str(p.relative_to(path)): digest_path(p) for p in sorted(path.rglob("*")) if p.is_file()}
     return digest_value(entries)

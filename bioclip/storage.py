@@ -23,6 +23,7 @@ from bioclip.errors import StorageError
 from bioclip.settings import S3Settings, WorkspaceSettings
 from bioclip.storage_errors import explain_os_error as explain_os_error
 from bioclip.storage_errors import explain_remote_error, is_of_service_library
+from bioclip.storage_errors import explain_user_file as explain_user_file
 from bioclip.storage_partials import PARTIAL_SUFFIX, is_orphan, is_running, partial_name
 
 _PART_BYTES, _PARTS_AT_ONCE, _MAX_PARTS = 16 << 20, 4, 10_000

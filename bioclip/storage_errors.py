@@ -23,6 +23,13 @@ def explain_os_error(error: OSError, where: str) -> str:
     return f"{where!r} failed: {error.strerror or error}."
 
 
+def explain_user_file(error: OSError, setting: str, path: str) -> str:
+    """One sentence on a file of the user's own that a setting names: no stage makes it."""
+    if isinstance(error, FileNotFoundError):
+        return f"{setting}: there is no file {path!r}; correct the path, or leave the setting empty."
+    return f"{setting}: {path!r} cannot be read ({error.strerror or error}); correct the path or its permissions, or leave it empty."
+
+
 def explain_remote_error(error: OSError, where: str) -> str:
     """The same of a file at a URL."""
     bucket, reason = urlsplit(where).netloc, (error.strerror or str(error)).rstrip(".")

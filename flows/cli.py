@@ -16,19 +16,26 @@ from bioclip.errors import TreeOfLifeError
 from bioclip.settings import PipelineSettings
 from flows.release_commands import add_release_commands
 
-_INTERRUPTED = 130
+_INTERRUPTED, _PIPE_CLOSED = 130, 141
 _BESIDE_A_NAME = {"authorship": "scientific_name_authorship", "rank": "taxon_rank", "kingdom": "kingdom", "phylum": "phylum",
                   "class": "class_", "order": "order", "family": "family", "genus": "genus"}  # fmt: skip
 """Options of `explain` -> fields of a verbatim lineage."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 (the work failed), 2 (the command or its settings are wrong), 3 (`leaks` found some)
-    or 4 (`verify` found something)."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    """Run a command; returns the exit code: 0, 1 (the work failed), 2 (the command or its settings are wrong), 3 (`leaks` found some),
+    4 (`verify` found something) or 141 (its output was closed)."""
     try:
-        return command(options)
+        try:
+            options = _parser().parse_args(arguments)
+            command: Callable[[argparse.Namespace], int] = options.command
+            return command(options)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough. What is still buffered must not raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
     except TreeOfLifeError as error:
         print(f"treeoflife: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -163,18 +170,11 @@ def _load(options: argparse.Namespace, base: dict[str, Any] | None = None) -> Pi
 
 
 def _check_inputs(settings: PipelineSettings) -> None:
-    """Fail before anything is started when an archive, a backbone or a format is not there."""
-    from bioclip.errors import SettingsError
-    from bioclip.sources import source_format
-    from bioclip.taxonomy.backbones import open_backbone
+    """Fail before anything is started when what a run needs is not there."""
+    from bioclip.storage import open_workspace
+    from flows.preflight import check_inputs
 
-    for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
-        if not entries:
-            raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
-    for source in settings.sources:
-        source_format(source).files(source)
-    for backbone in settings.taxonomy.backbones:
-        open_backbone(backbone)
+    check_inputs(settings, open_workspace(settings.workspace))
 
 
 @contextmanager

@@ -8,11 +8,13 @@ import tasks.stages as stage
 from bioclip.release.texts import more_languages
 from bioclip.settings import PipelineSettings
 from flows.environment import effective
+from flows.preflight import check_inputs
 from tasks.context import RunContext, open_context
 
 
 def make_release(context: RunContext) -> stage.ReleaseSummary:
     """The data stages in order; each reads what the one before it recorded in the workspace."""
+    check_inputs(context.settings, context.storage)
     done = [
         stage.ingest(context),
         stage.download(context),

@@ -11,9 +11,16 @@ from bioclip.release.comparing import compare_releases
 from bioclip.release.export import export_release
 from bioclip.release.garbage import delete_garbage, find_garbage
 from bioclip.release.overview import list_facts
-from bioclip.release.reading import locate_release, open_release_folder, point_alias, workspace_around
+from bioclip.release.reading import (
+    dangling_aliases,
+    locate_release,
+    open_release_folder,
+    point_alias,
+    remove_alias,
+    workspace_around,
+)
 from bioclip.settings import PipelineSettings
-from bioclip.storage import open_storage, open_workspace
+from bioclip.storage import Storage, open_storage, open_workspace
 
 _SHOWN = 40
 
@@ -33,6 +40,7 @@ def show_releases(settings: PipelineSettings) -> int:
             )
         )
     print(f"{len(found):,} releases" if found else "no release yet; `treeoflife curate` makes one")
+    _print_dangling(open_workspace(settings.workspace))
     return 0
 
 
@@ -71,6 +79,19 @@ def promote(settings: PipelineSettings, name: str, alias: str) -> int:
     return 0
 
 
+def take_alias_away(settings: PipelineSettings, alias: str) -> int:
+    """Remove an alias; the release that it named stays."""
+    version = remove_alias(open_workspace(settings.workspace), alias)
+    print(f"{alias} no longer names {version}, which stays")
+    return 0
+
+
+def _print_dangling(storage: Storage) -> None:
+    for alias, version in dangling_aliases(storage).items():
+        ways = f"`treeoflife promote` another to it, or `treeoflife promote --alias {alias} --remove`"
+        print(f"alias {alias} names {version}, which is missing: {ways}")
+
+
 def export(settings: PipelineSettings, name: str, destination: str) -> int:
     """Copy a release to a folder or URL, and print what came of it and how to check it there."""
     release, target = open_release_folder(locate_release(settings.workspace, name)), open_storage(destination, settings.workspace.s3)
@@ -95,6 +116,7 @@ def collect_garbage(settings: PipelineSettings, given_up: Sequence[str], delete:
         print(f"... and {len(garbage) - _SHOWN:,} more")
     for reason, sizes in sorted(by_reason.items()):
         print(f"{reason}: {len(sizes):,} files, {sum(sizes):,} bytes")
+    _print_dangling(storage)
     if delete:
         delete_garbage(storage, garbage)
     print(

@@ -9,7 +9,7 @@ from typing import Any
 from bioclip.release.reading import is_address, locate_release
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
-from bioclip.trace import Descent, find_images, open_sight, open_sight_at, trace_image
+from bioclip.trace import Descent, find_images, open_sight, open_sight_at, trace_image, with_takedowns
 
 MOST_SHOWN = 20
 """Images of one identifier that are printed."""
@@ -21,6 +21,7 @@ def trace(settings: PipelineSettings, identifier: str, release: str, as_json: bo
         sight = open_sight_at(locate_release(settings.workspace, release))
     else:
         sight = open_sight(open_workspace(settings.workspace), release)
+    sight = with_takedowns(sight, settings.ingest)
     found = find_images(sight, identifier)
     descents = [trace_image(sight, record_id) for record_id in found[:MOST_SHOWN]]
     if as_json:

@@ -25,6 +25,7 @@ from bioclip.report.stage import plan_report
 from bioclip.shards.stage import plan_publish, plan_shards, release_version
 from bioclip.sources import media_roots
 from bioclip.sources.stage import plan_records
+from bioclip.sources.takedown import read_takedowns
 from bioclip.taxonomy.stage import plan_backbones, plan_names
 from bioclip.taxonomy.vernacular_tables import plan_vernaculars
 from tasks.context import RunContext
@@ -117,8 +118,9 @@ def _stage_task(stage: str, plan: Callable[[RunContext], Sequence[PartitionJob]]
 def download(context: RunContext) -> StageSummary:
     """Fetch the images; what each host allows is kept here, for all workers."""
     settings = context.settings.download
+    hashes = read_takedowns(context.storage, context.settings.ingest).hashes
     with serve_allowances(settings, settings.allowance_host or context.cluster.own_host) as allowance:
-        jobs = plan_images(context.storage, context.settings, allowance, media_roots(context.settings.sources))
+        jobs = plan_images(context.storage, context.settings, allowance, media_roots(context.settings.sources), hashes)
         return run_stage("images", jobs, context)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.download.chunks import CHUNK_SCHEMA, SETTINGS_KEY, ChunkLog, is_success, read_rows
-from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER
+from bioclip.download.outcomes import LEDGER_SCHEMA, PERMANENT, RETRY_LATER
+from bioclip.download.takedowns import listed_images, listed_rows
+from bioclip.records import TAKEN_DOWN
 from bioclip.settings import DownloadSettings
 from bioclip.storage import Storage
 
@@ -61,6 +63,22 @@ class Progress:
         self._read_chunks(log)
         self.rest = log.rest()
         self._add(self.rest.drop_columns(["image"]).to_pylist(), "")
+
+    def give_back(self, taken_down: Collection[str]) -> None:
+        """Forget that an image was refused for a hash that is listed no longer, so that it is asked for again."""
+        for record_id in [key for key, row in self.outcomes.items() if row["reason"] == TAKEN_DOWN and row["detail"] not in taken_down]:
+            del self.outcomes[record_id]
+
+    def take_down(self, taken_down: Collection[str]) -> None:
+        """Refuse the images that bear a listed hash, wherever they lie: their rows become `taken_down`, with the hash as detail."""
+        if not taken_down:
+            return
+        for name in sorted({name for name, _ in self.images.values()}):
+            found = listed_images(self._storage, name, taken_down) if name else listed_rows(self.rest, taken_down)
+            for record_id, value in found.items():
+                if self.images.get(record_id, ("?", 0))[0] == name:
+                    del self.images[record_id]
+                    self.outcomes[record_id] |= {"status": PERMANENT, "reason": TAKEN_DOWN, "detail": value}
 
     def _read_chunks(self, log: ChunkLog) -> None:
         for name in log.names():

@@ -18,6 +18,7 @@ from bioclip.download.chunks import SETTINGS_KEY, ChunkLog, image_options, merge
 from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER, SUCCESS
 from bioclip.download.progress import Progress
 from bioclip.download.queues import download
+from bioclip.download.takedowns import takedown_is_pending
 from bioclip.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
@@ -35,11 +36,13 @@ def plan_images(
     settings: PipelineSettings,
     allowance: AllowanceAddress | None = None,
     media_roots: Mapping[str, str] | None = None,
+    taken_down: frozenset[str] = frozenset(),
 ) -> list[PartitionJob]:
     """One job a partition of the records; all take their leases of hosts from `allowance`, or each from its own process without one.
 
     `media_roots` maps the sources that may have `local:` URLs to where these begin. A partition whose records are the same in another
-    snapshot is done.
+    snapshot is done, unless it holds an image whose SHA-256 (as it came, as stored or of its pixels) is in `taken_down`, or lacks one for a
+    hash that is there no longer: the bytes of what is taken down leave.
     """
     records = read_stage(storage, "records")
     return [
@@ -58,8 +61,11 @@ def plan_images(
                 "settings": settings.download,
                 "allowance": allowance,
                 "media_roots": dict(media_roots or {}),
+                "taken_down": taken_down,
             },
-            force=settings.download.refetch or (settings.download.retry_failed and _has_unfinished(storage, index)),
+            force=settings.download.refetch
+            or (settings.download.retry_failed and _has_unfinished(storage, index))
+            or takedown_is_pending(storage, images_name(index), outcomes_name(index), taken_down),
         )
         for index, outputs in sorted(_by_partition(records).items())
     ]
@@ -103,6 +109,7 @@ def download_partition(
     settings: DownloadSettings,
     allowance: AllowanceAddress | None = None,
     media_roots: Mapping[str, str] | None = None,
+    taken_down: frozenset[str] = frozenset(),
 ) -> Counts:
     """Fetch and check what no earlier run has, and write images and outcomes sorted by record id.
 
@@ -116,9 +123,11 @@ def download_partition(
     log = ChunkLog(storage, chunks_folder(index), digest, settings.chunk_records)
     progress = Progress(storage, images_name(index), outcomes_name(index), digest, settings)
     progress.read(log)
+    progress.give_back(taken_down)
     asks = progress.missing(wanted)
     effort = asyncio.run(download(asks, settings, allowance, log, progress)) if asks else Counter[str]()
     progress.complete(log)
+    progress.take_down(taken_down)
     outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
     _write_images(storage, writer, index, progress, outcomes, digest)
     writer.write_ledger(outcomes_name(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))

@@ -37,8 +37,11 @@ class Garbage:
 def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garbage]:
     """Everything that could go, by name, those releases included that are to be given up.
 
-    Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last.
+    Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last; an alias
+    given in its place is answered for what it names.
     """
+    aliases = read_aliases(storage)
+    given_up = {aliases.get(name, name) for name in given_up}
     complete, (current, versions) = list_releases(storage), _named_by_stages(storage)
     _check_given_up(storage, given_up, complete, versions)
     kept = current | _bookkeeping(storage, versions)
@@ -91,8 +94,11 @@ def _check_given_up(storage: Storage, given_up: Collection[str], complete: Colle
     aliases = read_aliases(storage)
     for version in sorted(given_up):
         if version not in complete:
-            raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join(complete) or 'none'}.")
+            raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join([*complete, *aliases]) or 'none'}.")
         if names := [alias for alias, named in aliases.items() if named == version]:
-            raise UsageError(f"release {version!r} is what alias {names[0]!r} names; `treeoflife promote` another first.")
+            raise UsageError(
+                f"release {version!r} is what alias {names[0]!r} names, and is not given up while it does: "
+                f"`treeoflife promote` another to {names[0]!r}, or take the alias away by `treeoflife promote --alias {names[0]} --remove`."
+            )
         if version in current:
             raise UsageError(f"release {version!r} is what the workspace's stages made last; make another before you give it up.")

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.digests import digest_value
+from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
 from bioclip.release.evaluated import EVALUATED_FILE, EVALUATED_SCHEMA
 from bioclip.release.reading import (
@@ -112,8 +113,7 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
     chosen = settings.release.parent
     if not chosen:
         return NO_PARENT
-    if chosen != AUTO:
-        candidate = open_release(storage, chosen)
+    if candidate := named_parent(storage, chosen):
         return _own_parent(candidate, settings, key_of) or ParentRef(candidate.version, candidate.digest)
     versions = list_releases(storage)
     latest = read_aliases(storage).get(LATEST, "")
@@ -127,6 +127,14 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
     wanted = _plain(meaningful(settings.release))
     is_same_line = all(stated.get(name) == wanted.get(name) for name in _LINE)
     return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
+
+
+def named_parent(storage: Storage, name: str) -> Release | None:
+    """The release that a value of `release.parent` names, None where it names none; raises StorageError for one that is not there."""
+    try:
+        return open_release(storage, name) if name not in {"", AUTO} else None
+    except StorageError as error:
+        raise StorageError(f"release.parent: {error}") from None
 
 
 def _own_parent(release: Release, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef | None:

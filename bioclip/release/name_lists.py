@@ -13,7 +13,7 @@ from bioclip.errors import SettingsError
 from bioclip.partitions import read_stage
 from bioclip.release.evaluation_sets import load_indexes
 from bioclip.settings import TaxonomySettings, meaningful
-from bioclip.storage import Storage, explain_os_error
+from bioclip.storage import Storage, explain_user_file
 from bioclip.taxonomy.bulk_matching import resolve_table
 from bioclip.taxonomy.curation import read_curation
 from bioclip.taxonomy.decision_columns import lineage_columns
@@ -27,7 +27,7 @@ def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
     """Rows of a UTF-8 file, each with `name` and, in a table, its columns; blank lines and lines that begin with `#` say nothing.
 
     A file whose first line has a column of NAME_COLUMNS is a CSV or (with suffix .tsv) TSV; any other has one name a line. Raises
-    SettingsError that names `setting`.
+    SettingsError that names `setting`, for a file without any name too.
     """
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines(keepends=True)
@@ -36,16 +36,22 @@ def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
         column = next((name for name in NAME_COLUMNS if name in header), "")
         if not column:
             names = [" ".join(line.split()) for line in lines]
-            return [{"name": name} for name in names if name and not name.startswith("#")]
+            return _not_empty([{"name": name} for name in names if name and not name.startswith("#")], path, setting)
         rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True, restval=""))
     except OSError as error:
-        raise SettingsError(f"{setting}: {explain_os_error(error, path)}") from None
+        raise SettingsError(explain_user_file(error, setting, path)) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{setting} {path!r} is not UTF-8 text, CSV or TSV: {error}.") from None
     if wide := next((number for number, row in enumerate(rows, 2) if None in row), 0):
         raise SettingsError(f"{setting} {path!r}, row {wide}: more fields than the header has; quote fields that hold {delimiter!r}.")
     named = [{**row, "name": " ".join(row[column].split())} for row in rows]
-    return [row for row in named if row["name"]]
+    return _not_empty([row for row in named if row["name"]], path, setting)
+
+
+def _not_empty(rows: list[dict[str, str]], path: str, setting: str) -> list[dict[str, str]]:
+    if not rows:
+        raise SettingsError(f"{setting} {path!r} names nothing: it is empty or has only comments; fill it, or leave the setting empty.")
+    return rows
 
 
 def names_digest(storage: Storage, taxonomy: TaxonomySettings) -> str:
@@ -60,7 +66,7 @@ def file_digest(path: str, setting: str) -> str:
     try:
         return digest_path(Path(path).expanduser()) if path else ""
     except OSError as error:
-        raise SettingsError(f"{setting}: {explain_os_error(error, path)}") from None
+        raise SettingsError(explain_user_file(error, setting, path)) from None
 
 
 def accepted_species(rows: Sequence[Mapping[str, str]], storage: Storage, taxonomy: TaxonomySettings) -> list[str]:

@@ -199,13 +199,30 @@ def read_aliases(storage: Storage) -> dict[str, str]:
 def point_alias(storage: Storage, alias: str, version: str) -> None:
     """Make `alias` name `version`, in one step; the file is left untouched when it does.
 
-    Raises UsageError for an alias that is no lower-case word of at least two letters, or that a version bears.
+    Raises UsageError for an alias that is no lower-case word of at least two letters, that is a split, or that a version bears.
     """
+    if alias in SPLITS:
+        raise UsageError(f"alias {alias!r} is refused: a split is called so; take a word such as `latest` or `stable`.")
     if not _ALIAS.fullmatch(alias) or storage.exists(f"{RELEASES_DIR}/{alias}/{MANIFEST_NAME}"):
         raise UsageError(f"alias {alias!r} is refused: take a lower-case word such as `latest` or `stable` that is no version.")
     name, data = f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}", readable_json({"version": version})
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)
+
+
+def remove_alias(storage: Storage, alias: str) -> str:
+    """Remove an alias, never a release; returns the version that it named. Raises UsageError where there is no such alias."""
+    aliases = read_aliases(storage)
+    if alias not in aliases:
+        raise UsageError(f"alias {alias!r} is not in {storage.root!r}; there: {', '.join(aliases) or 'none'}.")
+    storage.remove(f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}")
+    return aliases[alias]
+
+
+def dangling_aliases(storage: Storage) -> dict[str, str]:
+    """Version by alias, of those aliases whose version is missing."""
+    versions = set(list_releases(storage))
+    return {alias: version for alias, version in read_aliases(storage).items() if version not in versions}
 
 
 def point_latest(storage: Storage, version: str) -> None:

@@ -40,7 +40,7 @@ from bioclip.release.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
 from bioclip.release.texts import TEXTS_NAME, changed_taxa, release_texts, text_inputs
 from bioclip.release.train_small import TRAIN_SMALL_NAME, train_small
 from bioclip.settings import PipelineSettings, meaningful
-from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
+from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedowns
 from bioclip.storage import Storage
 
 STAGE = "release"
@@ -53,7 +53,7 @@ _UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job over the tables of all earlier stages and of the release that is continued; image bytes are not read."""
-    takedown = read_takedown(settings.ingest.takedown)
+    takedown = read_takedowns(storage, settings.ingest)
     parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, takedown, parent).key)
     return [_job(storage, settings, takedown, parent)]
 

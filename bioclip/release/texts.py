@@ -134,12 +134,17 @@ def _names(storage: Storage, settings: PipelineSettings) -> dict[tuple[str, str,
     return names
 
 
+def read_described(path: str) -> list[dict[str, str]]:
+    """Rows of `release.descriptions`, each with `name` and `description`; raises SettingsError."""
+    rows = read_named_rows(path, "release.descriptions")
+    if "description" not in rows[0]:
+        raise SettingsError(f"release.descriptions {path!r} has no columns scientific_name and description; its first line must name them.")
+    return rows
+
+
 def _descriptions(storage: Storage, settings: PipelineSettings, known: set[str], notes: Counter[str]) -> dict[str, dict[str, str]]:
     """Accepted binomial -> the first row of the table that describes it."""
-    path = settings.release.descriptions
-    rows = read_named_rows(path, "release.descriptions")
-    if rows and "description" not in rows[0]:
-        raise SettingsError(f"release.descriptions {path!r} has no columns scientific_name and description; its first line must name them.")
+    rows = read_described(settings.release.descriptions)
     described: dict[str, dict[str, str]] = {}
     for row, species in zip(rows, accepted_species(rows, storage, settings.taxonomy), strict=True):
         name, text = species or row["name"], " ".join(row["description"].split())

@@ -28,7 +28,7 @@ from bioclip.sources.reading import Item
 from bioclip.sources.scratch import scratch_folder
 from bioclip.sources.snapshots import snapshot_directory, snapshot_id, write_snapshot
 from bioclip.sources.spilling import Spill
-from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedown
+from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedowns
 from bioclip.storage import Storage, state_dir
 
 STAGE = "records"
@@ -40,7 +40,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
     """One job a source. Raises ArchiveError for a missing archive, UnknownNameError, SettingsError."""
     if not settings.sources:
         raise SettingsError("sources is empty; name at least one archive with name, format and path.")
-    takedown, state = read_takedown(settings.ingest.takedown), state_dir(settings.workspace)
+    takedown, state = read_takedowns(storage, settings.ingest), state_dir(settings.workspace)
     cache = DigestCache(state / "digests.json")
     jobs = []
     for source in settings.sources:

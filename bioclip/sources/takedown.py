@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioclip.digests import digest_value
-from bioclip.errors import SettingsError
+from bioclip.errors import SettingsError, UsageError
+from bioclip.records import TAKEN_DOWN
+from bioclip.settings import IngestSettings
+from bioclip.storage import Storage, explain_user_file
 
-TAKEN_DOWN = "taken_down"
-"""Drop reason of the stages `records` (ids and URLs) and `release` (hashes)."""
+__all__ = ["TAKEN_DOWN", "WORKSPACE_LIST", "Takedown", "append_takedown", "kind_of", "normal", "read_takedown", "read_takedowns"]
+
+WORKSPACE_LIST = "takedown.txt"
+"""The workspace's own list, read besides the one that `ingest.takedown` names."""
 
 _RECORD_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|local:|file:)\S.*", re.IGNORECASE)
+_HEADER = re.compile(r"[A-Za-z][A-Za-z_ ]*")
+_SETTING = "ingest.takedown"
 
 
 @dataclass(frozen=True)
 class Takedown:
-    """What must leave. Hashes are SHA-256, in hexadecimal, of an image's bytes as they came, as stored, or of its pixels."""
+    """What must leave. Hashes are SHA-256, in hexadecimal, of an image's bytes as they came, as stored, or of its pixels.
+
+    `lists` is where each value stands: it decides nothing.
+    """
 
     record_ids: frozenset[str] = frozenset()
     urls: frozenset[str] = frozenset()
     hashes: frozenset[str] = frozenset()
+    lists: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ingest_digest(self) -> str:
@@ -33,39 +46,93 @@ class Takedown:
 
     @property
     def hashes_digest(self) -> str:
-        """Digest of what the stage `release` looks at; empty when that is nothing."""
+        """Digest of what the stages `images` and `release` look at; empty when that is nothing."""
         return digest_value(sorted(self.hashes)) if self.hashes else ""
+
+    def listing(self, *values: str | None) -> str:
+        """The list that holds one of these ids, URLs or hashes; empty when none does."""
+        return next((self.lists[value] for value in values if value and value in self.lists), "")
+
+
+def read_takedowns(storage: Storage, settings: IngestSettings) -> Takedown:
+    """What the list of `ingest.takedown` and the workspace's own say together. Raises SettingsError."""
+    named = read_takedown(settings.takedown)
+    if not storage.exists(WORKSPACE_LIST):
+        return named
+    own = _parse(storage.read_bytes(WORKSPACE_LIST), storage.uri(WORKSPACE_LIST))
+    return Takedown(named.record_ids | own.record_ids, named.urls | own.urls, named.hashes | own.hashes, lists={**own.lists, **named.lists})
 
 
 def read_takedown(path: str) -> Takedown:
     """The list at `path`; of an empty path, nothing. UTF-8 text or CSV: the first field of each line is what leaves.
 
-    Lines that are blank or begin with `#` say nothing, and the first may be a header. Raises SettingsError with file and line.
+    Lines that are blank or begin with `#` say nothing, and the first may be a header. A URL that holds a comma may stand in quotes, or
+    alone on its line. Raises SettingsError with file and line.
     """
     if not path:
         return Takedown()
-    found: dict[str, set[str]] = {"record_ids": set(), "urls": set(), "hashes": set()}
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-            for number, row in enumerate(csv.reader(stream), start=1):
-                value = row[0].strip() if row else ""
-                if value and not value.startswith("#") and (kind := _kind(value, path, number)):
-                    found[kind].add(value if kind == "urls" else value.lower())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"ingest.takedown {path!r} cannot be read as UTF-8 text or CSV: {error}.") from None
-    return Takedown(**{kind: frozenset(values) for kind, values in found.items()})
+        data = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise SettingsError(explain_user_file(error, _SETTING, path)) from None
+    return _parse(data, path)
 
 
-def _kind(value: str, path: str, number: int) -> str:
+def append_takedown(storage: Storage, settings: IngestSettings, rows: Sequence[Sequence[str]]) -> str:
+    """Append rows (what leaves, then remarks) to the list of `ingest.takedown`, else to the workspace's own; returns where that is.
+
+    What a list has already is not written again. The file is there as it was or with all rows. Raises SettingsError and UsageError for
+    what is no id, URL or hash.
+    """
+    present = read_takedowns(storage, settings)
+    for value in (row[0] for row in rows):
+        if not kind_of(value):
+            raise UsageError(f"{value!r} {_RULE}.")
+    fresh = {normal(row[0]): [normal(row[0]), *row[1:]] for row in rows if not present.listing(normal(row[0]))}
+    path = Path(settings.takedown).expanduser().absolute() if settings.takedown else None
+    folder, name = (Storage(str(path.parent)), path.name) if path else (storage, WORKSPACE_LIST)
+    if fresh:
+        before = folder.read_bytes(name) if folder.exists(name) else b"# what leaves,day,by,reason\n"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(fresh.values())
+        folder.write_bytes(name, before + (b"" if before.endswith(b"\n") or not before else b"\n") + text.getvalue().encode())
+    return folder.uri(name)
+
+
+_RULE = "is no record id (UUID), media URL (scheme://… or local:…) or SHA-256 (64 hexadecimal digits)"
+
+
+def kind_of(value: str) -> str:
+    """`record_ids`, `urls` or `hashes`; empty for what is none of them."""
     if _RECORD_ID.fullmatch(value.lower()):
         return "record_ids"
     if _SHA256.fullmatch(value.lower()):
         return "hashes"
-    if _URL.fullmatch(value):
-        return "urls"
-    if number == 1:
-        return ""
-    raise SettingsError(
-        f"ingest.takedown {path!r} line {number}: {value!r} is no record id (UUID), media URL (scheme://…) "
-        "or SHA-256 (64 hexadecimal digits)."
-    )
+    return "urls" if _URL.fullmatch(value) else ""
+
+
+def normal(value: str) -> str:
+    """Ids and hashes in lower case; a URL as it is."""
+    return value if kind_of(value) == "urls" else value.lower()
+
+
+def _parse(data: bytes, path: str) -> Takedown:
+    found: dict[str, set[str]] = {"record_ids": set(), "urls": set(), "hashes": set()}
+    try:
+        text = data.decode("utf-8-sig")
+        lines, reader = text.replace("\r\n", "\n").split("\n"), csv.reader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row[0].strip()) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{_SETTING} {path!r} cannot be read as UTF-8 text or CSV: {error}.") from None
+    for number, value in rows:
+        if not value or value.startswith("#"):
+            continue
+        if not (kind := kind_of(value)):
+            if number == 1 and _HEADER.fullmatch(value):
+                continue
+            raise SettingsError(f"{_SETTING} {path!r} line {number}: {value!r} {_RULE}.")
+        found[kind].add(normal(value))
+        if kind == "urls" and not re.search(r'[\s"]', line := lines[number - 1].strip()):
+            found[kind].add(line)  # the whole of a URL that holds commas
+    sets = {kind: frozenset(values) for kind, values in found.items()}
+    return Takedown(**sets, lists=dict.fromkeys(frozenset().union(*sets.values()), path))

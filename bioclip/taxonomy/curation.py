@@ -83,6 +83,21 @@ class Curation:
 
 def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Curation:
     """The decisions of a file; raises UsageError for one that is missing, malformed, says a thing twice or decides for no one taxon."""
+    lines: defaultdict[str, list[_Line]] = defaultdict(list)
+    for number, row in read_curation_rows(path):
+        where = f"{path.name}, line {number}"
+        line = _read_line(number, row, where, indexes, settings)
+        name = _same_text(row["name"])
+        if twice := [other for other in lines[name] if other.conditions == line.conditions]:
+            raise UsageError(
+                f"{where}: {row['name']!r} is decided on line {twice[0].number} already; keep one, or tell them apart by a column."
+            )
+        lines[name].append(line)
+    return Curation(lines)
+
+
+def read_curation_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, columns) of each decision as it is written; raises UsageError for a file that is missing or malformed."""
     try:
         with path.expanduser().open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -98,17 +113,7 @@ def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: Taxono
         raise UsageError(
             f"curation file {str(path)!r} has the column {unknown[0]!r}; besides the needed ones it may have {', '.join(_CONDITIONS)}."
         )
-    lines: defaultdict[str, list[_Line]] = defaultdict(list)
-    for number, row in rows:
-        where = f"{path.name}, line {number}"
-        line = _read_line(number, row, where, indexes, settings)
-        name = _same_text(row["name"])
-        if twice := [other for other in lines[name] if other.conditions == line.conditions]:
-            raise UsageError(
-                f"{where}: {row['name']!r} is decided on line {twice[0].number} already; keep one, or tell them apart by a column."
-            )
-        lines[name].append(line)
-    return Curation(lines)
+    return rows
 
 
 def _read_line(number: int, row: Mapping[str, str], where: str, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> _Line:

@@ -18,7 +18,7 @@ from bioclip.errors import BackboneError, SettingsError
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import LINEAGE_SCHEMA, VERBATIM_NAME_COLUMNS
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
-from bioclip.storage import Storage, explain_os_error
+from bioclip.storage import Storage, explain_os_error, explain_user_file
 from bioclip.taxonomy.backbone_index import BackboneIndex, load_index
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.bulk_matching import resolve_table
@@ -205,7 +205,7 @@ def _curation_digest(path: str) -> str:
     try:
         return digest_path(Path(path).expanduser())
     except OSError as error:
-        raise SettingsError(f"taxonomy.curation: {explain_os_error(error, path)}") from None
+        raise SettingsError(explain_user_file(error, "taxonomy.curation", path)) from None
 
 
 def _digest(backbone: BackboneSettings) -> str:

@@ -2,6 +2,6 @@
 
 from bioclip.trace.descent import Descent, Fate, Step, trace_image
 from bioclip.trace.identifiers import find_images
-from bioclip.trace.sight import Sight, open_sight, open_sight_at
+from bioclip.trace.sight import Sight, open_sight, open_sight_at, with_takedowns
 
-__all__ = ["Descent", "Fate", "Sight", "Step", "find_images", "open_sight", "open_sight_at", "trace_image"]
+__all__ = ["Descent", "Fate", "Sight", "Step", "find_images", "open_sight", "open_sight_at", "trace_image", "with_takedowns"]

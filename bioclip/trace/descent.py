@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bioclip.trace import earlier, later
+from bioclip.trace import earlier, later, releases
 from bioclip.trace.sight import Sight
 from bioclip.trace.steps import Fate, Known, Step
 
@@ -22,6 +22,7 @@ _STEPS: tuple[Callable[[Sight, Known], Step], ...] = (
     later.release_step,
     later.captions_step,
     later.shard_step,
+    releases.releases_step,
     later.models_step,
     later.evaluations_step,
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bioclip.errors import StorageError
+from bioclip.release.evaluated import EVALUATED_FILE
 from bioclip.sources.snapshots import list_snapshots
 from bioclip.storage import Storage
 from bioclip.trace.sight import Sight, find_rows, parts_of
@@ -15,21 +16,24 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCE_COLUMNS = ("source_id", "occurrence_id", "media_url")
 
 
-def find_images(sight: Sight, identifier: str) -> list[str]:
+def find_images(sight: Sight, identifier: str, everywhere: bool = False) -> list[str]:
     """Record ids, sorted, of all records that `identifier` means.
 
     It may be a record id, a shard's key or member (`<record id>.jpg`, with or without a path), the SHA-256 of an image (as it came, as
-    stored, or of its pixels), a source's id (`id` or `source:id`), an occurrence id or a media URL. Raises StorageError when nothing in
-    sight has it.
+    stored, or of its pixels), a source's id (`id` or `source:id`), an occurrence id or a media URL. What left is looked up
+    in the workspace's other releases, and among what was evaluated on or is listed to leave;
+    `everywhere` looks there in any case. Raises StorageError when nothing has it.
     """
     text = identifier.strip()
     last = text.rsplit("/", 1)[-1].lower()
     if match := _RECORD_ID.match(last):
         found = {match[0]} if _is_known(sight, match[0]) else set()
-    elif _SHA256.fullmatch(text.lower()):
-        found = set(_by_hash(sight, text.lower()))
     else:
-        found = set(_by_source(sight, text)) if text else set()
+        now, formerly = (_by_hash, _by_former_hash) if _SHA256.fullmatch(text.lower()) else (_by_source, _by_former_source)
+        text = text.lower() if now is _by_hash else text
+        found = set(now(sight, text)) if text else set()
+        if text and (everywhere or not found):
+            found |= set(formerly(sight, text))
     if not found:
         way = "a record id, a shard's member, the SHA-256 of an image, a source's id (`id` or `source:id`), an occurrence id or a media URL"
         raise StorageError(f"nothing in sight is {identifier!r}: {_where_looked(sight)}. Give {way}.")
@@ -39,9 +43,20 @@ def find_images(sight: Sight, identifier: str) -> list[str]:
 def _is_known(sight: Sight, record_id: str) -> bool:
     if sight.release and find_rows(sight.release.storage, "samples.parquet", "record_id", [record_id], ["record_id"]):
         return True
-    if sight.workspace is None:
-        return False
-    return bool(record_files(sight, record_id))
+    if sight.workspace and record_files(sight, record_id):
+        return True
+    if record_id in sight.takedown.record_ids:
+        return True
+    return any(find_rows(storage, name, "record_id", [record_id], ["record_id"]) for storage, name in _former_tables(sight))
+
+
+def _former_tables(sight: Sight) -> Iterator[tuple[Storage, str]]:
+    """What remembers images that the shown release and the workspace's tables lack."""
+    if sight.release:
+        yield sight.release.storage, EVALUATED_FILE
+    for other in sight.other_releases:
+        yield other.storage, "samples.parquet"
+        yield other.storage, EVALUATED_FILE
 
 
 def record_files(sight: Sight, record_id: str) -> list[str]:
@@ -70,16 +85,33 @@ def _by_hash(sight: Sight, sha256: str) -> Iterator[str]:
         for output in images.outputs:
             for column in ("sha256", "original_sha256", "pixel_sha256"):
                 yield from (row["record_id"] for row in find_rows(sight.workspace, output.name, column, [sha256], ["record_id"]))
+            ledger = output.name.replace("images/", "outcomes/", 1)  # holds those that were refused for it
+            yield from (row["record_id"] for row in find_rows(sight.workspace, ledger, "detail", [sha256], ["record_id"]))
+
+
+def _by_former_hash(sight: Sight, sha256: str) -> Iterator[str]:
+    for storage, name in _former_tables(sight):
+        for column in ("sha256",) if name == "samples.parquet" else ("stored_sha256", "sha256", "pixel_sha256"):
+            yield from (row["record_id"] for row in find_rows(storage, name, column, [sha256], ["record_id"]))
+
+
+def _by_former_source(sight: Sight, text: str) -> Iterator[str]:
+    for other in sight.other_releases:
+        yield from _of_source(other.storage, "samples.parquet", text)
+
+
+def _of_source(storage: Storage, name: str, text: str) -> Iterator[str]:
+    source, _, own_id = text.partition(":")
+    for column in _SOURCE_COLUMNS:
+        yield from (row["record_id"] for row in find_rows(storage, name, column, [text], ["record_id"]))
+    if own_id:
+        found = find_rows(storage, name, "source_id", [own_id], ["record_id", "source"])
+        yield from (row["record_id"] for row in found if row["source"] == source)
 
 
 def _by_source(sight: Sight, text: str) -> Iterator[str]:
-    source, _, own_id = text.partition(":")
     for storage, name in _source_tables(sight):
-        for column in _SOURCE_COLUMNS:
-            yield from (row["record_id"] for row in find_rows(storage, name, column, [text], ["record_id"]))
-        if own_id:
-            found = find_rows(storage, name, "source_id", [own_id], ["record_id", "source"])
-            yield from (row["record_id"] for row in found if row["source"] == source)
+        yield from _of_source(storage, name, text)
     if sight.release:  # TreeOfLife-200M's form of an EOL id: content and page
         yield from (row["uuid"] for row in find_rows(sight.release.storage, "catalog.parquet", "source_id", [text], ["uuid"]))
 

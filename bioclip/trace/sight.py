@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bioclip.release.reading import (
     workspace_around,
 )
 from bioclip.release.row_groups import rows_with
+from bioclip.settings import IngestSettings
+from bioclip.sources.takedown import Takedown, read_takedown, read_takedowns
 from bioclip.storage import Storage
 
 _PART = re.compile(r"part-(\d+)\.parquet$")
@@ -31,6 +34,15 @@ class Sight:
 
     release: Release | None
     workspace: Storage | None
+    takedown: Takedown = field(default_factory=Takedown)
+
+    @cached_property
+    def other_releases(self) -> tuple[Release, ...]:
+        """The workspace's other complete releases, by version."""
+        if self.workspace is None:
+            return ()
+        shown = self.release.version if self.release else ""
+        return tuple(open_release(self.workspace, version) for version in list_releases(self.workspace) if version != shown)
 
     def stage(self, name: str) -> StageManifest | None:
         """Manifest of a stage of the workspace, or None where there is none."""
@@ -66,6 +78,11 @@ def open_sight(workspace: Storage, release: str) -> Sight:
             return Sight(open_release(workspace, latest_release(workspace)), workspace)
         return Sight(open_release(workspace, found[0]) if len(found := list_releases(workspace)) == 1 else None, workspace)
     return Sight(open_release(workspace, release), workspace)
+
+
+def with_takedowns(sight: Sight, settings: IngestSettings) -> Sight:
+    """The same, with the lists of what is to leave; raises SettingsError for a list that cannot be read."""
+    return replace(sight, takedown=read_takedowns(sight.workspace, settings) if sight.workspace else read_takedown(settings.takedown))
 
 
 def open_sight_at(folder: Storage) -> Sight:

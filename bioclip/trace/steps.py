@@ -11,6 +11,8 @@ from bioclip.trace.identifiers import record_files
 from bioclip.trace.sight import Sight, find_rows, parts_of
 
 Row = dict[str, Any]
+_SAMPLES = ("samples.parquet", "record_id")
+_LISTABLE = ("media_url", "sha256", "original_sha256", "pixel_sha256")
 _IMAGE_COLUMNS = [
     "record_id", "sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height", "format", "original_width", "original_height",
     "original_format", "original_sha256", "original_num_bytes", "exif_orientation", "final_url",
@@ -52,6 +54,8 @@ class Known:
     outcome: Row | None
     image: Row | None
     sample: Row | None
+    others: tuple[tuple[str, Row | None], ...] = ()
+    """(version, row of its samples.parquet) of each other release of the workspace."""
 
     @classmethod
     def of(cls, sight: Sight, record_id: str) -> Known:
@@ -69,8 +73,17 @@ class Known:
                 ledger = name.replace("images/", "outcomes/", 1)
                 found["outcome"] = _first(find_rows(sight.workspace, ledger, "record_id", [record_id]))
         if sight.release:
-            found["sample"] = _first(find_rows(sight.release.storage, "samples.parquet", "record_id", [record_id]))
-        return cls(record_id, record_file=record_file, is_current=record_file in current, **found)
+            found["sample"] = _first(find_rows(sight.release.storage, *_SAMPLES, [record_id]))
+        others = tuple((other.version, _first(find_rows(other.storage, *_SAMPLES, [record_id]))) for other in sight.other_releases)
+        return cls(record_id, record_file=record_file, is_current=record_file in current, others=others, **found)
+
+    def taken_down_by(self, sight: Sight) -> str:
+        """The takedown list that names it by id, URL or hash; empty when none does."""
+        values = [self.record_id]
+        for row in (self.record, self.image, self.outcome, self.sample, *(row for _, row in self.others)):
+            values += [row.get(name, "") for name in _LISTABLE] if row else []
+            values += [row["detail"]] if row and row.get("reason") == TAKEN_DOWN else []
+        return sight.takedown.listing(*values)
 
     def fate(self, sight: Sight) -> Fate:
         """Where the image ended."""
@@ -78,15 +91,21 @@ class Known:
             if self.sample["split"]:
                 return Fate("sample", self.sample["split"])
             return Fate(dropping_stage(self.sample), self.sample["drop_reason"], self.sample["drop_detail"])
+        if listed := self.taken_down_by(sight):
+            return Fate("images" if self.is_current else "records", TAKEN_DOWN, f"listed in {listed}")
         if self.outcome is not None and self.outcome["status"] != SUCCESS:
             return Fate("images", self.outcome["reason"], self.outcome["detail"])
         if sight.release is None:
             return Fate("", "not_released", "no release is at hand")
         if self.record is not None and not self.is_current:
             return Fate("records", "not_in_snapshot", "an earlier snapshot of the source had the record")
+        held = [version for version, row in self.others if row]
+        if self.record is None and held:
+            return Fate("records", "not_in_workspace", f"the workspace has no record of it any more; {', '.join(held)} had one")
         if self.image is None:
             return Fate("images", "not_downloaded", "the workspace has no image of the record, and no outcome of asking for it")
-        return Fate("release", "not_considered", f"release {sight.release.version} was made before the image came")
+        others = f"; {', '.join(held)} knows it" if held else ""
+        return Fate("release", "not_considered", f"release {sight.release.version} was made of tables without it{others}")
 
 
 def dropping_stage(sample: Row) -> str:

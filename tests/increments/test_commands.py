@@ -101,3 +101,37 @@ def test_gc_lists_first_and_deletes_on_demand(grown: Grown, storage: Storage, ca
     assert capsys.readouterr().out.endswith("deleted\n")
     assert run(storage, "verify", "latest", "--deep") == 0
     assert run(storage, "gc") == 0
+
+
+class TestAliases:
+    def test_an_alias_is_taken_away_and_its_release_stays(self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+        point_alias(storage, "paper", grown.first.version)
+        assert run(storage, "promote", "--alias", "paper", "--remove") == 0
+        assert capsys.readouterr().out == f"paper no longer names {grown.first.version}, which stays\n"
+        assert read_aliases(storage) == {"latest": grown.second.version}
+        assert open_release(storage, grown.first.version).digest == grown.first.digest
+        assert run(storage, "promote", "--alias", "paper", "--remove") == 2
+        assert "alias 'paper' is not in" in capsys.readouterr().err
+        for arguments in ((), (grown.first.version, "--remove")):
+            assert run(storage, "promote", *arguments) == 2
+            assert "either a RELEASE" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("split", ["train", "val", "heldout"])
+    def test_the_name_of_a_split_is_refused(self, grown: Grown, storage: Storage, split: str) -> None:
+        with pytest.raises(UsageError, match=f"alias '{split}' is refused: a split is called so"):
+            point_alias(storage, split, grown.first.version)
+
+    def test_giving_up_by_alias_says_why_not_and_how(self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+        point_alias(storage, "paper", grown.first.version)
+        assert run(storage, "gc", "--give-up", "paper") == 2
+        printed = capsys.readouterr().err
+        assert f"release {grown.first.version!r} is what alias 'paper' names, and is not given up while it does" in printed
+        assert "`treeoflife promote --alias paper --remove`" in printed
+
+    @pytest.mark.parametrize("command", ["releases", "gc"])
+    def test_an_alias_of_a_missing_version_is_told(self, storage: Storage, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(storage, command) == 0
+        assert "is missing" not in capsys.readouterr().out
+        point_alias(storage, "stale", "0123456789ab")
+        assert run(storage, command) == 0
+        assert "alias stale names 0123456789ab, which is missing: " in capsys.readouterr().out

@@ -73,13 +73,19 @@ class TestLists:
 
     @pytest.mark.parametrize(
         ("content", "message"),
-        [(b"\xff\xfe\x00", "is not UTF-8 text"), (b"scientificName,x\nPica pica,1,2\n", "row 2: more fields than the header")],
+        [
+            (b"\xff\xfe\x00", "is not UTF-8 text"),
+            (b"scientificName,x\nPica pica,1,2\n", "row 2: more fields than the header"),
+            (b"", "names nothing"),
+            (b"# none yet\n\n", "names nothing"),
+            (b"scientificName,category\n", "names nothing"),
+        ],
     )
     def test_a_list_that_cannot_be_read_is_named(self, workspace: Workspace, tmp_path: Path, content: bytes, message: str) -> None:
         (tmp_path / "list.csv").write_bytes(content)
         with pytest.raises(SettingsError, match=rf"release\.heldout_list .*{message}"):
             workspace.assign(heldout_list=str(tmp_path / "list.csv"))
-        with pytest.raises(SettingsError, match=r"release\.heldout_list: .*absent.csv.* does not exist"):
+        with pytest.raises(SettingsError, match=r"release\.heldout_list: there is no file .*absent.csv.*correct the path"):
             workspace.assign(heldout_list=str(tmp_path / "absent.csv"))
 
 

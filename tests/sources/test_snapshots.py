@@ -206,12 +206,34 @@ class TestTakedown:
         assert (row["split"], row["drop_reason"], row["drop_detail"]) == ("", "taken_down", gone["sha256"])
         assert result.manifest.counts.dropped["taken_down"] == sum(sample["sha256"] == gone["sha256"] for sample in samples)
 
+    def test_every_address_that_the_product_prints_is_taken(self, tmp_path: Path, curated: Curated) -> None:
+        outputs = read_stage(curated.storage, "records").outputs
+        urls = {url for output in outputs for url in pq.read_table(curated.storage.uri(output.name))["media_url"].to_pylist()}
+        urls |= {
+            "local:birds/a%20b.jpg",
+            "local:photos.zip!/x/1.jpg",
+            "file:///data/a.jpg",
+            "https://x.org/a b.jpg",
+            "https://x.org/1,2.jpg",
+        }
+        listed = tmp_path / "list.txt"
+        listed.write_text("\n".join(sorted(urls)), encoding="utf-8")
+        assert urls <= read_takedown(str(listed)).urls
+
+    def test_remarks_may_span_lines_and_only_words_are_a_header(self, tmp_path: Path) -> None:
+        listed = tmp_path / "list.csv"
+        listed.write_text(f'media_url,why\nhttps://x.org/a.jpg,"one\ntwo"\n{"A" * 64},x\n', encoding="utf-8")
+        assert (read_takedown(str(listed)).urls, read_takedown(str(listed)).hashes) == ({"https://x.org/a.jpg"}, {"a" * 64})
+        listed.write_text("eol:123\n")
+        with pytest.raises(SettingsError, match="line 1: 'eol:123' is no record id"):
+            read_takedown(str(listed))
+
     def test_what_is_none_of_the_three_is_named_with_its_line(self, tmp_path: Path) -> None:
         listed = tmp_path / "list.txt"
         listed.write_text("record_id\nnot-an-id\n")
         with pytest.raises(SettingsError, match=r"list\.txt' line 2: 'not-an-id' is no record id"):
             read_takedown(str(listed))
-        with pytest.raises(SettingsError, match="cannot be read"):
+        with pytest.raises(SettingsError, match=r"ingest\.takedown: there is no file .*absent\.txt'; correct the path"):
             read_takedown(str(tmp_path / "absent.txt"))
         assert read_takedown("").ingest_digest == ""
 

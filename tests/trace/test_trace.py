@@ -31,7 +31,7 @@ from tests.conftest import Curated, sample_settings
 from tests.release.conftest import Workspace
 
 STEPS = [
-    "record", "license", "download", "image", "duplicates", "name", "release", "captions", "shard", "models", "evaluations",
+    "record", "license", "download", "image", "duplicates", "name", "release", "captions", "shard", "releases", "models", "evaluations",
 ]  # fmt: skip
 
 
@@ -208,7 +208,7 @@ class TestPartOfTheMaterial:
         }
         assert descent.step("record").facts["snapshot"] == curated.release.manifest["snapshots"][row["source"]]["snapshot"]
         unseen = {step.name for step in descent.steps if step.unseen}
-        assert unseen == {"record", "download", "image", "duplicates", "name", "models", "evaluations"}
+        assert unseen == {"record", "download", "image", "duplicates", "name", "releases", "models", "evaluations"}
 
     def test_a_release_alone_tells_which_image_was_kept_for_a_duplicate(self, alone: Path, rows: Any) -> None:
         row = some(rows, drop_reason="duplicate_near")

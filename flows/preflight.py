@@ -1,0 +1,45 @@
+"""What a run needs that only the user can give, asked for before anything is downloaded.
+
+Each stage's own check is asked; no rule is here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bioclip.errors import SettingsError
+from bioclip.release.increments import named_parent
+from bioclip.release.name_lists import file_digest, read_named_rows
+from bioclip.release.texts import read_described
+from bioclip.settings import PipelineSettings
+from bioclip.sources import source_format
+from bioclip.sources.takedown import read_takedowns
+from bioclip.storage import Storage
+from bioclip.taxonomy.backbones import open_backbone
+from bioclip.taxonomy.curation import read_curation_rows
+
+
+def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
+    """Raise what the stages would raise for archives, backbones, the user's own files, scorers and the parent. Reads the files, keeps
+    nothing: SettingsError, UsageError, UnknownNameError, ArchiveError, BackboneError, StorageError."""
+    for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
+        if not entries:
+            raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
+    for source in settings.sources:
+        source_format(source).files(source)
+    for backbone in settings.taxonomy.backbones:
+        open_backbone(backbone)
+    read_takedowns(storage, settings.ingest)
+    if path := settings.taxonomy.curation:
+        file_digest(path, "taxonomy.curation")
+        read_curation_rows(Path(path))
+    if path := settings.release.heldout_list:
+        read_named_rows(path, "release.heldout_list")
+    if path := settings.release.descriptions:
+        read_described(path)
+    if settings.release.filters:
+        from bioclip.scorers import build_scorer  # a scorer may need torch
+
+        for one in settings.release.filters:
+            build_scorer(one.scorer, one.options, one.batch_size)
+    named_parent(storage, settings.release.parent)
