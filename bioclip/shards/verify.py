@@ -1,8 +1,8 @@
 """Is a release what its manifest says, and does it hold no leak? Every finding names the file, what was found and what should be there.
 
-`manifest.sha256` seals the manifest, the manifest names every other file with size and SHA-256. Whoever changes a file can change these too,
-so all that a release says twice, or that follows from what it says, is compared or made again as well. Without `deep`, sizes, counts, rows of
-samples.parquet and the gate alone are looked at, and the result says so. What nothing in a release can vouch for is named by `deep`.
+`manifest.sha256` seals the manifest, the manifest names every other file with size and SHA-256. Who changes a file can change these too.
+So all that a release says twice, or that follows from what it says, is compared or made again as well. Without `deep`, sizes, counts, the
+rows of samples.parquet and the gate alone are looked at, and the result says so. What no release can vouch for is named by `deep`.
 """
 
 from __future__ import annotations

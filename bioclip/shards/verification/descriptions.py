@@ -18,6 +18,7 @@ from bioclip.shards.metadata.card import CARD_NAME, release_card
 from bioclip.shards.metadata.croissant import CROISSANT_NAME, croissant
 from bioclip.shards.metadata.tables import LICENSES_NAME, LICENSES_SCHEMA
 from bioclip.shards.metadata.tally import tally_samples
+from bioclip.shards.stage import DATA_STAGES
 from bioclip.shards.verification.findings import Finding
 from bioclip.shards.verification.manifest import stated_settings
 from bioclip.shards.verification.rows import SAMPLES_FILE
@@ -40,19 +41,31 @@ def is_same_code(manifest: Mapping[str, Any]) -> bool:
 
 def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
     """README.md, ATTRIBUTION.md and croissant.json."""
+    for name, data in made_texts(storage, manifest).items():
+        if name not in unread:
+            yield from _compared(storage, name, data)
+
+
+def made_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """README.md, ATTRIBUTION.md and croissant.json as this version of the product makes them from manifest and tables."""
     licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, LICENSES_NAME, LICENSES_SCHEMA.names)])
-    tally, card = tally_samples(storage, SAMPLES_FILE), stated_settings(manifest).card
-    files = [
-        OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != CROISSANT_NAME
-    ]
-    wanted = {
+    tally, card, manifest = tally_samples(storage, SAMPLES_FILE), stated_settings(manifest).card, _in_written_order(manifest)
+    files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != CROISSANT_NAME]
+    return {
         ATTRIBUTION_TEXT_NAME: attribution_text(manifest, tally, licenses).encode(),
         CARD_NAME: release_card(manifest, tally, licenses, card).encode(),
         CROISSANT_NAME: readable_json(croissant(manifest, files, tally, licenses, card)),
     }
-    for name, data in wanted.items():
-        if name not in unread:
-            yield from _compared(storage, name, data)
+
+
+def _in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as it was when the texts were made of it: its file has splits and stages in alphabetical order."""
+    counts, splits = manifest["counts"], manifest["splits"]
+    return {
+        **manifest,
+        "splits": {split: splits[split] for split in SPLITS},
+        "counts": {stage: counts[stage] for stage in DATA_STAGES},
+    }
 
 
 def _compared(storage: Storage, name: str, wanted: bytes) -> Iterator[Finding]:

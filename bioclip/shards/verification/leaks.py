@@ -41,7 +41,7 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     images = {split: pa.concat_tables(tables).combine_chunks() for split, tables in parts.items()}
     sides = [EvaluationSide(VAL, images[VAL]), EvaluationSide(HELDOUT, images[HELDOUT], holds_out_species=True)]
     if EVALUATED_FILE in manifest["files"]:
-        sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL]["record_id"], images[HELDOUT]["record_id"]])))
+        sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL], images[HELDOUT]])["record_id"]))
     guards = settings.guards.model_copy(update={"embedding": False})
     for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, FINGERPRINTS_FILE, columns)), _GATE_ROWS):
         leaks = find_leaks(train, sides, guards, settings.radius)
@@ -114,6 +114,8 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
     num_current = 0
     prints = read_batches(storage, FINGERPRINTS_FILE, ["record_id", *_HASHES])
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
+        if not rows["record_id"].equals(samples["record_id"]):
+            return  # what check_fingerprints has found
         is_train = pc.equal(samples["split"], TRAIN)
         yield from _trained(samples.filter(is_train), listed)
         is_evaluated = pc.invert(is_train)

@@ -121,7 +121,9 @@ def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
 def _outside(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(named_files(manifest)):
         if not is_inside(name):
-            yield Finding("file_outside", MANIFEST_NAME, f"{name!r} lies neither in the release nor among an earlier one's shards; not read")
+            yield Finding(
+                "file_outside", MANIFEST_NAME, f"{name!r} lies neither in the release nor among an earlier one's shards; not read"
+            )
 
 
 def is_inside(name: str) -> bool:

@@ -1,33 +1,35 @@
-"""Is the picture in a shard the one that samples.parquet speaks of?
+"""Is the picture in a shard the one that samples.parquet and fingerprints.parquet speak of?
 
-A stored JPEG that fits was copied, so its SHA-256 is the sample's. Any other was made anew; its bytes are not the sample's, but its pHash is
-that of the picture, by a few bits.
+A stored JPEG that fits was copied, so its SHA-256 is the sample's; any other was made anew. Either way its pHash is the one that the gate
+went by, but for a few bits. It is taken from a reduced decode, and from the decode that the download hashes only where it is unlike.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from bioclip.download.images import target_size
-from bioclip.hashing import decode_upright, entropy, phash
+from bioclip.download.images import encode_jpeg, target_size
+from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, phash
 from bioclip.settings import ShardSettings
 from bioclip.shards.verification.findings import shortened
 
+_REDUCED_PX, _REDUCED_DRIFT_BITS = 32, 8
+"""Least shorter side of a decode that suffices to see that the data is whole and the picture the same."""
 _MAX_DRIFT_BITS = 12
 """Between a picture and its smaller copy; the pHashes of unlike pictures differ in about 32 bits of 64."""
-_FLAT_DRIFT = 0.5
-"""By how many bits of entropy a flat picture may have more after it was made anew."""
-_REDUCED_PX = 32
-"""Least shorter side of a decode that only shows whether the data is whole."""
+_FLAT_DRIFT, _FAINT_BITS = 0.5, 1.0
+"""Bits of entropy: by how many a flat picture may have more, or another less, after it was made anew; and within how many of flatness the
+pHash is too weak to judge by."""
 _UNDECODABLE = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, Image.DecompressionBombError)
 _KEY_BYTES = 16
 
@@ -40,31 +42,57 @@ class Fingerprint:
     is_flat: bool | None
 
 
-def picture_fault(jpeg: bytes, sha256: str, sample: Mapping[str, Any], fingerprint: Fingerprint, settings: ShardSettings) -> str:
-    """What is wrong with a shard's picture of that SHA-256, empty where nothing is. `sample` has `sha256`, `width` and `height`."""
-    stored = sample["width"], sample["height"]
-    target = target_size(stored, "square" if settings.square else "longer_side", settings.image_px)
-    is_copy = sha256 == sample["sha256"]
-    try:
-        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as opened:
-            if opened.size != target:
-                return f"{opened.width} x {opened.height} px; a picture of {stored[0]} x {stored[1]} px gives {target[0]} x {target[1]}"
-        if is_copy:
-            return "" if target == stored and decode_upright(jpeg, _REDUCED_PX) else "the stored bytes, though they do not fit"
-        return _likeness_fault(decode_upright(jpeg, min(target)), fingerprint)
-    except _UNDECODABLE as error:
-        return f"it cannot be decoded as JPEG: {shortened(error)}"
+@cache
+def _own_form(quality: int) -> tuple[dict[int, list[int]], tuple[str, ...]]:
+    """(quantisation tables, application markers) of a JPEG of `encode_jpeg`."""
+    with Image.open(io.BytesIO(encode_jpeg(Image.new("RGB", (8, 8)), quality)), formats=("JPEG",)) as opened:
+        assert isinstance(opened, JpegImageFile)
+        return opened.quantization, tuple(name for name, _ in opened.applist)
 
 
-def _likeness_fault(image: Image.Image, fingerprint: Fingerprint) -> str:
-    grey = image.convert("L")
-    if fingerprint.phash is None:
-        return ""
-    if fingerprint.is_flat:
-        found = entropy(grey)
-        return "" if found < 1 + _FLAT_DRIFT or phash(grey).bit_count() <= 1 else f"not as flat as fingerprints.parquet says ({found:.2f} bits)"
-    distance = (phash(grey) ^ fingerprint.phash).bit_count()
-    return "" if distance <= _MAX_DRIFT_BITS else f"neither the stored bytes nor like them: {distance} of 64 bits of the pHash differ"
+@dataclass(frozen=True)
+class PictureRules:
+    """The settings that pictures follow, and the entropy in bits below which the release called one flat."""
+
+    shards: ShardSettings
+    min_entropy_bits: float
+
+    def fault(self, jpeg: bytes, sha256: str, sample: Mapping[str, Any], fingerprint: Fingerprint) -> str:
+        """What is wrong with a shard's picture of that SHA-256, empty where nothing is; `sample` has `sha256`, `width` and `height`."""
+        stored = sample["width"], sample["height"]
+        target = target_size(stored, "square" if self.shards.square else "longer_side", self.shards.image_px)
+        try:
+            with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as opened:
+                if opened.size != target:
+                    return f"{opened.width} x {opened.height} px; a picture of {stored[0]} x {stored[1]} px gives {target[0]} x {target[1]}"
+                if sha256 != sample["sha256"] and not self._is_made_anew(opened):
+                    return f"neither the stored bytes nor made anew with quality {self.shards.jpeg_quality}"
+            if sha256 == sample["sha256"] and target != stored:
+                return f"the stored bytes, though {stored[0]} x {stored[1]} px do not fit"
+            return self._likeness_fault(jpeg, fingerprint)
+        except _UNDECODABLE as error:
+            return f"it cannot be decoded as JPEG: {shortened(error)}"
+
+    def _is_made_anew(self, opened: Image.Image) -> bool:
+        """Whether it has the quantisation tables and markers that the product gives a JPEG; a comment may come from the original."""
+        tables, markers = _own_form(self.shards.jpeg_quality)
+        if not isinstance(opened, JpegImageFile) or opened.quantization != tables:
+            return False
+        return tuple(name for name, _ in opened.applist if name != "COM") == markers
+
+    def _likeness_fault(self, jpeg: bytes, fingerprint: Fingerprint) -> str:
+        reduced = decode_upright(jpeg, _REDUCED_PX).convert("L")
+        if fingerprint.phash is None:
+            return ""
+        if not fingerprint.is_flat and (phash(reduced) ^ fingerprint.phash).bit_count() <= _REDUCED_DRIFT_BITS:
+            return ""
+        image = decode_upright(jpeg, HASH_DECODE_PX).convert("L")
+        found, distance = entropy(image) - self.min_entropy_bits, (phash(image) ^ fingerprint.phash).bit_count()
+        if fingerprint.is_flat:
+            is_alike = found < _FLAT_DRIFT or distance <= _MAX_DRIFT_BITS
+        else:
+            is_alike = distance <= _MAX_DRIFT_BITS or -_FLAT_DRIFT <= found < _FAINT_BITS
+        return "" if is_alike else f"unlike the picture of fingerprints.parquet: {distance} of 64 bits of the pHash differ"
 
 
 @dataclass

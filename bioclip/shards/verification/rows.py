@@ -13,6 +13,7 @@ from bioclip.shards.verification.findings import Finding
 from bioclip.storage import Storage
 
 SAMPLES_FILE = "samples.parquet"
+_EMPTY = pa.table({})
 
 
 def read_samples(storage: Storage, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -23,16 +24,17 @@ def read_samples(storage: Storage, columns: Sequence[str]) -> Iterator[pa.Table]
 
 def aligned(*streams: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, ...]]:
     """The same rows of each stream, until one ends."""
-    waiting: list[pa.Table | None] = [None] * len(streams)
+    waiting = [_EMPTY] * len(streams)
     while True:
         for place, stream in enumerate(streams):
-            while waiting[place] is None or not waiting[place].num_rows:
-                waiting[place] = next(stream, None)
-                if waiting[place] is None:
+            while not waiting[place].num_rows:
+                following = next(stream, None)
+                if following is None:
                     return
-        num_rows = min(table.num_rows for table in waiting if table is not None)
-        yield tuple(table.slice(0, num_rows).combine_chunks() for table in waiting if table is not None)
-        waiting = [table.slice(num_rows) if table is not None else None for table in waiting]
+                waiting[place] = following
+        num_rows = min(table.num_rows for table in waiting)
+        yield tuple(table.slice(0, num_rows).combine_chunks() for table in waiting)
+        waiting = [table.slice(num_rows) for table in waiting]
 
 
 def has_form(storage: Storage, name: str, schema: pa.Schema, num_rows: int | None = None) -> Iterator[Finding]:

@@ -97,7 +97,9 @@ def _shards(seen: _Seen, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for split, name in sorted(seen.shards):
         parts = SHARD_NAME.fullmatch(name)
         if name not in known:
-            yield Finding("shard_unknown", SAMPLES_FILE, f"{seen.shards[split, name]} samples of {split} in {name!r}, no shard of the manifest")
+            yield Finding(
+                "shard_unknown", SAMPLES_FILE, f"{seen.shards[split, name]} samples of {split} in {name!r}, no shard of the manifest"
+            )
         elif split and parts and parts["split"] != split:
             yield Finding("split_contradicts_shard", SAMPLES_FILE, f"{seen.shards[split, name]} samples of {split} in {name}")
     for split, name in sorted(stated.keys() | seen.shards.keys()):

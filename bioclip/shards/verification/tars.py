@@ -5,7 +5,7 @@ Memory holds the rows of a shard, a sample's members and what the writer has not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -18,7 +18,6 @@ from bioclip.errors import StorageError
 from bioclip.release.reading import own_name
 from bioclip.release.row_groups import SortedTable, open_sorted
 from bioclip.release.texts import TEXTS_FILE, Texts, text_key
-from bioclip.settings import ShardSettings
 from bioclip.shards.assignment import ShardRange, read_ranges
 from bioclip.shards.index import SHARD_INDEX_SCHEMA, index_name, index_table
 from bioclip.shards.tars import SAMPLE_COLUMNS, sample_members
@@ -27,11 +26,11 @@ from bioclip.shards.ustar import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter, padded
 from bioclip.shards.verification.findings import Finding, guarded
 from bioclip.shards.verification.leaks import FINGERPRINTS_FILE
 from bioclip.shards.verification.manifest import stated_settings
-from bioclip.shards.verification.pictures import Fingerprint, PictureBook, picture_fault
+from bioclip.shards.verification.pictures import Fingerprint, PictureBook, PictureRules
 from bioclip.shards.verification.rows import SAMPLES_FILE
 from bioclip.storage import Storage
 
-_COLUMNS = tuple(dict.fromkeys((*SAMPLE_COLUMNS, "sha256", "width", "height", "shard")))
+_COLUMNS = tuple(dict.fromkeys((*SAMPLE_COLUMNS, "sha256", "width", "height", "split", "shard")))
 _PRINTS = ("phash", "is_flat")
 _SIZE_FIELD = slice(124, 135)
 _SHOWN = 20
@@ -40,7 +39,7 @@ _NOT_KNOWN = Fingerprint(None, None)
 Row = dict[str, Any]
 
 
-class _Differs(Exception):
+class _DifferentError(Exception):
     """Where a tar is not what the writer makes."""
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -79,7 +78,8 @@ class _Mirror:
 
 def check_tars(storage: Storage, manifest: Mapping[str, Any], broken: Collection[str]) -> Iterator[Finding]:
     """Pictures, members and index of every shard, in the order in which their samples lie in samples.parquet."""
-    settings = stated_settings(manifest).shards
+    settings = stated_settings(manifest)
+    rules = PictureRules(settings.shards, settings.duplicates.min_entropy_bits)
     texts_name = TEXTS_FILE if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else ""
     ranges = read_ranges(storage, SAMPLES_FILE)
     stated = [shard["name"] for split in manifest["splits"].values() for shard in split["shards"] if shard["name"] not in broken]
@@ -94,7 +94,7 @@ def check_tars(storage: Storage, manifest: Mapping[str, Any], broken: Collection
     ):
         for number, name in enumerate(names):
             rows, known = _rows(samples, prints, name, ranges.get(name, nothing))
-            check = _Shard(storage, name, number, settings, texts_of(storage, texts_name, rows) if texts_name else {}, known, book)
+            check = _Shard(storage, name, number, rules, texts_of(storage, texts_name, rows) if texts_name else {}, known, book)
             yield from guarded(name, check.findings(rows.to_pylist(), index_name(name) in indexes))
         yield from _shared(book, names, lambda name: _rows(samples, prints, name, ranges[name]))
 
@@ -111,7 +111,7 @@ def _rows(samples: SortedTable, prints: SortedTable, name: str, extent: ShardRan
     return rows, {record_id: Fingerprint(phash, is_flat) for record_id, phash, is_flat in zip(*columns, strict=True)}
 
 
-def _shared(book: PictureBook, names: list[str], rows_of: Any) -> Iterator[Finding]:
+def _shared(book: PictureBook, names: list[str], rows_of: Callable[[str], tuple[pa.Table, dict[str, Fingerprint]]]) -> Iterator[Finding]:
     """Pictures that two samples have, but for flat ones."""
     for number, places in enumerate(book.shared()):
         if number == _SHOWN:
@@ -133,7 +133,7 @@ class _Shard:
     storage: Storage
     name: str
     number: int
-    settings: ShardSettings
+    rules: PictureRules
     texts: Texts
     fingerprints: Mapping[str, Fingerprint]
     book: PictureBook
@@ -144,7 +144,7 @@ class _Shard:
         with self.storage.reader(self.name) as stream:
             try:
                 tar = self._written_again(stream, samples, faults)
-            except _Differs as error:
+            except _DifferentError as error:
                 tar = None
                 yield Finding(error.kind, self.name, error.detail)
         self.book.end_shard()
@@ -164,7 +164,7 @@ class _Shard:
             sha256 = digest_bytes(jpeg)
             self.book.add(self.number, row, sha256)
             fingerprint = self.fingerprints.get(sample["record_id"], _NOT_KNOWN)
-            if fault := picture_fault(jpeg, sha256, sample, fingerprint, self.settings):
+            if fault := self.rules.fault(jpeg, sha256, sample, fingerprint):
                 faults.append(f"{sample['record_id']}: {fault}")
             self._add(tar, sample, jpeg)
             num_bytes += padded(tar.sizes[-1])
@@ -172,14 +172,14 @@ class _Shard:
         tar.close()
         _stop_where_other(mirror, tar)
         if more := mirror.take(1):
-            raise _Differs("members_differ", f"{len(more)} byte and more after its end")
+            raise _DifferentError("members_differ", f"{len(more)} byte and more after its end")
         return tar
 
     def _add(self, tar: TarWriter, sample: Row, jpeg: bytes) -> None:
         try:
-            tar.add(sample["record_id"], sample_members(sample, jpeg, self.settings.caption, self.texts.get(text_key(sample), {})))
+            tar.add(sample["record_id"], sample_members(sample, jpeg, self.rules.shards.caption, self.texts.get(text_key(sample), {})))
         except StorageError as error:
-            raise _Differs("tar_differs", f"samples.parquet and texts.parquet make no tar: {error}") from None
+            raise _DifferentError("tar_differs", f"samples.parquet and texts.parquet make no tar: {error}") from None
 
     def _index(self, tar: TarWriter) -> Iterator[Finding]:
         """An index must say of every member what the tar says."""
@@ -201,19 +201,19 @@ def _jpeg(mirror: _Mirror, record_id: str, row: int, num_samples: int) -> bytes:
     name = header[:MAX_NAME_BYTES].rstrip(b"\0")
     if name != f"{record_id}.jpg".encode():
         found = repr(name.decode("utf-8", "replace")) if name else "its end"
-        raise _Differs("members_differ", f"{found} where sample {row + 1} of {num_samples} should begin with '{record_id}.jpg'")
+        raise _DifferentError("members_differ", f"{found} where sample {row + 1} of {num_samples} should begin with '{record_id}.jpg'")
     try:
         num_bytes = int(header[_SIZE_FIELD], 8)
     except ValueError:
-        raise _Differs("tar_differs", f"the size of {record_id}.jpg is {header[_SIZE_FIELD]!r}") from None
+        raise _DifferentError("tar_differs", f"the size of {record_id}.jpg is {header[_SIZE_FIELD]!r}") from None
     jpeg = mirror.take(num_bytes)
     if len(jpeg) < num_bytes:
-        raise _Differs("tar_differs", f"it ends within {record_id}.jpg")
+        raise _DifferentError("tar_differs", f"it ends within {record_id}.jpg")
     return jpeg
 
 
 def _stop_where_other(mirror: _Mirror, tar: TarWriter) -> None:
-    """Raise _Differs that names the member in which the first byte lies that is not the writer's."""
+    """Raise _DifferentError that names the member in which the first byte lies that is not the writer's."""
     if mirror.differs_at < 0:
         return
     start = 0
@@ -222,8 +222,10 @@ def _stop_where_other(mirror: _Mirror, tar: TarWriter) -> None:
             offset = mirror.differs_at - start
             if offset < BLOCK_BYTES:
                 kind = "members_differ" if offset < MAX_NAME_BYTES else "tar_differs"
-                raise _Differs(kind, f"byte {mirror.differs_at:,}: the header of {key}.{member} is another")
+                raise _DifferentError(kind, f"byte {mirror.differs_at:,}: the header of {key}.{member} is another")
             start += padded((size,))
             if mirror.differs_at < start:
-                raise _Differs("tar_differs", f"byte {mirror.differs_at:,}: {key}.{member} holds other than samples.parquet makes it")
-    raise _Differs("members_differ", f"byte {mirror.differs_at:,}: more than samples.parquet puts into it, or no whole end")
+                raise _DifferentError(
+                    "tar_differs", f"byte {mirror.differs_at:,}: {key}.{member} holds other than samples.parquet makes it"
+                )
+    raise _DifferentError("members_differ", f"byte {mirror.differs_at:,}: more than samples.parquet puts into it, or no whole end")
