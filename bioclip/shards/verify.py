@@ -32,8 +32,8 @@ __all__ = ["Finding", "Verification", "named_files", "verify_release"]
 
 _TABLES = (CATALOG_NAME, PROVENANCE_NAME, ATTRIBUTION_NAME, LICENSES_NAME)
 _NEVER_VOUCHED = (
-    "what providers wrote (names, licences, holders, titles, pages)",
-    "hashes in fingerprints.parquet of copied pictures",
+    "what providers wrote (names, licences, holders, titles, pages, observers)",
+    "hashes of files as they came, and of their pixels (a picture's pHash is compared)",
     "sources, snapshots, backbones, inputs, seed and other settings, code version",
     "counts of the stages before `release`",
 )

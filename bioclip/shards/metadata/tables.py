@@ -228,7 +228,7 @@ def licenses_table(counts: Counter[tuple[str, str, bool]], lacking: Counter[tupl
 def count_licenses(table: pa.Table, counts: Counter[tuple[str, str, bool]], lacking: Counter[tuple[str, str, bool]]) -> None:
     """Add the images of ATTRIBUTION_SCHEMA rows to `counts`, and those of them that lack a holder to `lacking`."""
     keys = ["license", "license_url", "needs_attribution"]
-    for row in table.group_by(keys).aggregate([("lacks_holder", "count"), ("lacks_holder", "sum")]).to_pylist():
+    for row in table.group_by(keys, use_threads=False).aggregate([("lacks_holder", "count"), ("lacks_holder", "sum")]).to_pylist():
         key = (row["license"], row["license_url"], row["needs_attribution"])
         counts[key] += row["lacks_holder_count"]
         lacking[key] += row["lacks_holder_sum"]
