@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.partitions import OutputFile
-from bioclip.release.reading import MANIFEST_NAME, SEAL_NAME, SPLITS
+from bioclip.release.reading import MANIFEST_NAME, SEAL_NAME, SPLITS, own_name
 from bioclip.shards.index import index_name, index_table, shard_lists
 from bioclip.shards.tars import write_tar
 from bioclip.shards.verification.descriptions import made_texts
@@ -88,7 +88,7 @@ class Folder:
         """Write a tar and its index."""
         with (self.root / shard).open("wb") as stream:
             tar = write_tar(stream, samples)
-        self.write_table(index_name(shard), index_table(tar, shard))
+        self.write_table(index_name(shard), index_table(tar, own_name(shard)))
 
     def reseal(self, kept: Collection[str] = ()) -> None:
         """Make digests, lists and texts fit, but for those `kept`; files that are gone are no longer named."""

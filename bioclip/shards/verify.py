@@ -85,7 +85,7 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
 def _not_vouched(storage: Storage, manifest: Mapping[str, Any]) -> tuple[str, ...]:
     more = []
     if not is_same_code(manifest):
-        more.append(f"wording of README.md, ATTRIBUTION.md, croissant.json (bioclip-pipeline {manifest['code_version']} wrote them)")
+        more.append(f"wording of README.md, ATTRIBUTION.md, croissant.json (bioclip-pipeline {manifest.get('code_version')} wrote them)")
     if has_absent_parent(storage, manifest):
         more.append(f"the release that it continues, {manifest['parent']['version']}, which is not beside it")
     return (*_NEVER_VOUCHED, *more)

@@ -36,7 +36,7 @@ def check_shard_lists(storage: Storage, manifest: Mapping[str, Any], unread: Col
 
 def is_same_code(manifest: Mapping[str, Any]) -> bool:
     """Whether the texts were worded by this version of the product; another's may word them otherwise."""
-    return bool(manifest["code_version"] == __version__)
+    return bool(manifest.get("code_version") == __version__)
 
 
 def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
