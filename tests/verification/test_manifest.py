@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from benchmarks.release_folder import Folder
@@ -141,6 +142,20 @@ def test_a_kept_shard_that_the_parent_states_otherwise_is_named(second: Work, li
     digest = Work(parent).check(deep=False).digest
     edited(second, lambda manifest: manifest.update(parent={"version": line[0].version, "digest": digest}))
     assert ("parent_differs", kept) in second.found(deep=False)
+
+
+def test_what_the_parent_evaluated_on_must_stay_listed_as_it_was(second: Work) -> None:
+    table = second.folder.table("evaluated.parquet")
+    current = {row["record_id"] for row in second.folder.table("samples.parquet").to_pylist() if row["split"] in {"val", "heldout"}}
+    gone = [row for row, record_id in enumerate(table["record_id"].to_pylist()) if record_id not in current]
+    if not gone:
+        pytest.fail("no evaluated image was withdrawn: take others out in `line`")
+    second.folder.set_value("evaluated.parquet", gone[0], pixel_sha256="0" * 64)
+    second.folder.reseal()
+    assert ("row_differs", "evaluated.parquet") in second.found()
+    second.folder.write_table("evaluated.parquet", table.filter(pa.array([row not in gone for row in range(table.num_rows)])))
+    second.folder.reseal()
+    assert ("evaluated_missing", "evaluated.parquet") in second.found()
 
 
 def test_a_parent_that_was_given_up_is_no_fault_but_is_said(second: Work, line: tuple[Release, Release]) -> None:

@@ -111,6 +111,7 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
     ids = listed["record_id"].to_numpy(zero_copy_only=False)
     if (ids[1:] <= ids[:-1]).any():
         yield Finding("not_sorted", EVALUATED_FILE, "record ids do not ascend, each once")
+    yield from _remembered(storage, manifest, listed)
     num_current = 0
     prints = read_batches(storage, FINGERPRINTS_FILE, ["record_id", *_HASHES])
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
@@ -125,6 +126,24 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
     if not manifest["parent"]["version"] and remembered != num_current:
         detail = f"{remembered} evaluated samples; this release evaluates on {num_current} and continues none"
         yield Finding("counts_do_not_add_up", EVALUATED_FILE, detail)
+
+
+def _remembered(storage: Storage, manifest: Mapping[str, Any], listed: pa.Table) -> Iterator[Finding]:
+    """What the release that is continued has evaluated on, where it is at hand, stays listed; what is no longer there, unchanged."""
+    name = f"../{manifest['parent']['version']}/{EVALUATED_FILE}"
+    if not manifest["parent"]["version"] or not storage.exists(name):
+        return
+    former = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, name, EVALUATED_SCHEMA.names)])
+    places = pc.index_in(former["record_id"], value_set=listed["record_id"].combine_chunks())
+    for record_id in former.filter(pc.is_null(places))["record_id"].slice(0, _SHOWN).to_pylist():
+        yield Finding("evaluated_missing", EVALUATED_FILE, f"{record_id}, which {name} lists: a later release might train on it")
+    former, found = former.filter(pc.is_valid(places)), listed.take(pc.drop_null(places))
+    current = [
+        pc.unique(rows.filter(pc.not_equal(rows["split"], TRAIN))["record_id"]) for rows in read_samples(storage, ("record_id", "split"))
+    ]
+    is_current = pc.is_in(found["record_id"], value_set=pa.concat_arrays([pa.array([], pa.string()), *current]))
+    is_gone = pc.and_(found["is_sample"], pc.invert(is_current))
+    yield from differing_rows(EVALUATED_FILE, "record_id", found.filter(is_gone), former.filter(is_gone), name)
 
 
 def _trained(samples: pa.Table, listed: pa.Table) -> Iterator[Finding]:

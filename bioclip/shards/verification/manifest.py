@@ -48,7 +48,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _form(manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    way = f"check with bioclip-pipeline {manifest.get('code_version', 'of another version')}, which wrote it; what else is found here may come of that"
+    code = manifest.get("code_version", "of another version")
+    way = f"check with bioclip-pipeline {code}, which wrote it; what else is found here may come of that"
     known = {"schema_version": MANIFEST_SCHEMA_VERSION, "shard_form": SHARD_FORM}
     for name, value in known.items():
         if manifest.get(name) != value:
