@@ -1,8 +1,8 @@
 """A release that continues another, built while it is killed with kill -9 at random moments, and corrupted at random afterwards.
 
 Kills: whenever a build ends, all files must be those of an undisturbed build, and whatever else is left must be listed by `gc`.
-Corruptions: bits flipped, files cut, extended, zeroed in part, swapped, removed, manifests edited and sealed again; `verify --deep` must
-find each. Peer: none keeps such a promise.
+Corruptions: bits flipped, files cut, extended, zeroed in part, swapped, removed, manifests edited and sealed again, and forgeries, in which
+all that states the changed content was made to fit; `verify --deep` must find each. Peer: none keeps such a promise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from typing import Any
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
+from benchmarks.release_forgeries import FORGERIES, forge
 from benchmarks.release_workspace import make_settings, release, write_workspace
+from bioclip.configuration import build_settings
 from bioclip.digests import digest_bytes, digest_path, readable_json
 from bioclip.release.garbage import HALF_WRITTEN, delete_garbage, find_garbage
 from bioclip.release.reading import MANIFEST_NAME, SEAL_NAME, Release
@@ -157,12 +159,15 @@ def _remove(path: Path, draw: random.Random) -> None:
 
 
 CORRUPTIONS: dict[str, Corruption] = {"flip": _flip, "truncate": _truncate, "extend": _extend, "overwrite": _overwrite, "remove": _remove}
-KINDS = (*CORRUPTIONS, "swap", "edit and seal")
+FORGED = "forge and seal"
+KINDS = (*CORRUPTIONS, "swap", "edit and seal", FORGED)
 
 
 def corrupt(made: Release, kind: str, draw: random.Random) -> tuple[str, Callable[[], None]]:
     """Spoil the release; returns what was done and what undoes it."""
     root = Path(made.storage.root)
+    if kind == FORGED:
+        return _forge(made, draw)
     names = sorted([*made.files(), MANIFEST_NAME, SEAL_NAME])
     chosen = draw.sample(names, 2) if kind == "swap" else [draw.choice(names)]
     chosen = [MANIFEST_NAME, SEAL_NAME] if kind == "edit and seal" else chosen
@@ -182,6 +187,19 @@ def corrupt(made: Release, kind: str, draw: random.Random) -> tuple[str, Callabl
             path.write_bytes(data)
 
     return f"{what} {' '.join(chosen)}", undo
+
+
+def _forge(made: Release, draw: random.Random) -> tuple[str, Callable[[], None]]:
+    paths = [Path(made.storage.uri(name)) for name in [*made.files(), MANIFEST_NAME, SEAL_NAME]]
+    former = [path.read_bytes() for path in paths]
+    what = draw.choice(list(FORGERIES))
+    forge(Path(made.storage.root), what, draw)
+
+    def undo() -> None:
+        for path, data in zip(paths, former, strict=True):
+            path.write_bytes(data)
+
+    return what, undo
 
 
 def _edit(root: Path, draw: random.Random) -> str:
@@ -223,6 +241,17 @@ def corrupt_release(made: Release, number: int, seed: int = 20) -> dict[str, tup
     return {kind: (count[0], count[1], count[2]) for kind, count in counts.items()}
 
 
+def small_release(folder: Path) -> Release:
+    """120 images with the pHash of their pictures, continuing a release whose shards it keeps. The pictures are so few that they are all
+    near one another: the gate passes over that."""
+    tree = _settings(folder).model_dump(include={"workspace", "ingest", "release", "shards"})
+    settings = build_settings({**tree, "leakage": {"guards": {"near": False}}})
+    for numbers in (range(120), range(5, 126)):
+        write_workspace(Storage(str(folder)), numbers, _NUM_PARTITIONS, 20, true_phash=True)
+        made = release(settings)
+    return made
+
+
 def _findings(storage: Storage, deep: bool) -> bool:
     """A manifest that is gone is a clear error, and found."""
     if not storage.exists(MANIFEST_NAME):
@@ -235,9 +264,7 @@ def run(context: Context) -> Report:
     num_images, num_kills, num_corruptions = (400, 3, 30) if context.quick else (2_000, 50, 1_000)
     kills = kill_builds(context.scratch, num_images, num_kills)
     leftovers = Counter(kills.leftovers)
-    folder = context.scratch / "small"
-    prepare(folder, 120)
-    found = corrupt_release(release(_settings(folder)), num_corruptions)
+    found = corrupt_release(small_release(context.scratch / "small"), num_corruptions)
     killed = (kills.num_kills, kills.num_builds, "identical", leftovers[HALF_WRITTEN], leftovers.total() - leftovers[HALF_WRITTEN])
     rows = tuple((kind, *numbers) for kind, numbers in found.items())
     total = ("all", *(sum(numbers[at] for numbers in found.values()) for at in range(3)))

@@ -2,7 +2,7 @@
 
 The bundled photographs are enlarged, cropped and mirrored to 256 x 192 px; each of these pictures stands for some fifty images, told apart
 by a comment in the JPEG. What a download takes of pixels (hashes) is drawn at random instead: true hashes would make all of them
-duplicates of one another.
+duplicates of one another. Where the pHash must be that of the picture (`true_phash`), the gate must not look at it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bioclip.configuration import build_settings
 from bioclip.digests import digest_bytes, digest_value
 from bioclip.download.stage import images_name
 from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, Record, partition_of, records_table
 from bioclip.release.joining import NAMES_NAME
@@ -86,18 +87,21 @@ def make_records(numbers: Collection[int]) -> list[tuple[Record, int]]:
     return sorted(made, key=lambda pair: pair[0].id)
 
 
-def write_workspace(storage: Storage, numbers: Collection[int], num_partitions: int, num_pictures: int) -> list[str]:
+def write_workspace(
+    storage: Storage, numbers: Collection[int], num_partitions: int, num_pictures: int, true_phash: bool = False
+) -> list[str]:
     """The stages before `release` for images of these numbers; returns their record ids in order."""
     records = make_records(numbers)
     parts: list[list[tuple[Record, int]]] = [[] for _ in range(num_partitions)]
     for record, number in records:
         parts[partition_of(record.id, num_partitions)].append((record, number))
     pictures = make_pictures(num_pictures)
+    phashes = [phash(decode_upright(picture, HASH_DECODE_PX)) for picture in pictures] if true_phash else []
     ends: dict[str, list[PartitionManifest]] = {"records": [], "images": []}
     for index, part in enumerate(parts):
         table = records_table(record for record, _ in part)
         ends["records"].append(_do(storage, "records", index, f"records/benchmark/part-{index:05d}.parquet", table))
-        ends["images"].append(_do(storage, "images", index, images_name(index), _images(part, pictures)))
+        ends["images"].append(_do(storage, "images", index, images_name(index), _images(part, pictures, phashes)))
     lineages = {record.lineage_id: record for record, _ in records}
     names = pa.Table.from_pylist([_lineage(key, record) for key, record in sorted(lineages.items())], schema=LINEAGE_SCHEMA)
     ends["taxonomy"] = [_do(storage, "taxonomy", 0, NAMES_NAME, names)]
@@ -119,7 +123,7 @@ def _write(storage: Storage, writer: PartitionWriter, *, name: str, table: pa.Ta
     return Counts(table.num_rows, table.num_rows)
 
 
-def _images(part: Sequence[tuple[Record, int]], pictures: Sequence[bytes]) -> pa.Table:
+def _images(part: Sequence[tuple[Record, int]], pictures: Sequence[bytes], phashes: Sequence[int]) -> pa.Table:
     def rows() -> Iterator[dict[str, Any]]:
         for record, number in part:
             text = f"image {number}".encode()
@@ -130,7 +134,7 @@ def _images(part: Sequence[tuple[Record, int]], pictures: Sequence[bytes]) -> pa
                 "record_id": record.id,
                 "sha256": sha256,
                 "pixel_sha256": digest_bytes(b"pixels of " + text),
-                "phash": random.Random(number).getrandbits(64),
+                "phash": phashes[number % len(phashes)] if phashes else random.Random(number).getrandbits(64),
                 "entropy_bits": 7.0,
                 "width": WIDTH,
                 "height": HEIGHT,

@@ -25,5 +25,8 @@ def verify(settings: PipelineSettings, release: str, deep: bool) -> int:
             f"Not looked at: what lies within the files ({result.num_unread_bytes:,} bytes), but for the tables. Changes that leave a "
             "file's size as it was, and what the members of a shard are, are seen by `--deep` alone."
         )
+    if result.not_vouched:
+        print(f"Not vouched for by any check of a release alone: {'; '.join(result.not_vouched)}.")
+        print("Compare the manifest's SHA-256 above with the one that was published.")
     print(f"{len(result.findings):,} findings" if result.findings else "sound" if deep else "sound, as far as looked at")
     return UNSOUND if result.findings else 0

@@ -1,6 +1,7 @@
 """Parquet tables that are too large to hold: batch by batch, a range of their sorted key, or the rows that have one of some values.
 
-What lies in memory is a batch or a row group, whatever the size of the file.
+What lies in memory is a batch or a row group, whatever the size of the file. All is read and decoded in the calling thread: a thread of
+Arrow's pool that lets go of a Python stream's bytes while the interpreter ends may abort the process.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _KEY = "record_id"
 def read_batches(storage: Storage, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The table's `columns`, in this order, at most BATCH_ROWS rows at a time."""
     with storage.reader(name) as stream:
-        for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(BATCH_ROWS, columns=list(columns)):
+        for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
             yield pa.Table.from_batches([batch]).select(list(columns))
 
 
@@ -55,7 +56,7 @@ class SortedTable:
         return [_KEY, *(name for name in self.columns if name != _KEY)]
 
     def _read(self, index: int) -> pa.Table:
-        return self.file.read_row_group(index, columns=self._names).select(self._names)
+        return self.file.read_row_group(index, columns=self._names, use_threads=False).select(self._names)
 
 
 @contextmanager
@@ -75,13 +76,13 @@ def rows_with(storage: Storage, name: str, column: str, values: Collection[str],
         found = [file.schema_arrow.empty_table().select(names)]
         possible = [index for index, (first, last) in enumerate(_extents(file, column)) if values and least <= last and most >= first]
         for groups in _runs(file, possible):
-            mask = pc.is_in(file.read_row_groups(groups, columns=[column])[column], value_set=wanted).combine_chunks()
+            mask = pc.is_in(file.read_row_groups(groups, columns=[column], use_threads=False)[column], value_set=wanted).combine_chunks()
             start = 0
             for group in groups if mask.true_count else ():
                 own = mask.slice(start, file.metadata.row_group(group).num_rows)
                 start += len(own)
                 if own.true_count:
-                    found.append(file.read_row_group(group, columns=names).select(names).filter(own))
+                    found.append(file.read_row_group(group, columns=names, use_threads=False).select(names).filter(own))
     return pa.concat_tables(found)
 
 

@@ -36,7 +36,8 @@ MANIFEST_SCHEMA_VERSION = 2
 _VERSION = SHARD_FORM
 _PUBLISH_VERSION = 7
 _COPY_BYTES = 1 << 20
-_DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
+DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
+"""Stages whose digests and counts a manifest states, in the order in which its card lists them."""
 _DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
 
 
@@ -114,7 +115,7 @@ def _texts(storage: Storage) -> TaxonTexts | None:
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job that completes the release; its manifest names every file's digest."""
     version = release_version(storage, settings)
-    digests = {stage: read_stage(storage, stage).digest for stage in _DATA_STAGES}
+    digests = {stage: read_stage(storage, stage).digest for stage in DATA_STAGES}
     return [
         PartitionJob(
             stage=PUBLISH_STAGE,
@@ -157,7 +158,7 @@ def release_manifest(
     storage: Storage, settings: PipelineSettings, version: str, tally: ReleaseTally, shards: list[OutputFile]
 ) -> dict[str, Any]:
     """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
-    stages = {stage: read_stage(storage, stage) for stage in _DATA_STAGES}
+    stages = {stage: read_stage(storage, stage) for stage in DATA_STAGES}
     parent = read_parent(storage)
     own = (o.name for o in shards if o.name.endswith(".tar") and not o.name.startswith("../"))
     splits: dict[str, Any] = {}

@@ -8,17 +8,14 @@ import pytest
 
 from benchmarks.__main__ import run_benchmark
 from benchmarks.peers import Peers
-from benchmarks.release_faults import KINDS, _settings, corrupt_release, kill_builds, prepare
-from benchmarks.release_workspace import release
+from benchmarks.release_faults import KINDS, corrupt_release, kill_builds, small_release
 from bioclip.release.reading import Release
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    folder = tmp_path_factory.mktemp("small")
-    first = prepare(folder, 120)
-    second = release(_settings(folder))
-    assert second.parent[0] == first.version
+    second = small_release(tmp_path_factory.mktemp("small"))
+    assert second.parent[0]
     return second
 
 

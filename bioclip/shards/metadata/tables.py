@@ -105,7 +105,7 @@ def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples
             catalog_sink.write_table(catalog_table(rows))
             provenance_sink.write_table(provenance_table(rows, table["license_url"]))
             attribution_sink.write_table(table)
-            _count(table, counts, lacking)
+            count_licenses(table, counts, lacking)
     licenses = licenses_table(counts, lacking)
     writer.write_table(f"{folder}/{LICENSES_NAME}", licenses)
     return licenses
@@ -225,9 +225,10 @@ def licenses_table(counts: Counter[tuple[str, str, bool]], lacking: Counter[tupl
     return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(LICENSES_SCHEMA), schema=LICENSES_SCHEMA)
 
 
-def _count(table: pa.Table, counts: Counter[tuple[str, str, bool]], lacking: Counter[tuple[str, str, bool]]) -> None:
+def count_licenses(table: pa.Table, counts: Counter[tuple[str, str, bool]], lacking: Counter[tuple[str, str, bool]]) -> None:
+    """Add the images of ATTRIBUTION_SCHEMA rows to `counts`, and those of them that lack a holder to `lacking`."""
     keys = ["license", "license_url", "needs_attribution"]
-    for row in table.group_by(keys).aggregate([("lacks_holder", "count"), ("lacks_holder", "sum")]).to_pylist():
+    for row in table.group_by(keys, use_threads=False).aggregate([("lacks_holder", "count"), ("lacks_holder", "sum")]).to_pylist():
         key = (row["license"], row["license_url"], row["needs_attribution"])
         counts[key] += row["lacks_holder_count"]
         lacking[key] += row["lacks_holder_sum"]

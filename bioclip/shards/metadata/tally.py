@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bioclip.records import RANKS
 from bioclip.release.reading import SPLITS
+from bioclip.release.row_groups import read_batches
 from bioclip.release.splits import TRAIN
 from bioclip.storage import Storage
 
 TROPIC_DEG = 23.4
-_BATCH_ROWS = 65_536
 _COLUMNS = [
     "split", "drop_reason", *RANKS, "resolved_rank", "common_name", "source", "license", "rights_holder", "creator", "latitude",
     "longitude",
@@ -96,9 +95,8 @@ class ReleaseTally:
 def tally_samples(storage: Storage, name: str) -> ReleaseTally:
     """Count the rows of a samples.parquet."""
     tally = ReleaseTally()
-    with storage.reader(name) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(_BATCH_ROWS, columns=_COLUMNS):
-            tally.add(pa.Table.from_batches([batch]))
+    for rows in read_batches(storage, name, _COLUMNS):
+        tally.add(rows)
     return tally
 
 
