@@ -174,7 +174,9 @@ def _check_inputs(settings: PipelineSettings) -> None:
     from bioclip.storage import open_workspace
     from flows.preflight import check_inputs
 
-    check_inputs(settings, open_workspace(settings.workspace))
+    storage = open_workspace(settings.workspace)
+    storage.check_writable()
+    check_inputs(settings, storage)
 
 
 @contextmanager
