@@ -39,14 +39,17 @@ WIDTH, HEIGHT = 256, 192
 _PER_PHOTOGRAPH, _IMAGES_PER_SPECIES = 10, 80
 
 
-def make_settings(workspace: Path | str, num_partitions: int, samples_per_shard: int, parent: str = "auto") -> PipelineSettings:
-    """Settings of the release stages alone."""
+def make_settings(
+    workspace: Path | str, num_partitions: int, samples_per_shard: int, parent: str = "auto", true_phash: bool = False
+) -> PipelineSettings:
+    """Settings of the release stages alone; `true_phash` as in `write_workspace`."""
     return build_settings(
         {
             "workspace": {"uri": str(workspace)},
             "ingest": {"num_partitions": num_partitions},
             "release": {"parent": parent},
             "shards": {"samples_per_shard": samples_per_shard},
+            "leakage": {"guards": {"near": not true_phash}},
         }
     )
 

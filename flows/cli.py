@@ -175,7 +175,8 @@ def _check_inputs(settings: PipelineSettings) -> None:
     from flows.preflight import check_inputs
 
     storage = open_workspace(settings.workspace)
-    storage.check_writable()
+    if not storage.is_local:  # a service that is not there is told at its first contact, and without the pauses of a run
+        storage.check_writable()
     check_inputs(settings, storage)
 
 

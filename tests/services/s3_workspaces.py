@@ -104,7 +104,7 @@ def release_settings(
     s3: S3Service, uri: str, num_partitions: int, samples_per_shard: int, parent: str = "auto", **access: Any
 ) -> PipelineSettings:
     """Settings of the release stages alone, on S3."""
-    settings = make_settings(uri, num_partitions, samples_per_shard, parent)
+    settings = make_settings(uri, num_partitions, samples_per_shard, parent, true_phash=True)
     found = S3Settings.model_validate({"endpoint_url": s3.endpoint_url, "key": s3.key, "secret": s3.secret} | access)
     return settings.model_copy(update={"workspace": settings.workspace.model_copy(update={"s3": found})})
 

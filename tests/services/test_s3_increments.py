@@ -30,7 +30,7 @@ _NUM_PARTITIONS, _NUM_IMAGES = 4, 240
 
 def write_inputs(storage: Storage, first: bool) -> None:
     numbers = range(_NUM_IMAGES) if first else range(3, _NUM_IMAGES + 12)
-    write_workspace(storage, numbers, _NUM_PARTITIONS, num_pictures=10)
+    write_workspace(storage, numbers, _NUM_PARTITIONS, num_pictures=10, true_phash=True)
 
 
 def shuffled_release(settings: PipelineSettings) -> Release:
@@ -53,7 +53,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Release:
     folder = tmp_path_factory.mktemp("local")
     for is_first in (True, False):
         write_inputs(Storage(str(folder)), is_first)
-        made = release(make_settings(folder, _NUM_PARTITIONS, 20), num_processes=2)
+        made = release(make_settings(folder, _NUM_PARTITIONS, 20, true_phash=True), num_processes=2)
     return made
 
 

@@ -124,8 +124,8 @@ def test_a_service_that_stays_away_and_one_that_refuses_end_the_run_and_the_next
 def local(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """A release made in a folder, undisturbed."""
     folder = tmp_path_factory.mktemp("local")
-    write_workspace(Storage(str(folder)), range(_NUM_IMAGES), _NUM_PARTITIONS, num_pictures=10)
-    return release(make_settings(folder, _NUM_PARTITIONS, 20))
+    write_workspace(Storage(str(folder)), range(_NUM_IMAGES), _NUM_PARTITIONS, num_pictures=10, true_phash=True)
+    return release(make_settings(folder, _NUM_PARTITIONS, 20, true_phash=True))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def spoiled(
     """A workspace ready for a release, and a function that makes it through a forwarder that spoils requests by rule."""
     uri = f"s3://{BUCKET}/{prefix}"
     straight = release_settings(service, uri, _NUM_PARTITIONS, 20)
-    write_workspace(open_workspace(straight.workspace), range(_NUM_IMAGES), _NUM_PARTITIONS, num_pictures=10)
+    write_workspace(open_workspace(straight.workspace), range(_NUM_IMAGES), _NUM_PARTITIONS, num_pictures=10, true_phash=True)
     with Forwarder(service.endpoint_url, choose) as forwarder:
         settings = release_settings(service, uri, _NUM_PARTITIONS, 20, endpoint_url=forwarder.url, **access)
         yield forwarder, lambda: release(settings)

@@ -21,10 +21,10 @@ from bioclip.release import row_groups
 from bioclip.release.reading import open_release
 from bioclip.release.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings
-from bioclip.shards import verify
 from bioclip.shards.assignment import Assignment, RowsDigest, read_assignment, read_ranges
 from bioclip.shards.stage import plan_publish, plan_shards
 from bioclip.shards.tars import MEMBER_EXTENSIONS, SAMPLE_COLUMNS
+from bioclip.shards.verification import leaks
 from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage
 from tests.conftest import Curated
@@ -169,7 +169,7 @@ def test_shards_that_span_partitions_hold_their_samples_in_order(
     write_stage(storage, "publish", [manifest])
     version = next(output.name.split("/")[1] for output in manifest.outputs if output.name.endswith("/manifest.json"))
     monkeypatch.setattr(row_groups, "BATCH_ROWS", 23)
-    monkeypatch.setattr(verify, "_GATE_ROWS", 50)
+    monkeypatch.setattr(leaks, "_GATE_ROWS", 50)
     assert verify_release(open_release(storage, version).storage, deep=True).findings == ()
     stated = json.loads((folder / f"releases/{version}/manifest.json").read_bytes())["splits"]
     assert {split: values["num_samples"] for split, values in stated.items()} == {
@@ -204,9 +204,9 @@ def test_leaks_are_found_in_whatever_slice_of_training_they_lie(curated: Curated
     place = prints.schema.get_field_index("pixel_sha256")
     pq.write_table(prints.set_column(place, prints.schema.field(place), pa.array(pixels)), folder / "fingerprints.parquet")
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    tables = [list(verify._leaks(Storage(str(folder)), manifest))]
-    monkeypatch.setattr(verify, "_GATE_ROWS", 20)
+    tables = [list(leaks.check_gate(Storage(str(folder)), manifest))]
+    monkeypatch.setattr(leaks, "_GATE_ROWS", 20)
     monkeypatch.setattr(row_groups, "BATCH_ROWS", 8)
-    tables.append(list(verify._leaks(Storage(str(folder)), manifest)))
+    tables.append(list(leaks.check_gate(Storage(str(folder)), manifest)))
     assert tables[0] == tables[1]
     assert [found.detail.split(" ")[0] for found in tables[0]] == [prints["record_id"][place].as_py() for place in leaking]
