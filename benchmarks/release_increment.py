@@ -32,8 +32,8 @@ class _Made:
 
 
 def run(context: Context) -> Report:
-    """100,000 images, shards of the default size (0: a thousandth of the release) and of 10,000 samples; `--quick`: 1,200, 5 and 50."""
-    num_images, num_partitions, sizes = (1_200, 4, (5, 50)) if context.quick else (100_000, 16, (0, 10_000))
+    """100,000 images, shards of 50 samples and of the default size (0: a thousandth of the release); `--quick`: 1,200, 5 and 50."""
+    num_images, num_partitions, sizes = (1_200, 4, (5, 50)) if context.quick else (100_000, 16, (50, 0))
     num_new, draw = round(num_images * _NEW_SHARE), random.Random(17)
     withdrawn = set(draw.sample(range(num_images), _NUM_WITHDRAWN))
     storage, num_pictures = Storage(str(context.scratch / "workspace")), max(20, num_images // 50)
