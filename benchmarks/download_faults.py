@@ -23,12 +23,12 @@ from benchmarks.fault_server import FAULTS, fault_server
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
 from bioclip.accounting import Counts
-from bioclip.configuration import build_settings
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
 from bioclip.download.stage import images_name, plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, read_manifest, run_partition, write_stage
 from bioclip.records import Record, partition_of, records_table
 from bioclip.settings import PipelineSettings
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage, open_workspace
 
 _NUM_PROCESSES, _NUM_HOSTS, _NUM_KILLS = 2, 8, 5

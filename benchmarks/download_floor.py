@@ -12,8 +12,9 @@ import PIL
 from PIL import Image
 
 from benchmarks.measuring import Comparison, alternate, cpu_seconds_of
-from bioclip.download.images import check_image, encode_jpeg, target_size
-from bioclip.hashing import hash_image
+from bioclip.images.checking import check_image
+from bioclip.images.encoding import encode_jpeg, target_size
+from bioclip.images.hashing import hash_image
 from bioclip.settings import DownloadSettings
 
 

@@ -1,4 +1,4 @@
-"""All pairs of 64-bit perceptual hashes within a Hamming radius: `bioclip.duplicates.search.near_pairs`.
+"""All pairs of 64-bit perceptual hashes within a Hamming radius: `bioclip.duplicates.hamming.self_search.near_pairs`.
 
 Peer: faiss-cpu's IndexBinaryMultiHash(64, 3, 21) with nflip = radius // 3, its exact configuration, on all cores; built and queried with
 all hashes. It gets the distinct hashes; finding which these are is part of our time. Hashes have 32 bits set as imagehash's have; 10 % are
@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, num_cores, seconds_of
 from benchmarks.registry import Context
-from bioclip.duplicates.search import HashArray, IndexArray, near_pairs
+from bioclip.duplicates.hamming.self_search import HashArray, IndexArray, near_pairs
 
 _PEER_SCRIPT = Path(__file__).parent / "faiss_pairs.py"
 _HUGE = 10_000_000

@@ -1,4 +1,4 @@
-"""From JPEG bytes to perceptual hash, one core: `decode_upright(data, HASH_DECODE_PX)` and `hash_image` of `bioclip.hashing`.
+"""From JPEG bytes to perceptual hash, one core: `decode_upright(data, HASH_DECODE_PX)` and `hash_image` of `bioclip.images.hashing`.
 
 Peer: ImageHash, `imagehash.phash(PIL.Image.open(...))`, which decodes in full; it gives the pHash alone, we give the digest of the pixels
 and the entropy as well and turn the image upright. On the smaller images imagededup's PHash too, in an interpreter of its own. Images are
@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, cpu_seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, hash_image, phash
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, hash_image, phash
 
 _DECODE_PX = (64, 128, 256)
 

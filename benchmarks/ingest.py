@@ -117,7 +117,7 @@ def measure_read(archive: Path) -> int:
 
     from bioclip.settings import IngestSettings, SourceSettings
     from bioclip.sources import Dropped, source_format
-    from bioclip.sources.prefetch import Prefetched
+    from bioclip.sources.parsing.prefetch import Prefetched
 
     source, num_rows = SourceSettings(name="bench", format="dwca", path=str(archive)), 0
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from bioclip.duplicates.cross_search import HashArray, cross_pairs
-from bioclip.duplicates.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.duplicates.hamming.cross_search import HashArray, cross_pairs
+from bioclip.leakage import EvaluationSide, find_leaks, gate_table
 from bioclip.settings import LeakGuards
 
 _SEED = 17

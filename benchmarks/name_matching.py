@@ -26,11 +26,11 @@ from benchmarks.registry import Context
 from benchmarks.synthetic_names import SHARES, make_lineages, write_names
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.decision_columns import LINEAGE_COLUMNS
-from bioclip.taxonomy.index_files import build_index, open_index
-from bioclip.taxonomy.plain_names import plain_names
+from bioclip.taxonomy.index.files import build_index, open_index
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
+from bioclip.taxonomy.names.batch_parsing import plain_names
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "treeoflife" / "backbones"
 _FIRST_COLUMNS = ("scientific_name", "scientific_name_authorship", "taxon_rank", "kingdom", "phylum", "class_", "order", "family", "genus")
@@ -183,7 +183,7 @@ def resident(pid):
     return int(fields["Pss"].split()[0]) + sum(resident(child) for child in children)
 
 if __name__ == "__main__":
-    from flows.cli import main
+    from flows.commands.cli import main
     peak = [0]
     def watch():
         while True:

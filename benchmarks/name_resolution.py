@@ -24,11 +24,11 @@ from benchmarks.registry import Context
 from bioclip.records import RANKS
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex, Taxon
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.decision_columns import lineage_columns, resolutions_of
-from bioclip.taxonomy.index_files import build_index, open_index
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.index.files import build_index, open_index
+from bioclip.taxonomy.index.lookup import BackboneIndex, Taxon
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.decision_table import lineage_columns, resolutions_of
+from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "treeoflife" / "backbones"
 _STRICT = TaxonomySettings(allow_higher_rank=False)

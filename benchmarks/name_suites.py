@@ -24,10 +24,10 @@ from rapidfuzz.distance import OSA
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
-from bioclip.taxonomy.authorship import compare_authorship, parse_authorship
-from bioclip.taxonomy.keys import name_key
-from bioclip.taxonomy.names import NameType, clean_name, fold, parse_name
-from bioclip.taxonomy.stems import stem_key, stems_of
+from bioclip.taxonomy.names.authorship import compare_authorship, parse_authorship
+from bioclip.taxonomy.names.keys import name_key
+from bioclip.taxonomy.names.parsing import NameType, clean_name, fold, parse_name
+from bioclip.taxonomy.names.stemming import stem_key, stems_of
 
 SUITES = Path(__file__).parents[1] / "tests" / "taxonomy" / "suites"
 _VERDICTS = {1: "EQUAL", -1: "DIFFERENT", 0: "UNKNOWN"}

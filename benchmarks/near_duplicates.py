@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, oriented_phashes, phash, phash256
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, entropy, oriented_phashes, phash, phash256
 from bioclip.sample import sample_path
 
 RADII = (0, 2, 4, 6, 8, 10, 12)

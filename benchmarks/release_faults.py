@@ -25,12 +25,12 @@ from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
 from benchmarks.release_forgeries import FORGERIES, forge
 from benchmarks.release_workspace import make_settings, release, write_workspace
-from bioclip.configuration import build_settings
 from bioclip.digests import digest_bytes, digest_path, readable_json
-from bioclip.release.garbage import HALF_WRITTEN, delete_garbage, find_garbage
-from bioclip.release.reading import MANIFEST_NAME, SEAL_NAME, Release
-from bioclip.shards.verify import verify_release
+from bioclip.releases.garbage import HALF_WRITTEN, delete_garbage, find_garbage
+from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME, Release
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
+from bioclip.verification.verify import verify_release
 
 _NUM_PARTITIONS, _SAMPLES_PER_SHARD, _NUM_PROCESSES = 4, 40, 2
 _READY, _START_S, _BUILD_S = "ready", 60, 300

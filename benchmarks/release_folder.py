@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.partitions import OutputFile
-from bioclip.release.reading import MANIFEST_NAME, SEAL_NAME, SPLITS, own_name
+from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME, SPLITS, own_name
 from bioclip.shards.index import index_name, index_table, shard_lists
-from bioclip.shards.tars import write_tar
-from bioclip.shards.verification.descriptions import made_texts
+from bioclip.shards.members import write_tar
 from bioclip.storage import Storage
+from bioclip.verification.descriptions import made_texts
 
 Members = list[tuple[str, bytes]]
 """(extension, content) of the members of a sample."""

@@ -14,10 +14,11 @@ from typing import Any
 from benchmarks.measuring import FactTable, Report, num_cores, seconds_of
 from benchmarks.registry import Context
 from benchmarks.release_workspace import make_settings, release, write_workspace
-from bioclip.release.comparing import compare_releases
-from bioclip.release.reading import Release, open_release
-from bioclip.shards.verify import verify_release
+from bioclip.releases.diff import compare_releases
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import Release
 from bioclip.storage import Storage
+from bioclip.verification.verify import verify_release
 
 _NEW_SHARE, _NUM_WITHDRAWN = 0.01, 10
 

@@ -27,17 +27,20 @@ from benchmarks.release_workspace import make_settings
 from bioclip.accounting import Counts
 from bioclip.errors import UsageError
 from bioclip.partitions import OutputFile, PartitionManifest, run_partition, write_stage
-from bioclip.release.comparing import compare_releases
-from bioclip.release.reading import RELEASES_DIR, open_release, point_latest
-from bioclip.release.stage import SAMPLES_NAME, plan_release
+from bioclip.publishing.stage import plan_publish
+from bioclip.releases.aliases import point_latest
+from bioclip.releases.diff import compare_releases
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import RELEASES_DIR
+from bioclip.selection.stage import SAMPLES_NAME, plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.index import index_name
-from bioclip.shards.stage import plan_publish, plan_shards, release_version
-from bioclip.shards.verify import verify_release
+from bioclip.shards.stage import plan_shards, release_version
 from bioclip.storage import open_workspace
-from bioclip.trace.descent import trace_image
-from bioclip.trace.identifiers import find_images
-from bioclip.trace.sight import open_sight
+from bioclip.trace.lookup import find_images
+from bioclip.trace.scope import open_sight
+from bioclip.trace.trace import trace_image
+from bioclip.verification.verify import verify_release
 
 SIZE_VARIABLE = "TREEOFLIFE_RELEASE_IMAGES"
 _PER_PARTITION = 20_000

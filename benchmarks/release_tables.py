@@ -29,8 +29,8 @@ from bioclip.download.stage import images_name
 from bioclip.duplicates.stage import GROUPS_NAME
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, partition_bounds
-from bioclip.release.joining import NAMES_NAME
 from bioclip.sample import sample_path
+from bioclip.selection.candidate_tables import NAMES_NAME
 from bioclip.storage import Storage
 
 SOURCES = {"observations": 0.6, "museum": 0.2, "encyclopedia": 0.15, "camera": 0.05}

@@ -21,18 +21,21 @@ from PIL import Image, ImageOps
 
 from benchmarks.photographs import large_photographs
 from bioclip.accounting import Counts
-from bioclip.configuration import build_settings
 from bioclip.digests import digest_bytes, digest_value
 from bioclip.download.stage import images_name
 from bioclip.duplicates.stage import GROUPS_NAME
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, phash
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
+from bioclip.publishing.stage import plan_publish
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, Record, partition_of, records_table
-from bioclip.release.joining import NAMES_NAME
-from bioclip.release.reading import Release, open_release, point_latest
-from bioclip.release.stage import plan_release
+from bioclip.releases.aliases import point_latest
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import Release
+from bioclip.selection.candidate_tables import NAMES_NAME
+from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
-from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.settings.loading import build_settings
+from bioclip.shards.stage import plan_shards, release_version
 from bioclip.storage import Storage, open_workspace
 
 WIDTH, HEIGHT = 256, 192

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bioclip.duplicates.search import near_pairs
+from bioclip.duplicates.hamming.self_search import near_pairs
 
 
 def main(path: Path, radius: int) -> None:

@@ -1,4 +1,4 @@
-"""Writing a WebDataset shard: `bioclip.shards.tars.write_tar` with the thirteen members of each sample that the product writes.
+"""Writing a WebDataset shard: `bioclip.shards.members.write_tar` with the thirteen members of each sample that the product writes.
 
 Peers: plain `tar` of the same files, warm in the cache (each side reads the files itself); webdataset's ShardWriter, each side given the
 bytes. The written members are read back and must be the same bytes under the same names. The stage `shards` has no peer: it reads tables of
@@ -23,14 +23,14 @@ import pyarrow as pa
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
-from bioclip.download.images import encode_jpeg
 from bioclip.download.stage import images_name
-from bioclip.hashing import decode_upright
+from bioclip.images.encoding import encode_jpeg
+from bioclip.images.hashing import decode_upright
 from bioclip.partitions import PartitionWriter
 from bioclip.records import IMAGE_SCHEMA, RANKS, SAMPLE_SCHEMA, record_id
-from bioclip.release.stage import SAMPLES_NAME
+from bioclip.selection.stage import SAMPLES_NAME
 from bioclip.settings import ShardSettings
-from bioclip.shards.tars import sample_members, write_tar
+from bioclip.shards.members import sample_members, write_tar
 from bioclip.shards.writing import write_partition
 from bioclip.storage import Storage
 

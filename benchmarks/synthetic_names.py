@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.records import RANKS
-from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.index.lookup import BackboneIndex
 
 SHARES = {
     "one edit in the epithet": 0.08,

@@ -19,8 +19,8 @@ from PIL import Image
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, num_cores, seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
-from bioclip.embedding import load_tower
-from bioclip.model import import_open_clip
+from bioclip.encoding.image_embeddings import load_tower
+from bioclip.models.clip import import_open_clip
 from bioclip.scorers.zero_shot import ZeroShotOptions, ZeroShotScorer
 from bioclip.settings import ModelSettings
 

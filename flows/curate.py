@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 import tasks.stages as stage
-from bioclip.release.texts import more_languages
+from bioclip.selection.texts import more_languages
 from bioclip.settings import PipelineSettings
 from flows.environment import effective
 from flows.preflight import check_inputs

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bioclip.configuration import ENVIRONMENT_PREFIX
 from bioclip.settings import PipelineSettings
+from bioclip.settings.loading import ENVIRONMENT_PREFIX
 
 QUIET = {
     "DO_NOT_TRACK": "1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from bioclip.release import open_release, resolve_release
+from bioclip.releases import open_release, resolve_release
 from bioclip.settings import PipelineSettings
 from bioclip.training import planned_model_id
 from flows.environment import effective

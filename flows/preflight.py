@@ -8,15 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from bioclip.errors import SettingsError
-from bioclip.release.increments import named_parent
-from bioclip.release.name_lists import file_digest, read_named_rows
-from bioclip.release.texts import read_described
+from bioclip.selection.name_lists import file_digest, read_named_rows
+from bioclip.selection.parent import named_parent
+from bioclip.selection.texts import read_described
 from bioclip.settings import PipelineSettings
 from bioclip.sources import source_format
-from bioclip.sources.takedown import read_takedowns
 from bioclip.storage import Storage
+from bioclip.takedowns import read_takedowns
 from bioclip.taxonomy.backbones import open_backbone
-from bioclip.taxonomy.curation import read_curation_rows
+from bioclip.taxonomy.matching.curation import read_curation_rows
 
 
 def check_inputs(settings: PipelineSettings, storage: Storage) -> None:

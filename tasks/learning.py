@@ -15,19 +15,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
 from rich.progress import TaskID
 
-from bioclip.configuration import to_yaml
 from bioclip.digests import readable_json
 from bioclip.errors import EvaluationError, TrainingError
 from bioclip.evaluation import command as evaluation_command
 from bioclip.evaluation import find_evaluation, planned_evaluation_id
 from bioclip.evaluation.runs import evaluation_dir
-from bioclip.release import Release, open_release
+from bioclip.models.trained import ModelInfo, model_dir, read_model_info
+from bioclip.releases import Release, open_release
 from bioclip.settings import PipelineSettings, meaningful
+from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training import command as training_command
 from bioclip.training import environment as training_environment
 from bioclip.training import find_model, planned_model_id
-from bioclip.training.runs import ModelInfo, model_dir, read_model_info
 from tasks.context import RunContext
 from tasks.processes import run_watched
 from tasks.tracking import DatasetInput, TrackedRun, Tracker

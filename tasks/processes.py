@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bioclip.configuration import ENVIRONMENT_PREFIX
 from bioclip.errors import TreeOfLifeError
+from bioclip.settings.loading import ENVIRONMENT_PREFIX
 
 _POLL_S = 0.2
 _SHOWN_ERROR_CHARS = 2000

@@ -15,19 +15,21 @@ from prefect.cache_policies import NO_CACHE
 
 from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
-from bioclip.duplicates.pair_store import SEARCH_STAGE, plan_search
+from bioclip.duplicates.pair_index import SEARCH_STAGE, plan_search
 from bioclip.duplicates.stage import plan_duplicates
+from bioclip.evaluation_sets.stage import plan_evaluation_sets
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
-from bioclip.release.evaluation_sets import plan_evaluation_sets
-from bioclip.release.reading import open_release, point_latest
-from bioclip.release.stage import plan_release
+from bioclip.publishing.stage import plan_publish
+from bioclip.releases.aliases import point_latest
+from bioclip.releases.locating import open_release
 from bioclip.report.stage import plan_report
-from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.selection.stage import plan_release
+from bioclip.shards.stage import plan_shards, release_version
 from bioclip.sources import media_roots
 from bioclip.sources.stage import plan_records
-from bioclip.sources.takedown import read_takedowns
+from bioclip.takedowns import read_takedowns
 from bioclip.taxonomy.stage import plan_backbones, plan_names
-from bioclip.taxonomy.vernacular_tables import plan_vernaculars
+from bioclip.taxonomy.vernacular_stage import plan_vernaculars
 from tasks.context import RunContext
 
 _ARTIFACT_EVERY_S = 1.0
@@ -125,7 +127,7 @@ def download(context: RunContext) -> StageSummary:
 
 
 def _plan_embeddings(context: RunContext) -> Sequence[PartitionJob]:
-    from bioclip.embedding import plan_embeddings  # needs torch, which data-only installations lack
+    from bioclip.encoding.image_embeddings import plan_embeddings  # needs torch, which data-only installations lack
 
     return plan_embeddings(context.storage, context.settings)
 

@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from bioclip.configuration import build_settings
 from bioclip.download.stage import plan_images
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionResult, run_partition, write_stage
-from bioclip.release.reading import Release, open_release
-from bioclip.release.stage import plan_release
+from bioclip.publishing.stage import plan_publish
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import Release
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
+from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
-from bioclip.shards.stage import plan_publish, plan_shards, release_version
+from bioclip.settings.loading import build_settings
+from bioclip.shards.stage import plan_shards, release_version
 from bioclip.sources.stage import plan_records
 from bioclip.storage import Storage, open_workspace
 from bioclip.taxonomy.stage import plan_backbones, plan_names

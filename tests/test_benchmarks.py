@@ -20,7 +20,7 @@ from benchmarks.media_server import make_certificate, served
 from benchmarks.peers import Peers
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import NAMES, load
-from bioclip.duplicates.search import near_pairs
+from bioclip.duplicates.hamming.self_search import near_pairs
 from bioclip.errors import UnknownNameError
 
 PEERS_LEFT_OUT = Peers(install=False)

@@ -13,9 +13,9 @@ import yaml
 from bioclip.sample import sample_path
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
-from flows.cli import main
+from flows.commands.cli import main
 
-COMMAND = [sys.executable, "-m", "flows.cli"]
+COMMAND = [sys.executable, "-m", "flows.commands.cli"]
 
 
 def write_settings(path: Path, workspace: Path | str, **sections: object) -> Path:
@@ -27,7 +27,7 @@ def write_settings(path: Path, workspace: Path | str, **sections: object) -> Pat
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom flows.cli import main\n"
+        "import sys\nfrom flows.commands.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "heavy = {'prefect', 'distributed', 'torch', 'mlflow', 'pyarrow', 'open_clip'} & sys.modules.keys()\n"
         "assert not heavy, heavy\n"

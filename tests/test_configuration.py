@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bioclip.configuration import build_settings, describe_settings, load_settings, to_yaml
 from bioclip.errors import SettingsError
 from bioclip.settings import PipelineSettings, settings_digest
+from bioclip.settings.loading import build_settings, describe_settings, load_settings, to_yaml
 
 
 def test_the_later_of_file_environment_and_assignment_wins(tmp_path: Path) -> None:

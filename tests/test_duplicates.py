@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from bioclip.duplicates.groups import ImageFacts, find_groups
-from bioclip.duplicates.search import near_pairs
+from bioclip.duplicates.grouping import ImageFacts, find_groups
+from bioclip.duplicates.hamming.self_search import near_pairs
 from tests.conftest import Curated
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from bioclip.errors import SettingsError
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, oriented_phashes, phash, phash256, phash_thumbnails
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, entropy, hash_image, oriented_phashes, phash, phash256, phash_thumbnails
 from bioclip.sample import sample_path
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bioclip.configuration import read_yaml
 from bioclip.digests import digest_bytes, digest_path
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
+from bioclip.settings.loading import read_yaml
 
-COMMAND = [sys.executable, "-m", "flows.cli", "run", "--settings"]
+COMMAND = [sys.executable, "-m", "flows.commands.cli", "run", "--settings"]
 TINY = {
     "num_steps": 40,
     "batch_size": 32,

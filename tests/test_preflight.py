@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bioclip.configuration import to_yaml
 from bioclip.errors import TreeOfLifeError
 from bioclip.sample.server import SampleServer
+from bioclip.settings.loading import to_yaml
 from bioclip.storage import open_workspace
-from flows.cli import main
+from flows.commands.cli import main
 from flows.preflight import check_inputs
 from tests.conftest import Curated, sample_settings
 
@@ -92,7 +92,7 @@ def test_a_command_whose_output_is_closed_ends_quietly(curated: Curated, command
     words = [record_id if word == "RECORD" else word for word in command]
     if "trace" in words:
         words += ["--workspace", curated.storage.root, "--release", curated.release.version]
-    with subprocess.Popen([sys.executable, "-m", "flows.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-m", "flows.commands.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

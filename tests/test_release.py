@@ -20,17 +20,19 @@ from PIL import Image
 
 from bioclip.captions import TEXT_MEMBERS, captions
 from bioclip.digests import digest_bytes
-from bioclip.download.images import encode_jpeg
 from bioclip.errors import SettingsError, StorageError
+from bioclip.images.encoding import encode_jpeg
 from bioclip.partitions import read_stage
 from bioclip.records import RANKS
-from bioclip.release.reading import latest_release, list_releases, open_release, point_latest
-from bioclip.release.splits import HELDOUT, TRAIN, VAL
+from bioclip.releases.aliases import latest_release, point_latest
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import list_releases
 from bioclip.sample.server import SampleServer
+from bioclip.selection.splits import HELDOUT, TRAIN, VAL
 from bioclip.settings import ShardSettings
-from bioclip.shards.tars import shard_jpeg
+from bioclip.shards.members import shard_jpeg
 from tests.conftest import Curated, sample_settings
-from tests.release.rows import splits_of
+from tests.selection.rows import splits_of
 
 MAGPIE = {
     "kingdom": "Animalia",

@@ -17,7 +17,7 @@ from bioclip.sample import sample_path
 from bioclip.sample.server import SampleServer
 from bioclip.settings import SourceSettings
 from bioclip.sources import FORMATS, Dropped, source_format
-from bioclip.sources.reading import Noted, records_of
+from bioclip.sources.contract import Noted, records_of
 from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace
 from tests.conftest import Curated, run_jobs, sample_settings

@@ -16,7 +16,7 @@ import pytest
 from bioclip.errors import StorageError
 from bioclip.settings import PipelineSettings, WorkspaceSettings, settings_digest
 from bioclip.storage import Storage, open_workspace
-from bioclip.storage_errors import explain_remote_error
+from bioclip.storage.errors import explain_remote_error
 
 
 @pytest.fixture

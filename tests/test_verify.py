@@ -15,10 +15,10 @@ import pytest
 
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
-from bioclip.release.reading import SEAL_NAME, list_releases
-from bioclip.shards.verify import Verification, named_files, verify_release
+from bioclip.releases.manifest import SEAL_NAME, list_releases
 from bioclip.storage import Storage
-from flows.cli import main
+from bioclip.verification.verify import Verification, named_files, verify_release
+from flows.commands.cli import main
 from tests.conftest import Curated
 
 NUM_CORRUPTIONS = 12

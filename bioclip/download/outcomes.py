@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bioclip.download.images import CheckedImage, RefusedImage
+from bioclip.images.checking import CheckedImage, RefusedImage
 from bioclip.records import OUTCOME_SCHEMA
 
 SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"

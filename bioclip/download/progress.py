@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from bioclip.download.chunks import CHUNK_SCHEMA, SETTINGS_KEY, ChunkLog, is_success, read_rows
 from bioclip.download.outcomes import LEDGER_SCHEMA, PERMANENT, RETRY_LATER
-from bioclip.download.takedowns import listed_images, listed_rows
+from bioclip.download.purging import listed_images, listed_rows
 from bioclip.records import TAKEN_DOWN
 from bioclip.settings import DownloadSettings
 from bioclip.storage import Storage

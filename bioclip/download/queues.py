@@ -8,11 +8,11 @@ from typing import Any
 
 from bioclip.download.allowance_service import AllowanceAddress
 from bioclip.download.chunks import ChunkLog
-from bioclip.download.decoding import Decoder
 from bioclip.download.fetch import Fetcher, host_of
-from bioclip.download.images import CheckedImage, Crop, RefusedImage
 from bioclip.download.outcomes import NOT_MODIFIED, RETRY_LATER, SUCCESS, Fetched, image_row, outcome_row
 from bioclip.download.progress import Ask, Progress
+from bioclip.images.checking import CheckedImage, Crop, RefusedImage
+from bioclip.images.decoding import Decoder
 from bioclip.settings import DownloadSettings
 
 _ASKERS_PER_CONNECTION = 4

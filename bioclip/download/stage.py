@@ -17,9 +17,9 @@ from bioclip.download.allowance_service import AllowanceAddress
 from bioclip.download.chunks import SETTINGS_KEY, ChunkLog, image_options, merged_groups, read_groups
 from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER, SUCCESS
 from bioclip.download.progress import Progress
+from bioclip.download.purging import takedown_is_pending
 from bioclip.download.queues import download
-from bioclip.download.takedowns import takedown_is_pending
-from bioclip.hashing import HASH_DECODE_PX, HASH_VERSION
+from bioclip.images.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.records import IMAGE_SCHEMA, without_snapshot

@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
-from bioclip.duplicates.facts import read_columns, read_image_facts
-from bioclip.duplicates.groups import KEPT, KINDS, Groups, group_alike
-from bioclip.duplicates.likeness import ImageFacts, find_likeness
-from bioclip.duplicates.pair_store import find_pairs, plan_search, write_index
-from bioclip.hashing import HASH_VERSION
+from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_alike
+from bioclip.duplicates.image_table import read_columns, read_image_facts
+from bioclip.duplicates.pair_index import find_pairs, plan_search, write_index
+from bioclip.duplicates.similarity import ImageFacts, find_likeness
+from bioclip.images.hashing import HASH_VERSION
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import DUPLICATE_SCHEMA
 from bioclip.settings import DuplicateSettings, PipelineSettings, meaningful

@@ -13,12 +13,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bioclip.configuration import load_settings
 from bioclip.errors import TreeOfLifeError
-from bioclip.model import import_open_clip
-from bioclip.release import open_release
+from bioclip.models.clip import import_open_clip
+from bioclip.models.trained import read_model_info
+from bioclip.releases import open_release
+from bioclip.settings.loading import load_settings
 from bioclip.storage import open_workspace
-from bioclip.training.runs import read_model_info
 
 
 def main(arguments: list[str] | None = None) -> int:

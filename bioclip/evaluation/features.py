@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from bioclip.errors import EvaluationError
-from bioclip.model import ClipModel
-from bioclip.training.augmentation import evaluation_square
-from bioclip.training.samples import index_split
+from bioclip.models.clip import ClipModel
+from bioclip.models.preprocessing import evaluation_square
+from bioclip.shards.sample_index import index_split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bioclip.release import Release
+    from bioclip.releases import Release
 
 
 def encode_split(

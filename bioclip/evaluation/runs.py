@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bioclip.digests import digest_value, readable_json
+from bioclip.models.trained import ModelInfo
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
-from bioclip.training.runs import ModelInfo
 
 EVALUATION_VERSION = 1
 """Raised whenever the evaluator comes to give other scores for the same inputs."""

@@ -23,17 +23,17 @@ from bioclip.evaluation.results import SCORE_SCHEMA
 from bioclip.evaluation.runs import INFO_NAME, TABLE_NAME, EvaluationInfo, evaluation_dir, evaluation_key, find_evaluation
 from bioclip.evaluation.statistics import Measurement, score
 from bioclip.evaluation.zero_shot import measure_zero_shot
-from bioclip.model import ClipModel, load_model
+from bioclip.models.clip import ClipModel, load_model
+from bioclip.models.devices import choose_device
+from bioclip.models.trained import ModelInfo
 from bioclip.partitions import PARQUET_OPTIONS
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
-from bioclip.training.processes import choose_device
-from bioclip.training.runs import ModelInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bioclip.release import Release
+    from bioclip.releases import Release
     from bioclip.storage import Storage
 
 _MAX_LOG_LINES_PER_S = 4

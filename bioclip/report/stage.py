@@ -7,13 +7,13 @@ from typing import Any
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter
-from bioclip.release import open_release
-from bioclip.report.gather import gather_inputs, gather_report
-from bioclip.report.gather_taxonomy import gather_taxonomy
-from bioclip.report.page import render_page, render_sections
-from bioclip.report.runs import flatten
-from bioclip.report.taxon_names import TAXONOMY_PAGE
-from bioclip.report.taxonomy_page import render_taxonomy_page
+from bioclip.releases import open_release
+from bioclip.report.data.name_summary import TAXONOMY_PAGE
+from bioclip.report.data.runs import flatten
+from bioclip.report.pages.gather_names import gather_taxonomy
+from bioclip.report.pages.gather_release import gather_inputs, gather_report
+from bioclip.report.pages.names import render_taxonomy_page
+from bioclip.report.pages.release import render_page, render_sections
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bioclip.hashing import decode_upright
+from bioclip.images.hashing import decode_upright
 from bioclip.scorers.options import read_options
 from bioclip.settings import Settings
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.release.filters import SCORE_SCHEMA, SCORES_STAGE, scores_name
 from bioclip.scorers import build_scorer
+from bioclip.selection.filters import SCORE_SCHEMA, SCORES_STAGE, scores_name
 from bioclip.settings import FilterSettings, PipelineSettings
 from bioclip.storage import Storage
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bioclip.embedding import embed_images, load_tower, weights_digest
+from bioclip.encoding.image_embeddings import embed_images, load_tower, weights_digest
 from bioclip.errors import SettingsError
-from bioclip.model import CONFIG_NAME
+from bioclip.models.clip import CONFIG_NAME
 from bioclip.scorers.options import read_options
 from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
 

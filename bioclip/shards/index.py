@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from bioclip.digests import readable_json
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile
-from bioclip.release.reading import Release
-from bioclip.shards.ustar import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter
+from bioclip.releases.manifest import Release
+from bioclip.shards.tar_writer import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter
 
 SHARD_INDEX_SCHEMA = pa.schema(
     [

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.digests import digest_value
+from bioclip.parquet import read_batches, rows_with
 from bioclip.records import RANKS
-from bioclip.release.row_groups import read_batches, rows_with
-from bioclip.release.texts import Texts
+from bioclip.selection.texts import Texts
 from bioclip.storage import Storage
 
 TAXON_COLUMNS = ("accepted_id", *RANKS)

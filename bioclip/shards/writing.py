@@ -12,16 +12,17 @@ import pyarrow.parquet as pq
 from bioclip.accounting import Counts
 from bioclip.download.stage import images_name
 from bioclip.errors import StorageError
+from bioclip.parquet import open_sorted
 from bioclip.partitions import OutputFile, PartitionWriter
 from bioclip.records import partition_bounds
-from bioclip.release.increments import read_parent
-from bioclip.release.reading import RELEASES_DIR, open_release, workspace_name
-from bioclip.release.row_groups import open_sorted
-from bioclip.release.stage import SAMPLES_NAME
-from bioclip.release.texts import TEXTS_NAME, Texts, text_key
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import RELEASES_DIR, workspace_name
+from bioclip.selection.parent import read_parent
+from bioclip.selection.stage import SAMPLES_NAME
+from bioclip.selection.texts import TEXTS_NAME, Texts, text_key
 from bioclip.settings import ShardSettings
 from bioclip.shards.index import index_name, index_table
-from bioclip.shards.tars import SAMPLE_COLUMNS, sample_members, shard_jpeg, write_tar
+from bioclip.shards.members import SAMPLE_COLUMNS, sample_members, shard_jpeg, write_tar
 from bioclip.shards.taxon_texts import texts_of
 from bioclip.storage import Storage
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from bioclip.errors import SettingsError, UnknownNameError
 from bioclip.local_media import media_root
 from bioclip.settings import SourceSettings
-from bioclip.sources import (
+from bioclip.sources.contract import Dropped, Noted, SourceFormat
+from bioclip.sources.formats import (
     bioscan,
     coco_camera_traps,
     dwca,
@@ -22,7 +23,6 @@ from bioclip.sources import (
     table,
     webdataset,
 )
-from bioclip.sources.reading import Dropped, Noted, SourceFormat
 
 __all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "media_roots", "source_format"]
 

@@ -19,17 +19,17 @@ from bioclip.partitions import PartitionJob, PartitionWriter
 from bioclip.records import RECORD_SCHEMA, Record
 from bioclip.settings import IngestSettings, PipelineSettings, SourceSettings, meaningful
 from bioclip.sources import Dropped, Noted, source_format
-from bioclip.sources.columns import complete_table, records_columns
+from bioclip.sources.contract import Item
 from bioclip.sources.digest_cache import DigestCache
-from bioclip.sources.identities import LineageIds, digest_ids, digest_partitions, record_digests
-from bioclip.sources.predicates import keep_wanted
-from bioclip.sources.prefetch import Prefetched
-from bioclip.sources.reading import Item
-from bioclip.sources.scratch import scratch_folder
+from bioclip.sources.external.scratch import scratch_folder
+from bioclip.sources.external.spill import Spill
+from bioclip.sources.filters import keep_wanted
+from bioclip.sources.parsing.columns import complete_table, records_columns
+from bioclip.sources.parsing.prefetch import Prefetched
+from bioclip.sources.record_ids import LineageIds, digest_ids, digest_partitions, record_digests
 from bioclip.sources.snapshots import snapshot_directory, snapshot_id, write_snapshot
-from bioclip.sources.spilling import Spill
-from bioclip.sources.takedown import TAKEN_DOWN, Takedown, read_takedowns
 from bioclip.storage import Storage, state_dir
+from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 
 STAGE = "records"
 _VERSION = 2

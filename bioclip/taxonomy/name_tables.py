@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from bioclip.errors import UsageError
 from bioclip.records import RANKS
-from bioclip.taxonomy.decision_columns import LINEAGE_COLUMNS
-from bioclip.taxonomy.resolutions import MatchType
+from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
+from bioclip.taxonomy.matching.decisions import MatchType
 
 INPUT_COLUMNS = (
     "id", "scientific_name", "authorship", "rank", "code", "kingdom", "phylum", "class", "order", "family", "genus", "species",

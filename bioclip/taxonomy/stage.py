@@ -19,14 +19,14 @@ from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import LINEAGE_SCHEMA, VERBATIM_NAME_COLUMNS
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
 from bioclip.storage import Storage, explain_os_error, explain_user_file
-from bioclip.taxonomy.backbone_index import BackboneIndex, load_index
 from bioclip.taxonomy.backbones import open_backbone
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.curation import Curation, read_curation
-from bioclip.taxonomy.decision_columns import DECISION_SCHEMA, LINEAGE_COLUMNS
-from bioclip.taxonomy.index import compile_source
-from bioclip.taxonomy.resolutions import MatchType
-from bioclip.taxonomy.vernaculars import choose_verbatim_name
+from bioclip.taxonomy.index.build import compile_source
+from bioclip.taxonomy.index.lookup import BackboneIndex, load_index
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.curation import Curation, read_curation
+from bioclip.taxonomy.matching.decision_table import DECISION_SCHEMA, LINEAGE_COLUMNS
+from bioclip.taxonomy.matching.decisions import MatchType
+from bioclip.taxonomy.names.vernaculars import choose_verbatim_name
 
 BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 4
 NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 4
@@ -214,3 +214,8 @@ def _digest(backbone: BackboneSettings) -> str:
         return digest_path(Path(backbone.path).expanduser())
     except OSError as error:
         raise BackboneError(f"backbone {backbone.name!r}: {explain_os_error(error, backbone.path)}") from None
+
+
+def load_indexes(storage: Storage, taxonomy: TaxonomySettings) -> list[BackboneIndex]:
+    """The compiled backbones of a workspace, in order of precedence."""
+    return [load_index(storage, index_file(backbone.name), backbone.name) for backbone in taxonomy.backbones]

@@ -13,10 +13,10 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bioclip.configuration import load_settings
 from bioclip.errors import TreeOfLifeError
-from bioclip.model import import_open_clip
-from bioclip.release import open_release
+from bioclip.models.clip import import_open_clip
+from bioclip.releases import open_release
+from bioclip.settings.loading import load_settings
 from bioclip.storage import open_workspace
 
 

@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from bioclip.errors import TrainingError
+from bioclip.models.preprocessing import cost_bytes, decode, square
 from bioclip.settings import TrainingSettings
-from bioclip.training.augmentation import cost_bytes, decode, decode_px, random_crop, square
-from bioclip.training.samples import SampleIndex, texts_of
+from bioclip.shards.sample_index import SampleIndex, texts_of
+from bioclip.training.augmentation import decode_px, random_crop
 
 if TYPE_CHECKING:
     import torch

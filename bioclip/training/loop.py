@@ -13,18 +13,19 @@ import torch
 
 from bioclip.digests import canonical_json, digest_value
 from bioclip.errors import TrainingError
-from bioclip.model import ClipModel, create_model, import_open_clip, save_model
+from bioclip.models.clip import ClipModel, create_model, import_open_clip, save_model
+from bioclip.models.trained import INFO_NAME, ModelInfo, find_model, model_dir, read_model_info
 from bioclip.settings import TrainingSettings, meaningful
+from bioclip.shards.sample_index import index_split
 from bioclip.training.checkpoints import Checkpoints
 from bioclip.training.data import Batch, TrainingData, samples_without
 from bioclip.training.losses import Loss, build_loss
 from bioclip.training.optimization import build_optimizer, learning_rate, take_step
 from bioclip.training.processes import Processes, join_processes
-from bioclip.training.runs import INFO_NAME, ModelInfo, find_model, model_dir, read_model_info, training_key
-from bioclip.training.samples import index_split
+from bioclip.training.runs import training_key
 
 if TYPE_CHECKING:
-    from bioclip.release import Release
+    from bioclip.releases import Release
     from bioclip.storage import Storage
 
 _ENDS_SHARE = 0.05

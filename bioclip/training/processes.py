@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from bioclip.errors import TrainingError
+from bioclip.models.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,3 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
     finally:
         if world_size > 1:
             dist.destroy_process_group()
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`; raises TrainingError when there is no such device."""
-    if name not in {"auto", "cpu", "cuda"}:
-        raise TrainingError(f"device {name!r} is not known; choose auto, cpu or cuda.")
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise TrainingError("device is 'cuda' but torch sees no GPU; install a CUDA build of torch or set device to cpu.")
-    return torch.device("cuda", local_rank) if has_cuda and name != "cpu" else torch.device("cpu")

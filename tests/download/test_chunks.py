@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from bioclip.accounting import Counts
-from bioclip.configuration import build_settings
 from bioclip.digests import digest_bytes
 from bioclip.download.chunks import ROW_GROUP_ROWS, ChunkLog
 from bioclip.download.stage import chunks_folder, images_name, plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionWriter, run_partition, write_stage
 from bioclip.records import Record, records_table
 from bioclip.settings import PipelineSettings
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage, open_workspace
 from tests.download.asking import photograph
 from tests.fault_server import FaultServer, answer

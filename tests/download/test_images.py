@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.photographs import large_photographs
-from bioclip.download.decoding import ByteGate, Decoder
-from bioclip.download.images import CheckedImage, Crop, RefusedImage, check_crops, check_image, target_size
+from bioclip.images.checking import CheckedImage, Crop, RefusedImage, check_crops, check_image
+from bioclip.images.decoding import ByteGate, Decoder
+from bioclip.images.encoding import target_size
 from bioclip.settings import DownloadSettings
 from tests.download.asking import photograph
 

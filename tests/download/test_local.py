@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from bioclip.configuration import build_settings
 from bioclip.download.stage import plan_images
 from bioclip.partitions import read_stage
 from bioclip.sample import sample_path
+from bioclip.settings.loading import build_settings
 from bioclip.sources import media_roots
 from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace

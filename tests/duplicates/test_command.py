@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bioclip.duplicates.inspection import GROUP_SCHEMA, PAIR_SCHEMA, Inspection, inspect_pictures
-from bioclip.duplicates.pictures import list_pictures
+from bioclip.duplicates.collection_duplicates import GROUP_SCHEMA, PAIR_SCHEMA, Inspection, inspect_pictures
+from bioclip.duplicates.collection_images import list_pictures
 from bioclip.errors import UsageError
-from bioclip.release.reading import list_releases
+from bioclip.releases.manifest import list_releases
 from bioclip.sample import sample_path
 from bioclip.settings import DuplicateSettings
-from flows.cli import main
+from flows.commands.cli import main
 from tests.conftest import Curated
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.conflicts import CONFLICTS_NAME, conflict_rank, find_conflicts
+from bioclip.duplicates.label_conflicts import CONFLICTS_NAME, conflict_rank, find_conflicts
 from bioclip.partitions import run_partition
 from bioclip.records import RANKS
-from bioclip.release.stage import SAMPLES_NAME, plan_release
 from bioclip.sample.server import SampleServer
+from bioclip.selection.stage import SAMPLES_NAME, plan_release
 from bioclip.storage import open_workspace
 from tests.conftest import curate_in_process, sample_settings
 

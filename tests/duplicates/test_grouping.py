@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.duplicate_search import planted_hashes, with_hub
-from bioclip.duplicates.groups import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_alike
-from bioclip.duplicates.likeness import ImageFacts, find_likeness
-from bioclip.duplicates.search import near_pairs
+from bioclip.duplicates.grouping import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_alike
+from bioclip.duplicates.hamming.self_search import near_pairs
+from bioclip.duplicates.similarity import ImageFacts, find_likeness
 
 
 def facts_of(hashes: np.ndarray | list[int], precedence: list[int] | None = None, contents: list[int] | None = None) -> ImageFacts:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bioclip.download.images import CheckedImage, check_image
+from bioclip.images.checking import CheckedImage, check_image
 from bioclip.sample import sample_path
 from bioclip.settings import DownloadSettings
 from tests.duplicates.test_stage import group, image, kept_numbers, workspace, written

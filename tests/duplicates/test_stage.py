@@ -13,12 +13,12 @@ import pytest
 
 from benchmarks.duplicate_search import planted_hashes, with_hub
 from bioclip.accounting import Counts
-from bioclip.configuration import build_settings
-from bioclip.duplicates import pair_store
-from bioclip.duplicates.pair_store import HASHES_NAME, PAIRS_NAME, plan_search, read_index
+from bioclip.duplicates import pair_index
+from bioclip.duplicates.pair_index import HASHES_NAME, PAIRS_NAME, plan_search, read_index
 from bioclip.duplicates.stage import GROUPS_NAME, plan_duplicates
 from bioclip.partitions import PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
 
 IMAGE_TYPES = pa.schema(
@@ -162,7 +162,7 @@ def test_an_increment_searches_new_hashes_only_and_gives_the_groups_of_a_full_ru
     workspace(tmp_path / "grown", rows[200:])
     assert plan_search(grown, build_settings({"duplicates": {"distribute_above": 10}})) == []
     with monkeypatch.context() as patch:
-        patch.setattr(pair_store, "near_pairs", lambda *_: pytest.fail("everything was searched again"))
+        patch.setattr(pair_index, "near_pairs", lambda *_: pytest.fail("everything was searched again"))
         increment = group(grown)
     assert increment == group(fresh)
     for name in (GROUPS_NAME, HASHES_NAME, PAIRS_NAME):

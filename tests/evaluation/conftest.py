@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bioclip.release import Release
+from bioclip.models.trained import ModelInfo
+from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.loop import train
-from bioclip.training.runs import ModelInfo
 from tests.training.conftest import TINY_MODEL
 from tests.training.sample_release import write_release
 

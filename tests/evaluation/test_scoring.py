@@ -16,11 +16,11 @@ from bioclip.evaluation.benchmarks import build_benchmark
 from bioclip.evaluation.benchmarks.labels import Benchmark
 from bioclip.evaluation.results import SCORE_SCHEMA
 from bioclip.evaluation.scoring import Evaluator, evaluate
-from bioclip.model import load_model
-from bioclip.release import Release
+from bioclip.models.clip import load_model
+from bioclip.models.trained import ModelInfo
+from bioclip.releases import Release
 from bioclip.settings import EvaluationSettings
 from bioclip.storage import Storage
-from bioclip.training.runs import ModelInfo
 from tests.training.sample_release import write_release
 
 SETTINGS = EvaluationSettings(num_bootstraps=200, num_folds=2, shots=(1, 5))

@@ -8,7 +8,7 @@ from bioclip.evaluation.benchmarks import BENCHMARKS, build_benchmark
 from bioclip.evaluation.benchmarks.labels import SpeciesClass
 from bioclip.evaluation.zero_shot import measure_zero_shot, taxa_at
 from bioclip.records import RANKS
-from bioclip.release import Release
+from bioclip.releases import Release
 
 CLASSES = tuple(
     sorted(

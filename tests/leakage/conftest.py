@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones.dwca import DwcaBackbone
-from bioclip.taxonomy.index import compile_backbone
+from bioclip.taxonomy.index.build import compile_backbone
+from bioclip.taxonomy.index.lookup import BackboneIndex
 from tests.leakage.planting import Sets, plant
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 

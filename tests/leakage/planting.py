@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from bioclip.duplicates.leakage import EvaluationSide
-from bioclip.hashing import decode_upright, phash
-from bioclip.release.evaluation_sets import load_evaluation_set
+from bioclip.evaluation_sets.stage import load_evaluation_set
+from bioclip.images.hashing import decode_upright, phash
+from bioclip.leakage import EvaluationSide
 from bioclip.sample import sample_path
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.index.lookup import BackboneIndex
 
 NUM_CLEAN = 12
 COLUMNS = ("record_id", "path", "scientific_name", "occurrence_id", "observer", "event_date")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from bioclip.duplicates import cross_search
-from bioclip.duplicates.cross_search import cross_pairs
+from bioclip.duplicates.hamming import cross_search
+from bioclip.duplicates.hamming.cross_search import cross_pairs
 
 
 def by_brute_force(left: np.ndarray, right: np.ndarray, radius: int) -> np.ndarray:

@@ -9,20 +9,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.evaluation_sets import iter_images, read_evaluation_set
-from bioclip.duplicates.leakage import EvaluationSide, find_leaks
-from bioclip.duplicates.leakage.guards import cosine_pairs
-from bioclip.embedding import embed_images, load_tower, plan_embeddings
+from bioclip.encoding.image_embeddings import embed_images, load_tower, plan_embeddings
 from bioclip.errors import SettingsError
-from bioclip.model import save_model
+from bioclip.evaluation_sets.reading import iter_images, read_evaluation_set
+from bioclip.evaluation_sets.stage import plan_evaluation_sets
+from bioclip.leakage import EvaluationSide, find_leaks
+from bioclip.leakage.guards import cosine_pairs
+from bioclip.models.clip import save_model
 from bioclip.partitions import PartitionJob
-from bioclip.release.evaluation_sets import plan_evaluation_sets
-from bioclip.release.gate import embeddings_of
-from bioclip.release.stage import plan_release
+from bioclip.selection.leak_gate import embeddings_of
+from bioclip.selection.stage import plan_release
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
 from bioclip.storage import Storage
-from bioclip.taxonomy.backbone_index import BackboneIndex
-from flows.cli import main
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from flows.commands.cli import main
 from tests.conftest import Curated, run_jobs
 from tests.leakage.planting import Sets, load, photographs
 from tests.leakage.test_release_gate import Workspace

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.evaluation_sets import read_evaluation_set
 from bioclip.errors import SettingsError
+from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.settings import DownloadSettings, EvaluationSetSettings
 from tests.conftest import Curated
 from tests.leakage.planting import Sets, photographs

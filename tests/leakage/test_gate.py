@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bioclip.duplicates.evaluation_sets import COLUMNS
-from bioclip.duplicates.leakage import EvaluationSide, find_leaks, gate_table
-from bioclip.duplicates.leakage.evidence import MAX_LISTED
-from bioclip.release.evaluation_sets import resolve_names
+from bioclip.evaluation_sets.reading import COLUMNS
+from bioclip.evaluation_sets.stage import resolve_names
+from bioclip.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.leakage.evidence import MAX_LISTED
 from bioclip.settings import LeakGuards, TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
+from bioclip.taxonomy.index.lookup import BackboneIndex
 from tests.leakage.planting import Sets, load
 
 COPIES = {"bytes": "bytes", "pixels": "pixels", "reencoded": "near", "crop": "near"}
@@ -135,7 +135,7 @@ def test_training_is_looked_at_in_slices_with_the_same_evidence(
     train, side = load(planted.train, index)[0], load(planted.evaluation, index)[1]
     whole = find_leaks(train, [side], LeakGuards(), radius=8)
     assert train.num_rows > 7
-    monkeypatch.setattr("bioclip.duplicates.leakage.gate._SLICE_ROWS", 7)
+    monkeypatch.setattr("bioclip.leakage.gate._SLICE_ROWS", 7)
     sliced = find_leaks(train, [side], LeakGuards(), radius=8)
     assert sliced.evidence.equals(whole.evidence)
     assert (sliced.strongest, sliced.unchecked) == (whole.strongest, whole.unchecked)

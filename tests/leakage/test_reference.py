@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioclip.duplicates.leakage import EvaluationSide, find_leaks, gate_table
-from bioclip.duplicates.leakage.evidence import MAX_LISTED, Groups, pair_groups, shared_values
+from bioclip.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.leakage.evidence import MAX_LISTED, Groups, pair_groups, shared_values
 from bioclip.settings import LeakGuards
 
 HASHES = [0xFFFF0000FFFF0000 ^ flipped for flipped in (0, 1, 0xFF, 0x3FF, 0xFFFFF)] + [0, 1]

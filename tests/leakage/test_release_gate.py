@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from bioclip.errors import LeakageError
+from bioclip.evaluation_sets.stage import plan_evaluation_sets
 from bioclip.partitions import run_partition
-from bioclip.release.evaluation_sets import plan_evaluation_sets
-from bioclip.release.stage import plan_release
+from bioclip.selection.stage import plan_release
 from bioclip.settings import EvaluationSetSettings, LeakGuards, LeakSettings, PipelineSettings
 from bioclip.storage import Storage
-from flows.cli import main
+from flows.commands.cli import main
 from tests.conftest import Curated, run_jobs
 from tests.leakage.planting import encoded_anew
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.report.axes import Scale, round_ticks
-from bioclip.report.charts import Dot, Series, curves_chart, dots_chart
-from bioclip.report.markup import Markup, coordinate, element, escape, link, plain, shorten
-from bioclip.report.sunburst import lay_out, sunburst
+from bioclip.report.charts.axes import Scale, round_ticks
+from bioclip.report.charts.lines_and_dots import Dot, Series, curves_chart, dots_chart
+from bioclip.report.charts.sunburst import lay_out, sunburst
+from bioclip.report.html.markup import Markup, coordinate, element, escape, link, plain, shorten
 
 names = st.sampled_from(["", "Aa", "Bb", "Cc", "<b>"])
 lineages = st.dictionaries(st.tuples(names, names, names, names, names, names), st.integers(1, 500), min_size=1, max_size=30)

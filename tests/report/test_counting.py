@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.report.batches import read_matching
-from bioclip.report.counting import Codes, DistinctNumbers, Tally, hash_strings, sizes_of
-from bioclip.report.gather import gather_report
+from bioclip.report.data.batches import read_matching
+from bioclip.report.data.counting import Codes, DistinctNumbers, Tally, hash_strings, sizes_of
+from bioclip.report.pages.gather_release import gather_report
 
 from .workspace import VERSION, Workspace, sample_photos
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 import pytest
 
 from bioclip.accounting import Counts
-from bioclip.report.data import ReportData, StageSummary
-from bioclip.report.funnel import CHAINED_STAGES, FunnelStep, funnel_chart, funnel_section, funnel_steps, split_parts
-from bioclip.report.gather import STAGE_UNITS, gather_report
-from bioclip.report.sample_data import DropGroup
+from bioclip.report.data.report_data import ReportData, StageSummary
+from bioclip.report.data.samples import DropGroup
+from bioclip.report.pages.gather_release import STAGE_UNITS, gather_report
+from bioclip.report.sections.funnel import CHAINED_STAGES, FunnelStep, funnel_chart, funnel_section, funnel_steps, split_parts
 from tests.conftest import Curated
 
 from .workspace import VERSION, Workspace, fill

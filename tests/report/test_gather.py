@@ -11,12 +11,12 @@ from PIL import Image
 
 from bioclip.partitions import read_stage
 from bioclip.records import record_id
-from bioclip.report.batches import Smallest, most
-from bioclip.report.data import TrainingSummary
-from bioclip.report.duplicate_groups import MAX_GROUPS_PER_KIND, GroupTally
-from bioclip.report.gather import gather_report
-from bioclip.report.outcomes import gather_downloads, host_of
-from bioclip.report.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
+from bioclip.report.data.batches import Smallest, most
+from bioclip.report.data.duplicate_groups import MAX_GROUPS_PER_KIND, GroupTally
+from bioclip.report.data.outcomes import gather_downloads, host_of
+from bioclip.report.data.report_data import TrainingSummary
+from bioclip.report.data.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
+from bioclip.report.pages.gather_release import gather_report
 
 from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, find_conflicts
+from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, find_conflicts
 from bioclip.partitions import read_stage, run_partition
-from bioclip.release import open_release
+from bioclip.releases import open_release
 from bioclip.report import plan_report
-from bioclip.report.image_conflicts import MAX_MEMBERS, ImageConflicts, gather_conflicts
-from bioclip.report.name_conflicts import images_section
+from bioclip.report.data.image_conflicts import MAX_MEMBERS, ImageConflicts, gather_conflicts
+from bioclip.report.sections.name_conflicts import images_section
 from bioclip.settings import PipelineSettings
 
 from .test_page import Reader

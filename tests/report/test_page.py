@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bioclip.report.gather import gather_report
-from bioclip.report.page import SECTIONS, render_page, render_sections
-from bioclip.report.taxon_names import TAXONOMY_PAGE
+from bioclip.report.data.name_summary import TAXONOMY_PAGE
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.pages.release import SECTIONS, render_page, render_sections
 
 from .workspace import LINEAGES, LONG, MODEL_ID, SCRIPT, VERSION, Workspace, fill, sample_photos
 

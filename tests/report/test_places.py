@@ -13,19 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.report.gather import gather_report
-from bioclip.report.places import (
-    CELL_KM2,
-    NUM_COLUMNS,
-    NUM_ROWS,
-    PlaceTally,
-    centre_of,
-    land_outlines,
-    map_chart,
-    places_section,
-    steps_of,
-)
-from bioclip.report.sample_data import MapCell, Places
+from bioclip.report.charts.world_map import centre_of, land_outlines, map_chart
+from bioclip.report.data.places import CELL_KM2, NUM_COLUMNS, NUM_ROWS, PlaceTally
+from bioclip.report.data.samples import MapCell, Places
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.sections.map import places_section, steps_of
 
 from .workspace import VERSION, Workspace, fill
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bioclip.configuration import build_settings
 from bioclip.errors import StorageError, UsageError
 from bioclip.partitions import run_partition
 from bioclip.report import plan_report
-from bioclip.report.gather import gather_report
-from bioclip.report.page import render_page, render_sections
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.pages.release import render_page, render_sections
 from bioclip.report.stage import settings_shown
 from bioclip.settings import PipelineSettings
+from bioclip.settings.loading import build_settings
 
 from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace, fill
 

@@ -8,8 +8,8 @@ import re
 
 from PIL import Image
 
-from bioclip.report.gather import gather_report
-from bioclip.report.page import render_page, render_sections
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.pages.release import render_page, render_sections
 from bioclip.report.stage import settings_shown
 from tests.conftest import Curated
 

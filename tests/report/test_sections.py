@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from bioclip.report.content import taxa_section
-from bioclip.report.curation import downloads_section, names_section
-from bioclip.report.data import BenchmarkFacts, ReportData, Score, ScoreSummary, TrainingSummary
-from bioclip.report.galleries import dropped_section, duplicates_section
-from bioclip.report.gather import gather_report
-from bioclip.report.outcomes import MAX_HOSTS
-from bioclip.report.results import scores_section, training_section
-from bioclip.report.taxon_names import MAX_NAMES
+from bioclip.report.data.name_summary import MAX_NAMES
+from bioclip.report.data.outcomes import MAX_HOSTS
+from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary, TrainingSummary
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.sections.galleries import dropped_section, duplicates_section
+from bioclip.report.sections.model import scores_section, training_section
+from bioclip.report.sections.stages import downloads_section, names_section
+from bioclip.report.sections.taxa import taxa_section
 
 from .workspace import LINEAGES, SCRIPT, VERSION, Workspace, fill, sample_photos
 

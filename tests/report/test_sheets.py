@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 
 from bioclip.records import record_id
-from bioclip.release import open_release
-from bioclip.report.draws import MAX_ON_SHEET, Draw
-from bioclip.report.galleries import dropped_section, sheets_section
-from bioclip.report.gather import gather_report
-from bioclip.report.origins import MAX_ORIGINS, licenses_section
-from bioclip.report.photos import photo_of, read_photos
+from bioclip.releases import open_release
+from bioclip.report.data.origins import MAX_ORIGINS
+from bioclip.report.data.photos import photo_of, read_photos
+from bioclip.report.data.random_choice import MAX_ON_SHEET, Draw
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.sections.galleries import dropped_section, sheets_section
+from bioclip.report.sections.licenses import licenses_section
 from tests.conftest import Curated
 
 from .workspace import LINEAGES, VERSION, Workspace, fill, sample_photos

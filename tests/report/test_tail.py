@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 
 from bioclip.records import RANKS
-from bioclip.release.balance import TAIL_NAME, balance_training
-from bioclip.release.tail import tail_statistics
-from bioclip.report.axes import Scale
-from bioclip.report.coverage import coverage_of, coverage_section
-from bioclip.report.data import ReportData
-from bioclip.report.gather import gather_report
-from bioclip.report.long_tail import TailCurve, long_tail_chart, long_tail_section
-from bioclip.report.sample_data import SplitSummary
-from bioclip.report.samples import BALANCE_REASONS
+from bioclip.report.charts.axes import Scale
+from bioclip.report.charts.rank_frequency import TailCurve, long_tail_chart
+from bioclip.report.data.report_data import ReportData
+from bioclip.report.data.sample_tally import BALANCE_REASONS
+from bioclip.report.data.samples import SplitSummary
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.sections.coverage import coverage_of, coverage_section
+from bioclip.report.sections.long_tail import long_tail_section
+from bioclip.selection.balance import TAIL_NAME, balance_training
+from bioclip.selection.long_tail import tail_statistics
 from bioclip.settings import ReleaseSettings
 from tests.conftest import Curated
-from tests.release.rows import candidates_of, rows_of
+from tests.selection.rows import candidates_of, rows_of
 
 from .workspace import LINEAGES, VERSION, Workspace, fill, sample_photos
 

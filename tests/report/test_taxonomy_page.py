@@ -15,14 +15,14 @@ import pytest
 
 from bioclip.errors import UsageError
 from bioclip.records import LINEAGE_SCHEMA, RANKS
-from bioclip.report import decision_tables
-from bioclip.report.decisions import DecisionSummary, Weight, sum_up_decisions
-from bioclip.report.gather import gather_report
-from bioclip.report.gather_taxonomy import gather_taxonomy, table_page
-from bioclip.report.markup import Markup
-from bioclip.report.taxon_tree import TaxonNode, choose_taxa, count_taxa, grow_tree, render_tree
-from bioclip.report.taxonomy_page import TaxonomyPage, render_taxonomy_page
-from flows.cli import main
+from bioclip.report.charts.taxon_tree import TaxonNode, choose_taxa, count_taxa, grow_tree, render_tree
+from bioclip.report.data import decision_tables
+from bioclip.report.data.name_decisions import DecisionSummary, Weight, sum_up_decisions
+from bioclip.report.html.markup import Markup
+from bioclip.report.pages.gather_names import gather_taxonomy, table_page
+from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.pages.names import TaxonomyPage, render_taxonomy_page
+from flows.commands.cli import main
 from tests.conftest import Curated
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 

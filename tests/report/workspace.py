@@ -19,8 +19,8 @@ from PIL import Image
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, readable_json
-from bioclip.duplicates.conflicts import CONFLICT_SCHEMA
-from bioclip.duplicates.leakage.evidence import EVIDENCE_SCHEMA
+from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA
+from bioclip.leakage.evidence import EVIDENCE_SCHEMA
 from bioclip.partitions import OutputFile, PartitionManifest, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, OUTCOME_SCHEMA, RANKS, SAMPLE_SCHEMA, partition_of, record_id
 from bioclip.sample import sample_path

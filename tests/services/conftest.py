@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from bioclip.release.reading import point_latest
+from bioclip.releases.aliases import point_latest
 from bioclip.report.stage import plan_report
 from bioclip.sample.server import SampleServer
 from tests.conftest import Curated, run_jobs

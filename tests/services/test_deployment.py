@@ -17,10 +17,10 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from bioclip.configuration import build_settings
-from bioclip.release import latest_release, open_release
+from bioclip.releases import latest_release, open_release
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
 from tests.services.servers import ROOT, PrefectServer, program, serving, wait_until
 from tests.training.conftest import TINY_MODEL

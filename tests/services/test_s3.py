@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bioclip.sample.server import SampleServer
-from flows.cli import main
+from flows.commands.cli import main
 from tests.conftest import Curated
 from tests.services.s3_workspaces import CURATE_S, Workspace
 from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until

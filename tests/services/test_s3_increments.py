@@ -10,15 +10,17 @@ import pytest
 
 from benchmarks.release_workspace import make_settings, release, write_workspace
 from bioclip.partitions import run_partition, write_stage
-from bioclip.release.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
-from bioclip.release.reading import Release, open_release
-from bioclip.release.stage import plan_release
+from bioclip.publishing.stage import plan_publish
+from bioclip.releases.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import Release
+from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.index import read_sample
-from bioclip.shards.stage import plan_publish, plan_shards, release_version
-from bioclip.shards.verify import verify_release
+from bioclip.shards.stage import plan_shards, release_version
 from bioclip.storage import Storage, open_workspace
-from flows.cli import main
+from bioclip.verification.verify import verify_release
+from flows.commands.cli import main
 from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.s3_workspaces import release_settings
 from tests.services.servers import S3Service

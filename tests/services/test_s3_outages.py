@@ -15,10 +15,10 @@ import pytest
 
 from benchmarks.release_workspace import make_settings, release, write_workspace
 from bioclip.errors import StorageError
-from bioclip.release.reading import Release
+from bioclip.releases.manifest import Release
 from bioclip.sample.server import SampleServer
-from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage, open_workspace
+from bioclip.verification.verify import verify_release
 from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.s3_workspaces import CURATE_S, RestartableS3, Workspace, complete_releases, release_settings
 from tests.services.servers import ROOT, S3Service, stop_group, wait_until

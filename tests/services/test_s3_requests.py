@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from bioclip.errors import StorageError
-from bioclip.release.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
+from bioclip.releases.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_workspace
 from tests.services.forwarder import Fault, Forwarder, Request
@@ -112,7 +112,7 @@ def test_what_is_refused_is_told_at_once_and_not_asked_again(service: S3Service)
 def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(
     service: S3Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("bioclip.storage_s3._TELL_AFTER_S", 0.5)
+    monkeypatch.setattr("bioclip.storage.s3._TELL_AFTER_S", 0.5)
     url = f"http://127.0.0.1:{free_ports(1)}"
     storage, began = open_at(service, url, "away", retry_s=2.0), time.monotonic()
     with pytest.raises(StorageError) as caught:
@@ -123,7 +123,7 @@ def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(
         f"'s3://{BUCKET}/away/file' cannot be reached: the S3 service at {url} gave no good answer within 2 s; the last"
     )
     assert message.endswith("run again: finished parts are kept.")
-    [waiting] = [record.getMessage() for record in caplog.records if record.name == "bioclip.storage_s3"]  # once, not at each try
+    [waiting] = [record.getMessage() for record in caplog.records if record.name == "bioclip.storage.s3"]  # once, not at each try
     assert waiting.endswith("trying again for up to 2 s.")
     assert service.secret not in message + waiting
     began = time.monotonic()
@@ -195,7 +195,7 @@ def test_a_process_killed_between_two_parts_leaves_an_upload_that_is_listed(serv
 
 
 def test_an_error_of_the_service_travels_between_processes() -> None:
-    from bioclip.storage_s3 import UnansweredError  # needs the extra `s3`
+    from bioclip.storage.s3 import UnansweredError  # needs the extra `s3`
 
     error = UnansweredError("http://127.0.0.1:1", 60.0, "refused")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - its own

@@ -14,19 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip import parquet
 from bioclip.digests import digest_value
 from bioclip.partitions import run_partition, write_stage
+from bioclip.publishing.stage import plan_publish
 from bioclip.records import partition_of
-from bioclip.release import row_groups
-from bioclip.release.reading import open_release
-from bioclip.release.stage import SAMPLES_NAME
+from bioclip.releases.locating import open_release
+from bioclip.selection.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings
-from bioclip.shards.assignment import Assignment, RowsDigest, read_assignment, read_ranges
-from bioclip.shards.stage import plan_publish, plan_shards
-from bioclip.shards.tars import MEMBER_EXTENSIONS, SAMPLE_COLUMNS
-from bioclip.shards.verification import leaks
-from bioclip.shards.verify import verify_release
+from bioclip.shards.members import MEMBER_EXTENSIONS, SAMPLE_COLUMNS
+from bioclip.shards.plan import Assignment, RowsDigest, read_assignment, read_ranges
+from bioclip.shards.stage import plan_shards
 from bioclip.storage import Storage
+from bioclip.verification import leaks
+from bioclip.verification.verify import verify_release
 from tests.conftest import Curated
 
 Rows = list[dict[str, Any]]
@@ -57,7 +58,7 @@ class TestDigests:
     ) -> None:
         expected = assign(curated.storage, curated)
         for row_group_rows, batch_rows in ((1, 65_536), (13, 5), (100_000, 17)):
-            monkeypatch.setattr(row_groups, "BATCH_ROWS", batch_rows)
+            monkeypatch.setattr(parquet, "BATCH_ROWS", batch_rows)
             assert assign(write(tmp_path, curated, rows, row_group_rows), curated) == expected
 
     def test_they_are_of_every_value_that_comes_into_a_tar(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ class TestShares:
         assert assign(write(tmp_path, curated, moved), curated).kept_digest != found.kept_digest
 
     def test_ranges_tell_first_last_and_number_of_each_shard(self, curated: Curated, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(row_groups, "BATCH_ROWS", 11)
+        monkeypatch.setattr(parquet, "BATCH_ROWS", 11)
         for name, found in read_ranges(curated.storage, SAMPLES_NAME).items():
             ids = [row["record_id"] for row in rows if row["shard"] == name]
             assert (found.first, found.last, found.num_samples) == (ids[0], ids[-1], len(ids))
@@ -168,7 +169,7 @@ def test_shards_that_span_partitions_hold_their_samples_in_order(
     [manifest] = [run_partition(job).manifest for job in plan_publish(storage, settings)]
     write_stage(storage, "publish", [manifest])
     version = next(output.name.split("/")[1] for output in manifest.outputs if output.name.endswith("/manifest.json"))
-    monkeypatch.setattr(row_groups, "BATCH_ROWS", 23)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 23)
     monkeypatch.setattr(leaks, "_GATE_ROWS", 50)
     assert verify_release(open_release(storage, version).storage, deep=True).findings == ()
     stated = json.loads((folder / f"releases/{version}/manifest.json").read_bytes())["splits"]
@@ -206,7 +207,7 @@ def test_leaks_are_found_in_whatever_slice_of_training_they_lie(curated: Curated
     manifest = json.loads((folder / "manifest.json").read_bytes())
     tables = [list(leaks.check_gate(Storage(str(folder)), manifest))]
     monkeypatch.setattr(leaks, "_GATE_ROWS", 20)
-    monkeypatch.setattr(row_groups, "BATCH_ROWS", 8)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 8)
     tables.append(list(leaks.check_gate(Storage(str(folder)), manifest)))
     assert tables[0] == tables[1]
     assert [found.detail.split(" ")[0] for found in tables[0]] == [prints["record_id"][place].as_py() for place in leaking]

@@ -15,11 +15,11 @@ import pytest
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
-from bioclip.release.reading import SEAL_NAME, Release
+from bioclip.releases.manifest import SEAL_NAME, Release
 from bioclip.shards.index import SHARD_INDEX_SCHEMA, find_sample, index_name, read_sample
-from bioclip.shards.tars import MEMBER_EXTENSIONS, sample_members
-from bioclip.shards.verify import verify_release
+from bioclip.shards.members import MEMBER_EXTENSIONS, sample_members
 from bioclip.storage import Storage
+from bioclip.verification.verify import verify_release
 from tests.conftest import Curated
 
 

@@ -18,10 +18,10 @@ import torch
 import webdataset
 
 from bioclip.captions import TEXT_MEMBERS, captions
+from bioclip.models.torchvision_compat import allow_cpu_torch
 from bioclip.records import RANKS
-from bioclip.release.reading import Release
-from bioclip.shards.tars import MEMBER_EXTENSIONS
-from bioclip.torchvision_compat import allow_cpu_torch
+from bioclip.releases.manifest import Release
+from bioclip.shards.members import MEMBER_EXTENSIONS
 from tests.conftest import Curated
 
 pytestmark = pytest.mark.filterwarnings(

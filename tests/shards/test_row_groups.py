@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip import parquet
+from bioclip.parquet import open_sorted, read_batches, rows_with
 from bioclip.records import partition_bounds
-from bioclip.release import row_groups
-from bioclip.release.row_groups import open_sorted, read_batches, rows_with
 from bioclip.storage import Storage
 from tests.conftest import Curated
 
@@ -77,7 +77,7 @@ def test_row_groups_that_cannot_hold_a_value_are_not_read(tmp_path: Path, sample
 
 
 def test_batches_come_with_their_columns_in_the_order_asked_for(cut: Storage, samples: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_groups, "BATCH_ROWS", 30)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 30)
     batches = list(read_batches(cut, "samples.parquet", ("species", "record_id")))
     assert max(batch.num_rows for batch in batches) <= 30
     assert pa.concat_tables(batches).equals(samples.select(["species", "record_id"]))

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from benchmarks.release_tables import Population, mixed, record_ids, write_tables
 from benchmarks.release_workspace import make_settings, release
 from bioclip.records import RECORD_SCHEMA, partition_of
-from bioclip.shards.verify import verify_release
 from bioclip.storage import Storage
+from bioclip.verification.verify import verify_release
 
 
 def test_ids_lie_in_their_partition_in_order_and_each_once() -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.errors import StorageError
-from bioclip.shards.tars import write_tar
-from bioclip.shards.ustar import MAX_MEMBER_BYTES, TarWriter, padded
+from bioclip.shards.members import write_tar
+from bioclip.shards.tar_writer import MAX_MEMBER_BYTES, TarWriter, padded
 
 Samples = list[tuple[str, list[tuple[str, bytes]]]]
 SAMPLES: Samples = [

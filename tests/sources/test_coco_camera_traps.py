@@ -9,8 +9,8 @@ import pytest
 
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.settings import SourceSettings
-from bioclip.sources.coco_camera_traps import NON_TAXA
-from bioclip.taxonomy.names import NameType, parse_name
+from bioclip.sources.formats.coco_camera_traps import NON_TAXA
+from bioclip.taxonomy.names.parsing import NameType, parse_name
 from tests.sources.contract import STATED, FormatContract, drops, records, write_json
 
 

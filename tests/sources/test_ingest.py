@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioclip.configuration import build_settings
 from bioclip.digests import digest_path
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.partitions import PartitionManifest
 from bioclip.records import VERBATIM_NAME_COLUMNS, Record, partition_of, record_id
 from bioclip.sample import sample_path
 from bioclip.settings import PipelineSettings, SourceSettings
+from bioclip.settings.loading import build_settings
 from bioclip.sources import FORMATS, Dropped, SourceFormat
-from bioclip.sources.columns import degrees, parse_degrees, verbatim_map
-from bioclip.sources.identities import LineageIds, digest_ids, digest_partitions, record_digests
-from bioclip.sources.prefetch import Prefetched
-from bioclip.sources.reading import Item, records_of
+from bioclip.sources.contract import Item, records_of
+from bioclip.sources.parsing.columns import degrees, parse_degrees, verbatim_map
+from bioclip.sources.parsing.prefetch import Prefetched
+from bioclip.sources.record_ids import LineageIds, digest_ids, digest_partitions, record_digests
 from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace
 from tests.conftest import run_jobs
@@ -203,7 +203,7 @@ class TestScratch:
     def test_what_a_killed_run_left_is_cleared_by_the_next(self, tmp_path: Path) -> None:
         parent = tmp_path / ".state" / "scratch"
         code = (
-            "import os, sys, pathlib\nfrom bioclip.sources.scratch import scratch_folder\n"
+            "import os, sys, pathlib\nfrom bioclip.sources.external.scratch import scratch_folder\n"
             "with scratch_folder(pathlib.Path(sys.argv[1])) as folder:\n"
             "    (folder / 'run').write_text('x')\n    os.kill(os.getpid(), 9)\n"
         )

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioclip.sources.joining import POSITION, HashJoin, key_buckets, positions_within
-from bioclip.sources.spilling import Spill
+from bioclip.sources.external.hash_join import POSITION, HashJoin, key_buckets, positions_within
+from bioclip.sources.external.spill import Spill
 
 KEYS = st.lists(st.tuples(st.sampled_from(["", "a", "b", "cc", "é", "9001234567", "9001234568"]), st.integers(0, 99)), max_size=40)
 IN_MEMORY, ON_DISK = 1 << 20, 1

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from bioclip.errors import ArchiveError
 from bioclip.settings import SourceSettings
-from bioclip.sources import json_stream, source_format
-from bioclip.sources.json_stream import read_items
-from bioclip.sources.row_index import row_index
+from bioclip.sources import source_format
+from bioclip.sources.external.row_index import row_index
+from bioclip.sources.parsing import json_stream
+from bioclip.sources.parsing.json_stream import read_items
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -14,7 +14,7 @@ from bioclip.errors import ArchiveError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources import FORMATS, Dropped, Noted
-from bioclip.sources.reading import records_of
+from bioclip.sources.contract import records_of
 from tests.test_sources import EOL
 
 PHOTOS = """photo_uuid\tphoto_id\tobservation_uuid\tobserver_id\textension\tlicense\twidth\theight\tposition

@@ -19,18 +19,18 @@ from bioclip.download.stage import plan_images
 from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
 from bioclip.records import without_snapshot
-from bioclip.release.stage import plan_release
 from bioclip.sample import sample_path
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
+from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
-from bioclip.sources.comparing import compare_snapshots
 from bioclip.sources.digest_cache import DigestCache
+from bioclip.sources.snapshot_diff import compare_snapshots
 from bioclip.sources.snapshots import archive_date, list_snapshots, read_snapshot
 from bioclip.sources.stage import plan_records
-from bioclip.sources.takedown import read_takedown
 from bioclip.storage import open_workspace
-from flows.cli import main
+from bioclip.takedowns import read_takedown
+from flows.commands.cli import main
 from tests.conftest import Curated, run_jobs, sample_settings
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bioclip.darwin_core import FieldLayout, TableLayout, open_archive, read_rows, read_tables
 from bioclip.errors import ArchiveError
 from bioclip.sample import sample_path
-from bioclip.sources.headed import read_headed
+from bioclip.sources.parsing.headed_tables import read_headed
 
 FIELDS = {"a": FieldLayout(1, None), "b": FieldLayout(2, "default"), "c": FieldLayout(None, "constant")}
 TERMS = ["id", "a", "b", "c"]
@@ -110,7 +110,7 @@ class TestHeaded:
 
 
 def test_a_cut_off_member_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    from bioclip.sources.members import open_member
+    from bioclip.sources.parsing.archive_members import open_member
 
     whole = tmp_path / "export.tgz"
     with tarfile.open(whole, "w:gz") as archive:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import Usage, Vernacular
 from bioclip.taxonomy.backbones.dwca import DwcaBackbone
-from bioclip.taxonomy.index import CompiledBackbone, compile_backbone
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.resolutions import Resolution, VerbatimLineage
+from bioclip.taxonomy.index.build import CompiledBackbone, compile_backbone
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.decisions import Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 
 

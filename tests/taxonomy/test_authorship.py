@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.taxonomy.authorship import compare_authorship, normalise_surname, parse_authorship
+from bioclip.taxonomy.names.authorship import compare_authorship, normalise_surname, parse_authorship
 
 
 @pytest.mark.parametrize(

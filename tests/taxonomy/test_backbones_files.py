@@ -8,12 +8,12 @@ import pytest
 
 from bioclip.errors import BackboneError
 from bioclip.taxonomy.backbones.dwca import DwcaBackbone
-from bioclip.taxonomy.index import key_column
-from bioclip.taxonomy.index_files import build_index, inspect_source, open_index, read_info
-from bioclip.taxonomy.keys import canonical_name, name_key
-from bioclip.taxonomy.ranks import normalise_rank
-from bioclip.taxonomy.usage_columns import canonical_names
-from flows.cli import main
+from bioclip.taxonomy.index.build import key_column
+from bioclip.taxonomy.index.files import build_index, inspect_source, open_index, read_info
+from bioclip.taxonomy.index.usage_columns import canonical_names
+from bioclip.taxonomy.names.keys import canonical_name, name_key
+from bioclip.taxonomy.names.ranks import normalise_rank
+from flows.commands.cli import main
 from tests.taxonomy.backbone_downloads import gbif, plain_table
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 

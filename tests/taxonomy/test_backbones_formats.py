@@ -8,10 +8,10 @@ import pytest
 
 from bioclip.errors import BackboneError, TreeOfLifeError
 from bioclip.settings import BackboneSettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import FORMATS, detect_format, open_backbone
 from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA
-from bioclip.taxonomy.index import compile_source
+from bioclip.taxonomy.index.build import compile_source
+from bioclip.taxonomy.index.lookup import BackboneIndex
 from tests.taxonomy.backbone_downloads import AUTHOR, DOWNLOADS, SYNONYM, gbif_simple, open_tree
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 

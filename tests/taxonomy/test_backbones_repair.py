@@ -7,8 +7,8 @@ import pytest
 from bioclip.errors import BackboneError
 from bioclip.records import RANKS
 from bioclip.taxonomy.backbones import Usage
-from bioclip.taxonomy.index import compile_backbone
-from bioclip.taxonomy.rank_repair import parse_repairs, rank_repairs
+from bioclip.taxonomy.index.build import compile_backbone
+from bioclip.taxonomy.index.rank_repair import parse_repairs, rank_repairs
 
 HEADER = "kingdom,phylum,rank,name,true_rank,class,order,source"
 CHORDATES = (

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from benchmarks.synthetic_names import make_lineages
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.authorship import compare_authorship
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import Usage
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.decision_columns import decision_columns, lineage_columns, resolutions_of
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.names import NameType, parse_name
-from bioclip.taxonomy.plain_names import is_plain_uninomial, plain_names
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.decision_table import decision_columns, lineage_columns, resolutions_of
+from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
+from bioclip.taxonomy.names.authorship import compare_authorship
+from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial, plain_names
+from bioclip.taxonomy.names.parsing import NameType, parse_name
 
 _WORDS = """
     Abies alba nigra Larus Incertae sedis Unknown fish bacterium L. Mill. DC. (L.) Smith, 1901 & ex cf. sp. virus Tobacco mosaic de la

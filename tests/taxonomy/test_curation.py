@@ -8,11 +8,11 @@ import pytest
 
 from bioclip.errors import UsageError
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.curation import Curation, read_curation
-from bioclip.taxonomy.decision_columns import lineage_columns, resolutions_of
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.curation import Curation, read_curation
+from bioclip.taxonomy.matching.decision_table import lineage_columns, resolutions_of
+from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
 
 HEADER = "name,decision,who,why"
 

@@ -8,9 +8,9 @@ import pytest
 
 from bioclip.records import RANKS
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex, Candidate
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.resolutions import VerbatimLineage
+from bioclip.taxonomy.index.lookup import BackboneIndex, Candidate
+from bioclip.taxonomy.matching.decisions import VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
 
 STRICT = TaxonomySettings(allow_higher_rank=False)
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import Usage, Vernacular
-from bioclip.taxonomy.index import INDEX_SCHEMA, MAX_HOPS, compile_backbone, normalise_status
-from bioclip.taxonomy.keys import canonical_name, name_key
-from bioclip.taxonomy.ranks import normalise_rank, rank_by_suffix
+from bioclip.taxonomy.index.build import INDEX_SCHEMA, MAX_HOPS, compile_backbone, normalise_status
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.names.keys import canonical_name, name_key
+from bioclip.taxonomy.names.ranks import normalise_rank, rank_by_suffix
 
 TREE = (
     Usage("k", "", "", "Animalia", rank="kingdom"),

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
 from bioclip.taxonomy.backbones import FORMATS
-from bioclip.taxonomy.bulk_matching import resolve_table
-from bioclip.taxonomy.decision_columns import resolutions_of
-from bioclip.taxonomy.index import compile_source
+from bioclip.taxonomy.index.build import compile_source
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.decision_table import resolutions_of
+from bioclip.taxonomy.matching.decisions import Resolution
+from bioclip.taxonomy.matching.scoring import APART, CODES
 from bioclip.taxonomy.name_tables import NameTable, distinct_lineages
-from bioclip.taxonomy.resolutions import Resolution
-from bioclip.taxonomy.scoring import APART, CODES
 
 CASES = Path(__file__).parent / "cases"
 Row = dict[str, str]

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.authorship import compare_authorship
 from bioclip.taxonomy.backbones import Usage
-from bioclip.taxonomy.matching import resolve_lineages
-from bioclip.taxonomy.resolutions import MatchType, Resolution, VerbatimLineage
-from bioclip.taxonomy.scoring import confidence
+from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
+from bioclip.taxonomy.matching.scoring import confidence
+from bioclip.taxonomy.names.authorship import compare_authorship
 
 PLANT = {"kingdom": "Plantae", "phylum": "Tracheophyta", "class_": "Magnoliopsida"}
 BEETLE = {"kingdom": "Animalia", "phylum": "Arthropoda", "class_": "Insecta", "order": "Coleoptera"}

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.name_suites import READERS, SUITES, outcomes_of, peer_percent_right, percent_right, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
-from bioclip.taxonomy.names import parse_name
+from bioclip.taxonomy.names.parsing import parse_name
 
 
 @pytest.mark.parametrize("name", [name for name, reader in READERS.items() if reader.bar is not None])

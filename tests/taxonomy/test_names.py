@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioclip.taxonomy.name_cleaning import CLEANING, repair_encoding
-from bioclip.taxonomy.name_verdicts import is_plain, verdicts
-from bioclip.taxonomy.names import NameType, clean_name, parse_name, parse_names
+from bioclip.taxonomy.names.cleaning import CLEANING, repair_encoding
+from bioclip.taxonomy.names.name_types import is_plain, verdicts
+from bioclip.taxonomy.names.parsing import NameType, clean_name, parse_name, parse_names
 
 PLACEHOLDERS = (
     "unknown", "Unknown fish", "not_classified", "Incertae sedis", "sp.", "sp. 3", "indet.", "no data", "unk.", "Unbekannt", "indéterminé",

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bioclip.settings import TaxonomySettings
-from bioclip.taxonomy.backbone_index import BackboneIndex
-from bioclip.taxonomy.inexact import stem_key
-from bioclip.taxonomy.matching import resolve_lineages
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.decisions import VerbatimLineage
+from bioclip.taxonomy.matching.fuzzy import stem_key
+from bioclip.taxonomy.matching.resolve import resolve_lineages
 from bioclip.taxonomy.name_tables import RESULT_COLUMNS
-from bioclip.taxonomy.resolutions import VerbatimLineage
-from flows.cli import main
+from flows.commands.cli import main
 
 BACKBONE = """id,parent_id,accepted_id,scientific_name,authorship,rank,status,kingdom,phylum,class,order,family,genus
 1,,,Prunella vulgaris,L.,species,accepted,Plantae,Tracheophyta,Magnoliopsida,Lamiales,Lamiaceae,Prunella
@@ -180,14 +180,14 @@ def test_other_epithets_do_not(one: str, other: str) -> None:
 
 
 def test_the_number_of_processes_changes_no_byte(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.resolve._PARALLEL_FROM", 5)
+    monkeypatch.setattr("flows.commands.resolve._PARALLEL_FROM", 5)
     many = [{**name, "scientific_name": name["scientific_name"] + tail} for name in NAMES for tail in ("", " L.", " sp.")]
     written = []
     for num_processes in (1, 2):
         monkeypatch.setattr("os.cpu_count", lambda num=num_processes: num)
         run(tmp_path, backbone, many)
         written.append((tmp_path / "out.csv").read_bytes())
-    monkeypatch.setattr("flows.resolve._PARALLEL_FROM", 1_000)
+    monkeypatch.setattr("flows.commands.resolve._PARALLEL_FROM", 1_000)
     run(tmp_path, backbone, many)
     assert written[0] == written[1] == (tmp_path / "out.csv").read_bytes()
 

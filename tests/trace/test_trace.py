@@ -13,22 +13,22 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import flows.trace
+import flows.commands.trace
 from bioclip.captions import captions
 from bioclip.digests import readable_json
 from bioclip.download.stage import read_outcomes
 from bioclip.errors import StorageError
+from bioclip.models.trained import ModelInfo
 from bioclip.records import RANKS
 from bioclip.sample.server import SampleServer
 from bioclip.settings import ReleaseSettings
 from bioclip.shards.index import find_sample
 from bioclip.storage import Storage
 from bioclip.trace import Descent, Sight, find_images, open_sight, trace_image
-from bioclip.trace.later import split_reason
-from bioclip.training.runs import ModelInfo
-from flows.cli import main
+from bioclip.trace.downstream import split_reason
+from flows.commands.cli import main
 from tests.conftest import Curated, sample_settings
-from tests.release.conftest import Workspace
+from tests.selection.conftest import Workspace
 
 STEPS = [
     "record", "license", "download", "image", "duplicates", "name", "release", "captions", "shard", "releases", "models", "evaluations",
@@ -383,7 +383,7 @@ class TestCommand:
         self, curated: Curated, sight: Sight, rows: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         occurrence, number = Counter(one["occurrence_id"] for one in rows if one["occurrence_id"]).most_common(1)[0]
-        monkeypatch.setattr(flows.trace, "MOST_SHOWN", number - 1)
+        monkeypatch.setattr(flows.commands.trace, "MOST_SHOWN", number - 1)
         assert main(["trace", occurrence, "--release", curated.release.storage.root]) == 0
         printed = capsys.readouterr().out
         assert f"means {len(find_images(sight, occurrence))} images; shown are the first {number - 1}" in printed

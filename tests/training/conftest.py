@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bioclip.release import Release
+from bioclip.releases import Release
 from bioclip.settings import ModelSettings, TrainingSettings
 from tests.training.sample_release import write_release
 

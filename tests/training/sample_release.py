@@ -20,7 +20,7 @@ from PIL import Image
 from bioclip.captions import captions
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.records import RANKS, SAMPLE_SCHEMA, record_id
-from bioclip.release import Release, open_release
+from bioclip.releases import Release, open_release
 from bioclip.storage import Storage
 
 VERSION = "sample"

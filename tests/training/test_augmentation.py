@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bioclip.errors import TrainingError
-from bioclip.release import Release
-from bioclip.training.augmentation import decode, decode_px, evaluation_square, random_crop, square
-from bioclip.training.samples import index_split
+from bioclip.models.preprocessing import decode, evaluation_square, square
+from bioclip.releases import Release
+from bioclip.shards.sample_index import index_split
+from bioclip.training.augmentation import decode_px, random_crop
 
 
 @pytest.fixture(scope="module")

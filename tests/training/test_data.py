@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from bioclip.errors import TrainingError
-from bioclip.model import import_open_clip
-from bioclip.release import Release
+from bioclip.models.clip import import_open_clip
+from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
+from bioclip.shards.sample_index import index_split
 from bioclip.training.data import Batch, ImageCache, TrainingData, epoch_order, sample_random
-from bioclip.training.samples import index_split
 from tests.training.sample_release import write_release
 
 MakeSettings = Callable[..., TrainingSettings]

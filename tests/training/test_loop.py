@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bioclip.configuration import to_yaml
 from bioclip.errors import TrainingError
-from bioclip.model import WEIGHTS_NAME
-from bioclip.release import Release
+from bioclip.models.clip import WEIGHTS_NAME
+from bioclip.models.trained import read_model_info
+from bioclip.releases import Release
 from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
+from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training import find_model, planned_model_id
 from bioclip.training.loop import train
 from bioclip.training.optimization import MAX_LOG_LOGIT_SCALE, build_optimizer, learning_rate
-from bioclip.training.runs import read_model_info
 
 MakeSettings = Callable[..., TrainingSettings]
 
@@ -29,8 +29,8 @@ MakeSettings = Callable[..., TrainingSettings]
 KILLED_BY_SIGKILL = """
 import io, json, os, signal, sys
 from pathlib import Path
-from bioclip.configuration import load_settings
-from bioclip.release import open_release
+from bioclip.settings.loading import load_settings
+from bioclip.releases import open_release
 from bioclip.storage import open_workspace
 from bioclip.training.loop import train
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bioclip import torchvision_compat
 from bioclip.errors import StorageError, TrainingError, UnknownNameError
-from bioclip.model import CONFIG_NAME, WEIGHTS_NAME, create_model, import_open_clip, load_model, save_model
+from bioclip.models import torchvision_compat
+from bioclip.models.clip import CONFIG_NAME, WEIGHTS_NAME, create_model, import_open_clip, load_model, save_model
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 from tests.training.conftest import TINY_MODEL

@@ -13,16 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from bioclip.configuration import to_yaml
 from bioclip.errors import TrainingError
-from bioclip.model import WEIGHTS_NAME
-from bioclip.release import Release
+from bioclip.models.clip import WEIGHTS_NAME
+from bioclip.models.devices import choose_device
+from bioclip.models.trained import find_model
+from bioclip.releases import Release
 from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
+from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training.loop import train
 from bioclip.training.losses import LOSSES, build_loss
-from bioclip.training.processes import choose_device
-from bioclip.training.runs import command, find_model, planned_model_id
+from bioclip.training.runs import command, planned_model_id
 from tests.training.conftest import TINY_MODEL
 from tests.training.test_losses import NUM_PAIRS, gradients
 
@@ -30,7 +31,7 @@ TRAINING = TrainingSettings(model=TINY_MODEL, num_steps=4, batch_size=16, learni
 
 WORKER = """
 import json, os, sys
-from bioclip.model import import_open_clip
+from bioclip.models.clip import import_open_clip
 from bioclip.training.__main__ import main
 from bioclip.training.losses import LOSSES, build_loss
 from bioclip.training.processes import join_processes

@@ -16,20 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.configuration import load_settings
 from bioclip.digests import readable_json
 from bioclip.errors import SettingsError, TrainingError
-from bioclip.model import import_open_clip
-from bioclip.release import Release, open_release
+from bioclip.models.clip import import_open_clip
+from bioclip.models.trained import find_model
+from bioclip.releases import Release, open_release
 from bioclip.settings import ShardSettings, TrainingSettings, meaningful
-from bioclip.shards.tars import MEMBER_EXTENSIONS
+from bioclip.settings.loading import load_settings
+from bioclip.shards.members import MEMBER_EXTENSIONS
+from bioclip.shards.sample_index import SampleIndex, index_split, texts_of
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData, samples_without
 from bioclip.training.loop import train
-from bioclip.training.runs import find_model, planned_model_id
-from bioclip.training.samples import SampleIndex, index_split, texts_of
+from bioclip.training.runs import planned_model_id
 from tests.conftest import Curated
-from tests.release.conftest import Workspace
+from tests.selection.conftest import Workspace
 
 MakeSettings = Callable[..., TrainingSettings]
 DESCRIBED = ("Lepista nuda", "Daucus carota")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bioclip.errors import TrainingError
-from bioclip.release import Release, open_release
+from bioclip.releases import Release, open_release
+from bioclip.shards.sample_index import index_split, texts_of
 from bioclip.storage import Storage
-from bioclip.training.samples import index_split, texts_of
 from tests.training.sample_release import VERSION
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.release_folder import Folder
 from benchmarks.release_workspace import release, write_workspace
-from bioclip.configuration import build_settings
-from bioclip.release.reading import Release
-from bioclip.shards.verify import Verification, verify_release
+from bioclip.releases.manifest import Release
+from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
+from bioclip.verification.verify import Verification, verify_release
 
 NUM_IMAGES = 160
 STORED_PX, SMALLER_PX = 256, 128

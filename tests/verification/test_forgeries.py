@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.release_forgeries import FORGERIES, forge
-from bioclip.release.reading import Release
-from bioclip.shards.verify import verify_release
+from bioclip.releases.manifest import Release
+from bioclip.verification.verify import verify_release
 from tests.verification.conftest import SMALLER_PX, STORED_PX, Work
 
 PICTURES = ["two pictures changed for one another", "a picture of val in train", "a picture cut short", "a blank picture"]

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.release_folder import Folder
-from bioclip.release.reading import Release
+from bioclip.releases.manifest import Release
 from bioclip.settings import PipelineSettings
-from bioclip.shards.verification.manifest import is_inside, stated_settings
-from flows.cli import main
+from bioclip.verification.manifest import is_inside, stated_settings
+from flows.commands.cli import main
 from tests.conftest import Curated
-from tests.release.conftest import Workspace
+from tests.selection.conftest import Workspace
 from tests.verification.conftest import NUM_IMAGES, STORED_PX, Work, make_release
 
 Manifest = dict[str, Any]

@@ -9,11 +9,11 @@ from PIL import Image, ImageFilter
 
 from benchmarks.release_workspace import HEIGHT, WIDTH, make_pictures
 from bioclip.digests import digest_bytes
-from bioclip.download.images import encode_jpeg
-from bioclip.hashing import HASH_DECODE_PX, decode_upright, phash
+from bioclip.images.encoding import encode_jpeg
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.settings import ShardSettings
-from bioclip.shards.tars import shard_jpeg
-from bioclip.shards.verification.pictures import Fingerprint, PictureBook, PictureRules
+from bioclip.shards.members import shard_jpeg
+from bioclip.verification.pictures import Fingerprint, PictureBook, PictureRules
 
 PICTURE = make_pictures(1)[0]
 PRINT = Fingerprint(phash(decode_upright(PICTURE, HASH_DECODE_PX)), False)

@@ -10,7 +10,7 @@ from bioclip.evaluation.benchmarks import heldout_species, known_species
 from bioclip.evaluation.benchmarks.labels import Benchmark
 
 if TYPE_CHECKING:
-    from bioclip.release import Release
+    from bioclip.releases import Release
 
 BENCHMARKS: dict[str, Callable[[Release], Benchmark]] = {
     "known_species": known_species.build,

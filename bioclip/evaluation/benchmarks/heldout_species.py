@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bioclip.evaluation.benchmarks.labels import Benchmark, build_from_splits
 
 if TYPE_CHECKING:
-    from bioclip.release import Release
+    from bioclip.releases import Release
 
 
 def build(release: Release) -> Benchmark:

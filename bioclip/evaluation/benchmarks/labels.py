@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from bioclip.records import RANKS
 
 if TYPE_CHECKING:
-    from bioclip.release import Release
+    from bioclip.releases import Release
 
 Task = Literal["zero_shot", "few_shot"]
 _COLUMNS = ["record_id", "split", *RANKS, "common_name"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bioclip.errors import BackboneError, UnknownNameError
 from bioclip.settings import BackboneSettings
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.coldp import ColdpBackbone
 from bioclip.taxonomy.backbones.dwca import DwcaBackbone, WfoBackbone
 from bioclip.taxonomy.backbones.eol import EolBackbone
@@ -14,7 +15,6 @@ from bioclip.taxonomy.backbones.inaturalist import INaturalistBackbone
 from bioclip.taxonomy.backbones.itis import ItisBackbone
 from bioclip.taxonomy.backbones.ncbi import NcbiBackbone
 from bioclip.taxonomy.backbones.opentree import OpenTreeBackbone
-from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.table import TableBackbone
 from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA, Backbone, Usage, Vernacular
 

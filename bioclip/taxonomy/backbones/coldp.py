@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.packs import Pack
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")

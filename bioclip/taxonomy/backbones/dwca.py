@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from bioclip.darwin_core import Archive, TableLayout, open_archive
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.packs import Pack, split_header
+from bioclip.taxonomy.backbones.archives import Pack, split_header
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _TRUE = {"true", "t", "yes", "1", "preferred"}

@@ -8,9 +8,9 @@ from typing import ClassVar
 import pyarrow as pa
 
 from bioclip.errors import BackboneError
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.dwca import _TERMS, DwcaBackbone, header_terms
 from bioclip.taxonomy.backbones.kingdoms import settle_kingdoms
-from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.usages import Vernacular
 
 _MARKS = {"eolid", "eolidannotations", "landmark"}

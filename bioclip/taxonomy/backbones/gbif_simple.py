@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.packs import Pack
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, usage_table
 
 COLUMNS = (

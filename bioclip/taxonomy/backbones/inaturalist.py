@@ -12,8 +12,8 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.dwca import header_terms
-from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _ADDRESS = r"^.*/"

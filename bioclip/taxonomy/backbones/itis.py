@@ -17,7 +17,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.packs import Pack
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _BATCH_ROWS = 50_000

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.errors import BackboneError
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.kingdoms import settle_kingdoms
-from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _SYNONYM_CLASSES = ("synonym", "equivalent name")

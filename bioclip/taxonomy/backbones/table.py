@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.errors import BackboneError
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.dwca import header_terms
-from bioclip.taxonomy.backbones.packs import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Usage, usage_table
 
 REQUIRED = ("id", "scientific_name")

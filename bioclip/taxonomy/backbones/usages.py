@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import pyarrow as pa
 
-from bioclip.taxonomy.backbones.packs import Pack
+from bioclip.taxonomy.backbones.archives import Pack
 
 
 class Usage(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from bioclip.model import import_open_clip
+from bioclip.models.clip import import_open_clip
 
 if TYPE_CHECKING:
     import torch

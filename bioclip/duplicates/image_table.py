@@ -1,0 +1,175 @@
+"""What grouping looks at, read from the tables of images and records; digests become numbers, so that ten million images fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
+from bioclip.duplicates.similarity import ImageFacts
+from bioclip.licenses import is_allowed
+from bioclip.partitions import StageManifest
+from bioclip.settings import DuplicateSettings
+from bioclip.storage import Storage
+
+IMAGE_COLUMNS = ["record_id", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "original_width", "original_height"]
+_RECORD_COLUMNS = ["record_id", "license", "scientific_name", "specific_epithet"]
+_TURNED = "phash_turned"
+_DIGEST_LENGTH = 64
+_NIBBLES = np.zeros(256, np.uint8)
+_NIBBLES[[ord(digit) for digit in "0123456789abcdef"]] = np.arange(16)
+_SECOND_SIGNAL_BYTES = 32
+
+
+def read_columns(storage: Storage, stage: StageManifest, columns: list[str]) -> pa.Table:
+    """Columns of every output of a stage, as one table in order of the outputs' names; a stage without any gives no rows and no columns."""
+    tables = list(_read_each(storage, stage, columns))
+    return pa.concat_tables(tables) if tables else pa.table({name: pa.array([], pa.null()) for name in columns})
+
+
+def read_hashes(storage: Storage, stage: StageManifest, min_entropy_bits: float) -> HashArray:
+    """The pHashes of all images that are not flat, in order of the outputs."""
+    found = [np.empty(0, np.uint64)]
+    for table in _read_each(storage, stage, ["phash", "entropy_bits"]):
+        phash, is_flat = _phashes(table, min_entropy_bits)
+        found.append(phash[~is_flat])
+    return np.concatenate(found)
+
+
+def read_image_facts(storage: Storage, images: StageManifest, records: StageManifest, settings: DuplicateSettings) -> ImageFacts:
+    """Facts of all images in order of record id. Precedence: more pixels, a redistributable licence, a label down to species, record id.
+
+    The column `settings.confirm_by` is read where the images have it.
+    """
+    tables = [_standing(table) for table in _read_each(storage, records, _RECORD_COLUMNS)]
+    if not images.outputs:
+        return _facts(pa.table({name: pa.array([], pa.int64()) for name in _COMPACT}), settings)
+    with storage.reader(images.outputs[0].name) as stream:
+        there = pq.read_schema(stream).names
+    second = [settings.confirm_by] if settings.confirm_by in there else []
+    compact = _compact(storage, images, [*second, *([_TURNED] if _TURNED in there else [])])
+    if tables:
+        known = pa.concat_tables(tables)
+        places = pc.index_in(compact["record_id"], value_set=known["record_id"].combine_chunks())
+        compact = compact.append_column("standing", known["standing"].take(places))
+    return _facts(_by_record_id(compact), settings, settings.confirm_by if second else "")
+
+
+_COMPACT = ("record_id", "sha256", "pixel_sha256", "phash", "entropy_bits", "area", "standing")
+
+
+def _read_each(storage: Storage, stage: StageManifest, columns: list[str]) -> Iterator[pa.Table]:
+    for output in stage.outputs:
+        with storage.reader(output.name) as stream:
+            yield pq.read_table(stream, columns=columns)
+
+
+def _standing(records: pa.Table) -> pa.Table:
+    """record_id and one number that ranks licence before label: 4 if redistributable, 2 for an epithet, 1 for a name of two words."""
+    licenses = pc.fill_null(records["license"], "").combine_chunks().dictionary_encode()
+    is_open = np.array([is_allowed(text, ("open",)) for text in licenses.dictionary.to_pylist()], bool)[licenses.indices.to_numpy()]
+    has_epithet = pc.greater(pc.fill_null(pc.binary_length(records["specific_epithet"]), 0), 0).to_numpy()
+    has_space = pc.fill_null(pc.match_substring(records["scientific_name"], " "), False).to_numpy()
+    standing = 4 * is_open.astype(np.int8) + 2 * has_epithet.astype(np.int8) + has_space.astype(np.int8)
+    return pa.table({"record_id": records["record_id"], "standing": pa.array(standing, pa.int8())})
+
+
+def _compact(storage: Storage, images: StageManifest, second: list[str]) -> pa.Table:
+    """All images with numbers in place of digests; every column is read on its own, so that texts of one kind at most are in memory."""
+    sides = read_columns(storage, images, ["original_width", "original_height"])
+    area = sides["original_width"].to_numpy().astype(np.int64) * sides["original_height"].to_numpy()
+    columns = {"record_id": read_columns(storage, images, ["record_id"])["record_id"]}
+    for name, source in (("sha256", "original_sha256"), ("pixel_sha256", "pixel_sha256")):
+        columns[name] = pa.array(_digest_codes(read_columns(storage, images, [source])[source]))
+    rest = read_columns(storage, images, ["phash", "entropy_bits", *second])
+    return pa.table({**columns, "area": area, **{name: rest[name] for name in rest.column_names}})
+
+
+def _by_record_id(table: pa.Table) -> pa.Table:
+    ids = table["record_id"].combine_chunks()
+    if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        return table
+    return table.sort_by("record_id")
+
+
+def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = "") -> ImageFacts:
+    phash, is_flat = _phashes(table, settings.min_entropy_bits)
+    standing = table["standing"].fill_null(0).to_numpy() if "standing" in table.column_names else np.zeros(len(phash), np.int8)
+    order = np.lexsort((-standing, -table["area"].to_numpy()))
+    precedence = np.empty(len(order), np.int64)
+    precedence[order] = np.arange(len(order))
+    second, has_second = _signals(table[second_column]) if second_column else (None, None)
+    return ImageFacts(
+        record_id=table["record_id"].combine_chunks(),
+        sha256=table["sha256"].to_numpy(),
+        pixel_sha256=table["pixel_sha256"].to_numpy(),
+        phash=phash,
+        is_flat=is_flat,
+        precedence=precedence,
+        second=second,
+        has_second=has_second,
+        turned=_turned(table),
+        missing=pc.is_null(table["phash"]).to_numpy(),
+    )
+
+
+def _phashes(table: pa.Table, min_entropy_bits: float) -> tuple[HashArray, npt.NDArray[np.bool_]]:
+    """Hashes (0 where there is none) and which of them say nothing: missing, all bits but one alike, or a picture too flat."""
+    column = table["phash"]
+    phash = pc.fill_null(column.cast(pa.uint64()), 0).to_numpy().astype(np.uint64)
+    entropy = pc.fill_null(table["entropy_bits"].cast(pa.float32()), 0.0).to_numpy()
+    return phash, (entropy < min_entropy_bits) | (np.bitwise_count(phash) <= 1) | pc.is_null(column).to_numpy()
+
+
+def _turned(table: pa.Table) -> HashArray | None:
+    """pHashes of the other orientations, shape (n, orientations); None unless every image has them."""
+    if _TURNED not in table.column_names or table.num_rows == 0 or table[_TURNED].null_count:
+        return None
+    values: HashArray = table[_TURNED].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.uint64)
+    turned: HashArray = values.reshape(table.num_rows, -1)
+    return turned
+
+
+def _signals(column: pa.ChunkedArray) -> tuple[HashArray, npt.NDArray[np.bool_]]:
+    """Second signals as words of 64 bits, shape (n, 4), and which images have one."""
+    filled = pc.fill_null(column.cast(pa.binary(_SECOND_SIGNAL_BYTES)), bytes(_SECOND_SIGNAL_BYTES))
+    data = b"".join(chunk.cast(pa.binary()).buffers()[2].to_pybytes()[: len(chunk) * _SECOND_SIGNAL_BYTES] for chunk in filled.chunks)
+    return np.frombuffer(data, np.uint64).reshape(-1, _SECOND_SIGNAL_BYTES // 8), pc.is_valid(column).to_numpy()
+
+
+def _digest_codes(column: pa.ChunkedArray) -> IndexArray:
+    """A number for each digest, the same for equal ones; -1 for what is missing or no digest of 64 hexadecimal digits.
+
+    Of the 256 bits 128 decide: among a billion images two of them agree by chance once in 10^20 runs.
+    """
+    words = np.concatenate([_digest_words(chunk) for chunk in column.chunks] or [np.empty((0, 2), np.uint64)])
+    is_digest = pc.fill_null(pc.equal(pc.binary_length(column), _DIGEST_LENGTH), False).to_numpy()
+    order = np.argsort(words[:, 0], kind="stable")
+    same = words[order[1:], 0] == words[order[:-1], 0]
+    if (same & (words[order[1:], 1] != words[order[:-1], 1])).any():
+        order = np.lexsort((words[:, 1], words[:, 0]))
+        same = (words[order[1:]] == words[order[:-1]]).all(axis=1)
+    codes = np.empty(len(order), np.int64)
+    codes[order[:1]] = 0
+    codes[order[1:]] = np.cumsum(~same)
+    return np.where(is_digest, codes, -1)
+
+
+def _digest_words(chunk: pa.Array) -> HashArray:
+    """The first 128 bits of each digest, shape (n, 2); zeros where there is none."""
+    valid = np.flatnonzero(pc.fill_null(pc.equal(pc.binary_length(chunk), _DIGEST_LENGTH), False).to_numpy(zero_copy_only=False))
+    words = np.zeros((len(chunk), 2), np.uint64)
+    if not len(valid):
+        return words
+    chosen = chunk if len(valid) == len(chunk) else chunk.take(pa.array(valid))
+    start = chosen.offset
+    offset = int(np.frombuffer(chosen.buffers()[1], np.int32, 1, 4 * start)[0])
+    digits = np.frombuffer(chosen.buffers()[2], np.uint8, len(chosen) * _DIGEST_LENGTH, offset).reshape(-1, _DIGEST_LENGTH)[:, :32]
+    nibbles = _NIBBLES[digits]
+    words[valid] = (nibbles[:, ::2] << 4 | nibbles[:, 1::2]).view(">u8")
+    return words

@@ -1,0 +1,179 @@
+"""Which images are alike: equal bytes, equal pixels, or near hashes that a second signal does not deny."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
+from bioclip.duplicates.hamming.cross_search import cross_pairs
+from bioclip.duplicates.hamming.self_search import CROWD_SIZE, HashPairs, near_pairs
+
+BoolArray = npt.NDArray[np.bool_]
+
+_LEADER_COMPARISONS = 1 << 32
+"""Comparisons spent on finding who leads in crowds, some seconds' worth; whom they do not reach keeps the pairs that the search found."""
+_MAX_LOOKS = 256
+"""Hashes of the second signal compared for one 64-bit hash."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What grouping looks at, one entry an image, all of one length.
+
+    `record_id` holds the ids, as a numpy or an Arrow array; `sha256` and `pixel_sha256` may be any values that
+    are equal when the digests are. `precedence` is a permutation of 0..n-1: the image with the lowest value of a group is kept. `is_flat`
+    marks images whose pHash says nothing or is not there; they are compared by bytes and pixels only. `second` is the second signal, of
+    shape (n, words); rows where `has_second` is false have none. `missing` marks images
+    without a pHash.
+    """
+
+    record_id: Any
+    sha256: npt.NDArray[np.generic]
+    pixel_sha256: npt.NDArray[np.generic]
+    phash: HashArray
+    is_flat: BoolArray
+    precedence: IndexArray
+    second: HashArray | None = None
+    has_second: BoolArray | None = None
+    missing: BoolArray | None = None
+    turned: HashArray | None = None
+    """pHashes of the other orientations, shape (n, orientations)."""
+
+    @property
+    def is_missing(self) -> BoolArray:
+        """Images without a pHash."""
+        return np.zeros(len(self.phash), bool) if self.missing is None else self.missing
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Images as members of `sha`, `pixels` and `look` classes (codes from 0; -1: none); those of one class are alike, and so are those of
+    looks joined by an edge (`first`, `second`). The counts say what was found, refused and left out."""
+
+    sha: IndexArray
+    pixels: IndexArray
+    look: IndexArray
+    first: IndexArray
+    second: IndexArray
+    counts: dict[str, int]
+
+
+def find_likeness(
+    facts: ImageFacts, radius: int, pairs: HashPairs | None = None, confirm_bits: int | None = None, crowd_size: int = CROWD_SIZE
+) -> Likeness:
+    """All likeness of the images; `pairs` are those of the hashes that are not flat, searched here when not given.
+
+    With `confirm_bits`, near images must also have second signals that differ in no more bits; where one is missing the pair stays and is
+    counted.
+    """
+    sharp = np.flatnonzero(~facts.is_flat)
+    pairs = near_pairs(facts.phash[sharp], radius, crowd_size) if pairs is None else pairs
+    first, second, num_unled = _with_leaders(pairs, facts.precedence[sharp], radius)
+    if facts.turned is not None:
+        first, second = _with_turned(pairs, facts.turned[sharp], first, second, radius)
+    counts = {
+        "near_pairs": len(first),
+        "crowded_hashes": len(pairs.crowded),
+        "crowded_hashes_without_leader": num_unled,
+        "comparisons_left_out": pairs.num_left_out,
+    }
+    look = np.full(len(facts.phash), -1, np.int64)
+    if confirm_bits is None or facts.second is None:
+        look[sharp] = pairs.inverse
+        counts["near_pairs_unconfirmed"] = len(first) if confirm_bits is not None else 0
+    else:
+        look[sharp], first, second, more = _confirmed(facts, sharp, pairs.inverse, first, second, confirm_bits)
+        counts |= more
+    return Likeness(_codes(facts.sha256), _codes(facts.pixel_sha256), look, first, second, counts)
+
+
+def _with_turned(pairs: HashPairs, turned: HashArray, first: IndexArray, second: IndexArray, radius: int) -> tuple[IndexArray, IndexArray]:
+    """The pairs and those of each hash with what another picture is when turned."""
+    distinct, places = np.unique(turned.ravel(), return_inverse=True)
+    found = cross_pairs(pairs.unique, distinct, radius)
+    order = np.argsort(places, kind="stable")
+    starts = np.searchsorted(places[order], np.arange(len(distinct) + 1))
+    sizes = (starts[1:] - starts[:-1])[found.right]
+    inner = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    owners = order[np.repeat(starts[found.right], sizes) + inner] // turned.shape[1]
+    ends = np.sort(np.stack([np.repeat(found.left, sizes), pairs.inverse[owners]]), axis=0)
+    codes = np.concatenate([first * len(pairs.unique) + second, (ends[0] * len(pairs.unique) + ends[1])[ends[0] != ends[1]]])
+    low, high = np.divmod(np.unique(codes), max(1, len(pairs.unique)))
+    return low, high
+
+
+def _codes(values: npt.NDArray[np.generic]) -> IndexArray:
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64, copy=False)
+    codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return np.where(values == "", -1, codes)
+
+
+def _with_leaders(pairs: HashPairs, precedence: IndexArray, radius: int) -> tuple[IndexArray, IndexArray, int]:
+    """The pairs and those of each leader of a crowd: the best hash that is left takes all near it, as a star does; and how many crowded
+    hashes the comparisons did not reach."""
+    if not len(pairs.crowded):
+        return pairs.first, pairs.second, 0
+    best = np.full(len(pairs.unique), np.iinfo(np.int64).max)
+    np.minimum.at(best, pairs.inverse, precedence)
+    rest = pairs.crowded[np.argsort(best[pairs.crowded])]
+    codes, num_compared = [pairs.first * len(pairs.unique) + pairs.second], 0
+    hashes = pairs.unique[rest]
+    while len(rest) and num_compared <= _LEADER_COMPARISONS:
+        near = np.bitwise_count(hashes ^ hashes[0]) <= radius
+        num_compared += len(rest)
+        taken = rest[near]
+        codes.append(np.minimum(taken[0], taken[1:]) * len(pairs.unique) + np.maximum(taken[0], taken[1:]))
+        rest, hashes = rest[~near], hashes[~near]
+    first, second = np.divmod(np.unique(np.concatenate(codes)), len(pairs.unique))
+    return first, second, len(rest)
+
+
+def _confirmed(
+    facts: ImageFacts, sharp: IndexArray, inverse: IndexArray, first: IndexArray, second: IndexArray, confirm_bits: int
+) -> tuple[IndexArray, IndexArray, IndexArray, dict[str, int]]:
+    """Looks (distinct hash and second signal) of the sharp images, the edges between them that are confirmed, and counts."""
+    assert facts.second is not None
+    present = np.ones(len(sharp), bool) if facts.has_second is None else facts.has_second[sharp]
+    signals = np.where(present[:, None], facts.second[sharp], 0)
+    columns = [inverse.astype(np.uint64), present.astype(np.uint64), *signals.T]
+    order = np.lexsort(columns[::-1])
+    changes = np.zeros(len(order), bool)
+    for column in columns:
+        changes[1:] |= column[order][1:] != column[order][:-1]
+    changes[:1] = True
+    look = np.empty(len(order), np.int64)
+    look[order] = np.cumsum(changes) - 1
+    heads = order[changes]
+    starts = np.searchsorted(inverse[heads], np.arange(inverse.max(initial=-1) + 2))
+    left, right, num_left_out = _expanded(starts, first, second)
+    both = present[heads[left]] & present[heads[right]]
+    bits = np.bitwise_count(signals[heads[left]] ^ signals[heads[right]]).sum(axis=1)
+    is_near = ~both | (bits <= confirm_bits)
+    counts = {
+        "near_pairs": int(is_near.sum()),
+        "near_pairs_refused": int((~is_near).sum()),
+        "near_pairs_unconfirmed": int((~both).sum()),
+        "second_signals_left_out": num_left_out,
+    }
+    return look, left[is_near], right[is_near], counts
+
+
+def _expanded(starts: IndexArray, first: IndexArray, second: IndexArray) -> tuple[IndexArray, IndexArray, int]:
+    """Pairs of looks for pairs of hashes and for hashes with several looks; `starts` are the first looks of each hash, in order."""
+    sizes = np.diff(starts)
+    looks = np.minimum(sizes, _MAX_LOOKS)
+    several = np.flatnonzero(sizes > 1)
+    left_out = int((sizes[first] * sizes[second] - looks[first] * looks[second]).sum())
+    left_out += int((sizes[several] * (sizes[several] - 1) - looks[several] * (looks[several] - 1)).sum() // 2)
+    first, second = np.concatenate([first, several]), np.concatenate([second, several])
+    num = looks[first] * looks[second]
+    pair = np.repeat(np.arange(len(num)), num)
+    place = np.arange(len(pair)) - np.repeat(np.cumsum(num) - num, num)
+    left, right = starts[first[pair]] + place // looks[second[pair]], starts[second[pair]] + place % looks[second[pair]]
+    once = (first[pair] != second[pair]) | (left < right)
+    return left[once], right[once], left_out

@@ -1,0 +1,166 @@
+"""From a body to checked images: what is kept, what is refused, and under which name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from bioclip.images.encoding import encode_jpeg, target_size
+from bioclip.images.hashing import HASH_DECODE_PX, ImageHashes, decode_opened, hash_image
+from bioclip.settings import DownloadSettings
+
+_READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
+"""What is tried at all: fewer decoders, fewer surprises. Pillow's Ghostscript, film, icon and other plugins stay out."""
+_KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+"""Beginnings that leave no doubt what a body means to be. JPEG's two bytes do not."""
+_EXIF_ORIENTATION = 0x0112
+_MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<svg")
+
+Crop = tuple[int, int, int, int]
+"""x, y, width, height in pixels of the upright image at its full size."""
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that passed. `data` are the stored bytes: upright, in the size that the settings ask for."""
+
+    data: bytes
+    sha256: str
+    width: int
+    height: int
+    format: str
+    original_width: int
+    original_height: int
+    original_format: str
+    original_sha256: str
+    original_num_bytes: int
+    exif_orientation: int
+    hashes: ImageHashes
+
+
+@dataclass(frozen=True)
+class RefusedImage:
+    """A body that is no usable image, by a stable reason, with the detail that a person would ask for."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What is known of a body before its pixels are decoded; `upright` is the size after orientation."""
+
+    size: tuple[int, int]
+    upright: tuple[int, int]
+    format: str
+    orientation: int
+    keeps_bytes: bool
+
+
+def check_image(data: bytes, settings: DownloadSettings) -> CheckedImage | RefusedImage:
+    """`check_crops` for the whole image."""
+    return check_crops(data, settings, (None,))[0]
+
+
+def check_crops(data: bytes, settings: DownloadSettings, crops: tuple[Crop | None, ...]) -> list[CheckedImage | RefusedImage]:
+    """Judge a body by its header first, then decode it once for the hashes and the stored bytes of every crop (None: the whole image).
+
+    A crop reaching over the edge is cut there. Reasons: empty_body, not_an_image, image_too_small, too_many_pixels, image_animated,
+    image_multipage, image_truncated, image_undecodable, crop_empty.
+    """
+    if None in crops and set(crops) != {None}:  # each decoded as it would be alone, so that no result depends on who else asks
+        parts = iter(check_crops(data, settings, tuple(crop for crop in crops if crop is not None)))
+        whole = check_image(data, settings)
+        return [whole if crop is None else next(parts) for crop in crops]
+    opened = _open(data, settings)
+    if isinstance(opened, RefusedImage):
+        return [opened] * len(crops)
+    image, header = opened
+    try:
+        decoded = decode_opened(image, _decode_px(header, settings) if None in crops else max(header.size))
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for damaged pixel data
+        reason = "image_truncated" if "truncated" in str(error).lower() else "image_undecodable"
+        return [RefusedImage(reason, " ".join(str(error).split()))] * len(crops)
+    original_sha256 = hashlib.sha256(data).hexdigest()
+    return [_take(data, original_sha256, decoded, header, crop, settings) for crop in crops]
+
+
+def _open(data: bytes, settings: DownloadSettings) -> tuple[Image.Image, _Header] | RefusedImage:
+    if not data:
+        return RefusedImage("empty_body", "0 bytes")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_READ_FORMATS)
+        if refused := _judge_header(image, settings):
+            return refused
+        orientation = _orientation(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return RefusedImage("too_many_pixels", str(error))
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for bytes that are no image
+        if data.startswith(_SIGNATURES):  # a bomb in a compressed text chunk, a header that contradicts itself
+            return RefusedImage("image_undecodable", " ".join(str(error).split()))
+        kind = "HTML or XML" if data[:512].lstrip().lower().startswith(_MARKUP) else f"starts with {data[:8]!r}"
+        return RefusedImage("not_an_image", kind)
+    original_format = "JPEG" if image.format == "MPO" else str(image.format)
+    upright = image.size if orientation < 5 else (image.height, image.width)
+    keeps = image.mode in {"RGB", "L"} and "transparency" not in image.info and orientation == 1 and original_format in _KEPT_FORMATS
+    return image, _Header(image.size, upright, original_format, orientation, keeps)
+
+
+def _judge_header(header: Image.Image, settings: DownloadSettings) -> RefusedImage | None:
+    width, height = header.size
+    if width * height > settings.max_pixels:
+        return RefusedImage("too_many_pixels", f"{width} x {height}; at most {settings.max_pixels}")
+    if min(width, height) < settings.min_side_px:
+        return RefusedImage("image_too_small", f"{width} x {height}; shorter side at least {settings.min_side_px}")
+    if header.format != "MPO" and (num_frames := getattr(header, "n_frames", 1)) > 1:
+        reason = "image_multipage" if header.format == "TIFF" else "image_animated"
+        return RefusedImage(reason, f"{num_frames} frames of {header.format}")
+    return None
+
+
+def _orientation(header: Image.Image) -> int:
+    value = header.getexif().get(_EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _decode_px(header: _Header, settings: DownloadSettings) -> int:
+    """Least shorter side of the decode: enough for the hashes, and for what is stored unless the bytes are."""
+    if settings.full_decode:
+        return min(header.size)
+    target = target_size(header.upright, settings.store, settings.store_px)
+    if target == header.upright and header.keeps_bytes:
+        return HASH_DECODE_PX
+    scale = max(target[0] / header.upright[0], target[1] / header.upright[1])
+    return max(HASH_DECODE_PX, -int(-min(header.size) * scale // 1))
+
+
+def _take(
+    data: bytes, original_sha256: str, decoded: Image.Image, header: _Header, crop: Crop | None, settings: DownloadSettings
+) -> CheckedImage | RefusedImage:
+    image, size, kept_format = decoded, header.upright, header.format if header.keeps_bytes else ""
+    if crop is not None:
+        box = _clipped(crop, header.upright)
+        size, kept_format = (box[2] - box[0], box[3] - box[1]), ""
+        if min(size) <= 0:
+            return RefusedImage("crop_empty", f"{crop} lies outside {header.upright[0]} x {header.upright[1]}")
+        if min(size) < settings.min_side_px:
+            return RefusedImage("image_too_small", f"crop of {size[0]} x {size[1]}; shorter side at least {settings.min_side_px}")
+        image = decoded.crop(box)
+    target = target_size(size, settings.store, settings.store_px)
+    if target == size and kept_format:
+        kept, sha256, format_ = data, original_sha256, kept_format
+    else:
+        resized = image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=1.0)
+        kept, format_ = encode_jpeg(resized, settings.jpeg_quality), "JPEG"
+        sha256 = hashlib.sha256(kept).hexdigest()
+    hashes = hash_image(image, settings.phash256, settings.orientations)
+    return CheckedImage(kept, sha256, *target, format_, *header.size, header.format, original_sha256, len(data), header.orientation, hashes)
+
+
+def _clipped(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    x, y, width, height = crop
+    return max(0, x), max(0, y), min(size[0], x + width), min(size[1], y + height)

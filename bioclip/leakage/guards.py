@@ -1,0 +1,183 @@
+"""The guards, each from two tables to evidence; none looks at images one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bioclip.duplicates.hamming.cross_search import HashArray, IndexArray, cross_pairs
+from bioclip.leakage.evidence import EVIDENCE_SCHEMA, Groups, Hits, evidence_table, pair_groups, shared_values
+
+FloatArray = npt.NDArray[np.float32]
+
+_BLOCK = 1 << 12
+"""Training embeddings that are multiplied at once."""
+_ROUNDING = 1e-3
+"""What single precision may take from a cosine; candidates this near below the threshold are computed again in double precision."""
+_COSINE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class EvaluationSide:
+    """One evaluation set: GATE_SCHEMA images, whether its species must not be trained on, and unit embeddings [images, D] with rows of NaN
+    where an image has none."""
+
+    name: str
+    images: pa.Table
+    holds_out_species: bool = False
+    embeddings: FloatArray | None = None
+
+
+Found = tuple[pa.Table, int]
+"""Evidence, and how many further pairs of crowded keys it leaves out."""
+
+
+def equal_guard(train: pa.Table, side: EvaluationSide, kind: str, columns: tuple[str, ...], words: str) -> Found:
+    """Images that share a value of one of `columns`; the detail is `words` and the value."""
+    pairs = _Pairs(side.images.num_rows)
+    tables = []
+    for column in columns:
+        hits = pairs.new(shared_values(train[column], side.images[column]))
+        shared = pc.replace_substring(train[column].take(pa.array(hits.train)), "\x1f", " ")
+        tables.append(evidence_table(train, side.images, side.name, kind, hits, pc.binary_join_element_wise(words, shared, " ")))
+    return pa.concat_tables(tables), pairs.num_unlisted
+
+
+def observer_day_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+    """Images of one observer on one day."""
+    joined = [table.append_column("visit", pc.binary_join_element_wise(table["observer"], table["event_day"], "\x1f"))
+              for table in (train, side.images)]  # fmt: skip
+    visiting = EvaluationSide(side.name, joined[1])
+    return equal_guard(joined[0], visiting, kind, ("visit",), "same observer and day:")
+
+
+def species_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+    """Images of a species that the set holds out: by accepted id, by accepted name, and by verbatim names where a side is not resolved."""
+    if not side.holds_out_species:
+        return EVIDENCE_SCHEMA.empty_table(), 0
+    (open_train, verbatim_train), (open_side, verbatim_side) = _verbatim_names(train), _verbatim_names(side.images)
+    accepted, verbatim = "by its accepted name", "by its verbatim name"
+    trials = [
+        (train["accepted_id"], side.images["accepted_id"], accepted),
+        (train["species"], side.images["species"], accepted),
+        (open_train, side.images["species"], verbatim),
+        (open_train, verbatim_side, verbatim),
+        (train["species"], open_side, verbatim),
+        (verbatim_train, open_side, verbatim),
+    ]
+    pairs, tables = _Pairs(side.images.num_rows), []
+    for on_train, on_side, how in trials:
+        hits = pairs.new(shared_values(on_train, on_side))
+        tables.append(evidence_table(train, side.images, side.name, kind, hits, _species_detail(train, side.images, hits, how)))
+    return pa.concat_tables(tables), pairs.num_unlisted
+
+
+class _Pairs:
+    """Pairs of images met so far under one guard, so that each is listed once."""
+
+    def __init__(self, num_evaluation: int) -> None:
+        self._num_evaluation = num_evaluation
+        self._seen = np.empty(0, np.int64)
+        self.num_unlisted = 0
+
+    def new(self, hits: Hits) -> Hits:
+        """`hits` less the pairs met before."""
+        codes = hits.train * self._num_evaluation + hits.evaluation
+        is_new = ~np.isin(codes, self._seen)
+        self._seen = np.concatenate([self._seen, codes[is_new]])
+        self.num_unlisted += hits.num_unlisted
+        return Hits(hits.train[is_new], hits.evaluation[is_new], hits.origin[is_new])
+
+
+def _verbatim_names(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Verbatim canonical names: (of images without an accepted species, of all), null where there is none."""
+    return pc.if_else(pc.is_null(table["species"]), table["canonical_name"], pa.scalar(None, pa.string())), table["canonical_name"]
+
+
+def _species_detail(train: pa.Table, evaluation: pa.Table, hits: Hits, how: str) -> pa.ChunkedArray:
+    """`<verbatim in training> is held out <how> <accepted name>, there <verbatim in the set>`."""
+
+    def shown(table: pa.Table, column: str, rows: IndexArray) -> pa.ChunkedArray:
+        return table[column].take(pa.array(rows))
+
+    ours, theirs = (shown(*one) for one in ((train, "canonical_name", hits.train), (evaluation, "canonical_name", hits.evaluation)))
+    taxon = pc.coalesce(
+        shown(train, "species", hits.train),
+        shown(evaluation, "species", hits.evaluation),
+        ours,
+        theirs,
+        shown(train, "accepted_id", hits.train),
+    )
+    return pc.binary_join_element_wise(pc.coalesce(ours, taxon), f" is held out {how} ", taxon, ", there ", pc.coalesce(theirs, taxon), "")
+
+
+class NearGuard:
+    """Images whose pHashes differ in at most `radius` bits; the training side is searched once for all sets."""
+
+    def __init__(self, train: pa.Table, sides: list[EvaluationSide], radius: int) -> None:
+        self._hashes, self._groups = _sharp_hashes(train)
+        sharp = [_sharp_hashes(side.images) for side in sides]
+        self._known = np.unique(np.concatenate([hashes for hashes, _ in sharp])) if sharp else np.empty(0, np.uint64)
+        self._sides = {
+            side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)
+        }
+        self._pairs = cross_pairs(self._hashes, self._known, radius)
+        self.num_left_out = self._pairs.num_left_out
+        self._train = Groups.of(self._groups, len(self._hashes))
+
+    def find(self, train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+        """Evidence against one of the sets."""
+        groups = self._sides[side.name]
+        mine = groups.counts[self._pairs.right] > 0
+        hits = pair_groups(self._train, groups, self._pairs.left[mine], self._pairs.right[mine])
+        distances = self._pairs.distance[mine][hits.origin].astype(np.float64)
+        return evidence_table(train, side.images, side.name, kind, hits, "pHash distance", distances), hits.num_unlisted
+
+
+def _sharp_hashes(table: pa.Table) -> tuple[HashArray, IndexArray]:
+    """(distinct hashes that say something, number of each row's hash or -1)."""
+    is_sharp = pc.and_(pc.is_valid(table["phash"]), pc.invert(pc.fill_null(table["is_flat"], False))).to_numpy(zero_copy_only=False)
+    is_sharp = is_sharp.astype(bool)
+    hashes = pc.fill_null(table["phash"], 0).to_numpy().astype(np.uint64)
+    distinct, numbers = np.unique(hashes[is_sharp], return_inverse=True)
+    groups = np.full(len(hashes), -1, np.int64)
+    groups[is_sharp] = numbers
+    return distinct, groups
+
+
+def _renumbered(known: HashArray, hashes: HashArray, groups: IndexArray) -> IndexArray:
+    places = np.searchsorted(known, hashes)
+    return np.where(groups >= 0, places[np.maximum(groups, 0)] if len(places) else -1, -1).astype(np.int64)
+
+
+def embedding_guard(train: pa.Table, embeddings: FloatArray, side: EvaluationSide, kind: str, threshold: float) -> Found:
+    """Images whose embeddings have a cosine of at least `threshold`; both sides must come from one model without augmentation."""
+    if side.embeddings is None or not len(side.embeddings) or not len(embeddings):
+        return EVIDENCE_SCHEMA.empty_table(), 0
+    on_train, on_side, cosines = cosine_pairs(embeddings, side.embeddings, threshold)
+    hits = Hits(on_train, on_side, np.arange(len(on_train)))
+    return evidence_table(train, side.images, side.name, kind, hits, "cosine of embeddings", cosines), 0
+
+
+def cosine_pairs(left: FloatArray, right: FloatArray, threshold: float) -> tuple[IndexArray, IndexArray, npt.NDArray[np.float64]]:
+    """(rows of `left` [N, D], rows of `right` [M, D], cosines) of at least `threshold`, sorted; rows of NaN match nothing.
+
+    Single precision finds candidates, double precision decides and is rounded to 6 decimals, so that no order of summation shows.
+    """
+    found: list[tuple[IndexArray, IndexArray, npt.NDArray[np.float64]]] = []
+    turned = np.ascontiguousarray(np.nan_to_num(right).T)
+    for low in range(0, len(left), _BLOCK):
+        rows, columns = np.nonzero(np.nan_to_num(left[low : low + _BLOCK]) @ turned >= threshold - _ROUNDING)
+        rows += low
+        exact = np.einsum("ij,ij->i", left[rows].astype(np.float64), right[columns].astype(np.float64))
+        cosines = np.round(exact, _COSINE_DECIMALS)
+        keep = cosines >= threshold
+        found.append((rows[keep].astype(np.int64), columns[keep].astype(np.int64), cosines[keep]))
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    rows, columns, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, columns, cosines

@@ -1,0 +1,81 @@
+"""Trained models of a workspace; nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bioclip.digests import readable_json
+from bioclip.errors import TrainingError
+from bioclip.storage import Storage
+
+MODELS_DIR = "models"
+
+
+INFO_NAME = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """`model.json`: a trained model and its descent."""
+
+    model_id: str
+    key: str
+    """SHA-256 of all that decides the weights; `model_id` is its start."""
+    release_version: str
+    release_digest: str
+    settings: dict[str, Any]
+    """The training settings that decide the weights."""
+    weights_sha256: str
+    num_parameters: int
+    num_steps: int
+    num_samples_seen: int
+    num_training_samples: int
+    loss_first: float
+    """Mean loss of the first 5 % of the steps."""
+    loss_last: float
+    """Mean loss of the last 5 % of the steps."""
+    split: str = "train"
+    """What it was trained on: `train`, or the part `train_small` of it."""
+    samples_without: dict[str, int] = field(default_factory=dict)
+    """Caption type -> samples that lack it and were given `training.caption_fallback` in its place."""
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the workspace."""
+        return model_dir(self.model_id)
+
+    def to_bytes(self) -> bytes:
+        """Readable JSON."""
+        return readable_json(asdict(self))
+
+
+def model_dir(model_id: str) -> str:
+    """Folder of a model in the workspace."""
+    return f"{MODELS_DIR}/{model_id}"
+
+
+def find_model(storage: Storage, model_id: str) -> ModelInfo | None:
+    """The finished model `model_id`, or None when it is not there or not finished."""
+    name = f"{model_dir(model_id)}/{INFO_NAME}"
+    if not storage.exists(name):
+        return None
+    try:
+        return ModelInfo(**json.loads(storage.read_bytes(name)))
+    except (ValueError, TypeError):
+        return None
+
+
+def read_model_info(storage: Storage, model_id: str) -> ModelInfo:
+    """The finished model `model_id`; raises TrainingError that names those there are."""
+    if (info := find_model(storage, model_id)) is None:
+        found = ", ".join(list_models(storage)) or "none"
+        raise TrainingError(f"model {model_id!r} is not in {storage.root!r} or not finished; there: {found}. `treeoflife train` makes one.")
+    return info
+
+
+def list_models(storage: Storage) -> list[str]:
+    """Ids of all finished models, sorted."""
+    names = storage.list(MODELS_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{INFO_NAME}") and name.count("/") == 2)

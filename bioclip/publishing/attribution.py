@@ -1,0 +1,62 @@
+"""ATTRIBUTION.md: who must be named, in short; every image's own row is in attribution.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, LICENSES_NAME
+from bioclip.publishing.markdown import cell, counts_table, table
+from bioclip.publishing.tally import ReleaseTally
+
+ATTRIBUTION_TEXT_NAME = "ATTRIBUTION.md"
+_NUM_HOLDERS = 200
+
+
+def attribution_text(manifest: Mapping[str, Any], tally: ReleaseTally, licenses: pa.Table) -> str:
+    """Licences, holders of most images, and how many images lack a holder that their licence asks for."""
+    named = {name: number for name, number in tally.holders.items() if name}
+    shown = sorted(named.items(), key=lambda item: (-item[1], item[0]))[:_NUM_HOLDERS]
+    others = len(named) - len(shown)
+    sections = [
+        f"# Attribution of {manifest['name']} {manifest['version']}\n",
+        f"Each of the {tally.num_samples:,} images keeps its provider's licence. `{ATTRIBUTION_NAME}` names licence, holder, creator, "
+        "title and addresses of every single one; pass them on with the images.\n",
+        "## Licences\n\n" + licenses_markdown(licenses),
+        lacking_sentence(licenses) + "\n",
+        counts_table("## Sources", "source", tally.sources),
+        f"## Holders\n\nBy images; where no holder is stated, the creator. {len(named):,} are named.\n\n"
+        + table(("holder", "images"), [(cell(name), f"{number:,}") for name, number in shown]),
+    ]
+    if others:
+        rest = sum(named.values()) - sum(number for _, number in shown)
+        sections.append(f"{others:,} further holders of {rest:,} images: see `{ATTRIBUTION_NAME}`.\n")
+    return "\n".join(sections)
+
+
+def licenses_markdown(licenses: pa.Table) -> str:
+    """Table of licences by images."""
+    rows = [
+        (
+            f"[{row['license'] or 'not stated'}]({row['url']})" if row["url"] else row["license"] or "not stated",
+            f"{row['images']:,}",
+            ("yes" if row["needs_attribution"] else "no"),
+            f"{row['images_lacking_holder']:,}",
+        )
+        for row in licenses.to_pylist()
+    ]
+    return table(("licence", "images", "asks for attribution", "of these without holder"), rows)
+
+
+def lacking_sentence(licenses: pa.Table) -> str:
+    """How many images must be attributed to somebody whom the provider does not name."""
+    lacking = sum(licenses["images_lacking_holder"].to_pylist())
+    if not lacking:
+        return "Every image that needs attribution names a holder or creator."
+    return (
+        f"{lacking:,} images need attribution, but their provider names neither holder nor creator "
+        f"(`lacks_holder` in `{ATTRIBUTION_NAME}`; by licence in `{LICENSES_NAME}`): ask at their "
+        "`occurrence_url` before you redistribute them."
+    )

@@ -1,0 +1,39 @@
+"""Write all that a release says of itself, in an order in which each file knows those that it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bioclip.digests import readable_json
+from bioclip.partitions import OutputFile, PartitionWriter, read_stage
+from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME, attribution_text
+from bioclip.publishing.card import CARD_NAME, release_card
+from bioclip.publishing.catalog_tables import write_tables
+from bioclip.publishing.croissant import CROISSANT_NAME, croissant
+from bioclip.publishing.tally import ReleaseTally
+from bioclip.settings import CardSettings
+from bioclip.storage import Storage
+
+
+def write_metadata(
+    storage: Storage,
+    writer: PartitionWriter,
+    folder: str,
+    manifest: Mapping[str, Any],
+    samples_name: str,
+    tally: ReleaseTally,
+    card: CardSettings,
+    others: Iterable[OutputFile] = (),
+) -> None:
+    """Write tables, attribution, card and, last, croissant.json into the release's `folder`.
+
+    `manifest` is the release's, without its list of files; `samples_name` its table of samples, `tally` what was counted in it; `others`
+    are the release's files that another partition wrote, tars excepted.
+    """
+    licenses = write_tables(storage, writer, folder, samples_name, read_stage(storage, "records"))
+    writer.write_bytes(f"{folder}/{ATTRIBUTION_TEXT_NAME}", attribution_text(manifest, tally, licenses).encode())
+    writer.write_bytes(f"{folder}/{CARD_NAME}", release_card(manifest, tally, licenses, card).encode())
+    files = [replace(file, name=file.name.removeprefix(f"{folder}/")) for file in [*others, *writer.outputs]]
+    writer.write_bytes(f"{folder}/{CROISSANT_NAME}", readable_json(croissant(manifest, files, tally, licenses, card)))

@@ -1,0 +1,137 @@
+"""The stage `publish`: the manifest that makes a folder of shards a release."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from typing import Any
+
+from bioclip import __version__
+from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes, digest_value, readable_json
+from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
+from bioclip.publishing import write_metadata
+from bioclip.publishing.tally import ReleaseTally, tally_samples
+from bioclip.releases.manifest import RELEASES_DIR, SEAL_NAME, SPLITS, release_name
+from bioclip.selection.balance import TAIL_NAME
+from bioclip.selection.evaluation_history import EVALUATED_NAME
+from bioclip.selection.leak_gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
+from bioclip.selection.parent import SHARD_FORM, next_shards, open_parent, read_parent
+from bioclip.selection.stage import SAMPLES_NAME, rule_inputs
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.shards.index import shard_lists
+from bioclip.shards.stage import SHARDS_STAGE, release_version, rule_tables
+from bioclip.storage import Storage
+
+PUBLISH_STAGE = "publish"
+MANIFEST_SCHEMA_VERSION = 2
+
+
+_PUBLISH_VERSION = 7
+
+
+_COPY_BYTES = 1 << 20
+
+
+DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
+"""Stages whose digests and counts a manifest states, in the order in which its card lists them."""
+
+
+_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
+
+
+def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
+    """One job that completes the release; its manifest names every file's digest."""
+    version = release_version(storage, settings)
+    digests = {stage: read_stage(storage, stage).digest for stage in DATA_STAGES}
+    return [
+        PartitionJob(
+            stage=PUBLISH_STAGE,
+            name="publish",
+            directory=f"{RELEASES_DIR}/{version}/partitions",
+            version=_PUBLISH_VERSION,
+            inputs=digests | rule_inputs(storage, settings),
+            settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
+            work=publish,
+            storage=storage,
+            arguments={"version": version, "settings": settings},
+        )
+    ]
+
+
+def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
+    """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
+    folder = f"{RELEASES_DIR}/{version}"
+    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, EVALUATED_NAME, *rule_tables(storage)):
+        with storage.reader(name) as source, writer.open(f"{folder}/{name.rsplit('/', 1)[-1]}") as sink:
+            shutil.copyfileobj(source, sink, _COPY_BYTES)
+    tally = tally_samples(storage, SAMPLES_NAME)
+    shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
+    manifest = release_manifest(storage, settings, version, tally, shards)
+    for split in SPLITS:
+        for name, data in shard_lists(_tars(shards, split), split, f"{manifest['name']}-{version}-{split}"):
+            writer.write_bytes(f"{folder}/{name}", data)
+    indexes = [output for output in shards if not output.name.endswith(".tar")]
+    write_metadata(storage, writer, folder, manifest, SAMPLES_NAME, tally, settings.card, indexes)
+    written = [replace(output, name=release_name(version, output.name)) for output in writer.outputs]
+    manifest["files"] = {o.name: {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *written]}
+    data = readable_json(manifest)
+    writer.write_bytes(f"{folder}/{SEAL_NAME}", f"{digest_bytes(data)}  manifest.json\n".encode())
+    writer.write_bytes(f"{folder}/manifest.json", data)
+    num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
+    return Counts(num_samples, num_samples)
+
+
+def release_manifest(
+    storage: Storage, settings: PipelineSettings, version: str, tally: ReleaseTally, shards: list[OutputFile]
+) -> dict[str, Any]:
+    """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
+    stages = {stage: read_stage(storage, stage) for stage in DATA_STAGES}
+    parent = read_parent(storage)
+    own = (o.name for o in shards if o.name.endswith(".tar") and not o.name.startswith("../"))
+    splits: dict[str, Any] = {}
+    for split in SPLITS:
+        splits[split] = {
+            "num_samples": tally.splits[split],
+            "num_species": len(tally.species[split]),
+            "shards": [
+                {"name": o.name, "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows} for o in _tars(shards, split)
+            ],
+        }
+    has_tail = any(output.name == TAIL_NAME for output in stages["release"].outputs)
+    return {
+        "schema_version": MANIFEST_SCHEMA_VERSION,
+        "name": settings.release.name,
+        "version": version,
+        "code_version": __version__,
+        "parent": asdict(parent),
+        "release_key": stages["release"].partitions[0].key,
+        "shard_form": SHARD_FORM,
+        "next_shards": next_shards(open_parent(storage, parent.version, settings), own),
+        "splits": splits,
+        "inputs": {stage: manifest.digest for stage, manifest in stages.items()}
+        | gate_inputs(storage, settings)
+        | rule_inputs(storage, settings),
+        "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
+        "snapshots": _snapshots(storage, stages["records"]),
+        "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
+        "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
+        "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
+        **({"tail": json.loads(storage.read_bytes(TAIL_NAME))} if has_tail else {}),
+    }
+
+
+def _tars(files: list[OutputFile], split: str) -> list[OutputFile]:
+    return [output for output in files if f"shards/{split}/" in output.name and output.name.endswith(".tar")]
+
+
+def _archive_digest(records: StageManifest, name: str) -> str:
+    return next(partition.key for partition in records.partitions if partition.name == name)
+
+
+def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
+    """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
+    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs if output.name.count("/") > 2})
+    found = [json.loads(storage.read_bytes(f"records/{name}/_snapshot.json")) for name in names]
+    return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}

@@ -1,0 +1,75 @@
+"""Names such as `latest` that point at a version of a release."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from bioclip.digests import readable_json
+from bioclip.errors import StorageError, UsageError
+from bioclip.releases.manifest import MANIFEST_NAME, RELEASES_DIR, SPLITS, list_releases
+from bioclip.storage import Storage
+
+LATEST = "latest"
+
+
+_ALIAS_SUFFIX = ".json"
+
+
+_ALIAS = re.compile(r"(?![0-9a-f]{12}$)[a-z][a-z0-9_-]{1,63}")
+
+
+def latest_release(storage: Storage) -> str:
+    """Version that the alias `latest` names; raises StorageError when nothing was released yet."""
+    version = read_aliases(storage).get(LATEST)
+    if version is None:
+        raise StorageError(f"{storage.root!r} holds no release; run `treeoflife curate` first.")
+    return version
+
+
+def read_aliases(storage: Storage) -> dict[str, str]:
+    """Version by alias, sorted; raises StorageError for a file that is none."""
+    found = {}
+    for name in storage.list(RELEASES_DIR):
+        if name.count("/") == 1 and name.endswith(_ALIAS_SUFFIX):
+            try:
+                found[name.split("/")[1].removesuffix(_ALIAS_SUFFIX)] = str(json.loads(storage.read_bytes(name))["version"])
+            except (ValueError, KeyError, TypeError):
+                raise StorageError(
+                    f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife promote` a version by its name."
+                ) from None
+    return found
+
+
+def point_alias(storage: Storage, alias: str, version: str) -> None:
+    """Make `alias` name `version`, in one step; the file is left untouched when it does.
+
+    Raises UsageError for an alias that is no lower-case word of at least two letters, that is a split, or that a version bears.
+    """
+    if alias in SPLITS:
+        raise UsageError(f"alias {alias!r} is refused: a split is called so; take a word such as `latest` or `stable`.")
+    if not _ALIAS.fullmatch(alias) or storage.exists(f"{RELEASES_DIR}/{alias}/{MANIFEST_NAME}"):
+        raise UsageError(f"alias {alias!r} is refused: take a lower-case word such as `latest` or `stable` that is no version.")
+    name, data = f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}", readable_json({"version": version})
+    if not (storage.exists(name) and storage.read_bytes(name) == data):
+        storage.write_bytes(name, data)
+
+
+def remove_alias(storage: Storage, alias: str) -> str:
+    """Remove an alias, never a release; returns the version that it named. Raises UsageError where there is no such alias."""
+    aliases = read_aliases(storage)
+    if alias not in aliases:
+        raise UsageError(f"alias {alias!r} is not in {storage.root!r}; there: {', '.join(aliases) or 'none'}.")
+    storage.remove(f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}")
+    return aliases[alias]
+
+
+def dangling_aliases(storage: Storage) -> dict[str, str]:
+    """Version by alias, of those aliases whose version is missing."""
+    versions = set(list_releases(storage))
+    return {alias: version for alias, version in read_aliases(storage).items() if version not in versions}
+
+
+def point_latest(storage: Storage, version: str) -> None:
+    """Make the alias `latest` name `version`."""
+    point_alias(storage, LATEST, version)

@@ -1,0 +1,147 @@
+"""A release taken elsewhere: the files that its manifest names, those of earlier releases too, at the same places beside each other.
+
+A file is there whole or not at all, as everywhere; the manifest comes last, so a copy that was cut short is no release. Each file's
+digest is compared while it is copied. What is there already is read, and left alone where it is the same: a second run copies only what
+is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bioclip.errors import StorageError
+from bioclip.releases.manifest import MANIFEST_NAME, RELEASES_DIR, SEAL_NAME, Release, workspace_name
+from bioclip.storage import Storage
+
+_FILES_AT_ONCE = 4
+_CHUNK_BYTES = 8 << 20
+_SHOWN = 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file to be copied: its name in the release, its name in the destination, and what it must be."""
+
+    name: str
+    target: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """A release that is whole in `folder`. `num_bytes` are of all its files, the others of what this run copied."""
+
+    folder: Storage
+    num_files: int
+    num_bytes: int
+    num_copied: int
+    num_copied_bytes: int
+
+
+def export_release(release: Release, destination: Storage) -> Export:
+    """Copy a release to `<destination>/<version>`, and what it uses of earlier releases to `<destination>/<their version>`.
+
+    At most a few files are under way at once, with 8 MiB of each in memory; on their way to a URL they lie in the folder of temporary
+    files. Raises StorageError, before anything is copied, where the destination holds another file of the same name, and while copying
+    where a file of the release is not what its manifest says.
+    """
+    destination.sweep_partials()
+    files = list(_files(release))
+    last = [_described(release, name) for name in (SEAL_NAME, MANIFEST_NAME)]
+    missing = _missing(destination, [*files, *last])
+    copied = [file for file in files if file in missing]
+    for _ in _at_once(lambda file: _copy(release.storage, destination, file), copied):
+        pass
+    for file in last:
+        if file in missing:
+            _copy(release.storage, destination, file)
+            copied.append(file)
+    num_bytes = sum(file.num_bytes for file in [*files, *last])
+    folder = destination.sub(release.version)
+    return Export(folder, len(files) + len(last), num_bytes, len(copied), sum(file.num_bytes for file in copied))
+
+
+def _files(release: Release) -> Iterator[ExportedFile]:
+    for name, (sha256, num_bytes) in sorted(release.files().items()):
+        yield ExportedFile(name, _target(release, name), sha256, num_bytes)
+
+
+def _described(release: Release, name: str) -> ExportedFile:
+    """The manifest or its seal, which no manifest names."""
+    sha256, num_bytes = release.storage.digest(name)
+    if name == MANIFEST_NAME and sha256 != release.digest:
+        raise StorageError(f"{release.storage.uri(name)!r} has changed since it was read; run again.")
+    return ExportedFile(name, _target(release, name), sha256, num_bytes)
+
+
+def _target(release: Release, name: str) -> str:
+    """Where a file goes; raises StorageError for a name that would leave the destination."""
+    target = workspace_name(release.version, name).removeprefix(f"{RELEASES_DIR}/")
+    if any(part in {"", ".", ".."} for part in target.split("/")):
+        raise StorageError(f"release {release.version} names {name!r}, which lies outside a release; check it with `treeoflife verify`.")
+    return target
+
+
+def _missing(destination: Storage, files: Sequence[ExportedFile]) -> set[ExportedFile]:
+    """Those that are not there yet; raises StorageError that names others that are there in their place."""
+    found = list(_at_once(lambda file: _state(destination, file), files))
+    others = [file.target for file, state in zip(files, found, strict=True) if state == "other"]
+    if others:
+        shown = ", ".join(repr(destination.uri(name)) for name in others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
+        raise StorageError(
+            f"{len(others):,} other files are in the way: {shown}; nothing was copied. Remove what is no part of the release, or choose "
+            "another destination."
+        )
+    return {file for file, state in zip(files, found, strict=True) if state == "missing"}
+
+
+def _state(destination: Storage, file: ExportedFile) -> str:
+    if not destination.exists(file.target):
+        return "missing"
+    if destination.num_bytes(file.target) != file.num_bytes:
+        return "other"
+    return "same" if _digest(destination, file) == file.sha256 else "other"
+
+
+def _digest(storage: Storage, file: ExportedFile) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(storage, file.target, file.num_bytes):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _copy(source: Storage, destination: Storage, file: ExportedFile) -> None:
+    if not source.exists(file.name):
+        raise StorageError(f"{source.uri(file.name)!r} is missing; {_way_out(source)}")
+    digest = hashlib.sha256()
+    with destination.writer(file.target) as sink:
+        for chunk in _chunks(source, file.name, file.num_bytes):
+            sink.write(chunk)
+            digest.update(chunk)
+        if digest.hexdigest() != file.sha256 or source.num_bytes(file.name) != file.num_bytes:
+            raise StorageError(f"{source.uri(file.name)!r} is not what the manifest says; {_way_out(source)}")
+
+
+def _chunks(storage: Storage, name: str, num_bytes: int) -> Iterator[bytes]:
+    """The file by range requests: unlike one long answer, each of these can be asked for again."""
+    for start in range(0, num_bytes, _CHUNK_BYTES):
+        yield storage.read_range(name, start, min(start + _CHUNK_BYTES, num_bytes))
+
+
+def _way_out(source: Storage) -> str:
+    return f"check the release with `treeoflife verify {source.root} --deep`. What was copied is kept."
+
+
+def _at_once(function: Callable[[ExportedFile], T], files: Sequence[ExportedFile]) -> Iterator[T]:
+    """Results in order, a few at a time; the first failure ends it, without beginning what has not begun."""
+    pool = ThreadPoolExecutor(_FILES_AT_ONCE)
+    try:
+        yield from pool.map(function, files)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,105 @@
+"""What a workspace holds of releases that no release needs: builds that were killed, releases that were given up, half-written files.
+
+Needed is what a complete release or a current stage manifest names, wherever it lies: a shard of a release that was given up stays as
+long as another release uses it. Nothing outside `releases/` is looked at but half-written files and uploads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from bioclip.errors import UsageError
+from bioclip.releases.aliases import read_aliases
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import KEPT_SHARDS, MANIFEST_NAME, RELEASES_DIR, SEAL_NAME, list_releases, workspace_name
+from bioclip.storage import Storage
+
+UNFINISHED, NOT_NAMED, GIVEN_UP, HALF_WRITTEN, UNFINISHED_UPLOAD = (
+    "unfinished_release",
+    "not_named",
+    "given_up",
+    "half_written",
+    "unfinished_upload",
+)
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A file (or an upload, by its id) that nothing names, and why it is there."""
+
+    name: str
+    num_bytes: int
+    reason: str
+    upload_id: str = ""
+
+
+def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garbage]:
+    """Everything that could go, by name, those releases included that are to be given up.
+
+    Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last; an alias
+    given in its place is answered for what it names.
+    """
+    aliases = read_aliases(storage)
+    given_up = {aliases.get(name, name) for name in given_up}
+    complete, (current, versions) = list_releases(storage), _named_by_stages(storage)
+    _check_given_up(storage, given_up, complete, versions)
+    kept = current | _bookkeeping(storage, versions)
+    for version in (version for version in complete if version not in given_up):
+        names = {MANIFEST_NAME, SEAL_NAME, *open_release(storage, version).files()}
+        kept |= {workspace_name(version, name) for name in names} | _bookkeeping(storage, {version})
+    found = list(_orphans(storage, kept, complete, given_up))
+    found += [Garbage(name, num_bytes, HALF_WRITTEN) for name, num_bytes, is_running in storage.partials() if not is_running]
+    found += [Garbage(name, 0, UNFINISHED_UPLOAD, upload_id) for name, upload_id in storage.unfinished_uploads()]
+    return sorted(found, key=lambda one: (one.name, one.upload_id))
+
+
+def delete_garbage(storage: Storage, garbage: Collection[Garbage]) -> None:
+    """Delete it; manifests first, so that a release that is given up is none before any of its files is missing."""
+    for one in sorted(garbage, key=lambda one: (not one.name.endswith(f"/{MANIFEST_NAME}"), one.name)):
+        if one.upload_id:
+            storage.abort_upload(one.name, one.upload_id)
+        else:
+            storage.remove(one.name)
+    storage.remove_empty_folders(RELEASES_DIR)
+
+
+def _orphans(storage: Storage, kept: set[str], complete: Collection[str], given_up: Collection[str]) -> Iterator[Garbage]:
+    for name in storage.list(RELEASES_DIR):
+        if name.count("/") == 1 or name in kept:  # the former are aliases
+            continue
+        version = name.split("/")[1]
+        reason = GIVEN_UP if version in given_up else NOT_NAMED if version in complete else UNFINISHED
+        yield Garbage(name, storage.num_bytes(name), reason)
+
+
+def _named_by_stages(storage: Storage) -> tuple[set[str], set[str]]:
+    """Outputs of the stages as the workspace has them now, and the versions of releases that they wrote, not only kept shards of."""
+    outputs, versions = set(), set()
+    for name in storage.list("stages"):
+        for partition in json.loads(storage.read_bytes(name))["partitions"]:
+            names = {output["name"] for output in partition["outputs"]}
+            outputs |= names
+            if partition["name"] != KEPT_SHARDS:
+                versions |= {name.split("/")[1] for name in names if name.startswith(f"{RELEASES_DIR}/")}
+    return outputs, versions
+
+
+def _bookkeeping(storage: Storage, versions: Collection[str]) -> set[str]:
+    """Manifests of the partitions that wrote these releases: they are what makes a rerun do nothing."""
+    return {name for version in versions for name in storage.list(f"{RELEASES_DIR}/{version}/partitions")}
+
+
+def _check_given_up(storage: Storage, given_up: Collection[str], complete: Collection[str], current: Collection[str]) -> None:
+    aliases = read_aliases(storage)
+    for version in sorted(given_up):
+        if version not in complete:
+            raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join([*complete, *aliases]) or 'none'}.")
+        if names := [alias for alias, named in aliases.items() if named == version]:
+            raise UsageError(
+                f"release {version!r} is what alias {names[0]!r} names, and is not given up while it does: "
+                f"`treeoflife promote` another to {names[0]!r}, or take the alias away by `treeoflife promote --alias {names[0]} --remove`."
+            )
+        if version in current:
+            raise UsageError(f"release {version!r} is what the workspace's stages made last; make another before you give it up.")

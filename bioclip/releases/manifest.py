@@ -1,0 +1,107 @@
+"""Opening a release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.digests import digest_bytes
+from bioclip.errors import StorageError
+from bioclip.storage import Storage
+
+RELEASES_DIR = "releases"
+MANIFEST_NAME = "manifest.json"
+SEAL_NAME = "manifest.sha256"
+"""SHA-256 of manifest.json, as `sha256sum --check` reads it."""
+SPLITS = ("train", "val", "heldout")
+"""`train`; `val`: held-out occurrences of known species; `heldout`: species that training never sees."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A dataset version. `digest` is the SHA-256 of its manifest, which names every file's digest."""
+
+    version: str
+    digest: str
+    manifest: Mapping[str, Any]
+    storage: Storage
+
+    def shards(self, split: str) -> list[str]:
+        """Names of the split's tars within `storage`, in order; those of an earlier release begin with `../<version>/`."""
+        return [shard["name"] for shard in self.manifest["splits"][split]["shards"]]
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """Name -> (SHA-256, bytes) of every file that the manifest names."""
+        return named_files(self.manifest)
+
+    @property
+    def parent(self) -> tuple[str, str]:
+        """Version and manifest digest of the release that this one continues, or two empty strings."""
+        parent = self.manifest.get("parent") or {}
+        return str(parent.get("version", "")), str(parent.get("digest", ""))
+
+    def num_samples(self, split: str) -> int:
+        """Samples in the split."""
+        return int(self.manifest["splits"][split]["num_samples"])
+
+    def sample_columns(self) -> list[str]:
+        """Names of the columns of samples.parquet."""
+        with self.storage.reader("samples.parquet") as stream:
+            names: list[str] = pq.read_schema(stream).names
+        return names
+
+    def samples(self, columns: list[str] | None = None) -> pa.Table:
+        """SAMPLE_SCHEMA rows of every image considered, samples and dropped ones."""
+        with self.storage.reader("samples.parquet") as stream:
+            return pq.read_table(stream, columns=columns)
+
+
+def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Name -> (SHA-256, bytes) of every file that a manifest names."""
+    files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
+    for split in manifest["splits"].values():
+        files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
+    return files
+
+
+def workspace_name(version: str, name: str) -> str:
+    """Name within the workspace of what release `version` calls `name`: `../P/x` of an earlier release is `releases/P/x`."""
+    return f"{RELEASES_DIR}/{name.removeprefix('../')}" if name.startswith("../") else f"{RELEASES_DIR}/{version}/{name}"
+
+
+def release_name(version: str, name: str) -> str:
+    """What release `version` calls the file of that name within the workspace; the reverse of `workspace_name`."""
+    below = name.removeprefix(f"{RELEASES_DIR}/")
+    return below.removeprefix(f"{version}/") if below.startswith(f"{version}/") else f"../{below}"
+
+
+def own_name(name: str) -> str:
+    """What the release that wrote a file calls it: `../P/x` is `x`."""
+    return name.split("/", 2)[2] if name.startswith("../") else name
+
+
+def open_release_folder(folder: Storage) -> Release:
+    """The release in a folder of its own, wherever that lies; raises StorageError where there is none, or its manifest is none."""
+    if not folder.exists(MANIFEST_NAME):
+        raise StorageError(f"{folder.root!r} holds no {MANIFEST_NAME}: name a release's own folder, <workspace>/{RELEASES_DIR}/<version>.")
+    data = folder.read_bytes(MANIFEST_NAME)
+    try:
+        manifest = json.loads(data)
+        return Release(str(manifest["version"]), digest_bytes(data), manifest, folder)
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{folder.uri(MANIFEST_NAME)!r} is no manifest of a release; `treeoflife verify` says more.") from None
+
+
+def list_releases(storage: Storage) -> list[str]:
+    """Versions of all complete releases, sorted."""
+    names = storage.list(RELEASES_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{MANIFEST_NAME}") and name.count("/") == 2)
+
+
+KEPT_SHARDS = "kept"
+"""Name of the partition of the stage `shards` whose outputs are files of earlier releases."""

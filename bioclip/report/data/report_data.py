@@ -1,0 +1,209 @@
+"""What a report shows, as plain frozen values: everything `page` needs and nothing it has to look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bioclip.accounting import Counts
+from bioclip.report.data.samples import DropGroup, Photo, SampleSummary
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One stage that was run."""
+
+    stage: str
+    unit: str
+    """What it reads, e.g. `records`."""
+    counts: Counts
+    digest: str
+    """SHA-256 over the names and digests of its outputs."""
+    is_current: bool = True
+    """False when the workspace has run the stage again, with another result, since the release was made."""
+
+
+@dataclass(frozen=True)
+class HostSummary:
+    """What one host answered."""
+
+    host: str
+    num_urls: int
+    num_requests: int
+    num_fetched: int
+    num_recovered: int
+    """Fetched after at least one failed attempt."""
+    failures: Mapping[str, int]
+    """Reason -> media that did not become images."""
+
+
+@dataclass(frozen=True)
+class DownloadSummary:
+    """All outcomes; `hosts` are the busiest first, `num_hosts` counts those left out too."""
+
+    num_urls: int
+    num_requests: int
+    num_fetched: int
+    num_recovered: int
+    num_hosts: int
+    hosts: tuple[HostSummary, ...]
+    failures: Mapping[tuple[str, str], int]
+    """(status, reason) -> media."""
+    http_statuses: Mapping[int, int]
+    """Final HTTP status -> media; 0: no answer."""
+
+
+@dataclass(frozen=True)
+class DuplicateMember:
+    """One image of a group."""
+
+    photo: Photo
+    kind: str
+    """`kept`, `duplicate_bytes`, `duplicate_pixels` or `duplicate_near`."""
+    distance: int
+    """Bits between its pHash and that of the kept image."""
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """A group with its first members, the kept one first."""
+
+    group_id: str
+    size: int
+    members: tuple[DuplicateMember, ...]
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The different labels of the members shown; more than one is a conflict."""
+        return frozenset(member.photo.label for member in self.members if member.photo.label)
+
+
+@dataclass(frozen=True)
+class DuplicateSummary:
+    """All groups; `shown` holds a few of each kind."""
+
+    num_groups: int
+    num_images: int
+    kinds: Mapping[str, int]
+    sizes: Mapping[int, int]
+    """Group size -> groups."""
+    shown: tuple[DuplicateGroup, ...]
+
+
+@dataclass(frozen=True)
+class NameMatch:
+    """Names that were decided in the same way."""
+
+    match_type: str
+    reason: str
+    num_names: int
+    num_records: int
+
+
+@dataclass(frozen=True)
+class NameExample:
+    """A verbatim name and what became of it."""
+
+    verbatim: str
+    outcome: str
+    """The reason it is unresolved, or the accepted name."""
+    num_records: int
+
+
+@dataclass(frozen=True)
+class NameSummary:
+    """taxonomy/names.parquet, summed up."""
+
+    num_names: int
+    num_records: int
+    matches: tuple[NameMatch, ...]
+    num_unresolved: int
+    unresolved: tuple[NameExample, ...]
+    num_synonyms: int
+    synonyms: tuple[NameExample, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """One model: points of (step, loss, learning rate), thinned out evenly, and what model.json says."""
+
+    model_id: str
+    digest: str
+    points: tuple[tuple[int, float, float], ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of scores.parquet; an interval is None when the evaluation gave none."""
+
+    benchmark: str
+    task: str
+    caption_type: str
+    rank: str
+    shots: int
+    metric: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    chance: float | None
+    num_images: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class BenchmarkFacts:
+    """What a benchmark was made of and what it left out; `reason` says why it has no scores."""
+
+    name: str
+    split: str
+    num_images: int
+    num_classes: int
+    reason: str
+    dropped: Mapping[str, int]
+    """Reason -> images of the split that take no part."""
+    few_shot: tuple[Mapping[str, int], ...]
+    """For each number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """One evaluation."""
+
+    evaluation_id: str
+    digest: str
+    benchmarks: tuple[BenchmarkFacts, ...]
+    scores: tuple[Score, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows; None where a stage has not been run."""
+
+    name: str
+    version: str
+    digest: str
+    stages: tuple[StageSummary, ...]
+    samples: SampleSummary
+    downloads: DownloadSummary | None
+    failed: tuple[DropGroup, ...]
+    duplicates: DuplicateSummary | None
+    names: NameSummary | None
+    training: TrainingSummary | None
+    scores: ScoreSummary | None
+    inputs: tuple[tuple[str, str], ...]
+    """(what, SHA-256) of everything the report was made from."""
+    settings: tuple[tuple[str, str], ...]
+    """(dotted key, value) of the settings that decide results."""
+    tail: Mapping[str, Any] = field(default_factory=dict)
+    """What the release's manifest says of training `before` and `after` balancing; empty where no rule of balance was set."""
+
+    def is_outdated(self, name: str) -> bool:
+        """True when the workspace's results of stage `name` are no longer those that the release was made from."""
+        return any(stage.stage == name and not stage.is_current for stage in self.stages)
+
+    def stage(self, name: str) -> StageSummary | None:
+        """The stage of that name, if it was run."""
+        return next((stage for stage in self.stages if stage.stage == name), None)

@@ -1,0 +1,72 @@
+"""Licences and sources: how many images and species each gives, and what it asks for."""
+
+from __future__ import annotations
+
+from bioclip.licenses import license_url, needs_attribution
+from bioclip.report.data.report_data import ReportData
+from bioclip.report.data.samples import Origin
+from bioclip.report.html.markup import Markup, element, join, link, name_of, number, percent, table
+from bioclip.report.sections.section import Section, note
+
+_TERMS = {"SA": "share alike", "NC": "no commercial use", "ND": "no derivatives"}
+
+
+def licenses_section(data: ReportData) -> Section:
+    """Licences and sources of all images, with what they ask for."""
+    samples = data.samples
+    if not samples.num_images:
+        return Section("licenses", "Licences and sources", None, "This release considered no images.")
+    attribution = note(
+        "Every sample carries its licence as given and normalised, its rights holder and its creator in samples.parquet, and "
+        "attribution.parquet lists them ready for use. Whoever passes images on must name them and keep to each licence; photographs on "
+        "this page name theirs below the picture. Licences that forbid derivatives or commercial use can be excluded with ",
+        element("code", "ingest.licenses"),
+        ".",
+    )
+    parts = [_license_table(data), _source_table(data), attribution]
+    return Section("licenses", "Licences and sources", join(parts), "")
+
+
+def _license_table(data: ReportData) -> Markup:
+    rows = [
+        (
+            link(license_url(o.name), shown=name_of(o.name, 44)) if o.name else _other(o, "no licence stated"),
+            *_counts(o, data.samples.num_samples),
+            number(o.num_without_holder),
+            "—" if o.is_rest else "must be named" if needs_attribution(o.name) else "not asked for",
+            "—" if o.is_rest else _terms(o.name),
+        )
+        for o in data.samples.licenses
+    ]
+    header = ("Licence", "Samples", "Share", "Species", "Left out", "No holder given", "Attribution", "Further terms")
+    return table("Images by licence, with links to the texts", header, rows, numeric=(1, 2, 3, 4, 5))
+
+
+def _source_table(data: ReportData) -> Markup:
+    rows = [
+        (
+            name_of(o.name, 44) if o.name else _other(o, "(no source)"),
+            *_counts(o, data.samples.num_samples),
+            number(o.num_without_holder),
+        )
+        for o in data.samples.sources
+    ]
+    return table(
+        "Images by source", ("Source", "Samples", "Share", "Species", "Left out", "No holder given"), rows, numeric=(1, 2, 3, 4, 5)
+    )
+
+
+def _other(origin: Origin, nothing: str) -> str:
+    return "all others" if origin.is_rest else nothing
+
+
+def _counts(origin: Origin, num_samples: int) -> tuple[str, ...]:
+    species = "—" if origin.num_species is None else number(origin.num_species)
+    return number(origin.num_samples), percent(origin.num_samples, num_samples), species, number(origin.num_dropped)
+
+
+def _terms(license_id: str) -> str:
+    if license_id == "":
+        return "none known: all rights may be reserved"
+    elements = license_id.split("-") if license_id.startswith("CC-") else []
+    return ", ".join(said for short, said in _TERMS.items() if short in elements) or "—"

@@ -1,0 +1,43 @@
+"""The section on the taxa that the release holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from bioclip.report.charts.sunburst import kingdom_color, sunburst
+from bioclip.report.data.report_data import ReportData
+from bioclip.report.html.markup import Markup, element, figure, join, name_of, number, percent, table
+from bioclip.report.sections.section import Section
+
+_NO_SAMPLES = "This release holds no samples, so there is nothing to draw."
+
+
+def taxa_section(data: ReportData) -> Section:
+    """Sunburst of the lineages with counts by kingdom."""
+    samples = data.samples
+    if not any(any(lineage) for lineage in samples.lineages):
+        return Section("taxa", "Tree of life", None, _NO_SAMPLES)
+    drawing = figure(
+        "Rings from the centre: kingdom, phylum, class, order, family, genus; arcs by number of samples. A gap is a rank "
+        "that stayed unresolved.",
+        sunburst(samples.lineages),
+    )
+    return Section("taxa", "Tree of life", element("div", drawing, _kingdom_table(data), class_="beside"), "")
+
+
+def _kingdom_table(data: ReportData) -> Markup:
+    counts: defaultdict[str, int] = defaultdict(int)
+    taxa: defaultdict[str, list[set[tuple[str, ...]]]] = defaultdict(lambda: [set() for _ in range(6)])
+    for lineage, count in data.samples.lineages.items():
+        counts[lineage[0]] += count
+        for depth, name in enumerate(lineage):
+            if name:
+                taxa[lineage[0]][depth].add(lineage[: depth + 1])
+    rows = []
+    for kingdom in sorted(counts, key=lambda name: (-counts[name], name)):
+        swatch = element("span", class_="swatch", style=f"background:{kingdom_color(kingdom)}")
+        num_families, num_genera = len(taxa[kingdom][4]), len(taxa[kingdom][5])
+        head = join([swatch, name_of(kingdom or "(unresolved)", 24)])
+        share = percent(counts[kingdom], data.samples.num_samples)
+        rows.append((head, number(counts[kingdom]), share, number(num_families), number(num_genera)))
+    return table("Samples by kingdom", ("Kingdom", "Samples", "Share", "Families", "Genera"), rows, numeric=(1, 2, 3, 4))

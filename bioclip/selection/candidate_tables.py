@@ -1,0 +1,116 @@
+"""What the stage `release` reads: tables of all stages before it, joined a partition at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip.errors import StorageError
+from bioclip.partitions import read_stage
+from bioclip.records import IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA
+from bioclip.selection.candidates import Candidates, Side
+from bioclip.selection.splits import occurrence_keys
+from bioclip.storage import Storage
+
+NAMES_NAME = "taxonomy/names.parquet"
+_IMAGE_COLUMNS = (
+    "record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height", "original_width",
+    "original_height", "num_bytes",
+)  # fmt: skip
+_RECORD_COLUMNS = ("source", "source_id", "occurrence_id", "event_date", "observer", "image_type", "crop_x")
+_NAME_COLUMNS = (
+    "lineage_id", "match_type", "reason", "resolved_rank", *RANKS, "common_name", "accepted_id", "canonical_name", "backbone",
+    "verbatim_scientific_name",
+)  # fmt: skip
+_GROUP_COLUMNS = ("record_id", "kept_record_id", "kind", "distance")
+_DESCRIPTION_COLUMNS = (
+    "media_url", "license", "license_verbatim", "rights_holder", "creator", "basis_of_record", "event_date", "latitude", "longitude",
+    "scientific_name",
+)  # fmt: skip
+"""What no rule looks at: read when samples are written, not before."""
+_DECIDED = {"split", "drop_reason", "drop_detail", "shard"}
+
+
+def read_candidates(storage: Storage) -> Candidates:
+    """Every downloaded image with what its record, name and group say. Raises StorageError for images that are not in order."""
+    with storage.reader(NAMES_NAME) as stream:
+        names = pq.read_table(stream, columns=list(_NAME_COLUMNS))
+    nobody = pa.Table.from_pylist([dict.fromkeys(_NAME_COLUMNS, "")], pa.schema([LINEAGE_SCHEMA.field(name) for name in _NAME_COLUMNS]))
+    names = pa.concat_tables([names.cast(nobody.schema), nobody]).combine_chunks()
+    with storage.reader(GROUPS_NAME) as stream:
+        groups = pq.read_table(stream, columns=list(_GROUP_COLUMNS)).combine_chunks()
+    schema = pa.schema([IMAGE_SCHEMA.field(name) for name in _IMAGE_COLUMNS] + [RECORD_SCHEMA.field(name) for name in _RECORD_COLUMNS])
+    images, lineages, parts, num_rows = [schema.empty_table()], [np.empty(0, np.int32)], [], 0
+    for index, name, records in _parts(storage):
+        with storage.reader(name) as stream:
+            part = pq.read_table(stream, columns=list(_IMAGE_COLUMNS))
+        said = read_records(storage, records, part["record_id"], ("lineage_id", *_RECORD_COLUMNS))
+        rows = pc.fill_null(pc.index_in(said["lineage_id"], value_set=names["lineage_id"].combine_chunks()), names.num_rows - 1)
+        lineages.append(rows.to_numpy())
+        for column in _RECORD_COLUMNS:
+            part = part.append_column(column, said[column])
+        images.append(part.cast(schema))
+        parts.append((index, num_rows, num_rows + part.num_rows))
+        num_rows += part.num_rows
+    table = pa.concat_tables(images)
+    _check_order(storage, table["record_id"])
+    table = table.append_column("occurrence", occurrence_keys(table)).append_column("is_crop", pc.is_valid(table["crop_x"]))
+    of_group = pc.fill_null(pc.index_in(table["record_id"], value_set=groups["record_id"].combine_chunks()), -1).to_numpy()
+    pa.default_memory_pool().release_unused()
+    shared = (Side(names.drop_columns("lineage_id"), np.concatenate(lineages)), Side(groups.drop_columns("record_id"), of_group))
+    return Candidates(table.drop_columns("crop_x"), *shared, parts=parts)
+
+
+def described_parts(storage: Storage, candidates: Candidates) -> Iterator[tuple[int, int, dict[str, pa.ChunkedArray]]]:
+    """(first row, row after the last, columns of SAMPLE_SCHEMA less `shard` and the decisions) of each partition in turn."""
+    records = {index: names for index, _, names in _parts(storage)}
+    for index, start, stop in candidates.parts:
+        said = read_records(storage, records[index], candidates.column("record_id", start, stop), _DESCRIPTION_COLUMNS)
+        columns = {name: said[name] for name in _DESCRIPTION_COLUMNS if name != "scientific_name"} | {
+            "verbatim_name": said["scientific_name"]
+        }
+        for field in SAMPLE_SCHEMA:
+            if field.name not in columns and field.name not in _DECIDED:
+                columns[field.name] = candidates.column(field.name, start, stop)
+        yield start, stop, {name: pc.fill_null(c, "") if pa.types.is_string(c.type) else c for name, c in columns.items()}
+
+
+def read_records(storage: Storage, names: Sequence[str], record_ids: pa.ChunkedArray, columns: Sequence[str]) -> pa.Table:
+    """`columns` of the records of some ids, in their order, null where there is no record; `names` are the tables they may lie in."""
+    schema = pa.schema([RECORD_SCHEMA.field(name).with_nullable(True) for name in ("record_id", *columns)])
+    tables = [schema.empty_table()]
+    for name in names:
+        with storage.reader(name) as stream:
+            tables.append(pq.read_table(stream, columns=schema.names).cast(schema))
+    records = pa.concat_tables(tables).combine_chunks()
+    rows = pc.index_in(record_ids, value_set=records["record_id"].combine_chunks())
+    return records.select(list(columns)).take(rows)
+
+
+def _parts(storage: Storage) -> Iterator[tuple[int, str, list[str]]]:
+    """(partition, its images, tables of its records) in order of the partitions."""
+    records: dict[int, list[str]] = {}
+    for output in read_stage(storage, "records").outputs:
+        if (index := _partition(output.name)) is not None:
+            records.setdefault(index, []).append(output.name)
+    for output in read_stage(storage, "images").outputs:
+        if (index := _partition(output.name)) is not None:
+            yield index, output.name, records.get(index, [])
+
+
+def _partition(name: str) -> int | None:
+    found = re.search(r"/part-(\d+)\.parquet$", name)
+    return int(found[1]) if found else None
+
+
+def _check_order(storage: Storage, record_ids: pa.ChunkedArray) -> None:
+    if len(record_ids) > 1 and not pc.all(pc.less(record_ids.slice(0, len(record_ids) - 1), record_ids.slice(1))).as_py():
+        raise StorageError(
+            f"the images in {storage.uri('images')!r} are not in order of record id, each once; run the stage `images` again."
+        )

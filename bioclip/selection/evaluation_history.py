@@ -1,0 +1,72 @@
+"""What a line of releases has ever evaluated on: remembered, whatever becomes of the images, so that none of it is trained on later.
+
+An image may be withdrawn, stand for another, lose its name or be missing from a provider's file for a while, and come back. Each release
+therefore carries on the list of the one that it continues. The list holds ids and digests, no person's name and no text.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bioclip.leakage import EvaluationSide, gate_table
+from bioclip.selection.candidates import Candidates
+from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, VAL
+
+EVALUATED_FILE = "evaluated.parquet"
+EVALUATED_NAME = f"splits/{EVALUATED_FILE}"
+EVALUATED_BEFORE = "evaluated_before"
+"""Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it may not be trained on.
+Also the name under which the gate speaks of images that are evaluated on no longer."""
+EVALUATED_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("is_sample", pa.bool_(), nullable=False),
+        pa.field("stored_sha256", pa.string(), nullable=False),
+        pa.field("sha256", pa.string()),
+        pa.field("pixel_sha256", pa.string()),
+        pa.field("phash", pa.uint64()),
+        pa.field("is_flat", pa.bool_()),
+        pa.field("occurrence", pa.string(), nullable=False),
+        pa.field("species", pa.string(), nullable=False),
+    ]
+)
+"""evaluated.parquet, sorted by record_id: every image of `val` and `heldout` in this release or in one that it continues, and the images
+that stand behind such a one as its duplicates (`is_sample` false). Columns otherwise as in the gate's GATE_SCHEMA; `stored_sha256` is of
+the bytes that samples hold, `species` the accepted binomial then."""
+_GATE_COLUMNS = ("record_id", "sha256", "pixel_sha256", "phash", "is_flat")
+
+
+def evaluated_images(candidates: Candidates, images: pa.Table, former: pa.Table | None) -> pa.Table:
+    """EVALUATED_SCHEMA after the splits are given; `images` are the candidates' GATE_SCHEMA rows, `former` the parent's list."""
+    is_sample = candidates.is_in(VAL) | candidates.is_in(HELDOUT)
+    groups = candidates.codes("kept_record_id")
+    of_group = np.zeros(len(groups.values), np.int8)
+    np.maximum.at(of_group, groups.numbers[is_sample], candidates.split[is_sample])
+    of_group[0] = 0
+    strongest = np.maximum(np.where(is_sample, candidates.split, 0), of_group[groups.numbers])
+    rows = np.flatnonzero(strongest)
+    chosen = pa.array(rows)
+    columns = {name: images[name].take(chosen) for name in _GATE_COLUMNS} | {
+        "split": pa.array(SPLIT_NAMES).take(pa.array(strongest[rows])),
+        "is_sample": pa.array(is_sample[rows]),
+        "stored_sha256": candidates.column("sha256").take(chosen),
+        "occurrence": images["source_occurrence"].take(chosen),
+        "species": pc.fill_null(candidates.column("species").take(chosen), ""),
+    }
+    now = pa.table([columns[name] for name in EVALUATED_SCHEMA.names], schema=EVALUATED_SCHEMA)
+    if former is None:
+        return now
+    gone = pc.invert(pc.is_in(former["record_id"], value_set=now["record_id"].combine_chunks()))
+    return pa.concat_tables([now, former.filter(gone)]).sort_by("record_id")
+
+
+def absent_side(candidates: Candidates, former: pa.Table) -> EvaluationSide:
+    """For the gate: what was evaluated on and is not among the evaluated images of today."""
+    is_now = candidates.is_in(VAL) | candidates.is_in(HELDOUT)
+    current = candidates.column("record_id").filter(pa.array(is_now)).combine_chunks()
+    table = former.filter(pc.and_(former["is_sample"], pc.invert(pc.is_in(former["record_id"], value_set=current))))
+    columns = {name: table[name] for name in _GATE_COLUMNS} | {"source_occurrence": table["occurrence"]}
+    return EvaluationSide(EVALUATED_BEFORE, gate_table(columns, table.num_rows))

@@ -1,0 +1,149 @@
+"""The gate part of the stage `release`: training against the release's own held-out splits and against every set from outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.errors import LeakageError
+from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
+from bioclip.evaluation_sets.stage import read_sides
+from bioclip.leakage import EvaluationSide, Leaks, find_leaks, gate_table
+from bioclip.partitions import StageManifest, read_stage
+from bioclip.selection.candidates import Candidates
+from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits
+from bioclip.settings import PipelineSettings
+from bioclip.storage import Storage
+
+LEAKS_NAME = "splits/leaks.parquet"
+REFUSED_NAME = "splits/leaks-refused.parquet"
+"""The evidence of a run that the gate stopped."""
+FINGERPRINTS_NAME = "splits/fingerprints.parquet"
+"""What the gate knows of every sample: GATE_SCHEMA and `split`, so that a later gate needs no image of this release."""
+GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
+"""Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
+EMBEDDINGS_STAGE = "embeddings"
+"""Written by `bioclip.encoding.image_embeddings`, which needs torch; the gate reads numbers only."""
+
+
+def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
+    """Digests of the stages that the gate reads besides the images' own tables."""
+    stages = [SETS_STAGE] if settings.leakage.against else []
+    stages += [EMBEDDINGS_STAGE] if settings.leakage.embedding and settings.leakage.guards.embedding else []
+    return {stage: read_stage(storage, stage).digest for stage in stages}
+
+
+def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
+    """GATE_SCHEMA rows of the candidates, in their order."""
+    phash, species = candidates.numbers("phash").astype(np.uint64), candidates.column("species")
+    is_flat = (candidates.numbers("entropy_bits") < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
+    is_species = pc.equal(pc.fill_null(candidates.column("resolved_rank"), ""), "species")
+    key = pc.binary_join_element_wise(candidates.column("backbone"), candidates.column("accepted_id"), ":")
+    columns = {
+        name: candidates.column(name)
+        for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")
+    }
+    columns |= {
+        "sha256": candidates.column("original_sha256"),
+        "is_flat": is_flat,
+        "source_occurrence": candidates.column("occurrence"),
+        "species": pc.if_else(is_species, species, pa.scalar(None, pa.string())),
+        "accepted_id": pc.if_else(is_species, key, pa.scalar(None, pa.string())),
+    }
+    return gate_table(columns, len(candidates))
+
+
+def check_leaks(
+    storage: Storage, images: pa.Table, splits: Splits, settings: PipelineSettings, absent: EvaluationSide | None = None
+) -> Leaks:
+    """Training images that give away an evaluation image, of this release or (`absent`) of one that it continues.
+
+    Raises LeakageError, after writing the evidence to REFUSED_NAME, where the gate is set to fail.
+    """
+    parts = {split: images.filter(pa.array(splits == SPLIT_NAMES.index(split))) for split in (TRAIN, VAL, HELDOUT)}
+    sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
+    sides += [absent] if absent and absent.images.num_rows else []
+    sides += read_sides(storage, settings) if settings.leakage.against else []
+    embedding, vectors = settings.leakage.embedding, None
+    if embedding and settings.leakage.guards.embedding:
+        stage = read_stage(storage, EMBEDDINGS_STAGE)
+        own = _read_embeddings(storage, stage, "")
+        vectors = embeddings_of(parts[TRAIN], own)
+        outside = {one.name for one in settings.leakage.against}
+        sides = [
+            replace(
+                side, embeddings=embeddings_of(side.images, _read_embeddings(storage, stage, side.name) if side.name in outside else own)
+            )
+            for side in sides
+        ]
+    threshold = embedding.threshold if embedding else 1.0
+    leaks = find_leaks(parts[TRAIN], sides, settings.leakage.guards, settings.leakage.radius, vectors, threshold)
+    if leaks.strongest and settings.leakage.on_leak == "fail":
+        with storage.writer(REFUSED_NAME) as stream:
+            pq.write_table(leaks.evidence, stream)
+        raise LeakageError(
+            f"{len(leaks.strongest):,} training images leak evaluation images: {describe_leaks(leaks)}; all evidence is in "
+            f"{storage.uri(REFUSED_NAME)!r}; set leakage.on_leak=exclude to take them out of training."
+        )
+    return leaks
+
+
+def describe_leaks(leaks: Leaks) -> str:
+    """`val: leak_near 3, leak_occurrence 1; …`, counting images under every kind of evidence."""
+    by_set: dict[str, list[str]] = {}
+    for (name, kind), number in leaks.num_images().items():
+        by_set.setdefault(name, []).append(f"{kind} {number:,}")
+    return "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in by_set.items())
+
+
+def drop_leaks(candidates: Candidates, leaks: Leaks) -> None:
+    """Drop each leaking image for its strongest kind of evidence."""
+    chosen = leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64()))
+    places = pc.index_in(candidates.column("record_id"), value_set=chosen["record_id"].combine_chunks())
+    rows = np.flatnonzero(places.is_valid())
+    leaking = chosen.take(pc.drop_null(places)).to_pylist()
+    for kind in sorted({row["kind"] for row in leaking}):
+        here = [place for place, row in enumerate(leaking) if row["kind"] == kind]
+        candidates.drop(rows[here], kind, [_detail(leaking[place]) for place in here])
+
+
+def gate_notes(leaks: Leaks) -> dict[str, int]:
+    """What the manifest says of the gate: evidence by set and kind, what was not listed, and what could not be checked."""
+    notes = Counter({f"evidence_{name}_{kind}": number for (name, kind), number in leaks.num_images().items()})
+    notes.update({f"unchecked_{one.side}_{one.guard}_{one.reason}": one.num_images for one in leaks.unchecked})
+    return dict(notes + Counter(evidence_pairs_not_listed=leaks.num_unlisted))
+
+
+def _detail(row: dict[str, Any]) -> str:
+    value = "" if row["value"] is None else f" {row['value']:g}"
+    prefix = "" if row["evaluation_set"] in {VAL, HELDOUT} else f"{row['evaluation_set']}/"
+    return f"{row['detail']}{value}: {prefix}{row['evaluation_record_id']}"
+
+
+def _read_embeddings(storage: Storage, stage: StageManifest, name: str) -> pa.Table:
+    """Embeddings of an evaluation set, or of the release's own images where `name` is empty."""
+    tables = []
+    for output in stage.outputs:
+        part = output.name.removeprefix(f"{EMBEDDINGS_STAGE}/").removesuffix(".parquet")
+        if part == f"sets/{name}" if name else not part.startswith("sets/"):
+            with storage.reader(output.name) as stream:
+                tables.append(pq.read_table(stream))
+    return pa.concat_tables(tables)
+
+
+def embeddings_of(images: pa.Table, embeddings: pa.Table) -> npt.NDArray[np.float32]:
+    """Embeddings [images, D] in the order of `images`, rows of NaN where there is none."""
+    rows = pc.index_in(images["record_id"], value_set=embeddings["record_id"].combine_chunks())
+    width = embeddings.schema.field("embedding").type.list_size
+    values = embeddings["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    vectors = np.full((images.num_rows, width), np.nan, np.float32)
+    known = rows.is_valid().to_numpy()
+    vectors[known] = values[pc.drop_null(rows).to_numpy()]
+    return vectors

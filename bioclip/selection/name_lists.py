@@ -1,0 +1,84 @@
+"""Users' own files of names: lists to hold out and texts about species, brought to accepted names by the release's backbones."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from bioclip.digests import digest_path, digest_value
+from bioclip.errors import SettingsError
+from bioclip.partitions import read_stage
+from bioclip.settings import TaxonomySettings, meaningful
+from bioclip.storage import Storage, explain_user_file
+from bioclip.taxonomy.matching.batch_resolve import resolve_table
+from bioclip.taxonomy.matching.curation import read_curation
+from bioclip.taxonomy.matching.decision_table import lineage_columns
+from bioclip.taxonomy.matching.decisions import VerbatimLineage
+from bioclip.taxonomy.stage import load_indexes
+
+NAME_COLUMNS = ("scientificName", "scientific_name", "species")
+_KINGDOM_COLUMNS = ("kingdomName", "kingdom")
+
+
+def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
+    """Rows of a UTF-8 file, each with `name` and, in a table, its columns; blank lines and lines that begin with `#` say nothing.
+
+    A file whose first line has a column of NAME_COLUMNS is a CSV or (with suffix .tsv) TSV; any other has one name a line. Raises
+    SettingsError that names `setting`, for a file without any name too.
+    """
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+        header = next(csv.reader(lines[:1], delimiter=delimiter), [])
+        column = next((name for name in NAME_COLUMNS if name in header), "")
+        if not column:
+            names = [" ".join(line.split()) for line in lines]
+            return _not_empty([{"name": name} for name in names if name and not name.startswith("#")], path, setting)
+        rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True, restval=""))
+    except OSError as error:
+        raise SettingsError(explain_user_file(error, setting, path)) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{setting} {path!r} is not UTF-8 text, CSV or TSV: {error}.") from None
+    if wide := next((number for number, row in enumerate(rows, 2) if None in row), 0):
+        raise SettingsError(f"{setting} {path!r}, row {wide}: more fields than the header has; quote fields that hold {delimiter!r}.")
+    named = [{**row, "name": " ".join(row[column].split())} for row in rows]
+    return _not_empty([row for row in named if row["name"]], path, setting)
+
+
+def _not_empty(rows: list[dict[str, str]], path: str, setting: str) -> list[dict[str, str]]:
+    if not rows:
+        raise SettingsError(f"{setting} {path!r} names nothing: it is empty or has only comments; fill it, or leave the setting empty.")
+    return rows
+
+
+def names_digest(storage: Storage, taxonomy: TaxonomySettings) -> str:
+    """Digest of all that decides `accepted_species`. Raises SettingsError and StorageError."""
+    return digest_value(
+        [meaningful(taxonomy), read_stage(storage, "backbones").digest, file_digest(taxonomy.curation, "taxonomy.curation")]
+    )
+
+
+def file_digest(path: str, setting: str) -> str:
+    """SHA-256 of a user's file, '' of an empty path; raises SettingsError that names the setting."""
+    try:
+        return digest_path(Path(path).expanduser()) if path else ""
+    except OSError as error:
+        raise SettingsError(explain_user_file(error, setting, path)) from None
+
+
+def accepted_species(rows: Sequence[Mapping[str, str]], storage: Storage, taxonomy: TaxonomySettings) -> list[str]:
+    """The accepted binomial of each row's `name`, '' where the backbones know no such species; decided as the images' own names are."""
+    if not rows:
+        return []
+    indexes = load_indexes(storage, taxonomy)
+    curation = read_curation(Path(taxonomy.curation), indexes, taxonomy) if taxonomy.curation else None
+    names = [VerbatimLineage(scientific_name=row["name"], kingdom=_first(row, _KINGDOM_COLUMNS).capitalize()) for row in rows]
+    decisions = resolve_table(lineage_columns(names), indexes, taxonomy, curation)
+    return pc.if_else(pc.equal(decisions["resolved_rank"], "species"), decisions["species"], "").to_pylist()  # type: ignore[no-any-return]
+
+
+def _first(row: Mapping[str, str], columns: Iterable[str]) -> str:
+    return next((row[column] for column in columns if row.get(column)), "")

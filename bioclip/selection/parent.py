@@ -1,0 +1,175 @@
+"""A release that continues another: what is unchanged keeps its shard, and only what is new or changed is written.
+
+A shard of the parent stays as long as every sample in it does, with the same split and the same content; the new release then names the
+file where it lies, `../<version>/shards/...`. Of a shard that lost or changed a sample, the others go into a new one, under a number
+that no release of the line has used. New samples go into shards of their own, of consecutive partitions until one is full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.digests import digest_value
+from bioclip.errors import StorageError
+from bioclip.records import SAMPLE_SCHEMA
+from bioclip.releases.aliases import LATEST, read_aliases
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import SPLITS, Release, list_releases
+from bioclip.selection.evaluation_history import EVALUATED_FILE, EVALUATED_SCHEMA
+from bioclip.selection.splits import TRAIN, occurrence_keys
+from bioclip.selection.texts import TEXTS_FILE
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.storage import Storage
+
+SHARD_FORM = 2
+"""Raised whenever the same samples and settings come to give other tars."""
+PARENT_NAME = "splits/parent.json"
+AUTO = "auto"
+_LINE = ("name", "seed")
+"""Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
+stays evaluated on."""
+_NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
+_NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
+CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
+"""What decides a sample's members, and its split: a column that is added counts until it is named above."""
+
+
+@dataclass(frozen=True)
+class ParentRef:
+    """Version and manifest digest of a parent; both empty where there is none."""
+
+    version: str = ""
+    digest: str = ""
+
+    def inputs(self, settings: PipelineSettings) -> dict[str, str]:
+        """What a parent adds to the inputs of the stage `release`: with one, its shards decide too whether they can be used again."""
+        return {"parent": self.digest, "shards": digest_value(meaningful(settings.shards))} if self.version else {}
+
+
+NO_PARENT = ParentRef()
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An opened parent. `is_reusable` says whether its shards hold what the settings of today would write."""
+
+    release: Release
+    is_reusable: bool
+
+    def samples(self, columns: Sequence[str], first: str = "", last: str = "") -> pa.Table:
+        """Columns of its samples by record id, of those that it knows; of ids from `first` to `last` where they are given."""
+        there = set(self.release.sample_columns())
+        filters: list[tuple[str, str, str]] = [("split", "!=", "")]
+        filters += [("record_id", ">=", first), ("record_id", "<=", last)] if last else []
+        with self.release.storage.reader("samples.parquet") as stream:
+            return pq.read_table(stream, columns=[name for name in columns if name in there], filters=filters)
+
+    def evaluated(self) -> pa.Table:
+        """EVALUATED_SCHEMA of it and of all that it continues; of its own samples alone where it was made before there was such a list."""
+        if EVALUATED_FILE in self.release.files():
+            with self.release.storage.reader(EVALUATED_FILE) as stream:
+                return pq.read_table(stream)
+        samples = self.samples(["record_id", "split", "sha256", "source", "occurrence_id", "source_id", "species"])
+        samples = samples.filter(pc.not_equal(samples["split"], TRAIN))
+        known = {"record_id": "record_id", "split": "split", "stored_sha256": "sha256", "species": "species"}
+        columns = {name: samples[column] for name, column in known.items()} | {"occurrence": occurrence_keys(samples)}
+        columns["is_sample"] = pa.array([True] * samples.num_rows, pa.bool_())
+        missing = {field.name: pa.nulls(samples.num_rows, field.type) for field in EVALUATED_SCHEMA if field.name not in columns}
+        return pa.table({name: (columns | missing)[name] for name in EVALUATED_SCHEMA.names}, schema=EVALUATED_SCHEMA)
+
+    def texts(self) -> pa.Table | None:
+        """Its further texts (`bioclip.selection.texts.TEXTS_SCHEMA`), None where it has none."""
+        if TEXTS_FILE not in self.release.files():
+            return None
+        with self.release.storage.reader(TEXTS_FILE) as stream:
+            return pq.read_table(stream)
+
+    @property
+    def next_shards(self) -> dict[str, int]:
+        """The first number of each split that no release of the line has used."""
+        return {split: int(number) for split, number in self.release.manifest["next_shards"].items()}
+
+
+def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef:
+    """The parent that `release.parent` names; `key_of` is the key that the stage would have with a parent.
+
+    A release that was made from the very same inputs and settings has its own parent found again, so that a rerun does nothing. Raises
+    StorageError for a name that is not there.
+    """
+    chosen = settings.release.parent
+    if not chosen:
+        return NO_PARENT
+    if candidate := named_parent(storage, chosen):
+        return _own_parent(candidate, settings, key_of) or ParentRef(candidate.version, candidate.digest)
+    versions = list_releases(storage)
+    latest = read_aliases(storage).get(LATEST, "")
+    for version in sorted(versions, key=lambda version: (version != latest, version)):
+        if found := _own_parent(open_release(storage, version), settings, key_of):
+            return found
+    if latest not in versions:
+        return NO_PARENT
+    release = open_release(storage, latest)
+    stated = release.manifest["settings"]["release"]
+    wanted = _plain(meaningful(settings.release))
+    is_same_line = all(stated.get(name) == wanted.get(name) for name in _LINE)
+    return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
+
+
+def named_parent(storage: Storage, name: str) -> Release | None:
+    """The release that a value of `release.parent` names, None where it names none; raises StorageError for one that is not there."""
+    try:
+        return open_release(storage, name) if name not in {"", AUTO} else None
+    except StorageError as error:
+        raise StorageError(f"release.parent: {error}") from None
+
+
+def _own_parent(release: Release, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef | None:
+    """The parent of a release that was made from exactly what is there now, else None."""
+    parent = ParentRef(*release.parent)
+    is_same = release.manifest.get("release_key") == key_of(parent)
+    return parent if is_same and release.manifest["settings"]["shards"] == _plain(meaningful(settings.shards)) else None
+
+
+def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> Parent | None:
+    """The parent of that version, None for none; raises StorageError when it is gone."""
+    if not version:
+        return None
+    release = open_release(storage, version)
+    stated, wanted = dict(release.manifest["settings"]["shards"]), _plain(meaningful(settings.shards))
+    for values in (stated, wanted):
+        for size in ("samples_per_shard", "bytes_per_shard"):
+            values.pop(size, None)
+    is_reusable = stated == wanted and release.manifest.get("shard_form") == SHARD_FORM
+    return Parent(release, is_reusable and set(CONTENT) <= set(release.sample_columns()))
+
+
+def read_parent(storage: Storage) -> ParentRef:
+    """The parent that the stage `release` chose."""
+    return ParentRef(**json.loads(storage.read_bytes(PARENT_NAME)))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def inherited_name(version: str, name: str) -> str:
+    """What a child of release `version` calls that release's `name`: a file of an earlier one still is where it was written."""
+    return name if name.startswith("../") else f"../{version}/{name}"
+
+
+def next_shards(parent: Parent | None, names: Iterable[str]) -> dict[str, int]:
+    """For the manifest: the first unused number of each split, after a release's own shards `names` and its parent's."""
+    numbers = parent.next_shards if parent and parent.is_reusable else dict.fromkeys(SPLITS, 0)
+    for name in names:
+        _, split, file = name.split("/")
+        number = int(file.removeprefix("shard-").removesuffix(".tar"))
+        numbers[split] = max(numbers[split], number + 1)
+    return numbers

@@ -1,0 +1,126 @@
+"""Which split an image belongs to, decided by hashes of ids and accepted names alone, and by an earlier release where one is continued.
+
+So the decision for one image never depends on the others' order, and stays when data is added: a species or an occurrence that was held
+out stays held out. Images of one occurrence always share a split. Hashes alone do not keep that promise where a species grows past a
+least number of images or comes to bear another accepted name; what an earlier release decided does (`earlier_splits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bioclip.errors import SettingsError
+from bioclip.selection.candidates import Candidates, Codes
+from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits, occurrence_keys, unit_hash, unit_hashes
+from bioclip.settings import ReleaseSettings
+
+EARLIER_COLUMNS = ("record_id", "sha256", "source", "occurrence_id", "source_id", "split")
+"""What `earlier_splits` needs of a release's samples."""
+_TRAIN, _VAL, _HELDOUT = (SPLIT_NAMES.index(split) for split in (TRAIN, VAL, HELDOUT))
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """The decision for each image; made once from the number of distinct images of each species."""
+
+    settings: ReleaseSettings
+    heldout_species: frozenset[str]
+    val_species: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        settings: ReleaseSettings,
+        counts: Mapping[str, int],
+        before: Collection[tuple[str, str]] = (),
+        chosen: frozenset[str] | None = None,
+    ) -> SplitRule:
+        """`counts` gives the images of each accepted binomial; `before` the (binomial, split) pairs that an earlier release's images have
+        now; `chosen` are the held-out species where `choose_heldout` has chosen them.
+
+        A species that was held out stays so, and one that was trained on is never drawn; the settings' own lists win over the latter.
+        Raises SettingsError for unknown names.
+        """
+        trained = {name for name, split in before if split == TRAIN}
+        check_listed(settings, counts)
+        if chosen is not None:
+            heldout = set(chosen)
+        elif settings.heldout_species:
+            heldout = set(settings.heldout_species)
+        else:
+            heldout = {
+                name
+                for name, count in counts.items()
+                if count >= settings.heldout_min_images and unit_hash(f"heldout:{settings.seed}", name) < settings.heldout_fraction
+            } - trained
+        heldout |= {name for name, split in before if split == HELDOUT and name} - trained
+        val = frozenset(name for name, count in counts.items() if count >= settings.val_min_images) - heldout
+        return cls(settings, frozenset(heldout), val)
+
+    def assign(self, species: Codes, occurrences: pa.ChunkedArray, earlier: Splits) -> Splits:
+        """The split [N] of each image, of its accepted species ('' above species) and the key of its occurrence.
+
+        `earlier` is the split that an earlier release put it in: what was trained on stays, what was evaluated on is never trained on;
+        0 is the answer for one of those that has no species any more.
+        """
+        is_heldout, may_be_val = (species.chosen(names)[species.numbers] for names in (self.heldout_species, self.val_species))
+        was_evaluated = (earlier == _VAL) | (earlier == _HELDOUT)
+        splits = np.full(len(earlier), _TRAIN, np.int8)
+        drawn = np.flatnonzero(may_be_val & (earlier == 0))
+        hashes = unit_hashes(f"val:{self.settings.seed}", occurrences.take(pa.array(drawn)))
+        splits[drawn[hashes < self.settings.val_fraction]] = _VAL
+        splits[was_evaluated] = np.where(species.numbers[was_evaluated] > 0, _VAL, 0)
+        splits[is_heldout] = _HELDOUT
+        return splits
+
+
+def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
+    """Raises SettingsError when a name of `release.heldout_species` is not among the `known` accepted binomials."""
+    if missing := sorted(set(settings.heldout_species) - set(known)):
+        raise SettingsError(
+            f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
+            "use the accepted binomial as taxonomy/names.parquet has it."
+        )
+
+
+def earlier_splits(candidates: Candidates, samples: pa.Table, evaluated: pa.Table) -> Splits:
+    """The split [N] that an earlier release gave to each candidate's picture, else to its occurrence.
+
+    `samples` are that release's, with EARLIER_COLUMNS, and `evaluated` its EVALUATED_SCHEMA. A picture is known again by record id, by its
+    stored bytes, or (evaluated ones) by its pixels. In a group of duplicates, and where two claims meet, evaluation wins.
+    """
+    strengths = _strengths(pa.chunked_array([*samples["split"].chunks, *evaluated["split"].chunks], pa.string()))
+    picture = np.zeros(len(candidates), np.int8)
+    for name, known in (("record_id", "record_id"), ("sha256", "stored_sha256")):
+        keys = pa.chunked_array([*samples[name].chunks, *evaluated[known].chunks], pa.string())
+        picture = np.maximum(picture, _known(candidates.column(name), keys, strengths))
+    of_evaluated = _strengths(evaluated["split"])
+    picture = np.maximum(picture, _known(candidates.column("pixel_sha256"), evaluated["pixel_sha256"], of_evaluated))
+    encounters = pa.chunked_array([*occurrence_keys(samples).chunks, *evaluated["occurrence"].chunks], pa.string())
+    own = np.where(picture > 0, picture, _known(candidates.column("occurrence"), encounters, strengths))
+    groups = candidates.codes("kept_record_id")
+    strongest = np.zeros(len(groups.values), np.int8)
+    np.maximum.at(strongest, groups.numbers, own)
+    strongest[0] = 0
+    return np.maximum(own, strongest[groups.numbers])
+
+
+def _strengths(splits: pa.ChunkedArray) -> Splits:
+    codes: Splits = pc.index_in(splits, value_set=pa.array(SPLIT_NAMES)).to_numpy().astype(np.int8)
+    return codes
+
+
+def _known(keys: pa.ChunkedArray, known: pa.ChunkedArray, strengths: Splits) -> Splits:
+    """The strongest of `strengths` among the rows of `known` that have each key, 0 where none has."""
+    # Millions of texts are more bytes than the offsets of a plain string column can tell.
+    known, keys = known.cast(pa.large_string()), keys.cast(pa.large_string())
+    strongest = pa.table({"key": known, "strength": pa.array(strengths)}).group_by("key").aggregate([("strength", "max")])
+    places = pc.index_in(keys, value_set=strongest["key"].combine_chunks(), skip_nulls=True)
+    places = pc.fill_null(places, -1).to_numpy()
+    found: Splits = np.append(strongest["strength_max"].to_numpy(), 0).astype(np.int8)[places]
+    return found

@@ -1,0 +1,246 @@
+"""The stage `release`: every downloaded image becomes a sample of one split, or is dropped for one named reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.accounting import Counts
+from bioclip.digests import digest_value, readable_json
+from bioclip.duplicates.grouping import KEPT
+from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, Conflicts, find_conflicts
+from bioclip.errors import SettingsError
+from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
+from bioclip.records import RANKS, SAMPLE_SCHEMA
+from bioclip.selection.balance import TAIL_NAME, balance_training
+from bioclip.selection.candidate_tables import described_parts, read_candidates
+from bioclip.selection.candidates import Candidates
+from bioclip.selection.evaluation_history import EVALUATED_BEFORE, EVALUATED_NAME, absent_side, evaluated_images
+from bioclip.selection.filters import filter_images, filter_inputs
+from bioclip.selection.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
+from bioclip.selection.leak_gate import (
+    FINGERPRINTS_NAME,
+    GATE_ONLY_COLUMNS,
+    LEAKS_NAME,
+    check_leaks,
+    drop_leaks,
+    gate_images,
+    gate_inputs,
+    gate_notes,
+)
+from bioclip.selection.parent import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, open_parent
+from bioclip.selection.shard_numbers import find_former, number_shards
+from bioclip.selection.split_rules import EARLIER_COLUMNS, SplitRule, earlier_splits
+from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
+from bioclip.selection.texts import TEXTS_NAME, changed_taxa, release_texts, text_inputs
+from bioclip.selection.train_small import TRAIN_SMALL_NAME, train_small
+from bioclip.settings import PipelineSettings, meaningful
+from bioclip.storage import Storage
+from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
+
+STAGE = "release"
+SAMPLES_NAME = "splits/samples.parquet"
+SAMPLE_GROUP_ROWS = 65_536
+NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "name_not_resolved", "rank_above_minimum", "val_species_without_training"
+_VERSION = 6
+_UPSTREAM = ("records", "images", "taxonomy", "duplicates")
+
+
+def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
+    """One job over the tables of all earlier stages and of the release that is continued; image bytes are not read."""
+    takedown = read_takedowns(storage, settings.ingest)
+    parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, takedown, parent).key)
+    return [_job(storage, settings, takedown, parent)]
+
+
+def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, parent: ParentRef) -> PartitionJob:
+    inputs = {stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings)
+    return PartitionJob(
+        stage=STAGE,
+        name="samples",
+        directory="splits",
+        version=_VERSION,
+        inputs=inputs | rule_inputs(storage, settings) | parent.inputs(settings),
+        settings=digest_value(
+            [
+                meaningful(settings.release),
+                meaningful(settings.leakage),
+                settings.shards.samples_per_shard,
+                settings.shards.bytes_per_shard,
+                settings.shards.image_px,
+                settings.ingest.num_partitions,
+                settings.duplicates.min_entropy_bits,
+                settings.duplicates.label_conflicts,
+                *([takedown.hashes_digest] if takedown.hashes else []),
+            ]
+        ),
+        work=assign_samples,
+        storage=storage,
+        arguments={"settings": settings, "takedown": takedown, "parent": parent},
+    )
+
+
+def rule_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
+    """Digests of what the rules that are set read besides the earlier stages' tables; empty where none does."""
+    release = settings.release
+    return heldout_inputs(storage, settings) | text_inputs(storage, settings) | filter_inputs(storage, release)
+
+
+def assign_samples(
+    storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown, parent: ParentRef = NO_PARENT
+) -> Counts:
+    """Decide split or drop reason for every image, run the leakage gate, give each sample its shard."""
+    candidates = read_candidates(storage)
+    _drop_unfit(candidates, settings, takedown)
+    filter_images(storage, candidates, settings.release)
+    conflicts = _drop_conflicts(candidates, settings)
+    continued = open_parent(storage, parent.version, settings)
+    heldout = _assign_splits(storage, candidates, settings, continued)
+    images = gate_images(candidates, settings.duplicates.min_entropy_bits)
+    candidates.forget(*GATE_ONLY_COLUMNS)
+    former_evaluated = continued.evaluated() if continued else None
+    absent = absent_side(candidates, former_evaluated) if former_evaluated else None
+    leaks = check_leaks(storage, images, candidates.split, settings, absent)
+    drop_leaks(candidates, leaks)
+    tail = balance_training(candidates, settings.release)
+    _drop_untrained(candidates)
+    _check_not_empty(candidates)
+    writer.write_table(EVALUATED_NAME, evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
+    texts, text_notes = release_texts(storage, candidates, settings)
+    former = None
+    if continued and continued.is_reusable:
+        changed = changed_taxa(texts, continued.texts())
+        former = find_former(candidates, described_parts(storage, candidates), continued, changed)
+    shards, increment = number_shards(candidates, settings.shards, settings.ingest.num_partitions, continued, former)
+    _write_samples(storage, writer, candidates, shards)
+    writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
+    writer.write_table(LEAKS_NAME, leaks.evidence)
+    prints = images.append_column("split", candidates.split_column())
+    writer.write_table(FINGERPRINTS_NAME, prints.filter(pa.array(candidates.split > 0)), SAMPLE_GROUP_ROWS)
+    if tail:
+        writer.write_bytes(TAIL_NAME, readable_json(tail))
+    if heldout.listed is not None:
+        writer.write_table(HELDOUT_LIST_NAME, heldout.listed)
+    if settings.release.train_small_fraction:
+        writer.write_table(TRAIN_SMALL_NAME, train_small(candidates, shards, settings.release))
+    if texts is not None:
+        writer.write_table(TEXTS_NAME, texts)
+    writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
+    notes = {**conflicts.notes, **gate_notes(leaks), **increment, **heldout.notes, **text_notes}
+    return _counts(candidates, notes)
+
+
+def _counts(candidates: Candidates, notes: Mapping[str, int]) -> Counts:
+    splits = {f"split_{name}": int(candidates.is_in(name).sum()) for name in SPLIT_NAMES if name and candidates.is_in(name).any()}
+    num_heldout = int((candidates.codes("species").sizes(candidates.is_in(HELDOUT)) > 0).sum())
+    return Counts(len(candidates), sum(splits.values()), candidates.drop_counts(), {**splits, **notes, "heldout_species": num_heldout})
+
+
+def _drop_unfit(candidates: Candidates, settings: PipelineSettings, takedown: Takedown) -> None:
+    """Drop what was taken down, what stands for another, and what has no name of the least rank."""
+    if takedown.hashes:
+        _drop_taken_down(candidates, takedown)
+    kinds, kept = candidates.codes("kind"), candidates.column("kept_record_id")
+    for number, kind in enumerate(kinds.values):
+        if kind not in {"", KEPT}:
+            rows = np.flatnonzero(candidates.is_open & (kinds.numbers == number))
+            candidates.drop(rows, kind, kept.take(pa.array(rows)).combine_chunks())
+    reasons, ranks = candidates.codes("reason"), candidates.codes("resolved_rank")
+    for number, reason in enumerate(reasons.values):
+        rows = np.flatnonzero(candidates.is_open & (ranks.numbers == 0) & (reasons.numbers == number))
+        names = pc.fill_null(candidates.column("verbatim_scientific_name").take(pa.array(rows)), "")
+        candidates.drop(rows, reason or NOT_RESOLVED, names.combine_chunks())
+    least = settings.release.min_rank
+    for rank in RANKS[: RANKS.index(least)]:
+        above = candidates.is_open & ranks.chosen([rank])[ranks.numbers]
+        candidates.drop(above, RANK_ABOVE_MINIMUM, f"{rank}, at least {least} is wanted")
+
+
+def _drop_taken_down(candidates: Candidates, takedown: Takedown) -> None:
+    names, hashes = ("sha256", "original_sha256", "pixel_sha256"), pa.array(sorted(takedown.hashes))
+    is_listed = [pc.is_in(candidates.column(name), value_set=hashes).to_numpy() for name in names]
+    rows = np.flatnonzero(np.logical_or.reduce(is_listed))
+    found = (min(takedown.hashes & set(row.values())) for row in candidates.rows_of(rows, names))
+    candidates.drop(rows, TAKEN_DOWN, found)
+
+
+def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Conflicts:
+    """Look at the groups of duplicates whose members bear different names, and drop the images that the settings' rule drops."""
+    groups = candidates.codes("kept_record_id")
+    is_mixed = np.zeros(len(groups.values), np.bool_)
+    for rank in RANKS:
+        names = candidates.codes(rank)
+        named = (groups.numbers > 0) & (names.numbers > 0)
+        pairs = np.unique(groups.numbers[named].astype(np.int64) * len(names.values) + names.numbers[named])
+        is_mixed |= np.bincount(pairs // len(names.values), minlength=len(groups.values)) > 1
+    rows = np.flatnonzero(is_mixed[groups.numbers])
+    members = [
+        row | {"scientific_name": row["verbatim_scientific_name"]}
+        for row in candidates.rows_of(rows, ("record_id", "kept_record_id", "kind", "distance", *RANKS, "verbatim_scientific_name"))
+    ]
+    conflicts = find_conflicts(members, settings.duplicates.label_conflicts)
+    refused = [row for row, member in zip(rows.tolist(), members, strict=True) if member["record_id"] in conflicts.dropped]
+    refused = [row for row in refused if candidates.is_open[row]]
+    ids = candidates.column("record_id").take(pa.array(refused, pa.int64())).to_pylist()
+    candidates.drop(np.array(refused, np.intp), LABEL_CONFLICT, [conflicts.dropped[record_id] for record_id in ids])
+    return conflicts
+
+
+def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineSettings, parent: Parent | None) -> HeldOut:
+    """Give every open candidate its split; what an earlier release evaluated on never comes to training, and what only stands above
+    held-out taxa is dropped."""
+    earlier, before = np.zeros(len(candidates), np.int8), set()
+    species = candidates.codes("species")
+    if parent:
+        evaluated = parent.evaluated()
+        earlier = earlier_splits(candidates, parent.samples(EARLIER_COLUMNS), evaluated)
+        pairs = np.unique(species.numbers[candidates.is_open].astype(np.int64) * len(SPLIT_NAMES) + earlier[candidates.is_open])
+        before = {(species.values[pair // len(SPLIT_NAMES)], SPLIT_NAMES[pair % len(SPLIT_NAMES)]) for pair in pairs.tolist()}
+        was_heldout = evaluated.filter(pc.equal(evaluated["split"], HELDOUT))["species"]
+        before |= {(name, HELDOUT) for name in was_heldout.unique().to_pylist() if name}
+    heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings), before)
+    rule = SplitRule.of(settings.release, species.counted(candidates.is_open), before, heldout.species)
+    splits = rule.assign(species, candidates.column("occurrence"), earlier)
+    candidates.assign(splits)
+    for split in (VAL, HELDOUT):
+        unnamed = candidates.is_open & (splits == 0) & (earlier == SPLIT_NAMES.index(split))
+        candidates.drop(unnamed, EVALUATED_BEFORE, f"{split} of release {parent.release.version if parent else ''}")
+    return heldout
+
+
+def _check_not_empty(candidates: Candidates) -> None:
+    """A release of nothing would be continued by the next one, and help nobody."""
+    if not (candidates.split > 0).any():
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in candidates.drop_counts().items())
+        raise SettingsError(
+            f"the release would hold no sample: all {len(candidates):,} images are dropped ({reasons or 'there is none'}); "
+            "loosen the rules under `release`, or look at the stages before it in the report."
+        )
+
+
+def _drop_untrained(candidates: Candidates) -> None:
+    """A known species must be known: without a training image left, its held-out images prove nothing."""
+    species = candidates.codes("species")
+    is_trained = species.sizes(candidates.is_in(TRAIN)) > 0
+    rows = np.flatnonzero(candidates.is_in(VAL) & ~is_trained[species.numbers])
+    candidates.drop(rows, VAL_WITHOUT_TRAINING, pa.array(species.values).take(pa.array(species.numbers[rows])))
+
+
+def _write_samples(storage: Storage, writer: PartitionWriter, candidates: Candidates, shards: pa.Array) -> None:
+    waiting: list[pa.Table] = []
+    with (
+        writer.open(SAMPLES_NAME, num_rows=len(candidates)) as stream,
+        pq.ParquetWriter(stream, SAMPLE_SCHEMA, **PARQUET_OPTIONS) as sink,
+    ):
+        for start, stop, columns in described_parts(storage, candidates):
+            decided = candidates.decisions(start, stop) | {"shard": shards.slice(start, stop - start)}
+            waiting.append(pa.table([(columns | decided)[name] for name in SAMPLE_SCHEMA.names], schema=SAMPLE_SCHEMA))
+            if sum(table.num_rows for table in waiting) >= SAMPLE_GROUP_ROWS:
+                sink.write_table(pa.concat_tables(waiting), SAMPLE_GROUP_ROWS)
+                waiting = []
+        sink.write_table(pa.concat_tables([SAMPLE_SCHEMA.empty_table(), *waiting]), SAMPLE_GROUP_ROWS)

@@ -1,0 +1,41 @@
+"""Settings: a frozen tree that explains itself; `build_settings` loads one from YAML, the environment and `--set`."""
+
+from bioclip.settings.acquisition import DownloadSettings, HostSettings, IngestSettings, SourceSettings
+from bioclip.settings.base import CaptionType, Settings, is_operational, meaningful, settings_digest
+from bioclip.settings.curation import BackboneSettings, DuplicateSettings, TaxonomySettings
+from bioclip.settings.dataset import CardSettings, FilterSettings, ReleaseSettings, ShardSettings
+from bioclip.settings.leakage import EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards, LeakSettings
+from bioclip.settings.models import EvaluationSettings, ModelSettings, TrainingSettings
+from bioclip.settings.pipeline import PipelineSettings
+from bioclip.settings.running import ClusterSettings, S3Settings, TrackingSettings, WorkspaceSettings
+
+__all__ = [
+    "BackboneSettings",
+    "CaptionType",
+    "CardSettings",
+    "ClusterSettings",
+    "DownloadSettings",
+    "DuplicateSettings",
+    "EvaluationSetSettings",
+    "EvaluationSettings",
+    "FilterSettings",
+    "HostSettings",
+    "IngestSettings",
+    "LeakEmbeddingSettings",
+    "LeakGuards",
+    "LeakSettings",
+    "ModelSettings",
+    "PipelineSettings",
+    "ReleaseSettings",
+    "S3Settings",
+    "Settings",
+    "ShardSettings",
+    "SourceSettings",
+    "TaxonomySettings",
+    "TrackingSettings",
+    "TrainingSettings",
+    "WorkspaceSettings",
+    "is_operational",
+    "meaningful",
+    "settings_digest",
+]

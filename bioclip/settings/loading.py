@@ -1,0 +1,126 @@
+"""Loading settings: defaults, then a YAML file, then the environment, then `--set a.b=c`; the later wins."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bioclip.errors import SettingsError
+from bioclip.settings.base import Settings
+from bioclip.settings.pipeline import PipelineSettings
+
+ENVIRONMENT_PREFIX = "TREEOFLIFE_"
+
+
+def load_settings(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    assignments: Iterable[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> PipelineSettings:
+    """The effective settings.
+
+    `environment` holds names such as TREEOFLIFE_WORKSPACE__URI (two underscores go one level down); `assignments` are
+    strings `a.b=c` whose right side is YAML. `base` replaces the built-in defaults (the demo's own settings).
+    Raises SettingsError that names the key or value, the rule and the nearest known key.
+    """
+    tree: dict[str, Any] = _merged({}, base or {})
+    if path is not None:
+        tree = _merged(tree, read_yaml(path))
+    for name, value in sorted((environment or {}).items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name.removeprefix(ENVIRONMENT_PREFIX):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            tree = _merged(tree, _nested(keys, _scalar(value, name)))
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise SettingsError(f"--set {assignment!r} has no '='; write it as --set section.key=value.")
+        tree = _merged(tree, _nested(key.split("."), _scalar(value, key)))
+    return build_settings(tree)
+
+
+def build_settings(tree: Mapping[str, Any]) -> PipelineSettings:
+    """Settings from nested plain values; raises SettingsError."""
+    try:
+        return PipelineSettings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors()[:5])) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; raises SettingsError."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {str(path)!r} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict | None):
+        raise SettingsError(f"settings file {str(path)!r} holds a {type(tree).__name__}; it must hold sections such as `download:`.")
+    return tree or {}
+
+
+def describe_settings(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(dotted key, effective value, documentation) of every leaf, in order of declaration; secrets stay masked."""
+    for name, field in type(settings).model_fields.items():
+        value, key = getattr(settings, name), f"{prefix}{name}"
+        if isinstance(value, Settings):
+            yield from describe_settings(value, f"{key}.")
+        else:
+            yield key, settings.model_dump(mode="json", include={name})[name], " ".join((field.description or "").split())
+
+
+def to_yaml(settings: PipelineSettings) -> str:
+    """YAML that loads to the same settings, credentials left out."""
+    tree = settings.model_dump(mode="json", exclude={"workspace": {"s3": {"key", "secret"}}})
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _scalar(text: str, key: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"value {text!r} of {key} is not YAML; quote it.") from None
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"]) or "settings"
+    if detail["type"] == "extra_forbidden":
+        known = _keys_beside(detail["loc"])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
+        return f"settings key {key!r} does not exist; {hint}"
+    shown = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
+    return f"settings key {key!r}{shown} is refused: {detail['msg'].removeprefix('Value error, ')}."
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = PipelineSettings
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), model)
+    return list(model.model_fields)

@@ -1,0 +1,113 @@
+"""Models, training and evaluation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from bioclip.settings.base import CAPTION_OF_A_LANGUAGE, CaptionType, Settings, operational, rule
+
+
+class ModelSettings(Settings):
+    """Architecture and start of a CLIP model, built by open_clip's factory."""
+
+    name: str = "ViT-B-16"
+    """An architecture that open_clip knows, or any name together with `architecture`."""
+    architecture: dict[str, Any] = {}
+    """open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`); empty: open_clip's own of that name."""
+    pretrained: str = ""
+    """Start: a local checkpoint or an open_clip tag or hub id (`hf-hub:…`); empty: random from the seed."""
+    resize_mode: Literal["", "shortest", "squash"] = ""
+    """How a whole image becomes a square outside training: `shortest` resizes the shorter side and crops the centre, `squash` changes
+    the aspect; empty: as the start says, or `shortest`."""
+
+
+class TrainingSettings(Settings):
+    """One training run."""
+
+    recipe: str = "demo_cpu"
+    """Name of the recipe these values came from."""
+    model: ModelSettings = ModelSettings()
+    """Architecture and start."""
+    loss: str = "clip"
+    """Registered objective, e.g. `clip`."""
+    split: Literal["train", "train_small"] = rule("train")
+    """What is trained on: all of `train`, or the part that a release with `release.train_small_fraction` lists."""
+    caption_types: tuple[str, ...] = Field(("sci", "com", "taxon", "sci_com", "taxon_com"), min_length=1)
+    """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards:
+    BioCLIP's ten, `description`, and `com.<code>` and `common_name.<code>` of a language; one named twice is drawn twice as often."""
+    caption_fallback: CaptionType = rule("taxon_com")
+    """Type for a sample that lacks the one drawn, as where its species has no description; such samples are counted."""
+    num_steps: int = Field(1000, gt=0)
+    """Optimizer steps."""
+    batch_size: int = Field(256, gt=1)
+    """Pairs in one step, over all processes."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak of the cosine schedule."""
+    warmup_steps: int = Field(100, ge=0)
+    """Linear warm-up."""
+    weight_decay: float = Field(0.2, ge=0)
+    """AdamW decay; none on biases, norms and the logit scale."""
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's betas."""
+    adam_epsilon: float = Field(1e-6, gt=0)
+    """AdamW's epsilon."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Gradient norm is clipped to this; 0 switches clipping off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; weights stay fp32."""
+    min_crop_area: float = Field(0.9, gt=0, le=1)
+    """Least area of the random crop (BioCLIP: 0.9)."""
+    horizontal_flip: bool = False
+    """Mirror half of the images at random."""
+    seed: int = 42
+    """Start weights, order of samples, crops and caption types."""
+    device: str = operational("auto")
+    """`auto`, `cpu` or `cuda`."""
+    num_processes: int = operational(1, gt=0)
+    """Processes started by torchrun when above 1."""
+    num_threads: int = operational(0, ge=0)
+    """CPU threads of torch; 0 leaves torch's own choice."""
+    grad_checkpointing: bool = operational(False)
+    """Compute activations a second time in the backward pass: about a third more time for several times less memory, same gradients."""
+    num_loader_workers: int = operational(0, ge=0)
+    """Decoding threads; 0 decodes in the training loop."""
+    cache_images_mb: int = operational(512, ge=0)
+    """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
+    checkpoint_every_steps: int = operational(100, gt=0)
+    """Steps between checkpoints; a killed run goes on from the last."""
+    log_every_steps: int = operational(10, gt=0)
+    """Steps between lines of metrics."""
+
+    @field_validator("caption_types")
+    @classmethod
+    def _caption_types_can_be(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*get_args(CaptionType), "scientific_name", "taxonomic_name", "common_name", "description")
+        for name in types:
+            if name not in known and not CAPTION_OF_A_LANGUAGE.fullmatch(name):
+                raise ValueError(f"{name!r} is no text of a release; choose from {', '.join(known)}, com.<code>, common_name.<code>")
+        return types
+
+
+class EvaluationSettings(Settings):
+    """How a model is scored."""
+
+    benchmarks: tuple[str, ...] = ("known_species", "heldout_species", "heldout_generalised")
+    """Registered benchmarks."""
+    caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
+    """Caption types of zero-shot classification."""
+    ranks: tuple[str, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+    """Ranks scored by summing species probabilities."""
+    shots: tuple[int, ...] = (1, 5)
+    """Support images per class of SimpleShot."""
+    num_folds: int = Field(5, gt=0)
+    """Random draws of the support set."""
+    num_bootstraps: int = Field(1000, gt=1)
+    """Bootstrap resamples behind each interval."""
+    seed: int = 17
+    """Folds and bootstraps."""
+    batch_size: int = operational(64, gt=0)
+    """Images encoded at once."""
+    device: str = operational("auto")
+    """`auto`, `cpu` or `cuda`."""

@@ -1,0 +1,185 @@
+"""Random access to the samples of a split: where each lies in its tar.
+
+The index files that a release ships say it; tars of a release without them are read header by header. Three numbers are kept of each
+sample; one range read then gives all of it, from a folder or from S3 alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.digests import digest_bytes
+from bioclip.errors import TrainingError
+from bioclip.selection.splits import TRAIN
+from bioclip.selection.train_small import TRAIN_SMALL_NAME
+from bioclip.shards.index import index_name
+from bioclip.shards.tar_reader import BLOCK_BYTES, members_of, padded, scan_members
+from bioclip.storage import Storage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bioclip.releases import Release
+
+TRAIN_SMALL = "train_small"
+"""The part of `train` that a release with `release.train_small_fraction` lists."""
+TRAIN_SMALL_FILE = TRAIN_SMALL_NAME.rpartition("/")[2]
+_COLUMNS = ["record_id", "member", "offset", "num_bytes"]
+_PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
+"""A row a member in the order of the tar: the columns of SHARD_INDEX_SCHEMA that are read."""
+_READS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """Samples of some tars, in the order of the tars.
+
+    `shard` [N] indexes `shards`, `start` and `stop` [N] are byte offsets in that tar; `identity` [N] is the first 64 bits of the
+    SHA-256 of each key, which orders samples without regard to where they lie. `members` counts the samples that hold each member.
+    """
+
+    storage: Storage
+    shards: tuple[str, ...]
+    keys: tuple[str, ...]
+    shard: NDArray[np.int32]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    identity: NDArray[np.uint64]
+    members: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, position: int) -> dict[str, bytes]:
+        """Members of the sample at `position`, by name without key: `jpg`, `json`, `sci.txt` and so on.
+
+        Raises TrainingError when other bytes than this sample's lie there.
+        """
+        shard = self.shards[self.shard[position]]
+        name, start, stop = self.storage.uri(shard), int(self.start[position]), int(self.stop[position])
+        data = self.storage.read_range(shard, start, stop)
+        found = {member: data[begin : begin + size] for key, member, begin, size in members_of(data, name) if key == self.keys[position]}
+        if not found or sum(BLOCK_BYTES + padded(len(content)) for content in found.values()) != stop - start:
+            raise TrainingError(
+                f"shard {name!r} does not hold {self.keys[position]!r} in bytes {start} to {stop}, where its index says; "
+                "check the release with `treeoflife verify --deep`."
+            )
+        return found
+
+
+def index_split(release: Release, split: str) -> SampleIndex:
+    """Index of all tars of `split`, or for `train_small` of that part of `train`.
+
+    Raises TrainingError when a tar is cut short or holds another number of samples than was released, and for a `train_small` that the
+    release does not have.
+    """
+    chosen = _read_train_small(release) if split == TRAIN_SMALL else None
+    shards = release.manifest["splits"][TRAIN if chosen else split]["shards"]
+    if chosen:
+        shards = [shard for shard in shards if shard["name"] in chosen]
+    with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="index") as pool:
+        tables = list(pool.map(partial(_read_places, release), shards))
+    if chosen:
+        tables = [_select(table, chosen[shard["name"]], shard["name"]) for table, shard in zip(tables, shards, strict=True)]
+    return _make_index(release.storage, tuple(shard["name"] for shard in shards), tables)
+
+
+def _make_index(storage: Storage, shards: tuple[str, ...], tables: list[pa.Table]) -> SampleIndex:
+    keys: list[str] = []
+    bounds: list[NDArray[np.int64]] = []
+    members: Counter[str] = Counter()
+    for number, table in enumerate(tables):
+        runs = pc.run_end_encode(table["record_id"].combine_chunks())
+        keys += runs.values.to_pylist()
+        stops = runs.run_ends.to_numpy().astype(np.int64)
+        offsets, sizes = (table[name].to_numpy() for name in ("offset", "num_bytes"))
+        first = offsets[np.concatenate([[0], stops[:-1]])] - BLOCK_BYTES if len(stops) else offsets
+        last = offsets[stops - 1] + -(-sizes[stops - 1] // BLOCK_BYTES) * BLOCK_BYTES
+        bounds.append(np.stack([np.full(len(stops), number), first, last]))
+        members.update({str(row["values"]): int(row["counts"]) for row in table["member"].value_counts().to_pylist()})
+    places = np.concatenate(bounds, axis=1) if bounds else np.zeros((3, 0), dtype=np.int64)
+    start, stop = places[1], places[2]
+    return SampleIndex(
+        storage, shards, tuple(keys), places[0].astype(np.int32), start, stop, _identities(keys), dict(sorted(members.items()))
+    )
+
+
+def _identities(keys: Iterable[str]) -> NDArray[np.uint64]:
+    return np.frombuffer(b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys), dtype=">u8").astype(np.uint64)
+
+
+def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
+    """_PLACES of a shard, from its index file where the release has one."""
+    name, uri = shard["name"], release.storage.uri(shard["name"])
+    if index_name(name) in release.manifest.get("files", {}):
+        if (num_bytes := release.storage.num_bytes(name)) != shard["num_bytes"]:
+            raise TrainingError(
+                f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was changed or cut short: "
+                "remove it and release again."
+            )
+        table = pq.read_table(pa.BufferReader(_read_sealed(release, index_name(name))), columns=_COLUMNS, use_threads=False)
+    else:
+        with release.storage.reader(name) as stream:
+            found = list(scan_members(stream, uri))
+        table = pa.table([pa.array(column) for column in zip(*found, strict=True)] or [[]] * len(_PLACES), names=_PLACES.names).cast(
+            _PLACES
+        )
+    num_samples = len(pc.run_end_encode(table["record_id"].combine_chunks()).values)
+    if num_samples != shard["num_samples"]:
+        raise TrainingError(
+            f"shard {uri!r} holds {num_samples} samples, its manifest says {shard['num_samples']}; "
+            "it was changed or cut short: remove it and release again."
+        )
+    return table
+
+
+def _read_train_small(release: Release) -> dict[str, list[str]]:
+    """Shard -> record ids of the part."""
+    if TRAIN_SMALL_FILE not in release.manifest.get("files", {}):
+        raise TrainingError(
+            f"training.split is {TRAIN_SMALL!r}, but release {release.version} lists no such part; set release.train_small_fraction "
+            f"and make a release again, or set training.split to {TRAIN!r}."
+        )
+    rows = pq.read_table(pa.BufferReader(_read_sealed(release, TRAIN_SMALL_FILE))).to_pylist()
+    chosen: dict[str, list[str]] = {}
+    for row in rows:
+        chosen.setdefault(row["shard"], []).append(row["record_id"])
+    if not chosen:
+        raise TrainingError(
+            f"{TRAIN_SMALL!r} of release {release.version} is empty; raise release.train_small_fraction and make a release again."
+        )
+    return chosen
+
+
+def _select(table: pa.Table, record_ids: Collection[str], shard: str) -> pa.Table:
+    found = table.filter(pc.is_in(table["record_id"], value_set=pa.array(sorted(record_ids), pa.string())))
+    if num_missing := len(record_ids) - len(pc.unique(found["record_id"])):
+        raise TrainingError(
+            f"{num_missing} samples that {TRAIN_SMALL_FILE} puts in {shard!r} are not there; "
+            "check the release with `treeoflife verify --deep`."
+        )
+    return found
+
+
+def _read_sealed(release: Release, name: str) -> bytes:
+    """Content of a file that the manifest names."""
+    data = release.storage.read_bytes(name)
+    if digest_bytes(data) != release.manifest["files"][name]["sha256"]:
+        raise TrainingError(f"{release.storage.uri(name)!r} is not the file that its manifest names; remove it and release again.")
+    return data
+
+
+def texts_of(members: Mapping[str, bytes]) -> dict[str, str]:
+    """The text members of a sample by name without `.txt`."""
+    return {name.removesuffix(".txt"): data.decode() for name, data in members.items() if name.endswith(".txt")}

@@ -1,0 +1,81 @@
+"""What every reader of a provider archive gives and promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from bioclip.errors import ArchiveError
+from bioclip.licenses import normalize_license
+from bioclip.records import Record
+from bioclip.settings import SourceSettings
+from bioclip.sources.parsing.columns import complete_table, table_records
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Rows of the archive that became no record, and why (stable snake_case)."""
+
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something of the archive worth a number that takes no row away (stable snake_case)."""
+
+    name: str
+    count: int = 1
+
+
+Item: TypeAlias = Record | Dropped | Noted | pa.Table
+"""What a reader yields. A table holds any of the Record columns under their Arrow names and stands for that many records; columns that
+it lacks are empty, `source` is the source's name, and `license` is normalised from `license_verbatim` when it is not given."""
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """A reader: streams Items that account for every media row of the archive, in an order that is the same every time.
+
+    `read(source)` raises ArchiveError naming file, line and rule. One that `uses_scratch` also takes `scratch`, an empty folder for
+    files of its own, and `buffer_bytes`, the rows to hold in memory before using it; both have defaults.
+    `options` are the keys that SourceSettings.options may hold, `required` those it must; `paths` names the options that are
+    files, so that they count towards the snapshot's digest.
+    """
+
+    read: Callable[..., Iterator[Item]]
+    options: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+    uses_scratch: bool = False
+    local_media: bool = False
+    """True when its records may have `local:` and `file:` URLs, read below the source's media root; any other source's are refused."""
+
+    def items(self, source: SourceSettings, scratch: Path, buffer_bytes: int) -> Iterator[Item]:
+        """Read with everything that this reader can use."""
+        if self.uses_scratch:
+            return self.read(source, scratch=scratch, buffer_bytes=buffer_bytes)
+        return self.read(source)
+
+    def files(self, source: SourceSettings) -> dict[str, Path]:
+        """Every local file or folder of the source by role; raises ArchiveError when one is missing."""
+        files = {"path": Path(source.path).expanduser()} | {
+            key: Path(source.options[key]).expanduser() for key in sorted(self.paths & source.options.keys())
+        }
+        for role, path in files.items():
+            if not path.exists():
+                raise ArchiveError(f"source {source.name!r}: {role} {str(path)!r} does not exist; download it or correct the setting.")
+        return files
+
+
+def records_of(items: Iterable[Item], source_name: str) -> Iterator[Record | Dropped | Noted]:
+    """The items with their tables taken apart, row by row: for looking at, not for speed."""
+    for item in items:
+        if isinstance(item, pa.Table):
+            yield from table_records(complete_table(item, source_name, normalize_license))
+        else:
+            yield item

@@ -1,0 +1,131 @@
+"""Tables of any provider with a map of their columns: CSV, TSV, Parquet, JSON, JSON lines, and plain lists of URLs.
+
+`options.map` says which column fills which field (`media_url=url,scientific_name=caption`), as img2dataset's `url_col` and
+`caption_col` do; JSON members of members are `outer.inner`. Without a map, columns go to the fields of their own name. A `.txt` file
+without `options.delimiter` is a list of URLs, one a line. Values of `media_url` without a scheme are paths below `options.images`, with
+or without a leading slash. `options.each` names a list in the rows of JSON or Parquet (`images`) of which every element is a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip.errors import ArchiveError, SettingsError
+from bioclip.records import Record
+from bioclip.settings import SourceSettings
+from bioclip.sources.contract import Dropped, SourceFormat
+from bioclip.sources.parsing.column_map import ColumnMap, flatten
+from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase
+from bioclip.sources.parsing.delimited import open_content, read_delimited, suffix_of
+from bioclip.sources.parsing.json_stream import read_items, read_lines
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ""}
+_SUFFIXES = frozenset({*_DELIMITERS, ".parquet", ".json", ".jsonl", ".ndjson"})
+_PARQUET_ROWS = 8192
+
+Rows = Generator[tuple[str, Mapping[str, str]]]
+
+
+def read(source: SourceSettings) -> Iterator[Record | Dropped]:
+    """Stream one record a row, of one file or of every table in a folder, in order of path; memory is one batch of rows."""
+    base, path = MediaBase(source), Path(source.path)
+    for file in sorted(p for p in path.rglob("*") if suffix_of(p) in _SUFFIXES) if path.is_dir() else [path]:
+        columns = ColumnMap(source)
+        with closing(_rows(file, source, columns)) as rows:
+            for where, row in rows:
+                yield columns.record(row, base, where)
+
+
+FORMAT = SourceFormat(
+    read, options=frozenset({"map", "each", "delimiter", "quote", "encoding"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True
+)
+
+
+def _rows(file: Path, source: SourceSettings, columns: ColumnMap) -> Rows:
+    suffix = suffix_of(file)
+    if suffix not in _SUFFIXES:
+        raise ArchiveError(f"{str(file)!r}: {suffix!r} is no table; known: {', '.join(sorted(_SUFFIXES))}, each also with .gz.")
+    if suffix == ".parquet":
+        yield from _parquet_rows(file, columns, source.options.get("each", ""))
+        return
+    with open_content(file, _SUFFIXES) as (where, stream):
+        if suffix in _DELIMITERS:
+            yield from _text_rows(stream, where, suffix, source.options, columns)
+        else:
+            yield from _json_rows(stream, where, suffix, columns, source.options.get("each", ""))
+
+
+def _text_rows(stream: IO[bytes], where: str, suffix: str, options: Mapping[str, str], columns: ColumnMap) -> Rows:
+    delimiter = options.get("delimiter", _DELIMITERS[suffix]).replace("\\t", "\t")
+    quote = options.get("quote", '"' if delimiter not in {"", "\t"} else "")
+    if len(delimiter) > 1 or len(quote) > 1:
+        raise SettingsError(f"{where}: options.delimiter {delimiter!r} and options.quote {quote!r} are one character each.")
+    if not delimiter:
+        yield from _url_rows(stream, where, columns)
+        return
+    encoding = options.get("encoding", "utf-8-sig")
+    is_checked = False
+    for number, row in read_delimited(stream, where, delimiter=delimiter, quote=quote, encoding=encoding):
+        if not is_checked:
+            columns.check(row, f"{where}, line 1")
+            is_checked = True
+        yield f"{where}, line {number}", row
+
+
+def _url_rows(stream: IO[bytes], where: str, columns: ColumnMap) -> Rows:
+    column = columns.column_of("media_url") or "url"
+    columns.check([column], where)
+    for number, line in enumerate(stream, 1):
+        try:
+            yield f"{where}, line {number}", {column: line.decode("utf-8-sig").strip()}
+        except UnicodeDecodeError as error:
+            raise ArchiveError(f"{where}, line {number}: not UTF-8 text ({error.reason}).") from None
+
+
+def _json_rows(stream: IO[bytes], where: str, suffix: str, columns: ColumnMap, each: str) -> Rows:
+    if suffix == ".json":
+        items = ((f"{where}: {name or 'item '}[{index}]", item) for name, index, item in read_items(stream, where))
+    else:
+        items = ((f"{where}, line {number}", item) for number, item in read_lines(stream, where))
+    for place, item in items:
+        if not isinstance(item, dict):
+            raise ArchiveError(f"{place}: an object is required, found {type(item).__name__}.")
+        for element in _elements(item, each):
+            row = flatten(element)
+            columns.see(row)
+            yield place, row
+    columns.check_seen(where)
+
+
+def _parquet_rows(file: Path, columns: ColumnMap, each: str) -> Rows:
+    number = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            columns.check(flatten(_empty(table.schema_arrow, each)), f"{str(file)!r}")
+            for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
+                for item in batch.to_pylist():
+                    for element in _elements(item, each):
+                        yield f"{file}, row {number}", flatten(element)
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise ArchiveError(f"{file}, row {number}: not readable as Parquet ({str(error).splitlines()[0]}); get it again.") from None
+
+
+def _elements(item: Mapping[str, Any], each: str) -> list[Mapping[str, Any]]:
+    """The row once for each element of its list `each`; a row whose list is empty or absent stays one."""
+    elements = item.get(each) if each else None
+    return [{**item, each: element} for element in elements] if isinstance(elements, list) and elements else [item]
+
+
+def _empty(schema: Any, each: str = "") -> dict[str, Any]:
+    row = {}
+    for field in schema:
+        kind = field.type.value_type if field.name == each and pa.types.is_list(field.type) else field.type
+        row[field.name] = _empty(kind) if pa.types.is_struct(kind) else ""
+    return row

@@ -1,0 +1,161 @@
+"""Look-ups in a compiled backbone: a key gives its candidate usages, each with the taxon it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bioclip.errors import BackboneError
+from bioclip.records import RANKS
+from bioclip.storage import Storage
+from bioclip.taxonomy.index.build import INDEX_SCHEMA
+from bioclip.taxonomy.index.sorted_columns import SortedRows, Texts
+from bioclip.taxonomy.names.keys import name_key
+from bioclip.taxonomy.names.ranks import Lineage
+
+_NUM_CACHED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taxon:
+    """What a label is made of."""
+
+    row: int
+    taxon_id: str
+    name: str
+    rank: str
+    """One of RANKS."""
+    lineage: Lineage
+    common_name: str
+    common_name_source: str = ""
+    rank_sources: str = ""
+    """One letter a rank: `p` from the path of parents, `c` from the source's column, `o` its own name, `n` taken from the binomial, `r`
+    repaired by the overlay, `.` none."""
+    repair: str = ""
+    """Who says what the overlay repaired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A usage that carries the name looked for."""
+
+    taxon_id: str
+    name: str
+    authorship: str
+    rank: str
+    status: str
+    infraspecific: str
+    taxon: Taxon
+
+
+class BackboneIndex:
+    """A compiled backbone; its columns stay where they are, in memory or mapped from a file, and single values are read when asked for."""
+
+    def __init__(self, name: str, table: pa.Table) -> None:
+        if not table.schema.equals(INDEX_SCHEMA):
+            raise BackboneError(f"index of backbone {name!r} has other columns than this version writes; run the backbones stage again.")
+        self.name = name
+        self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
+        self._num_rows = table.num_rows
+        self._texts = {field.name: Texts(self._columns[field.name]) for field in INDEX_SCHEMA if field.type == pa.string()}
+        self._labels = memoryview(self._columns["label"].to_numpy())
+        self._by_stem = memoryview(self._columns["by_stem"].to_numpy())
+        self._keys = SortedRows(self._num_rows, self._texts["key"].at)
+        self._stems = SortedRows(self._num_rows, self._stem_at)
+        self._taxon = lru_cache(_NUM_CACHED)(self._read_taxon)
+        self._of_uninomial = lru_cache(_NUM_CACHED)(self._candidates_of)
+
+    def __len__(self) -> int:
+        return int(self._num_rows)
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """The usages of a canonical name, the preferred status first; empty when the backbone does not know it."""
+        key = name_key(name)
+        return list(self._candidates_of(key) if " " in key else self._of_uninomial(key))
+
+    def candidates_at(self, rows: Iterable[int]) -> list[Candidate]:
+        """The usages in these rows."""
+        return [self._candidate(row) for row in rows]
+
+    def column(self, name: str) -> pa.Array:
+        """A whole column of INDEX_SCHEMA, for looking up many names at once."""
+        return self._columns[name]
+
+    def first_rows(self, keys: pa.Array) -> npt.NDArray[np.int32]:
+        """The first row of each of many keys, -1 where there is none; further rows of a key follow its first. Builds a hash of all keys."""
+        rows = pc.index_in(keys, value_set=self._columns["key"])
+        first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return first
+
+    def rows_below(self, genus: str) -> range:
+        """The rows whose keys are the genus and something more."""
+        return range(self._keys.first(f"{genus} ".encode()), self._keys.first(f"{genus}!".encode()))
+
+    def texts(self, column: str, rows: range) -> list[str]:
+        """The strings of a column in consecutive rows."""
+        return self._texts[column].between(rows.start, rows.stop) if len(rows) else []
+
+    def rows_with_stem(self, stem: str, start: str) -> list[int]:
+        """The rows with these stems of epithets whose keys begin so, in the order of their keys."""
+        wanted, end = start.encode(), start[:-1] + chr(ord(start[-1]) + 1)
+        first, last = self._stems.first((stem.encode(), wanted)), self._stems.first((stem.encode(), end.encode()))
+        return self._by_stem[first:last].tolist()
+
+    def _stem_at(self, place: int) -> tuple[bytes, bytes]:
+        row = self._by_stem[place]
+        return self._texts["stem"].at(row), self._texts["key"].at(row)
+
+    def _candidates_of(self, key: str) -> list[Candidate]:
+        wanted = key.encode()
+        row = self._keys.first(wanted)
+        found: list[Candidate] = []
+        while row < self._num_rows and self._texts["key"].at(row) == wanted:
+            found.append(self._candidate(row))
+            row += 1
+        return found
+
+    def _candidate(self, row: int) -> Candidate:
+        value = self._value
+        return Candidate(
+            taxon_id=value("taxon_id", row),
+            name=value("name", row),
+            authorship=value("authorship", row),
+            rank=value("rank", row),
+            status=value("status", row),
+            infraspecific=value("infraspecific", row),
+            taxon=self._taxon(self._labels[row]),
+        )
+
+    def _read_taxon(self, row: int) -> Taxon:
+        value = self._value
+        lineage = tuple(value(rank, row) for rank in RANKS)
+        rank = value("label_rank", row)
+        name = lineage[RANKS.index(rank)] or value("name", row)
+        extra = (value(column, row) for column in ("common_name", "common_name_source", "rank_sources", "repair"))
+        return Taxon(row, value("taxon_id", row), name, rank, lineage, *extra)
+
+    def _value(self, column: str, row: int) -> str:
+        return self._texts[column].at(row).decode()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array; a mapped column is one chunk already and must not be copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def load_index(storage: Storage, file_name: str, name: str) -> BackboneIndex:
+    """The index that the backbones stage wrote; raises StorageError or BackboneError."""
+    with storage.reader(file_name) as stream:
+        try:
+            return BackboneIndex(name, pq.read_table(stream).replace_schema_metadata())
+        except pa.ArrowException as error:
+            raise BackboneError(
+                f"index {storage.uri(file_name)!r} is damaged ({error}); remove it and run the backbones stage again."
+            ) from None

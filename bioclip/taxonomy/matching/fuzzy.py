@@ -1,0 +1,123 @@
+"""Usages whose name is nearly the one looked for: the same stem of the epithet, then few edits within the genus, then of the genus itself.
+
+Stems are those of `bioclip.taxonomy.names.stemming`. Edits are counted as optimal string alignment (Damerau-Levenshtein without
+edits between the swapped letters), by RapidFuzz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from bioclip.taxonomy.index.lookup import BackboneIndex, Candidate
+from bioclip.taxonomy.matching.decisions import MatchType
+from bioclip.taxonomy.matching.scoring import Query
+from bioclip.taxonomy.names.authorship import compare_authorship
+from bioclip.taxonomy.names.keys import name_key
+from bioclip.taxonomy.names.stemming import stem_key, stems_of
+
+_SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
+_STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 50
+_RARE_GENUS_PENALTY, _SHORT_GENUS, _FEW = 36, 7, 3
+"""An edited genus needs an author or a classification that agrees below the kingdom, unless it is long and its epithet rare: genera are
+often a letter or two apart."""
+_ELEMENTS = (("micro", "macro"), ("brachy", "trachy"), ("rugi", "rufi"), ("hypo", "hyper"))
+"""Beginnings of epithets that are other words, though a letter or two apart."""
+_NUM_CACHED = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A usage with how it was found, and what that takes off its score."""
+
+    candidate: Candidate
+    match_type: MatchType
+    penalty: int
+    num_edits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """The usages below a genus: the first row, and of each row from there on the epithet (None for those of more words) and the stems."""
+
+    first: int
+    epithets: Sequence[str | None]
+    stems: Sequence[str]
+
+
+def is_backed(query: Query, near: Near) -> bool:
+    """Whether a near name has what its kind needs: two edits of an epithet, or another word at its beginning, need the same author, since
+    congeners are often so called and a classification says nothing between these."""
+    if near.match_type is not MatchType.FUZZY:
+        return True
+    given, known = name_key(query.name).partition(" "), name_key(near.candidate.name).partition(" ")
+    if given[0] != known[0] or (near.num_edits < 2 and not _is_other_word(given[2], known[2])):
+        return True
+    return compare_authorship(query.authorship, near.candidate.authorship) > 0
+
+
+def _is_other_word(one: str, other: str) -> bool:
+    return any((one.startswith(a) and other.startswith(b)) or (one.startswith(b) and other.startswith(a)) for a, b in _ELEMENTS)
+
+
+class InexactIndex:
+    """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
+
+    def __init__(self, index: BackboneIndex) -> None:
+        self._index, self._keys = index, index.column("key")
+        self._below = lru_cache(_NUM_CACHED)(self._read_below)
+        self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
+
+    def stemmed(self, name: str) -> list[Near]:
+        """Usages of the same genus whose epithets have the same stems."""
+        genus, _, epithets = name_key(name).partition(" ")
+        below, wanted = self._below(genus), stems_of(epithets)
+        rows = [row for row, stem in enumerate(below.stems, below.first) if stem == wanted] if wanted in below.stems else []
+        return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
+
+    def edited(self, name: str) -> list[Near]:
+        """Usages of the same genus whose epithet is few edits away."""
+        genus, _, epithet = name_key(name).partition(" ")
+        if " " in epithet or len(epithet) < _LEAST_EPITHET:
+            return []
+        most = 1 if len(epithet) <= _SHORT_EPITHET else 2
+        below = self._below(genus)
+        found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
+        return list(self._nearest({below.first + place: int(edits) for _, edits, place in found})) if found else []
+
+    def _nearest(self, found: dict[int, int]) -> Iterator[Near]:
+        for row, num_edits in sorted(found.items()):
+            penalty = _EDIT_PENALTY + _NEXT_EDIT_PENALTY * (num_edits - 1)
+            for candidate in self._index.candidates_at([row]):
+                yield Near(candidate, MatchType.FUZZY, penalty, num_edits)
+
+    def of_other_genera(self, name: str) -> list[Near]:
+        """Usages of a genus nearly so called whose epithet has the same stem; these are few, so only their genera are compared."""
+        genus, _, epithet = name_key(name).partition(" ")
+        if " " in epithet or len(epithet) < _LEAST_EPITHET or len(genus) < _LEAST_GENUS:
+            return []
+        rows_of = self._genera(stem_key(epithet), genus[0])
+        most, is_rare = 1 if len(genus) < _LONG_GENUS else 2, len(genus) >= _SHORT_GENUS and len(rows_of) <= _FEW
+        found: list[Near] = []
+        for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
+            penalty = (_RARE_GENUS_PENALTY if is_rare else _GENUS_PENALTY) + _NEXT_EDIT_PENALTY * (int(edits) - 1)
+            found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
+        return found
+
+    def _read_below(self, genus: str) -> _Below:
+        rows, cut = self._index.rows_below(genus), len(genus) + 1
+        epithets = [key[cut:] for key in self._index.texts("key", rows)]
+        return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], self._index.texts("stem", rows))
+
+    def _read_genera(self, stem: str, letter: str) -> dict[str, list[int]]:
+        """Genera with this first letter that have usages of this stem -> the rows of these."""
+        rows = self._index.rows_with_stem(stem, letter)
+        found: dict[str, list[int]] = {}
+        for row, key in zip(rows, self._keys.take(pa.array(rows, pa.int32())).to_pylist(), strict=True):
+            found.setdefault(key.partition(" ")[0], []).append(row)
+        return found

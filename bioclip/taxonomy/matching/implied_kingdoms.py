@@ -1,0 +1,98 @@
+"""The kingdom that a record implies by its phylum, class, order or family when it states none.
+
+Taxa and their kingdoms are those of the backbones at hand and of `data/kingdoms.csv` (phyla, classes and orders that real backbones have
+in one kingdom only); a family that neither knows tells its code by its ending (ICZN art. 29.2, ICN art. 18.1).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from importlib import resources
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bioclip.records import RANKS
+from bioclip.taxonomy.index.lookup import BackboneIndex
+from bioclip.taxonomy.matching.batch_columns import Answers
+from bioclip.taxonomy.matching.scoring import normalise_taxon
+from bioclip.taxonomy.names.ranks import Lineage
+
+TELLING_RANKS = RANKS[1:5]
+_FAMILY_ENDINGS = (("viridae", "viral"), ("idae", "zoological"), ("aceae", "botanical"))
+_MADE: WeakKeyDictionary[BackboneIndex, dict[tuple[str, str], str]] = WeakKeyDictionary()
+
+
+def implied_kingdom(lineage: Lineage, indexes: Sequence[BackboneIndex]) -> str:
+    """The kingdom or code (normalised) that a stated lineage implies; empty where it states one, implies none, or several."""
+    if lineage[0]:
+        return ""
+    told = [taxon_kingdom(rank, normalise_taxon(rank, taxon), indexes) for rank, taxon in zip(TELLING_RANKS, lineage[1:5], strict=True)]
+    kingdoms = {kingdom for kingdom in told if kingdom}
+    if not kingdoms:
+        return family_code(normalise_taxon("family", lineage[4]))
+    return kingdoms.pop() if len(kingdoms) == 1 else ""
+
+
+def implied_kingdoms(stated: Mapping[str, pa.DictionaryArray], indexes: Sequence[BackboneIndex]) -> pa.DictionaryArray:
+    """`implied_kingdom` of many records, given their normalised taxa by rank."""
+    codes: dict[str, int] = {"": 0}
+    told = np.zeros(len(stated["kingdom"]), np.int64)
+    is_torn = np.zeros(len(told), bool)
+    for rank in TELLING_RANKS:
+        found = _coded(stated[rank], partial(taxon_kingdom, rank, indexes=indexes), codes)
+        is_torn |= (told > 0) & (found > 0) & (told != found)
+        told = np.where(told > 0, told, found)
+    told = np.where(told > 0, told, _coded(stated["family"], family_code, codes))
+    told[is_torn | (_coded(stated["kingdom"], lambda taxon: taxon, codes) > 0)] = 0
+    return pa.DictionaryArray.from_arrays(pa.array(told, pa.int32()), pa.array(list(codes), pa.string()))
+
+
+def _coded(column: pa.DictionaryArray, tell: Callable[[str], str], codes: dict[str, int]) -> npt.NDArray[np.int64]:
+    of_texts = np.array([codes.setdefault(tell(text), len(codes)) for text in column.dictionary.to_pylist()], np.int64)
+    return of_texts[column.indices.to_numpy()] if len(of_texts) else np.zeros(len(column), np.int64)
+
+
+def taxon_kingdom(rank: str, taxon: str, indexes: Sequence[BackboneIndex]) -> str:
+    """The one kingdom in which a normalised taxon lies; empty for none or several."""
+    if not taxon:
+        return ""
+    found = {kingdom for index in indexes for kingdom in kingdoms_of(index).get((rank, taxon), "").split("|") if kingdom}
+    if not found:
+        return _usual_kingdoms().get((rank, taxon), "")
+    return found.pop() if len(found) == 1 else ""
+
+
+def family_code(family: str) -> str:
+    """The nomenclatural code that a family's ending shows."""
+    return next((code for ending, code in _FAMILY_ENDINGS if family.endswith(ending)), "")
+
+
+def kingdoms_of(index: BackboneIndex) -> dict[tuple[str, str], str]:
+    """(rank, normalised taxon) -> its kingdoms in a backbone, separated by `|`; made once for each index that is open."""
+    if index not in _MADE:
+        _MADE[index] = _kingdoms_of(Answers.of(index))
+    return _MADE[index]
+
+
+def _kingdoms_of(answers: Answers) -> dict[tuple[str, str], str]:
+    kingdoms = answers.vocabularies["kingdom"].to_pylist()
+    found: dict[tuple[str, str], str] = {}
+    for rank in TELLING_RANKS:
+        taxa = answers.vocabularies[rank].to_pylist()
+        is_said = (answers.taxa[rank] > 0) & (answers.taxa["kingdom"] > 0)
+        pairs = np.unique(answers.taxa[rank][is_said].astype(np.int64) * len(kingdoms) + answers.taxa["kingdom"][is_said])
+        for pair in pairs.tolist():
+            key = (rank, taxa[pair // len(kingdoms)])
+            found[key] = f"{found[key]}|{kingdoms[pair % len(kingdoms)]}" if key in found else kingdoms[pair % len(kingdoms)]
+    return found
+
+
+@cache
+def _usual_kingdoms() -> dict[tuple[str, str], str]:
+    text = resources.files("bioclip.taxonomy").joinpath("data/kingdoms.csv").read_text(encoding="utf-8")
+    return {(row["rank"], row["name"].casefold()): row["kingdom"].casefold() for row in csv.DictReader(text.splitlines())}

@@ -1,0 +1,131 @@
+"""What to look up for a record: its name as a whole, the certain parts of it from the species up, then the rank columns beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+from bioclip.records import RANKS
+from bioclip.taxonomy.matching.decisions import VerbatimLineage
+from bioclip.taxonomy.matching.scoring import Query, is_name_of_rank, normalise_taxon
+from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial
+from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, parse_name
+from bioclip.taxonomy.names.ranks import Lineage, normalise_rank
+
+_VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
+"""What these say has no parts, but a backbone may have it as it stands."""
+_OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
+_SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
+_RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
+_NUM_CACHED = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A name to look up; `is_name` when it is all that the record's name says for certain."""
+
+    query: Query
+    is_name: bool
+    may_vary: bool = True
+    """False for names that are looked up only as they are written."""
+
+
+def name_to_parse(verbatim: VerbatimLineage) -> str:
+    """The scientific name; where that is missing or a bare epithet, the binomial of the columns."""
+    name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
+    is_epithet = name.isalpha() and name.islower() and normalise_rank(verbatim.taxon_rank) in {"", "species"}
+    if not name:
+        return _binomial(genus, epithet)
+    return f"{genus} {name}" if is_epithet and genus and name.casefold() != genus.casefold() else name
+
+
+def _binomial(genus: str, epithet: str) -> str:
+    """A column `species` holds an epithet (with another below it), the whole name, or the genus once more."""
+    first, _, rest = epithet.partition(" ")
+    if not epithet or (epithet == genus and epithet[:1].isupper()):
+        return epithet
+    if rest and (first.casefold() == genus.casefold() or not first.islower() or not genus):
+        return epithet
+    return f"{genus} {epithet}" if genus else ""
+
+
+def trials_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "") -> Iterator[Trial]:
+    """Names to look up, from the fullest to the highest; `implied` is the kingdom that the rank columns imply where none is stated."""
+    if parsed.type is NameType.NON_TAXON:
+        return
+    lineage = stated_lineage(verbatim)
+    if parsed.type in _VERBATIM_TYPES:
+        yield Trial(Query(clean_name(parsed.verbatim), "", "", lineage, implied), True, may_vary=False)
+    if parsed.type is NameType.VIRUS:
+        return
+    asked: set[str] = {""}
+    for trial in _trials_of_name(verbatim, parsed, lineage, implied):
+        asked.add(trial.query.name.casefold())
+        yield trial
+    for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):
+        if name and " " not in name and name.casefold() not in asked:
+            asked.add(name.casefold())
+            yield Trial(Query(name, rank, "", lineage, implied), False)
+            if usual := _usual_name(rank, name):
+                yield Trial(Query(usual, rank, "", lineage, implied), False)
+
+
+def _trials_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage, implied: str) -> Iterator[Trial]:
+    name, full = parsed.canonical_name, parsed.canonical_full
+    if not name:
+        return
+    is_open = parsed.type in _OPEN_TYPES
+    rank = _asked_rank(parsed, verbatim.taxon_rank)
+    if parsed.infraspecific and not is_open:
+        yield Trial(Query(full, rank, parsed.authorship, lineage, implied), True)
+        rank = "species"
+        if joined := _joined(parsed):
+            yield Trial(Query(joined, rank, parsed.authorship, lineage, implied), True)
+    is_whole = not is_open and (bool(parsed.infraspecific) or name == full)
+    yield Trial(Query(name, rank, parsed.authorship if name == full else "", lineage, implied), is_whole)
+    if " " not in name and is_whole:
+        for higher_rank in RANKS[:5]:
+            if is_name_of_rank(higher_rank, name) and (usual := _usual_name(higher_rank, name)):
+                yield Trial(Query(usual, higher_rank, "", lineage, implied), True)
+    if parsed.genus:
+        yield Trial(Query(parsed.genus, "genus", "", lineage, implied), False)
+
+
+def _joined(parsed: ParsedName) -> str:
+    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty where a rank marker stands between."""
+    genus, epithet, *rest = parsed.canonical_full.split(" ")
+    return f"{genus} {epithet}-{rest[0]}" if len(rest) == 1 and parsed.rank == "infraspecific_name" else ""
+
+
+def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
+    """What the rank columns say, cleaned; what names no taxon there (`not_classified`) says nothing."""
+    return (*(stated_taxon(rank, getattr(verbatim, column)) for rank, column in _RANK_COLUMNS), "")
+
+
+@lru_cache(_NUM_CACHED)
+def stated_taxon(rank: str, text: str) -> str:
+    """The taxon that a rank column names: its canonical name where the parser knows one, else the cleaned text; empty for none."""
+    if not text or is_plain_uninomial(text):
+        return text
+    parsed = parse_name(text, "", rank)
+    if parsed.type is NameType.SCIENTIFIC and " " not in parsed.canonical_name:
+        return parsed.canonical_name
+    return "" if parsed.type in _SAYS_NOTHING else clean_name(text)
+
+
+def _usual_name(rank: str, name: str) -> str:
+    """The name that a higher taxon usually has, empty where that is `name`."""
+    usual = normalise_taxon(rank, name)
+    return "" if usual == name.casefold() else usual.capitalize()
+
+
+def _asked_rank(parsed: ParsedName, stated: str) -> str:
+    """The rank of the certain name; a stated rank counts only where the name can have it."""
+    words = parsed.canonical_full.count(" ")
+    if parsed.type in _OPEN_TYPES:
+        return "species" if " " in parsed.canonical_name else ""
+    if words == 0:
+        rank = normalise_rank(stated)
+        return rank if rank in RANKS and rank != "species" else ""
+    return "species" if words == 1 else parsed.rank

@@ -1,0 +1,140 @@
+"""Steps before the release: the provider's row, its licence, the download, the image, its duplicates and its name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bioclip.duplicates.label_conflicts import CONFLICTS_NAME
+from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip.licenses import license_url, needs_attribution
+from bioclip.records import RANKS
+from bioclip.sources.snapshots import read_snapshot
+from bioclip.trace.known_rows import Known, Row, Step, step
+from bioclip.trace.scope import Sight, find_rows
+
+_NAMES_NAME = "taxonomy/names.parquet"
+_RECORD_FACTS = (
+    "source_id", "occurrence_id", "media_url", "verbatim_name", "basis_of_record", "event_date", "latitude", "longitude",
+)  # fmt: skip
+_NOT_OF_THE_PROVIDER = {"record_id", "lineage_id", "license", "verbatim"}
+
+
+def record_step(sight: Sight, known: Known) -> Step:
+    """The provider's row, verbatim, and the snapshot that it came with."""
+    if known.record is None or sight.workspace is None:
+        sample = known.sample or {}
+        snapshot = sight.release.manifest.get("snapshots", {}).get(sample.get("source", ""), {}) if sight.release else {}
+        facts = {
+            "source": sample.get("source"),
+            "snapshot": snapshot.get("snapshot"),
+            "snapshot_files": snapshot.get("digests"),
+            **{name: sample.get(name) for name in _RECORD_FACTS},
+        }
+        return step("record", facts, sight.without("the provider's whole row"))
+    source, snapshot_id = known.record_file.split("/")[1:3]
+    snapshot = read_snapshot(sight.workspace, source, snapshot_id)
+    told = f"records/{source}/{snapshot_id}/_snapshot.json"
+    details = json.loads(sight.workspace.read_bytes(told)) if sight.workspace.exists(told) else {}
+    facts = {
+        "source": source,
+        "snapshot": snapshot_id,
+        "snapshot_date": snapshot.date,
+        "snapshot_etag": snapshot.etag,
+        "snapshot_files": details.get("digests"),
+        **{name.rstrip("_"): value for name, value in known.record.items() if name not in _NOT_OF_THE_PROVIDER},
+        "further_columns": dict(known.record["verbatim"]),
+    }
+    gone = "" if known.is_current else f"the current snapshot of {source} lacks this record; shown is the one of {snapshot_id}"
+    return step("record", facts, gone, sight.staleness("records"))
+
+
+def license_step(sight: Sight, known: Known) -> Step:
+    """Licence, its text and who must be named."""
+    row = known.sample or known.record
+    if row is None:
+        return step("license", {}, sight.without("the licence"))
+    identifier = row["license"] or ""
+    facts = {
+        "license": identifier or "not stated",
+        "verbatim": row["license_verbatim"],
+        "url": license_url(identifier, row["license_verbatim"] or ""),
+        "rights_holder": row["rights_holder"],
+        "creator": row["creator"],
+        "needs_attribution": needs_attribution(identifier),
+        "lacks_holder": needs_attribution(identifier) and not (row["rights_holder"] or row["creator"]),
+    }
+    return step("license", facts)
+
+
+def download_step(sight: Sight, known: Known) -> Step:
+    """How asking for the address ended, as the ledger has it."""
+    if known.outcome is None:
+        address = (known.sample or known.record or {}).get("media_url")
+        return step("download", {"media_url": address}, sight.without("its outcome in the ledger of downloads"))
+    outcome = dict(known.outcome)
+    fetched_at = outcome.pop("fetched_at")
+    facts = {
+        **{name: value for name, value in outcome.items() if name != "record_id"},
+        "fetched_at": fetched_at.isoformat() if fetched_at else None,
+        "final_url": known.image["final_url"] if known.image else None,
+    }
+    return step("download", facts)
+
+
+def image_step(sight: Sight, known: Known) -> Step:
+    """Hashes and sizes of the bytes as they came and as they were stored."""
+    if known.image is not None:
+        facts = {name: value for name, value in known.image.items() if name not in {"record_id", "final_url"}}
+        return step("image", {**facts, "phash": f"{facts['phash']:016x}"}, sight.staleness("images"))
+    sample = known.sample or {}
+    facts = {name: sample.get(name) for name in ("sha256", "width", "height")}
+    if sight.release and sample:
+        for row in find_rows(sight.release.storage, "fingerprints.parquet", "record_id", [known.record_id]):
+            facts |= {"original_sha256": row["sha256"], "pixel_sha256": row["pixel_sha256"], "phash": f"{row['phash']:016x}"}
+    return step("image", facts, sight.without("its row in the table of images"))
+
+
+def duplicates_step(sight: Sight, known: Known) -> Step:
+    """The group of images that are the same photograph: which was kept, which others there are, and whether their names agree."""
+    sample = known.sample or {}
+    if sight.workspace is None or not sight.workspace.exists(GROUPS_NAME):
+        facts: Row = {}
+        if str(sample.get("drop_reason", "")).startswith("duplicate_"):
+            facts = {"kind": sample["drop_reason"], "kept_record_id": sample["drop_detail"]}
+        return step("duplicates", facts, sight.without("the table of groups"))
+    own = find_rows(sight.workspace, GROUPS_NAME, "record_id", [known.record_id])
+    if not own:
+        why = "no other image is like it" if known.image else "there is no image to compare"
+        return step("duplicates", {"group": f"none: {why}"}, sight.staleness("duplicates"))
+    members = find_rows(sight.workspace, GROUPS_NAME, "group_id", [own[0]["group_id"]])
+    conflicts = find_rows(sight.workspace, CONFLICTS_NAME, "record_id", [known.record_id])
+    facts = {
+        **{name: own[0][name] for name in ("kind", "kept_record_id", "distance", "diameter")},
+        "members": {row["record_id"]: _likeness(row) for row in members if row["record_id"] != known.record_id},
+        "label_conflict": {name: conflicts[0][name] for name in ("rank", "accepted_name", "decision")} if conflicts else None,
+    }
+    return step("duplicates", facts, sight.staleness("duplicates"))
+
+
+def _likeness(row: Row) -> str:
+    return str(row["kind"]) if row["distance"] in {0, None} else f"{row['kind']}, {row['distance']} bits from the kept"
+
+
+def name_step(sight: Sight, known: Known) -> Step:
+    """The decision on its name: verbatim, canonical, accepted, and why."""
+    rows: list[dict[str, Any]] = []
+    if sight.workspace and known.record:
+        rows = find_rows(sight.workspace, _NAMES_NAME, "lineage_id", [known.record["lineage_id"]])
+    if not rows:
+        sample = known.sample or {}
+        names = ("verbatim_name", "accepted_id", "resolved_rank", *RANKS, "common_name")
+        facts = {name: sample.get(name) for name in names}
+        return step("name", {**facts, **_backbones(sight)}, sight.without("the decision on its name"))
+    row = rows[0]
+    index_key = sight.release.manifest.get("backbones", {}).get(row["backbone"]) if sight.release else None
+    return step("name", {**row, "backbone_key": index_key}, sight.staleness("taxonomy"))
+
+
+def _backbones(sight: Sight) -> Row:
+    return {"backbones": dict(sight.release.manifest.get("backbones", {}))} if sight.release else {}

@@ -1,0 +1,78 @@
+"""Lists for loaders, card, attribution and Croissant, made again from the manifest and the tables and compared byte by byte."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from bioclip import __version__
+from bioclip.digests import readable_json
+from bioclip.parquet import read_batches
+from bioclip.partitions import OutputFile
+from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME, attribution_text
+from bioclip.publishing.card import CARD_NAME, release_card
+from bioclip.publishing.catalog_tables import LICENSES_NAME, LICENSES_SCHEMA
+from bioclip.publishing.croissant import CROISSANT_NAME, croissant
+from bioclip.publishing.stage import DATA_STAGES
+from bioclip.publishing.tally import tally_samples
+from bioclip.releases.manifest import SPLITS
+from bioclip.shards.index import shard_lists
+from bioclip.storage import Storage
+from bioclip.verification.findings import Finding
+from bioclip.verification.manifest import stated_settings
+from bioclip.verification.rows import SAMPLES_FILE
+
+
+def check_shard_lists(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
+    """sizes.json and shardindex.json of each split."""
+    for split in SPLITS:
+        shards = [OutputFile(s["name"], s["sha256"], s["num_bytes"], s["num_samples"]) for s in manifest["splits"][split]["shards"]]
+        for name, wanted in shard_lists(shards, split, f"{manifest['name']}-{manifest['version']}-{split}"):
+            if name not in unread:
+                yield from _compared(storage, name, wanted)
+
+
+def is_same_code(manifest: Mapping[str, Any]) -> bool:
+    """Whether the texts were worded by this version of the product; another's may word them otherwise."""
+    return bool(manifest.get("code_version") == __version__)
+
+
+def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
+    """README.md, ATTRIBUTION.md and croissant.json."""
+    for name, data in made_texts(storage, manifest).items():
+        if name not in unread:
+            yield from _compared(storage, name, data)
+
+
+def made_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """README.md, ATTRIBUTION.md and croissant.json as this version of the product makes them from manifest and tables."""
+    licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, LICENSES_NAME, LICENSES_SCHEMA.names)])
+    tally, card, manifest = tally_samples(storage, SAMPLES_FILE), stated_settings(manifest).card, _in_written_order(manifest)
+    files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != CROISSANT_NAME]
+    return {
+        ATTRIBUTION_TEXT_NAME: attribution_text(manifest, tally, licenses).encode(),
+        CARD_NAME: release_card(manifest, tally, licenses, card).encode(),
+        CROISSANT_NAME: readable_json(croissant(manifest, files, tally, licenses, card)),
+    }
+
+
+def _in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as it was when the texts were made of it: its file has splits and stages in alphabetical order."""
+    counts, splits = manifest["counts"], manifest["splits"]
+    return {
+        **manifest,
+        "splits": {split: splits[split] for split in SPLITS},
+        "counts": {stage: counts[stage] for stage in DATA_STAGES},
+    }
+
+
+def _compared(storage: Storage, name: str, wanted: bytes) -> Iterator[Finding]:
+    found = storage.read_bytes(name)
+    if found == wanted:
+        return
+    mine, theirs = (data.decode("utf-8", "replace").split("\n") for data in (found, wanted))
+    line = next((place for place, (one, other) in enumerate(zip(mine, theirs, strict=False)) if one != other), min(len(mine), len(theirs)))
+    one, other = (lines[line].strip()[:120] if line < len(lines) else "" for lines in (mine, theirs))
+    yield Finding("text_differs", name, f"line {line + 1}: {one!r}; manifest and tables make it {other!r}")

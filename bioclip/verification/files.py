@@ -1,0 +1,43 @@
+"""Seal, sizes and digests of a release's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME
+from bioclip.storage import Storage
+from bioclip.verification.findings import Finding
+
+_OWN = ("partitions/",)
+"""Bookkeeping of the runs that wrote the release: no part of it."""
+
+
+def check_seal(storage: Storage, digest: str) -> Iterator[Finding]:
+    """manifest.sha256 against the manifest's SHA-256."""
+    if not storage.exists(SEAL_NAME):
+        yield Finding("seal_missing", SEAL_NAME, "nothing vouches for the manifest")
+    elif (sealed := storage.read_bytes(SEAL_NAME)) != f"{digest}  {MANIFEST_NAME}\n".encode():
+        stated = sealed.decode("utf-8", "replace").split(" ")[0].strip()
+        if stated == digest:
+            yield Finding("seal_changed", SEAL_NAME, "it holds more or less than the manifest's SHA-256 and name")
+        else:
+            yield Finding("manifest_changed", MANIFEST_NAME, f"its SHA-256 is {digest}, sealed was {stated[:64]!r}")
+
+
+def check_files(storage: Storage, files: Mapping[str, tuple[str, int]], deep: bool) -> Iterator[Finding]:
+    """Every file that the manifest names: there, of its size and, if `deep`, of its digest."""
+    for name, (sha256, num_bytes) in sorted(files.items()):
+        if not storage.exists(name):
+            yield Finding("file_missing", name, f"{num_bytes} bytes, SHA-256 {sha256}")
+        elif (found := storage.num_bytes(name)) != num_bytes:
+            yield Finding("size_differs", name, f"{found} bytes; the manifest says {num_bytes}")
+        elif deep and (found_sha256 := storage.digest(name)[0]) != sha256:
+            yield Finding("digest_differs", name, f"SHA-256 {found_sha256}; the manifest says {sha256}")
+
+
+def check_extra_files(storage: Storage, files: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+    """What lies in the folder and is not the manifest's."""
+    known = {*files, MANIFEST_NAME, SEAL_NAME}
+    for name in storage.list():
+        if name not in known and not name.startswith(_OWN):
+            yield Finding("file_not_named", name, "the manifest does not know it")

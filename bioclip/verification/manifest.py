@@ -1,0 +1,188 @@
+"""What a manifest says must agree with itself, name nothing outside, and fit the release that it continues."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes
+from bioclip.errors import AccountingError
+from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME
+from bioclip.publishing.card import CARD_NAME
+from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, CATALOG_NAME, LICENSES_NAME, PROVENANCE_NAME
+from bioclip.publishing.croissant import CROISSANT_NAME
+from bioclip.publishing.stage import MANIFEST_SCHEMA_VERSION
+from bioclip.releases.manifest import MANIFEST_NAME, SPLITS, named_files
+from bioclip.selection.parent import SHARD_FORM, inherited_name
+from bioclip.settings import PipelineSettings, Settings, is_operational
+from bioclip.shards.index import SHARD_LIST_NAME, SIZES_NAME, index_name
+from bioclip.shards.stage import version_of
+from bioclip.storage import Storage
+from bioclip.verification.findings import UNREADABLE, Finding, shortened
+
+SHARD_NAME = re.compile(r"(?:\.\./(?P<version>[0-9a-f]{12})/)?shards/(?P<split>[a-z]+)/shard-(?P<number>\d{5,})\.tar")
+_OWN_NAME = re.compile(r"(?!/)(?!.*(?:^|/)\.\.?(?:/|$))[^\\\0]+")
+_INDEX_NAME = re.compile(r"\.\./[0-9a-f]{12}/shards/[a-z]+/shard-\d{5,}\.index\.parquet")
+_REQUIRED = (
+    "samples.parquet", "fingerprints.parquet", "leaks.parquet", "evaluated.parquet", CATALOG_NAME, PROVENANCE_NAME, ATTRIBUTION_NAME,
+    LICENSES_NAME, CARD_NAME, ATTRIBUTION_TEXT_NAME, CROISSANT_NAME,
+)  # fmt: skip
+_NOT_STATED = "not stated"
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the manifest alone gives away; raises what UNREADABLE names where it is none."""
+    yield from _form(manifest)
+    yield from _counts(manifest)
+    yield from _shards(manifest)
+    yield from _outside(manifest)
+    version = version_of(manifest["name"], manifest["inputs"]["release"], manifest["settings"]["shards"])
+    if version != manifest["version"]:
+        yield Finding("version_differs", MANIFEST_NAME, f"{manifest['version']!r}; name, inputs and settings make {version!r}")
+    try:
+        stated_settings(manifest)
+    except UNREADABLE as error:
+        yield Finding("settings_unreadable", MANIFEST_NAME, shortened(error))
+
+
+def _form(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    code = manifest.get("code_version", "of another version")
+    way = f"check with bioclip-pipeline {code}, which wrote it; what else is found here may come of that"
+    known = {"schema_version": MANIFEST_SCHEMA_VERSION, "shard_form": SHARD_FORM}
+    for name, value in known.items():
+        if manifest.get(name) != value:
+            yield Finding("schema_unknown", MANIFEST_NAME, f"{name} {manifest.get(name)!r}; known is {value}: {way}")
+    missing = _required(manifest) - manifest["files"].keys()
+    for name in sorted(missing):
+        yield Finding("file_not_listed", MANIFEST_NAME, f"a release has {name}, this one names none: {way}")
+
+
+def _required(manifest: Mapping[str, Any]) -> set[str]:
+    names = set(_REQUIRED)
+    for split in SPLITS:
+        shards = [shard["name"] for shard in manifest["splits"][split]["shards"]]
+        names |= {index_name(shard) for shard in shards}
+        if shards:
+            names |= {f"shards/{split}/{SHARD_LIST_NAME}", f"shards/{split}/{SIZES_NAME}"}
+    rules = manifest["settings"]["release"]
+    if rules.get("train_small_fraction"):
+        names.add("train_small.parquet")
+    if rules.get("heldout_list"):
+        names.add("heldout_list.parquet")
+    return names
+
+
+def _counts(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    for stage, values in manifest["counts"].items():
+        try:
+            Counts.from_dict(values)
+        except AccountingError as error:
+            yield _adds_up(f"stage {stage}: {error}")
+    totals = {name: int(split["num_samples"]) for name, split in manifest["splits"].items()}
+    for name, split in manifest["splits"].items():
+        in_shards = sum(shard["num_samples"] for shard in split["shards"])
+        if in_shards != totals[name]:
+            yield _adds_up(f"split {name}: {totals[name]} samples, {in_shards} in its shards")
+    counts = manifest["counts"]
+    for stage in ("release", "shards"):
+        if (written := counts[stage]["written"]) != sum(totals.values()):
+            yield _adds_up(f"stage {stage} wrote {written}, the splits hold {sum(totals.values())}")
+    if counts["release"]["read"] != counts["images"]["written"]:
+        yield _adds_up(f"stage release read {counts['release']['read']}, stage images wrote {counts['images']['written']}")
+    noted = {name: counts["release"]["notes"].get(f"split_{name}", 0) for name in SPLITS}
+    if noted != totals:
+        yield _adds_up(f"stage release notes {noted}, the splits hold {totals}")
+
+
+def _adds_up(detail: str) -> Finding:
+    return Finding("counts_do_not_add_up", MANIFEST_NAME, detail)
+
+
+def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """Shards lie in their split's folder, once; numbers of the next release's begin after them."""
+    seen: set[str] = set()
+    parent = str(manifest["parent"]["version"])
+    for split, content in manifest["splits"].items():
+        for shard in content["shards"]:
+            name = shard["name"]
+            parts = SHARD_NAME.fullmatch(name)
+            if name in seen:
+                yield Finding("shard_named_twice", MANIFEST_NAME, name)
+            seen.add(name)
+            if parts is None or parts["split"] != split:
+                yield Finding("shard_name_unknown", MANIFEST_NAME, f"{name!r} of {split}; shards are shards/{split}/shard-00000.tar")
+            elif parts["version"] and not parent:
+                yield Finding("shard_name_unknown", MANIFEST_NAME, f"{name!r} lies with another release, but no parent is named")
+            elif not parts["version"] and int(parts["number"]) >= manifest["next_shards"][split]:
+                yield Finding("counts_do_not_add_up", MANIFEST_NAME, f"{name!r}, but next_shards is {manifest['next_shards'][split]}")
+
+
+def _outside(manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in sorted(named_files(manifest)):
+        if not is_inside(name):
+            yield Finding(
+                "file_outside", MANIFEST_NAME, f"{name!r} lies neither in the release nor among an earlier one's shards; not read"
+            )
+
+
+def is_inside(name: str) -> bool:
+    """True for a file of the release's own folder, or a shard or index of another beside it."""
+    shard = SHARD_NAME.fullmatch(name) or _INDEX_NAME.fullmatch(name)
+    return bool(shard or _OWN_NAME.fullmatch(name))
+
+
+def check_parent(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """The release that this one continues, as far as it lies beside it: a parent that was given up is no fault."""
+    version, digest = str(manifest["parent"]["version"]), str(manifest["parent"]["digest"])
+    if not version and not digest:
+        return
+    if not re.fullmatch(r"[0-9a-f]{12}", version) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        yield Finding("parent_differs", MANIFEST_NAME, f"version {version!r}, digest {digest!r} name no release")
+        return
+    name = f"../{version}/{MANIFEST_NAME}"
+    if not storage.exists(name):
+        return
+    data = storage.read_bytes(name)
+    if digest_bytes(data) != digest:
+        yield Finding("parent_differs", name, f"SHA-256 {digest_bytes(data)}; this release continues one of {digest}")
+        return
+    theirs = {inherited_name(version, file): stated for file, stated in named_files(json.loads(data)).items()}
+    for file, stated in sorted(named_files(manifest).items()):
+        if file.startswith("../") and theirs.get(file) != stated:
+            yield Finding("parent_differs", file, f"{stated}; the parent says {theirs.get(file, 'nothing of it')}")
+
+
+def has_absent_parent(storage: Storage, manifest: Mapping[str, Any]) -> bool:
+    """True where a parent is named that does not lie beside the release."""
+    version = str(manifest["parent"]["version"])
+    return bool(re.fullmatch(r"[0-9a-f]{12}", version)) and not storage.exists(f"../{version}/{MANIFEST_NAME}")
+
+
+def stated_settings(manifest: Mapping[str, Any]) -> PipelineSettings:
+    """The settings that a manifest states, for those that it leaves out the defaults; raises pydantic's ValidationError, a ValueError."""
+    return PipelineSettings.model_validate(_with_places(PipelineSettings, manifest["settings"]))
+
+
+def _with_places(model: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with something in place of those required fields that no manifest states, since no result depends on them."""
+    filled = dict(values)
+    for name, field in model.model_fields.items():
+        if name not in filled:
+            if field.is_required() and is_operational(model, name):
+                filled[name] = _NOT_STATED
+            continue
+        inner = _settings_type(field.annotation)
+        if inner and isinstance(filled[name], Mapping):
+            filled[name] = _with_places(inner, filled[name])
+        elif inner and isinstance(filled[name], list):
+            filled[name] = [_with_places(inner, value) for value in filled[name]]
+    return filled
+
+
+def _settings_type(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _settings_type(inner))), None)

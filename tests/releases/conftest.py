@@ -1,0 +1,97 @@
+"""A workspace with two releases of the bundled sample: the second has samples that the first lacks, and lacks some that it has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bioclip.download.stage import plan_images
+from bioclip.duplicates.stage import plan_duplicates
+from bioclip.partitions import PartitionResult, run_partition, write_stage
+from bioclip.publishing.stage import plan_publish
+from bioclip.releases.aliases import point_latest
+from bioclip.releases.locating import open_release
+from bioclip.releases.manifest import Release
+from bioclip.sample.server import SampleServer
+from bioclip.selection.stage import plan_release
+from bioclip.settings import PipelineSettings
+from bioclip.shards.stage import plan_shards, release_version
+from bioclip.sources.stage import plan_records
+from bioclip.storage import Storage, open_workspace
+from bioclip.taxonomy.stage import plan_backbones, plan_names
+from tests.conftest import Curated, sample_settings
+
+STAGES: dict[str, Callable[[Storage, PipelineSettings], Any]] = {
+    "records": plan_records,
+    "images": plan_images,
+    "backbones": plan_backbones,
+    "taxonomy": plan_names,
+    "duplicates": plan_duplicates,
+    "release": plan_release,
+    "shards": plan_shards,
+    "publish": plan_publish,
+}
+SAMPLES_PER_SHARD = 30
+
+
+def curate(settings: PipelineSettings, seed: int | None = None) -> tuple[Release, dict[str, list[PartitionResult]]]:
+    """All data stages, the jobs of each in an order drawn by `seed`, and `latest` pointed at the release, as the flow does."""
+    storage, done = open_workspace(settings.workspace), {}
+    for stage, plan in STAGES.items():
+        jobs = list(plan(storage, settings))
+        if seed is not None:
+            random.Random(seed).shuffle(jobs)
+        done[stage] = [run_partition(job) for job in jobs]
+        write_stage(storage, stage, [result.manifest for result in done[stage]])
+    version = release_version(storage, settings)
+    point_latest(storage, version)
+    return open_release(storage, version), done
+
+
+def without(path: Path, record_ids: Iterable[str]) -> dict[str, Any]:
+    """The section `ingest` of settings that leave these records out."""
+    path.write_text("\n".join(record_ids), encoding="utf-8")
+    return {"takedown": str(path)}
+
+
+@dataclass(frozen=True)
+class Grown:
+    """`first` lacks the samples `added`, `second` the samples `withdrawn`. Tests must not write into the workspace."""
+
+    folder: Path
+    storage: Storage
+    first: Release
+    second: Release
+    added: frozenset[str]
+    withdrawn: frozenset[str]
+    digests_of_first: dict[str, str]
+    settings_of: Callable[..., PipelineSettings]
+
+
+@pytest.fixture(scope="session")
+def grown(curated: Curated, sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    folder = tmp_path_factory.mktemp("grown")
+    trained = [row["record_id"] for row in curated.release.samples(["record_id", "split"]).to_pylist() if row["split"] == "train"]
+    added, withdrawn = frozenset(trained[::50]), frozenset(trained[7::400])
+
+    def settings_of(which: str, workspace: Path | str = folder / "workspace", **sections: dict[str, Any]) -> PipelineSettings:
+        """Settings of the first or the second release in some workspace."""
+        ingest = without(folder / f"{which}.txt", sorted(added if which == "first" else withdrawn))
+        shards = {"samples_per_shard": SAMPLES_PER_SHARD} | sections.pop("shards", {})
+        return sample_settings(sample_server, workspace, ingest=ingest, shards=shards, **sections)
+
+    first, _ = curate(settings_of("first"))
+    storage = open_workspace(settings_of("first").workspace)
+    digests = digests_below(first.storage)
+    second, _ = curate(settings_of("second"))
+    return Grown(folder, storage, first, second, added, withdrawn, digests, settings_of)
+
+
+def digests_below(storage: Storage, prefix: str = "") -> dict[str, str]:
+    """SHA-256 of every file, but for the outcomes of downloads, which tell times."""
+    return {name: storage.digest(name)[0] for name in storage.list(prefix) if not name.startswith("outcomes/")}
