@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,17 @@ class Curated:
 def curated(sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Curated:
     """The whole bundled sample, curated once a session."""
     return Curated(sample_settings(sample_server, tmp_path_factory.mktemp("curated")))
+
+
+@pytest.fixture
+def write_archive(tmp_path: Path) -> Callable[..., Path]:
+    """Write a zip of members named by keyword: `meta__xml="..."` becomes `meta.xml`."""
+
+    def write(name: str = "archive.zip", **members: str | bytes) -> Path:
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, content in members.items():
+                archive.writestr(key.replace("__", "."), content)
+        return path
+
+    return write

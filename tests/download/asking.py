@@ -12,7 +12,7 @@ from bioclip.download.fetch import Fetcher
 from bioclip.download.outcomes import Fetched
 from bioclip.sample import sample_path
 from bioclip.settings import DownloadSettings
-from tests.fault_server import answer
+from tests.download.fault_server import answer
 
 LOOPBACK = DownloadSettings(allow_networks=("127.0.0.0/8",), backoff_s=0.01, max_attempts=3, timeout_s=2, requests_per_second_per_host=1000)
 

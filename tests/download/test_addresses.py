@@ -13,7 +13,7 @@ from bioclip.download.addresses import AddressRefusedError, GuardedResolver, is_
 from bioclip.download.outcomes import PERMANENT
 from bioclip.settings import DownloadSettings
 from tests.download.asking import LOOPBACK, fetch
-from tests.fault_server import FaultServer, answer
+from tests.download.fault_server import FaultServer, answer
 
 
 class TestAddresses:

@@ -19,7 +19,7 @@ from bioclip.download.outcomes import RETRY_LATER
 from bioclip.errors import TreeOfLifeError
 from bioclip.settings import DownloadSettings, HostSettings
 from tests.download.asking import LOOPBACK, fetch
-from tests.fault_server import FaultServer, answer
+from tests.download.fault_server import FaultServer, answer
 
 FAST = DownloadSettings(concurrency_per_host=2, requests_per_second_per_host=10_000, pause_host_after=3, host_pause_s=60)
 

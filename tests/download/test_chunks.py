@@ -21,7 +21,7 @@ from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage, open_workspace
 from tests.download.asking import photograph
-from tests.fault_server import FaultServer, answer
+from tests.download.fault_server import FaultServer, answer
 
 
 class KilledError(Exception):

@@ -15,7 +15,7 @@ from bioclip.download.fetch import SCHEMES, Fetcher
 from bioclip.download.outcomes import NOT_MODIFIED, PERMANENT, RETRY_LATER, SUCCESS, Fetched
 from bioclip.errors import SettingsError
 from tests.download.asking import LOOPBACK, after, fetch
-from tests.fault_server import FaultServer, answer
+from tests.download.fault_server import FaultServer, answer
 
 
 class TestOutcomes:

@@ -7,7 +7,7 @@ import pytest
 from bioclip.download.outcomes import PERMANENT, RETRY_LATER, SUCCESS
 from bioclip.download.robots import forbids_ai, parse_robots, product_token
 from tests.download.asking import LOOPBACK, fetch
-from tests.fault_server import FaultServer, answer
+from tests.download.fault_server import FaultServer, answer
 
 POLITE = LOOPBACK.model_copy(update={"respect_robots": True, "user_agent": "treeoflife/1.0 (+mailto:me@museum.example)", "max_attempts": 1})
 

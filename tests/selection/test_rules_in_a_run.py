@@ -39,7 +39,7 @@ from bioclip.taxonomy.vernacular_stage import plan_vernaculars
 from bioclip.trace import Sight, trace_image
 from bioclip.verification.verify import verify_release
 from tests.conftest import run_jobs
-from tests.test_pipeline import TINY
+from tests.flows.test_pipeline import TINY
 
 CAP, SHARPEST_REFUSED, MIN_SIDE_PX, MAX_ASPECT = 9, 60.0, 100, 1.6
 LISTED = "Clitocybe nuda"

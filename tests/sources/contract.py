@@ -18,7 +18,7 @@ from bioclip.records import Record, records_table
 from bioclip.sample import sample_path
 from bioclip.settings import SourceSettings
 from bioclip.sources import Dropped
-from tests.test_sources import SourceContract, read
+from tests.sources.formats.test_dwca_and_eol import SourceContract, read
 
 __all__ = ["FormatContract", "drops", "only_record", "photos", "read", "records", "write_json", "write_tar"]
 

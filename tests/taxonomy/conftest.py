@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
-
 import pytest
 
 from bioclip.settings import TaxonomySettings
@@ -40,15 +37,3 @@ def resolve():
         return resolve_lineages([VerbatimLineage(**columns)], indexes, settings or TaxonomySettings())[0]
 
     return one
-
-
-@pytest.fixture
-def write_archive(tmp_path):
-    def write(name: str = "archive.zip", **files: str | bytes) -> Path:
-        path = tmp_path / name
-        with zipfile.ZipFile(path, "w") as archive:
-            for key, content in files.items():
-                archive.writestr(key.replace("__", "."), content)
-        return path
-
-    return write

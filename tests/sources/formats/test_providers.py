@@ -15,7 +15,7 @@ from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources import FORMATS, Dropped, Noted
 from bioclip.sources.contract import records_of
-from tests.test_sources import EOL
+from tests.sources.formats.test_dwca_and_eol import EOL
 
 PHOTOS = """photo_uuid\tphoto_id\tobservation_uuid\tobserver_id\textension\tlicense\twidth\theight\tposition
 u1\t101\to1\t7\tjpg\tCC-BY-NC\t2048\t1536\t0

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.near_duplicates import RADII, changes, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
-from tests.test_hashing import photographs
+from tests.images.test_hashing import photographs
 
 
 def test_recall_grows_with_the_radius_and_orientations_find_mirrored_and_turned_copies(tmp_path: Path) -> None:

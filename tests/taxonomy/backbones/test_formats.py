@@ -12,7 +12,7 @@ from bioclip.taxonomy.backbones import FORMATS, detect_format, open_backbone
 from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA
 from bioclip.taxonomy.index.build import compile_source
 from bioclip.taxonomy.index.lookup import BackboneIndex
-from tests.taxonomy.backbone_downloads import AUTHOR, DOWNLOADS, SYNONYM, gbif_simple, open_tree
+from tests.taxonomy.backbones.backbone_downloads import AUTHOR, DOWNLOADS, SYNONYM, gbif_simple, open_tree
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 
 GOLDFISH = ("Animalia", "Chordata", "Actinopterygii", "Cypriniformes", "Cyprinidae", "Carassius", "Carassius auratus")

@@ -14,7 +14,7 @@ from bioclip.taxonomy.index.usage_columns import canonical_names
 from bioclip.taxonomy.names.keys import canonical_name, name_key
 from bioclip.taxonomy.names.ranks import normalise_rank
 from flows.commands.cli import main
-from tests.taxonomy.backbone_downloads import gbif, plain_table
+from tests.taxonomy.backbones.backbone_downloads import gbif, plain_table
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 
 
