@@ -10,6 +10,7 @@
     ├── StorageError             a workspace cannot be read or written
     ├── AccountingError          read != written + dropped: a bug, never the user's fault
     ├── LeakageError             evaluation images were found in training and the gate is set to fail
+    ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
     ├── TrainingError            training cannot start, continue or finish
     └── EvaluationError          a model or benchmark cannot be scored
 
@@ -66,6 +67,10 @@ class AccountingError(TreeOfLifeError):
 
 class LeakageError(TreeOfLifeError):
     """Evaluation material was found in training."""
+
+
+class ModelError(TreeOfLifeError):
+    """A model's weights, configuration or tokenizer cannot be found, read or used."""
 
 
 class TrainingError(TreeOfLifeError):

@@ -23,8 +23,9 @@ from bioclip.errors import SettingsError, TrainingError
 from bioclip.evaluation_sets.reading import iter_images
 from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
 from bioclip.evaluation_sets.stage import image_paths
-from bioclip.models.clip import CONFIG_NAME, WEIGHTS_NAME, ClipModel, create_model, load_model
+from bioclip.models.clip import ClipModel, create_model, load_model
 from bioclip.models.preprocessing import evaluation_square
+from bioclip.models.reference import CONFIG_NAME, WEIGHTS_NAME
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.selection.leak_gate import EMBEDDINGS_STAGE as STAGE
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings, meaningful

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bioclip.digests import readable_json
 from bioclip.errors import TrainingError, UnknownNameError
+from bioclip.models.reference import CONFIG_NAME, HUB_PREFIX, WEIGHTS_NAME, ModelRef
 from bioclip.models.torchvision_compat import allow_cpu_torch
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-
-CONFIG_NAME = "open_clip_config.json"
-WEIGHTS_NAME = "open_clip_model.safetensors"
-_HUB_PREFIX = "hf-hub:"
-_CHECKPOINT_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,13 @@ def create_model(settings: ModelSettings, seed: int) -> ClipModel:
     open_clip = import_open_clip()
     import torch
 
-    checkpoint = _local_checkpoint(settings.pretrained)
+    ref = ModelRef.from_settings(settings, seed)
+    if ref.kind == "folder":
+        return load_model(*ref.place())
+    checkpoint = _local_checkpoint(ref)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.pretrained.startswith(_HUB_PREFIX):
+        if settings.pretrained.startswith(HUB_PREFIX):
             return _explained(settings, lambda: _from_identifier(settings.pretrained, require_pretrained=True))
         if settings.architecture:
             preprocess = {"resize_mode": settings.resize_mode} if settings.resize_mode else {}
@@ -150,13 +149,11 @@ def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: 
     return ClipModel(network, open_clip.get_tokenizer(identifier), {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
 
 
-def _local_checkpoint(pretrained: str) -> Path | None:
-    path = Path(pretrained).expanduser()
-    if pretrained and path.is_file():
-        return path
-    if path.suffix in _CHECKPOINT_SUFFIXES:
-        raise TrainingError(f"checkpoint {pretrained!r} does not exist; set training.model.pretrained to a file, a tag or hf-hub:ORG/NAME.")
-    return None
+def _local_checkpoint(ref: ModelRef) -> Path | None:
+    path = Path(ref.path)
+    if ref.kind == "checkpoint" and not path.is_file():
+        raise TrainingError(f"checkpoint {ref.path!r} does not exist; set training.model.pretrained to a file, a tag or hf-hub:ORG/NAME.")
+    return path if ref.kind == "checkpoint" else None
 
 
 def _known_tag(settings: ModelSettings) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from bioclip.encoding.image_embeddings import embed_images, load_tower, weights_digest
 from bioclip.errors import SettingsError
-from bioclip.models.clip import CONFIG_NAME
+from bioclip.models.reference import CONFIG_NAME
 from bioclip.scorers.options import read_options
 from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
 
