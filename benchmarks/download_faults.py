@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from benchmarks.fault_server import FAULTS, fault_server
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
-from bioclip.download.stage import images_name, plan_images, read_outcomes
+from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, read_manifest, run_partition, write_stage
 from bioclip.records import Record, partition_of, records_table
 from bioclip.settings import PipelineSettings
@@ -169,7 +170,9 @@ def _result(storage: Storage, settings: PipelineSettings, killed: int, seconds: 
     manifests = [manifest for job in jobs if (manifest := read_manifest(storage, job.manifest_name))]
     stage = write_stage(storage, "images", manifests)
     rows = [row for index in range(len(jobs)) for row in read_outcomes(storage, index)]
-    images = [pq.read_table(storage.uri(images_name(index)), columns=["record_id"])["record_id"].to_pylist() for index in range(len(jobs))]
+    images = [
+        pq.read_table(storage.uri(layout.images_part(index)), columns=["record_id"])["record_id"].to_pylist() for index in range(len(jobs))
+    ]
     names = [record_id for part in images for record_id in part]
     if len({row["record_id"] for row in rows}) != len(rows) or len(set(names)) != len(names):
         raise RuntimeError("a record appears twice")

@@ -25,9 +25,10 @@ from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
 from benchmarks.release_forgeries import FORGERIES, forge
 from benchmarks.release_workspace import make_settings, release, write_workspace
+from bioclip import layout
 from bioclip.digests import digest_bytes, digest_path, readable_json
 from bioclip.releases.garbage import HALF_WRITTEN, delete_garbage, find_garbage
-from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME, Release
+from bioclip.releases.manifest import Release
 from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
 from bioclip.verification.verify import verify_release
@@ -168,9 +169,9 @@ def corrupt(made: Release, kind: str, draw: random.Random) -> tuple[str, Callabl
     root = Path(made.storage.root)
     if kind == FORGED:
         return _forge(made, draw)
-    names = sorted([*made.files(), MANIFEST_NAME, SEAL_NAME])
+    names = sorted([*made.files(), layout.MANIFEST, layout.SEAL])
     chosen = draw.sample(names, 2) if kind == "swap" else [draw.choice(names)]
-    chosen = [MANIFEST_NAME, SEAL_NAME] if kind == "edit and seal" else chosen
+    chosen = [layout.MANIFEST, layout.SEAL] if kind == "edit and seal" else chosen
     paths = [Path(made.storage.uri(name)) for name in chosen]
     former = [path.read_bytes() for path in paths]
     what = kind
@@ -190,7 +191,7 @@ def corrupt(made: Release, kind: str, draw: random.Random) -> tuple[str, Callabl
 
 
 def _forge(made: Release, draw: random.Random) -> tuple[str, Callable[[], None]]:
-    paths = [Path(made.storage.uri(name)) for name in [*made.files(), MANIFEST_NAME, SEAL_NAME]]
+    paths = [Path(made.storage.uri(name)) for name in [*made.files(), layout.MANIFEST, layout.SEAL]]
     former = [path.read_bytes() for path in paths]
     what = draw.choice(list(FORGERIES))
     forge(Path(made.storage.root), what, draw)
@@ -204,7 +205,7 @@ def _forge(made: Release, draw: random.Random) -> tuple[str, Callable[[], None]]
 
 def _edit(root: Path, draw: random.Random) -> str:
     """Change a number or digest that the manifest states, and seal it again, as one would who knows how."""
-    manifest = json.loads((root / MANIFEST_NAME).read_bytes())
+    manifest = json.loads((root / layout.MANIFEST).read_bytes())
     shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
     files = list(manifest["files"].values())
     stated, key = draw.choice(
@@ -220,8 +221,8 @@ def _edit(root: Path, draw: random.Random) -> str:
     value = stated[key]
     stated[key] = value + draw.choice([-1, 1]) if isinstance(value, int) else digest_bytes(value.encode())[: len(value)]
     data = readable_json(manifest)
-    (root / MANIFEST_NAME).write_bytes(data)
-    (root / SEAL_NAME).write_text(f"{digest_bytes(data)}  {MANIFEST_NAME}\n")
+    (root / layout.MANIFEST).write_bytes(data)
+    (root / layout.SEAL).write_text(f"{digest_bytes(data)}  {layout.MANIFEST}\n")
     return f"edit {key} and seal"
 
 
@@ -254,7 +255,7 @@ def small_release(folder: Path) -> Release:
 
 def _findings(storage: Storage, deep: bool) -> bool:
     """A manifest that is gone is a clear error, and found."""
-    if not storage.exists(MANIFEST_NAME):
+    if not storage.exists(layout.MANIFEST):
         return True
     return bool(verify_release(storage, deep).findings)
 

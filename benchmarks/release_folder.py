@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.partitions import OutputFile
-from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME, SPLITS, own_name
-from bioclip.shards.index import index_name, index_table, shard_lists
+from bioclip.releases.manifest import SPLITS, own_name
+from bioclip.shards.index import index_table, shard_lists
 from bioclip.shards.members import write_tar
 from bioclip.storage import Storage
 from bioclip.verification.descriptions import made_texts
@@ -34,7 +35,7 @@ class Folder:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest as it is now."""
-        manifest: dict[str, Any] = json.loads((self.root / MANIFEST_NAME).read_bytes())
+        manifest: dict[str, Any] = json.loads((self.root / layout.MANIFEST).read_bytes())
         return manifest
 
     def table(self, name: str) -> pa.Table:
@@ -61,8 +62,8 @@ class Folder:
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write and seal a manifest."""
         data = readable_json(manifest)
-        (self.root / MANIFEST_NAME).write_bytes(data)
-        (self.root / SEAL_NAME).write_text(f"{digest_bytes(data)}  {MANIFEST_NAME}\n")
+        (self.root / layout.MANIFEST).write_bytes(data)
+        (self.root / layout.SEAL).write_text(f"{digest_bytes(data)}  {layout.MANIFEST}\n")
 
     def shard(self, draw: random.Random, split: str = "train") -> str:
         """One of a split's tars."""
@@ -88,7 +89,7 @@ class Folder:
         """Write a tar and its index."""
         with (self.root / shard).open("wb") as stream:
             tar = write_tar(stream, samples)
-        self.write_table(index_name(shard), index_table(tar, own_name(shard)))
+        self.write_table(layout.shard_index(shard), index_table(tar, own_name(shard)))
 
     def reseal(self, kept: Collection[str] = ()) -> None:
         """Make digests, lists and texts fit, but for those `kept`; files that are gone are no longer named."""

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from benchmarks.release_folder import Folder
+from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
-from bioclip.shards.index import index_name
 
 Forge = Callable[[Folder, random.Random], Collection[str]]
 """Changes a release and answers which of its files are to stay as the forger wrote them."""
@@ -121,7 +121,7 @@ def _date_a_member(folder: Folder, draw: random.Random) -> Collection[str]:
 
 
 def _shift_an_index(folder: Folder, draw: random.Random) -> Collection[str]:
-    name = index_name(folder.shard(draw))
+    name = layout.shard_index(folder.shard(draw))
     folder.set_value(name, draw.randrange(folder.table(name).num_rows), offset=0)
     return ()
 

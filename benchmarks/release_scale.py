@@ -24,6 +24,7 @@ from benchmarks.measuring import FactTable, Report, seconds_of
 from benchmarks.registry import Context
 from benchmarks.release_tables import write_tables
 from benchmarks.release_workspace import make_settings
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.errors import UsageError
 from bioclip.partitions import OutputFile, PartitionManifest, run_partition, write_stage
@@ -31,10 +32,8 @@ from bioclip.publishing.stage import plan_publish
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.diff import compare_releases
 from bioclip.releases.locating import open_release
-from bioclip.releases.manifest import RELEASES_DIR
-from bioclip.selection.stage import SAMPLES_NAME, plan_release
+from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
-from bioclip.shards.index import index_name
 from bioclip.shards.stage import plan_shards, release_version
 from bioclip.storage import open_workspace
 from bioclip.trace.lookup import find_images
@@ -117,7 +116,7 @@ def _stand_in(root: Path, num_partitions: int) -> None:
     settings = _settings(root, num_partitions)
     storage = open_workspace(settings.workspace)
     version = release_version(storage, settings)
-    with storage.reader(SAMPLES_NAME) as stream:
+    with storage.reader(layout.in_splits(layout.SAMPLES)) as stream:
         counted = pc.value_counts(pq.read_table(stream, columns=["shard"])["shard"]).to_pylist()
     num_rows = {entry["values"]: entry["counts"] for entry in counted}
     first, *others = plan_shards(storage, settings)
@@ -125,8 +124,8 @@ def _stand_in(root: Path, num_partitions: int) -> None:
     for job in others:
         outputs = []
         for shard in job.arguments["names"]:
-            for name, num in ((shard, num_rows[shard]), (index_name(shard), None)):
-                place, data = f"{RELEASES_DIR}/{version}/{name}", name.encode()
+            for name, num in ((shard, num_rows[shard]), (layout.shard_index(shard), None)):
+                place, data = f"{layout.RELEASES_DIR}/{version}/{name}", name.encode()
                 outputs.append(OutputFile(place, storage.write_bytes(place, data), len(data), num))
         number = sum(num_rows[shard] for shard in job.arguments["names"])
         manifests.append(PartitionManifest(job.stage, job.name, job.key, tuple(outputs), Counts(number, number)))
@@ -159,7 +158,7 @@ def _compare(settings: PipelineSettings) -> None:
 def _trace(settings: PipelineSettings) -> None:
     """An image of the partition whose tars are real: it is followed down to its offsets."""
     storage = open_workspace(settings.workspace)
-    with storage.reader(SAMPLES_NAME) as stream:
+    with storage.reader(layout.in_splits(layout.SAMPLES)) as stream:
         rows = next(pq.ParquetFile(stream).iter_batches(1_000, columns=["record_id", "split"]))
     sight = open_sight(storage, "latest")
     [record_id] = find_images(sight, rows.filter(pc.not_equal(rows["split"], ""))["record_id"][0].as_py())

@@ -22,15 +22,13 @@ import pyarrow.csv
 from PIL import Image
 
 from benchmarks.release_workspace import HEIGHT, WIDTH
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.download.chunks import ROW_GROUP_ROWS
-from bioclip.download.stage import images_name
-from bioclip.duplicates.stage import GROUPS_NAME
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, partition_bounds
 from bioclip.sample import sample_path
-from bioclip.selection.candidate_tables import NAMES_NAME
 from bioclip.storage import Storage
 
 SOURCES = {"observations": 0.6, "museum": 0.2, "encyclopedia": 0.15, "camera": 0.05}
@@ -243,7 +241,7 @@ def _write_images(storage: Storage, writer: PartitionWriter, *, population: Popu
     Image.new("RGB", (8, 8), (40, 90, 40)).save(sink, "JPEG")
     for index in range(population.num_partitions):
         table = _images(population, population.partition(index), sink.getvalue())
-        writer.write_table(images_name(index), table, row_group_rows=ROW_GROUP_ROWS)
+        writer.write_table(layout.images_part(index), table, row_group_rows=ROW_GROUP_ROWS)
     return Counts(population.num_images, population.num_images)
 
 
@@ -290,7 +288,7 @@ def _write_names(storage: Storage, writer: PartitionWriter, *, population: Popul
         if field.name not in columns:
             columns[field.name] = pa.repeat(pa.scalar("" if field.type == pa.string() else 100, field.type), len(taxa))
     table = pa.table([columns[name] for name in LINEAGE_SCHEMA.names], schema=LINEAGE_SCHEMA)
-    writer.write_table(NAMES_NAME, table.sort_by("lineage_id"))
+    writer.write_table(layout.NAMES, table.sort_by("lineage_id"))
     return Counts(len(taxa), len(taxa))
 
 
@@ -302,5 +300,5 @@ def _write_groups(storage: Storage, writer: PartitionWriter, *, population: Popu
     copy = [record_ids(copies), group, group, _chosen(_KINDS, kind), pa.array(distance), pa.array(distance)]
     best = [group, group, group, _chosen(("kept",), np.zeros(len(kept), np.int8)), pa.array(np.zeros_like(distance)), pa.array(distance)]
     table = pa.concat_tables([pa.table(columns, schema=DUPLICATE_SCHEMA) for columns in (copy, best)])
-    writer.write_table(GROUPS_NAME, table.sort_by([("group_id", "ascending"), ("record_id", "ascending")]))
+    writer.write_table(layout.DUPLICATE_GROUPS, table.sort_by([("group_id", "ascending"), ("record_id", "ascending")]))
     return Counts(table.num_rows, table.num_rows)

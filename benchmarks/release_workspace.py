@@ -20,10 +20,9 @@ import pyarrow as pa
 from PIL import Image, ImageOps
 
 from benchmarks.photographs import large_photographs
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, digest_value
-from bioclip.download.stage import images_name
-from bioclip.duplicates.stage import GROUPS_NAME
 from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.publishing.stage import plan_publish
@@ -31,7 +30,6 @@ from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANK
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
-from bioclip.selection.candidate_tables import NAMES_NAME
 from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
@@ -107,11 +105,11 @@ def write_workspace(
     for index, part in enumerate(parts):
         table = records_table(record for record, _ in part)
         ends["records"].append(_do(storage, "records", index, f"records/benchmark/part-{index:05d}.parquet", table))
-        ends["images"].append(_do(storage, "images", index, images_name(index), _images(part, pictures, phashes)))
+        ends["images"].append(_do(storage, "images", index, layout.images_part(index), _images(part, pictures, phashes)))
     lineages = {record.lineage_id: record for record, _ in records}
     names = pa.Table.from_pylist([_lineage(key, record) for key, record in sorted(lineages.items())], schema=LINEAGE_SCHEMA)
-    ends["taxonomy"] = [_do(storage, "taxonomy", 0, NAMES_NAME, names)]
-    ends["duplicates"] = [_do(storage, "duplicates", 0, GROUPS_NAME, DUPLICATE_SCHEMA.empty_table())]
+    ends["taxonomy"] = [_do(storage, "taxonomy", 0, layout.NAMES, names)]
+    ends["duplicates"] = [_do(storage, "duplicates", 0, layout.DUPLICATE_GROUPS, DUPLICATE_SCHEMA.empty_table())]
     for stage, manifests in (ends | {"backbones": []}).items():
         write_stage(storage, stage, manifests)
     return [record.id for record, _ in records]

@@ -23,12 +23,11 @@ import pyarrow as pa
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
-from bioclip.download.stage import images_name
+from bioclip import layout
 from bioclip.images.encoding import encode_jpeg
 from bioclip.images.hashing import decode_upright
 from bioclip.partitions import PartitionWriter
 from bioclip.records import IMAGE_SCHEMA, RANKS, SAMPLE_SCHEMA, record_id
-from bioclip.selection.stage import SAMPLES_NAME
 from bioclip.settings import ShardSettings
 from bioclip.shards.members import sample_members, write_tar
 from bioclip.shards.writing import write_partition
@@ -100,8 +99,12 @@ def _stage(rows: list[tuple[dict[str, Any], bytes]], workspace: Path) -> Callabl
     storage = Storage(str(workspace))
     images = [{**row, "format": "JPEG", "image": jpeg} for row, jpeg in rows]
     for name, values, schema in (
-        (SAMPLES_NAME, [row for row, _ in rows], SAMPLE_SCHEMA),
-        (images_name(0), images, pa.schema([IMAGE_SCHEMA.field(column) for column in ("record_id", "format", "width", "height", "image")])),
+        (layout.in_splits(layout.SAMPLES), [row for row, _ in rows], SAMPLE_SCHEMA),
+        (
+            layout.images_part(0),
+            images,
+            pa.schema([IMAGE_SCHEMA.field(column) for column in ("record_id", "format", "width", "height", "image")]),
+        ),
     ):
         PartitionWriter(storage).write_table(name, pa.Table.from_pylist(values, schema=schema))
     arguments: dict[str, Any] = {

@@ -20,6 +20,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts, total
 from bioclip.digests import digest_bytes, digest_stream, digest_value, readable_json
 from bioclip.errors import StorageError
@@ -137,7 +138,7 @@ class PartitionJob:
     @property
     def manifest_name(self) -> str:
         """Where the manifest lies; readers of Parquet folders pass over names that start with an underscore."""
-        return f"{self.directory}/_{self.name}.json"
+        return layout.partition_manifest(self.directory, self.name)
 
     def done(self) -> PartitionManifest | None:
         """The manifest of an earlier run of the very same work whose outputs are still there."""
@@ -198,15 +199,10 @@ class StageManifest:
         return readable_json({"stage": self.stage, "digest": self.digest, "counts": self.counts.to_dict(), "partitions": partitions})
 
 
-def stage_manifest_name(stage: str) -> str:
-    """Where the manifest of `stage` lies."""
-    return f"stages/{stage}.json"
-
-
 def write_stage(storage: Storage, stage: str, partitions: list[PartitionManifest]) -> StageManifest:
     """Record `stage` as done; the file is left untouched when it would hold the same bytes."""
     manifest = StageManifest(stage, tuple(sorted(partitions, key=lambda p: p.name)))
-    data, name = manifest.to_bytes(), stage_manifest_name(stage)
+    data, name = manifest.to_bytes(), layout.stage_manifest(stage)
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)
     return manifest
@@ -214,7 +210,7 @@ def write_stage(storage: Storage, stage: str, partitions: list[PartitionManifest
 
 def read_stage(storage: Storage, stage: str) -> StageManifest:
     """The manifest of a stage that is done; raises StorageError that names the stage to run."""
-    if not storage.exists(stage_manifest_name(stage)):
+    if not storage.exists(layout.stage_manifest(stage)):
         raise StorageError(f"stage {stage!r} has not been run in {storage.root!r}; run `treeoflife run` or `treeoflife curate` first.")
-    values = json.loads(storage.read_bytes(stage_manifest_name(stage)))
+    values = json.loads(storage.read_bytes(layout.stage_manifest(stage)))
     return StageManifest(stage, tuple(PartitionManifest.from_dict(p) for p in values["partitions"]))

@@ -52,12 +52,6 @@ def partition_bounds(index: int, num_partitions: int) -> tuple[str, str]:
     return f"{first:08x}", f"{following:08x}" if following < 1 << 32 else "g"
 
 
-def without_snapshot(name: str) -> str:
-    """Name of a record partition in every snapshot: `records/eol/0123/part-1.parquet` -> `records/eol/part-1.parquet`."""
-    top, *between, part = name.split("/")
-    return "/".join([top, *between[:1], part])
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """One media item. Empty strings mean that the provider says nothing."""

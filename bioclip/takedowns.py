@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bioclip import layout
 from bioclip.digests import digest_value
 from bioclip.errors import SettingsError, UsageError
 from bioclip.records import TAKEN_DOWN
 from bioclip.settings import IngestSettings
 from bioclip.storage import Storage, explain_user_file
 
-__all__ = ["TAKEN_DOWN", "WORKSPACE_LIST", "Takedown", "append_takedown", "kind_of", "normal", "read_takedown", "read_takedowns"]
+__all__ = ["TAKEN_DOWN", "Takedown", "append_takedown", "kind_of", "normal", "read_takedown", "read_takedowns"]
 
-WORKSPACE_LIST = "takedown.txt"
-"""The workspace's own list, read besides the one that `ingest.takedown` names."""
 
 _RECORD_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,9 +56,9 @@ class Takedown:
 def read_takedowns(storage: Storage, settings: IngestSettings) -> Takedown:
     """What the list of `ingest.takedown` and the workspace's own say together. Raises SettingsError."""
     named = read_takedown(settings.takedown)
-    if not storage.exists(WORKSPACE_LIST):
+    if not storage.exists(layout.WITHDRAWAL_LIST):
         return named
-    own = _parse(storage.read_bytes(WORKSPACE_LIST), storage.uri(WORKSPACE_LIST))
+    own = _parse(storage.read_bytes(layout.WITHDRAWAL_LIST), storage.uri(layout.WITHDRAWAL_LIST))
     return Takedown(named.record_ids | own.record_ids, named.urls | own.urls, named.hashes | own.hashes, lists={**own.lists, **named.lists})
 
 
@@ -90,7 +89,7 @@ def append_takedown(storage: Storage, settings: IngestSettings, rows: Sequence[S
             raise UsageError(f"{value!r} {_RULE}.")
     fresh = {normal(row[0]): [normal(row[0]), *row[1:]] for row in rows if not present.listing(normal(row[0]))}
     path = Path(settings.takedown).expanduser().absolute() if settings.takedown else None
-    folder, name = (Storage(str(path.parent)), path.name) if path else (storage, WORKSPACE_LIST)
+    folder, name = (Storage(str(path.parent)), path.name) if path else (storage, layout.WITHDRAWAL_LIST)
     if fresh:
         before = folder.read_bytes(name) if folder.exists(name) else b"# what leaves,day,by,reason\n"
         text = io.StringIO()

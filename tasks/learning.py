@@ -15,12 +15,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
 from rich.progress import TaskID
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import EvaluationError, TrainingError
 from bioclip.evaluation import command as evaluation_command
 from bioclip.evaluation import find_evaluation, planned_evaluation_id
-from bioclip.evaluation.runs import evaluation_dir
-from bioclip.models.trained import ModelInfo, model_dir, read_model_info
+from bioclip.models.trained import ModelInfo, read_model_info
 from bioclip.releases import Release, open_release
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.settings.loading import to_yaml
@@ -31,8 +31,6 @@ from bioclip.training import find_model, planned_model_id
 from tasks.context import RunContext
 from tasks.processes import run_watched
 from tasks.tracking import DatasetInput, TrackedRun, Tracker
-
-_TRACKING_NAME = "mlflow.json"
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,10 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
         _run(context, version, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
         info = read_model_info(storage, model_id)
         context.progress.update(bar, completed=settings.training.num_steps)
-    tracking = _track(context, bar, model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
+    tracking = _track(context, bar, layout.model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
     return ModelSummary(
         model_id=model_id,
-        uri=storage.uri(model_dir(model_id)),
+        uri=storage.uri(layout.model_dir(model_id)),
         weights_sha256=info.weights_sha256,
         loss_first=info.loss_first,
         loss_last=info.loss_last,
@@ -120,7 +118,7 @@ def evaluate_model(context: RunContext, version: str, model_id: str) -> Evaluati
 
         _run(context, version, lambda path, log: evaluation_command(path, version, model_id, log), show, EvaluationError)
         context.progress.update(bar, completed=1, total=1)
-    folder = evaluation_dir(evaluation_id)
+    folder = layout.evaluation_dir(evaluation_id)
     tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, info, release, evaluation_id))
     return EvaluationSummary(evaluation_id, storage.uri(folder), reused, tracking)
 
@@ -152,7 +150,7 @@ def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker
     tracking = context.settings.tracking
     if not tracking.enabled:
         return None
-    name = f"{folder}/{_TRACKING_NAME}"
+    name = f"{folder}/{layout.TRACKING}"
     if context.storage.exists(name):
         noted = json.loads(context.storage.read_bytes(name))
         if noted["uri"] == _tracking_uri(context):
@@ -201,7 +199,7 @@ def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release
         | {"num_training_samples": info.num_training_samples},
         dataset=_dataset(context, release, "" if info.split == "train" else f"-{info.split}"),
     )
-    lines = [json.loads(line) for line in context.storage.read_bytes(f"{info.folder}/metrics.jsonl").splitlines()]
+    lines = [json.loads(line) for line in context.storage.read_bytes(f"{info.folder}/{layout.TRAINING_METRICS}").splitlines()]
     tracker.log_metrics(run, ((line["step"], _numbers(line)) for line in lines))
     ends = {"loss_first": info.loss_first, "loss_last": info.loss_last}
     tracker.log_metrics(run, [(info.num_steps, ends | {f"samples_without.{name}": num for name, num in info.samples_without.items()})])
@@ -218,7 +216,7 @@ def _track_evaluation(tracker: Tracker, context: RunContext, info: ModelInfo, re
         params={"evaluation": meaningful(context.settings.evaluation), "release": release.version, "model_id": info.model_id},
         dataset=_dataset(context, release),
     )
-    folder = evaluation_dir(evaluation_id)
+    folder = layout.evaluation_dir(evaluation_id)
     tracker.log_metrics(run, [(0, headline_metrics(context.storage, evaluation_id))])
     _log_folder(tracker, run, context.storage, folder)
     tracker.finish(run)
@@ -232,7 +230,7 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
 def _log_folder(tracker: Tracker, run: TrackedRun, storage: Storage, folder: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in storage.list(folder):
-            if not name.endswith(_TRACKING_NAME) and "/checkpoints/" not in name:
+            if not name.endswith(layout.TRACKING) and "/checkpoints/" not in name:
                 (Path(scratch) / name.rsplit("/", 1)[-1]).write_bytes(storage.read_bytes(name))
         tracker.log_files(run, Path(scratch))
 
@@ -241,7 +239,7 @@ def headline_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
     """Every score as `benchmark.task….metric`, with its bounds and chance level, for MLflow."""
     import pyarrow.parquet as pq
 
-    with storage.reader(f"{evaluation_dir(evaluation_id)}/scores.parquet") as stream:
+    with storage.reader(f"{layout.evaluation_dir(evaluation_id)}/{layout.SCORES_TABLE}") as stream:
         rows = pq.read_table(stream).to_pylist()
     metrics: dict[str, float] = {}
     for row in rows:

@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from bioclip import layout
 from bioclip.download.allowance_service import serve_allowances
 from bioclip.download.stage import plan_images
 from bioclip.duplicates.pair_index import SEARCH_STAGE, plan_search
@@ -188,4 +189,4 @@ def write_report(context: RunContext, version: str, model_id: str | None, evalua
     """Write the page about a release, with its model and scores where there are any; returns its address."""
     jobs = plan_report(context.storage, context.settings, version, model_id, evaluation_id)
     summary = run_stage("report", jobs, context, in_process=True)
-    return context.storage.uri(next(name for name in summary.outputs if name.endswith("/report.html")))
+    return context.storage.uri(next(name for name in summary.outputs if name.endswith(f"/{layout.RELEASE_PAGE}")))

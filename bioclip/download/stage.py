@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.download.allowance_service import AllowanceAddress
@@ -22,7 +23,7 @@ from bioclip.download.queues import download
 from bioclip.images.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
-from bioclip.records import IMAGE_SCHEMA, without_snapshot
+from bioclip.records import IMAGE_SCHEMA
 from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
@@ -48,10 +49,10 @@ def plan_images(
     return [
         PartitionJob(
             stage=STAGE,
-            name=f"part-{index:05d}",
-            directory="images",
+            name=layout.part_name(index),
+            directory=layout.IMAGES_DIR,
             version=_VERSION,
-            inputs={without_snapshot(output.name): output.sha256 for output in outputs},
+            inputs={layout.without_snapshot(output.name): output.sha256 for output in outputs},
             settings=image_settings_digest(settings.download),
             work=download_partition,
             storage=storage,
@@ -65,7 +66,7 @@ def plan_images(
             },
             force=settings.download.refetch
             or (settings.download.retry_failed and _has_unfinished(storage, index))
-            or takedown_is_pending(storage, images_name(index), outcomes_name(index), taken_down),
+            or takedown_is_pending(storage, layout.images_part(index), layout.outcomes_part(index), taken_down),
         )
         for index, outputs in sorted(_by_partition(records).items())
     ]
@@ -74,21 +75,6 @@ def plan_images(
 def image_settings_digest(settings: DownloadSettings) -> str:
     """Digest of all that decides how a body becomes an image."""
     return digest_value([meaningful(settings), HASH_VERSION, HASH_DECODE_PX])
-
-
-def images_name(index: int) -> str:
-    """Where the images of a partition lie."""
-    return f"images/part-{index:05d}.parquet"
-
-
-def outcomes_name(index: int) -> str:
-    """Where the outcomes of a partition lie."""
-    return f"outcomes/part-{index:05d}.parquet"
-
-
-def chunks_folder(index: int) -> str:
-    """Where what a partition has so far lies while it is under way."""
-    return f"images/.part-{index:05d}"
 
 
 def read_records(storage: Storage, names: Iterable[str], columns: list[str]) -> pa.Table:
@@ -120,8 +106,8 @@ def download_partition(
         row["media_root"] = (media_roots or {}).get(row["source"], "") if is_local(row["media_url"]) else ""
         row["crop"] = _crop_text(row)
     digest = image_settings_digest(settings)
-    log = ChunkLog(storage, chunks_folder(index), digest, settings.chunk_records)
-    progress = Progress(storage, images_name(index), outcomes_name(index), digest, settings)
+    log = ChunkLog(storage, layout.unfinished_images_dir(index), digest, settings.chunk_records)
+    progress = Progress(storage, layout.images_part(index), layout.outcomes_part(index), digest, settings)
     progress.read(log)
     progress.give_back(taken_down)
     asks = progress.missing(wanted)
@@ -130,7 +116,7 @@ def download_partition(
     progress.take_down(taken_down)
     outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
     _write_images(storage, writer, index, progress, outcomes, digest)
-    writer.write_ledger(outcomes_name(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))
+    writer.write_ledger(layout.outcomes_part(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))
     log.remove()
     num_asked = sum(len(ask.rows) for ask in asks)
     writer.effort.update(effort, requests=0, fetched=num_asked, carried_over=len(wanted) - num_asked)
@@ -143,7 +129,7 @@ def _write_images(
 ) -> None:
     owners = {row["record_id"]: progress.images[row["record_id"]] for row in outcomes if row["status"] == SUCCESS}
     schema = IMAGE_SCHEMA.with_metadata({SETTINGS_KEY: digest.encode()})
-    with ExitStack() as stack, writer.open(images_name(index), num_rows=len(owners)) as stream:
+    with ExitStack() as stack, writer.open(layout.images_part(index), num_rows=len(owners)) as stream:
 
         def open_file(name: str) -> Iterator[pa.Table]:
             return iter([progress.rest]) if not name else read_groups(storage, name, stack)
@@ -161,7 +147,8 @@ def _crop_text(row: dict[str, Any]) -> str:
 def _by_partition(records: StageManifest) -> dict[int, list[Any]]:
     partitions: dict[int, list[Any]] = {}
     for output in records.outputs:
-        partitions.setdefault(int(output.name.rsplit("part-", 1)[1].split(".")[0]), []).append(output)
+        if (index := layout.part_number(output.name)) is not None:
+            partitions.setdefault(index, []).append(output)
     return partitions
 
 
@@ -171,6 +158,6 @@ def _has_unfinished(storage: Storage, index: int) -> bool:
 
 def read_outcomes(storage: Storage, index: int) -> Iterator[dict[str, Any]]:
     """The ledger of a partition, row by row; nothing when there is none."""
-    if storage.exists(outcomes_name(index)):
-        with storage.reader(outcomes_name(index)) as stream:
+    if storage.exists(layout.outcomes_part(index)):
+        with storage.reader(layout.outcomes_part(index)) as stream:
             yield from pq.read_table(stream).to_pylist()

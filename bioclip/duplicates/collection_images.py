@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.errors import UsageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".avif"})
@@ -43,7 +44,7 @@ class Picture:
 
 def list_pictures(path: Path) -> Iterator[Picture]:
     """Pictures in order of their files; raises UsageError for a path that holds none of the four kinds."""
-    if (path / "samples.parquet").is_file():
+    if (path / layout.SAMPLES).is_file():
         return _release(path)
     if path.is_dir():
         tars = sorted(path.rglob("*.tar"))
@@ -65,7 +66,7 @@ def _folder(root: Path) -> Iterator[Picture]:
 
 def _release(root: Path) -> Iterator[Picture]:
     columns = ["record_id", "shard", "species", "verbatim_name", "source", "license"]
-    rows = pq.read_table(root / "samples.parquet", columns=columns).to_pylist()
+    rows = pq.read_table(root / layout.SAMPLES, columns=columns).to_pylist()
     known = {row["record_id"]: row for row in rows if row["shard"]}
     yield from _shards(sorted(root / name for name in {row["shard"] for row in known.values()}), root, known)
 

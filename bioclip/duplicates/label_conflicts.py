@@ -12,7 +12,6 @@ import pyarrow as pa
 from bioclip.records import RANKS
 
 LABEL_CONFLICT = "label_conflict"
-CONFLICTS_NAME = "splits/conflicts.parquet"
 CONFLICT_SCHEMA = pa.schema(
     [
         pa.field("group_id", pa.string(), nullable=False),

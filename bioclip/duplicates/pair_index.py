@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.hamming.blocks import HashArray
@@ -29,7 +30,6 @@ from bioclip.settings import DuplicateSettings, PipelineSettings
 from bioclip.storage import Storage
 
 SEARCH_STAGE = "duplicate-pairs"
-HASHES_NAME, PAIRS_NAME = "duplicates/index/hashes.parquet", "duplicates/index/pairs.parquet"
 _VERSION = 1
 _RADIUS_KEY = b"radius_bits"
 _LEFT_OUT = "comparisons_left_out"
@@ -47,8 +47,8 @@ def plan_search(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
     return [
         PartitionJob(
             stage=SEARCH_STAGE,
-            name=f"part-{part:03d}-of-{num_parts:03d}",
-            directory="duplicates/search",
+            name=layout.duplicate_search_part(part, num_parts),
+            directory=layout.DUPLICATE_SEARCH_DIR,
             version=_VERSION,
             inputs={"images": images.digest},
             settings=digest_value([duplicates.radius, duplicates.crowd_size, duplicates.min_entropy_bits, HASH_VERSION]),
@@ -66,13 +66,13 @@ def search_share(storage: Storage, writer: PartitionWriter, *, part: int, num_pa
     found = search_part(unique, settings.radius, settings.crowd_size, part=part, num_parts=num_parts)
     first, second = np.divmod(np.sort(found.codes), max(1, len(unique)))
     name = _share_name(part, num_parts)
-    writer.write_table(f"{name}-pairs.parquet", _hash_table(first=unique[first], second=unique[second]), _ROW_GROUP_ROWS)
-    writer.write_table(f"{name}-crowded.parquet", _hash_table(phash=unique[found.crowded]), _ROW_GROUP_ROWS)
+    writer.write_table(f"{name}-pairs{layout.PARQUET}", _hash_table(first=unique[first], second=unique[second]), _ROW_GROUP_ROWS)
+    writer.write_table(f"{name}-crowded{layout.PARQUET}", _hash_table(phash=unique[found.crowded]), _ROW_GROUP_ROWS)
     return Counts(len(first), len(first), {}, {_LEFT_OUT: found.num_left_out})
 
 
 def _share_name(part: int, num_parts: int) -> str:
-    return f"duplicates/search/part-{part:03d}-of-{num_parts:03d}"
+    return f"{layout.DUPLICATE_SEARCH_DIR}/{layout.duplicate_search_part(part, num_parts)}"
 
 
 def find_pairs(storage: Storage, hashes: HashArray, jobs: list[PartitionJob], settings: DuplicateSettings, manifest_name: str) -> HashPairs:
@@ -102,27 +102,27 @@ def write_index(writer: PartitionWriter, pairs: HashPairs, radius: int) -> None:
     index = pair_index(pairs, radius)
     if index is None:
         return
-    writer.write_table(HASHES_NAME, _hash_table(phash=index.hashes), _ROW_GROUP_ROWS)
+    writer.write_table(layout.INDEXED_HASHES, _hash_table(phash=index.hashes), _ROW_GROUP_ROWS)
     table = _hash_table(first=index.first, second=index.second).replace_schema_metadata({_RADIUS_KEY: str(radius)})
-    writer.write_table(PAIRS_NAME, table, _ROW_GROUP_ROWS)
+    writer.write_table(layout.INDEXED_PAIRS, table, _ROW_GROUP_ROWS)
 
 
 def read_index(storage: Storage, manifest_name: str) -> PairIndex | None:
     """The index that belongs to the stage's manifest, to the byte; None when there is none or a run was killed while it wrote another."""
     manifest = read_manifest(storage, manifest_name)
     digests = {output.name: output.sha256 for output in manifest.outputs} if manifest is not None else {}
-    for name in (HASHES_NAME, PAIRS_NAME):
+    for name in (layout.INDEXED_HASHES, layout.INDEXED_PAIRS):
         if name not in digests or not storage.exists(name) or storage.digest(name)[0] != digests[name]:
             return None
-    pairs = _read(storage, PAIRS_NAME)
+    pairs = _read(storage, layout.INDEXED_PAIRS)
     first, second = (pairs[name].to_numpy() for name in ("first", "second"))
-    return PairIndex(_read(storage, HASHES_NAME)["phash"].to_numpy(), first, second, int(pairs.schema.metadata[_RADIUS_KEY]))
+    return PairIndex(_read(storage, layout.INDEXED_HASHES)["phash"].to_numpy(), first, second, int(pairs.schema.metadata[_RADIUS_KEY]))
 
 
 def _num_indexed(storage: Storage) -> int:
-    if not storage.exists(HASHES_NAME):
+    if not storage.exists(layout.INDEXED_HASHES):
         return 0
-    with storage.reader(HASHES_NAME) as stream:
+    with storage.reader(layout.INDEXED_HASHES) as stream:
         return int(pq.read_metadata(stream).num_rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_alike
@@ -17,12 +18,11 @@ from bioclip.records import DUPLICATE_SCHEMA
 from bioclip.settings import DuplicateSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
-__all__ = ["GROUPS_NAME", "STAGE", "group_images", "plan_duplicates", "read_columns"]
+__all__ = ["STAGE", "group_images", "plan_duplicates", "read_columns"]
 
 STAGE = "duplicates"
-GROUPS_NAME = "duplicates/groups.parquet"
 _VERSION = 2
-_MANIFEST_NAME = "duplicates/_groups.json"
+_MANIFEST_NAME = layout.partition_manifest(layout.DUPLICATES_DIR, "groups")
 
 
 def plan_duplicates(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -34,7 +34,7 @@ def plan_duplicates(storage: Storage, settings: PipelineSettings) -> list[Partit
         PartitionJob(
             stage=STAGE,
             name="groups",
-            directory="duplicates",
+            directory=layout.DUPLICATES_DIR,
             version=_VERSION,
             inputs={"images": images.digest, "records": records.digest},
             settings=digest_value([grouping, HASH_VERSION]),
@@ -53,7 +53,7 @@ def group_images(storage: Storage, writer: PartitionWriter, *, settings: Duplica
     must_confirm = num_images > settings.confirm_above or settings.radius >= settings.confirm_from_radius
     likeness = find_likeness(facts, settings.radius, pairs, settings.confirm_bits if must_confirm else None)
     groups = group_alike(facts, likeness, settings.grouping)
-    writer.write_table(GROUPS_NAME, _groups_table(facts, groups))
+    writer.write_table(layout.DUPLICATE_GROUPS, _groups_table(facts, groups))
     write_index(writer, pairs, settings.radius)
     numbers = np.bincount(groups.kind, minlength=len(KINDS)).tolist()
     dropped = {kind: number for kind, number in zip(KINDS, numbers, strict=True) if kind != KEPT and number}

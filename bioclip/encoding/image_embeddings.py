@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import SettingsError, TrainingError
@@ -25,7 +26,6 @@ from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
 from bioclip.evaluation_sets.stage import image_paths
 from bioclip.models.clip import ClipModel, create_model, load_model
 from bioclip.models.preprocessing import evaluation_square
-from bioclip.models.reference import CONFIG_NAME, WEIGHTS_NAME
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.selection.leak_gate import EMBEDDINGS_STAGE as STAGE
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings, meaningful
@@ -44,14 +44,14 @@ def plan_embeddings(storage: Storage, settings: PipelineSettings) -> list[Partit
     key = digest_value([meaningful(embedding) | {"threshold": 0}, weights_digest(embedding)])
     jobs = []
     for output in read_stage(storage, "images").outputs:
-        name = output.name.rsplit("/", 1)[-1].removesuffix(".parquet")
+        name = layout.file_stem(output.name)
         arguments = {"images": output.name, "embedding": embedding}
         inputs = {"images": output.sha256}
         jobs.append(PartitionJob(name=name, inputs=inputs, settings=key, work=embed_partition, arguments=arguments, **common))
     outputs = {output.name: output.sha256 for output in read_stage(storage, SETS_STAGE).outputs} if settings.leakage.against else {}
     for one in settings.leakage.against:
         arguments = {"evaluation_set": one, "embedding": embedding, "download": settings.download}
-        inputs = {"set": outputs[f"{SETS_STAGE}/{one.name}.parquet"]}
+        inputs = {"set": outputs[layout.evaluation_set(one.name)]}
         jobs.append(PartitionJob(name=f"set-{one.name}", inputs=inputs, settings=key, work=embed_set, arguments=arguments, **common))
     return jobs
 
@@ -65,7 +65,7 @@ def embed_partition(storage: Storage, writer: PartitionWriter, *, images: str, e
                 yield from zip(batch["record_id"].to_pylist(), batch["image"].to_pylist(), strict=True)
 
     table, counts = embed_images(load_tower(embedding), stored(), embedding.batch_size)
-    writer.write_table(f"{STAGE}/{images.rsplit('/', 1)[-1]}", table)
+    writer.write_table(layout.image_embeddings(layout.file_stem(images)), table)
     return counts
 
 
@@ -81,7 +81,7 @@ def embed_set(
     paths = image_paths(storage, evaluation_set.name)
     images = iter_images(evaluation_set, paths, download.max_body_bytes)
     table, counts = embed_images(load_tower(embedding), images, embedding.batch_size)
-    writer.write_table(f"{STAGE}/sets/{evaluation_set.name}.parquet", table)
+    writer.write_table(layout.set_embeddings(evaluation_set.name), table)
     return counts
 
 
@@ -121,8 +121,10 @@ def _model_folder(embedding: LeakEmbeddingSettings) -> Path | None:
     path = Path(embedding.model.pretrained).expanduser().absolute()
     if not embedding.model.pretrained or not path.is_dir():
         return None
-    if not (path / CONFIG_NAME).is_file():
-        raise SettingsError(f"leakage.embedding.model.pretrained: folder {str(path)!r} has no {CONFIG_NAME}; name an open_clip model.")
+    if not (path / layout.MODEL_CONFIG).is_file():
+        raise SettingsError(
+            f"leakage.embedding.model.pretrained: folder {str(path)!r} has no {layout.MODEL_CONFIG}; name an open_clip model."
+        )
     return path
 
 
@@ -130,7 +132,7 @@ def weights_digest(embedding: LeakEmbeddingSettings) -> str:
     """Content of local weights; a tag or hub id is its own name."""
     path = Path(embedding.model.pretrained).expanduser()
     if folder := _model_folder(embedding):
-        return digest_value([digest_path(folder / name) for name in (CONFIG_NAME, WEIGHTS_NAME)])
+        return digest_value([digest_path(folder / name) for name in (layout.MODEL_CONFIG, layout.MODEL_WEIGHTS)])
     return digest_path(path) if embedding.model.pretrained and path.is_file() else embedding.model.pretrained
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.errors import EvaluationError
-from bioclip.evaluation.runs import TABLE_NAME, EvaluationInfo, find_evaluation, list_evaluations
+from bioclip.evaluation.runs import EvaluationInfo, find_evaluation, list_evaluations
 from bioclip.storage import Storage
 
 SCORE_SCHEMA = pa.schema(
@@ -67,7 +68,7 @@ def load_scores(storage: Storage, evaluation_id: str) -> Scores:
     if (info := find_evaluation(storage, evaluation_id)) is None:
         found = ", ".join(list_evaluations(storage)) or "none"
         raise EvaluationError(f"evaluation {evaluation_id!r} is not in {storage.root!r}; there: {found}. `treeoflife evaluate` makes one.")
-    with storage.reader(f"{info.folder}/{TABLE_NAME}") as stream:
+    with storage.reader(f"{info.folder}/{layout.SCORES_TABLE}") as stream:
         return Scores(info, pq.read_table(stream))
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.models.trained import ModelInfo
 from bioclip.settings import EvaluationSettings, settings_digest
@@ -19,10 +20,6 @@ from bioclip.storage import Storage
 
 EVALUATION_VERSION = 1
 """Raised whenever the evaluator comes to give other scores for the same inputs."""
-
-EVALUATIONS_DIR = "evaluations"
-INFO_NAME = "scores.json"
-TABLE_NAME = "scores.parquet"
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class EvaluationInfo:
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""
-        return evaluation_dir(self.evaluation_id)
+        return layout.evaluation_dir(self.evaluation_id)
 
     def to_bytes(self) -> bytes:
         """Readable JSON."""
@@ -62,14 +59,9 @@ def planned_evaluation_id(settings: EvaluationSettings, model: ModelInfo, releas
     return evaluation_key(settings, model, release_digest)[:12]
 
 
-def evaluation_dir(evaluation_id: str) -> str:
-    """Folder of an evaluation in the workspace."""
-    return f"{EVALUATIONS_DIR}/{evaluation_id}"
-
-
 def find_evaluation(storage: Storage, evaluation_id: str) -> EvaluationInfo | None:
     """The finished evaluation, or None when it is not there or not finished."""
-    name = f"{evaluation_dir(evaluation_id)}/{INFO_NAME}"
+    name = layout.evaluation_info(evaluation_id)
     if not storage.exists(name):
         return None
     try:
@@ -80,8 +72,8 @@ def find_evaluation(storage: Storage, evaluation_id: str) -> EvaluationInfo | No
 
 def list_evaluations(storage: Storage) -> list[str]:
     """Ids of all finished evaluations, sorted."""
-    names = storage.list(EVALUATIONS_DIR)
-    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{INFO_NAME}") and name.count("/") == 2)
+    names = storage.list(layout.EVALUATIONS_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{layout.SCORES_INFO}") and name.count("/") == 2)
 
 
 def command(settings_path: Path, release: str, model_id: str, log_path: Path | None = None) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.captions import captions
 from bioclip.digests import digest_bytes
 from bioclip.errors import EvaluationError
@@ -20,7 +21,7 @@ from bioclip.evaluation.benchmarks.labels import Benchmark
 from bioclip.evaluation.features import encode_captions, encode_split
 from bioclip.evaluation.few_shot import measure_few_shot
 from bioclip.evaluation.results import SCORE_SCHEMA
-from bioclip.evaluation.runs import INFO_NAME, TABLE_NAME, EvaluationInfo, evaluation_dir, evaluation_key, find_evaluation
+from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluation
 from bioclip.evaluation.statistics import Measurement, score
 from bioclip.evaluation.zero_shot import measure_zero_shot
 from bioclip.models.clip import ClipModel, load_model
@@ -152,12 +153,12 @@ def _write(
     release: Release,
     storage: Storage,
 ) -> EvaluationInfo:
-    folder = evaluation_dir(key[:12])
+    folder = layout.evaluation_dir(key[:12])
     table = pa.Table.from_pylist([row for rows, _ in found for row in rows], schema=SCORE_SCHEMA)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **PARQUET_OPTIONS)
     data = sink.getvalue().to_pybytes()
-    storage.write_bytes(f"{folder}/{TABLE_NAME}", data)
+    storage.write_bytes(f"{folder}/{layout.SCORES_TABLE}", data)
     info = EvaluationInfo(
         evaluation_id=key[:12],
         key=key,
@@ -169,7 +170,7 @@ def _write(
         benchmarks=[entry for _, entry in found],
         scores_sha256=digest_bytes(data),
     )
-    storage.write_bytes(f"{folder}/{INFO_NAME}", info.to_bytes())
+    storage.write_bytes(f"{folder}/{layout.SCORES_INFO}", info.to_bytes())
     return info
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.errors import SettingsError
@@ -27,7 +28,6 @@ from bioclip.images.checking import RefusedImage, check_image
 from bioclip.local_media import LocalMediaError, local_url, read_local_media
 from bioclip.settings import DownloadSettings, EvaluationSetSettings
 
-SAMPLES_NAME, FINGERPRINTS_NAME = "samples.parquet", "fingerprints.parquet"
 RANK_COLUMNS = ("kingdom", "phylum", "class", "order", "family", "genus")
 TEXT_COLUMNS = (
     "record_id", "path", "sha256", "pixel_sha256", "source_occurrence", "occurrence_id", "observer", "event_date", "scientific_name",
@@ -58,14 +58,14 @@ class EvaluationImages:
 
 def is_release(path: Path) -> bool:
     """True for the folder of a release."""
-    return (path / SAMPLES_NAME).is_file()
+    return (path / layout.SAMPLES).is_file()
 
 
 def set_files(settings: EvaluationSetSettings) -> list[Path]:
     """What decides the set's content: to be digested. Raises SettingsError when it is not there."""
     path = Path(settings.path).expanduser()
     if is_release(path):
-        return [file for name in (SAMPLES_NAME, FINGERPRINTS_NAME) if (file := path / name).is_file()]
+        return [file for name in (layout.SAMPLES, layout.FINGERPRINTS) if (file := path / name).is_file()]
     if path.is_dir():
         return [path]
     if not path.is_file() or path.suffix.lower() not in _TABLE_SUFFIXES:
@@ -216,13 +216,13 @@ def hash_bytes(data: bytes, download: DownloadSettings, min_entropy_bits: float)
 
 
 def _read_release(root: Path, splits: tuple[str, ...]) -> EvaluationImages:
-    samples = pq.read_table(root / SAMPLES_NAME, filters=[("split", "in", list(splits))])
-    if not (root / FINGERPRINTS_NAME).is_file():
+    samples = pq.read_table(root / layout.SAMPLES, filters=[("split", "in", list(splits))])
+    if not (root / layout.FINGERPRINTS).is_file():
         raise SettingsError(
-            f"release {str(root)!r} has no {FINGERPRINTS_NAME}, so it says no hashes of its images; make it again with this version, or "
+            f"release {str(root)!r} has no {layout.FINGERPRINTS}, so it says no hashes of its images; make it again with this version, or "
             "unpack its shards and name the folder."
         )
-    prints = pq.read_table(root / FINGERPRINTS_NAME, filters=[("split", "in", list(splits))])
+    prints = pq.read_table(root / layout.FINGERPRINTS, filters=[("split", "in", list(splits))])
     names = samples.select(["record_id", "verbatim_name", *RANK_COLUMNS]).rename_columns(["record_id", "scientific_name", *RANK_COLUMNS])
     joined = prints.join(names, "record_id").sort_by("record_id")
     columns = {name: joined[name] for name in COLUMNS if name in joined.column_names} | {"event_date": joined["event_day"]}

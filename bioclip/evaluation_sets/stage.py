@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.evaluation_sets.reading import RANK_COLUMNS, read_evaluation_set, set_files
@@ -27,20 +28,15 @@ STAGE = "evaluation-sets"
 _VERSION = 1
 
 
-def set_name(name: str) -> str:
-    """Where the table of an evaluation set lies: GATE_SCHEMA and the `path` of each image below the set's root."""
-    return f"{STAGE}/{name}.parquet"
-
-
 def plan_evaluation_sets(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job a set of `leakage.against`, digested by content. Raises SettingsError for one that is not there."""
-    cache = DigestCache(state_dir(settings.workspace) / "evaluation-digests.json")
+    cache = DigestCache(state_dir(settings.workspace) / layout.EVALUATION_SET_DIGESTS)
     names = digest_value([meaningful(settings.taxonomy), read_stage(storage, "backbones").digest])
     jobs = [
         PartitionJob(
             stage=STAGE,
             name=one.name,
-            directory=STAGE,
+            directory=layout.EVALUATION_SETS_DIR,
             version=_VERSION,
             inputs={"files": digest_value([cache.digest(path) for path in set_files(one)]), "taxonomy": names},
             settings=digest_value([meaningful(one), meaningful(settings.download), settings.duplicates.min_entropy_bits, HASH_VERSION]),
@@ -60,7 +56,7 @@ def write_evaluation_set(
     """Read, hash, reconcile and write one set; what could not be hashed is dropped from the hashes, not from the set."""
     indexes = load_indexes(storage, settings.taxonomy)
     table, counts = load_evaluation_set(evaluation_set, settings.download, settings.duplicates.min_entropy_bits, indexes, settings.taxonomy)
-    writer.write_table(set_name(evaluation_set.name), table)
+    writer.write_table(layout.evaluation_set(evaluation_set.name), table)
     return counts
 
 
@@ -108,12 +104,12 @@ def read_sides(storage: Storage, settings: PipelineSettings) -> list[EvaluationS
     """The sets that the stage wrote, without embeddings."""
     sides = []
     for one in settings.leakage.against:
-        with storage.reader(set_name(one.name)) as stream:
+        with storage.reader(layout.evaluation_set(one.name)) as stream:
             sides.append(EvaluationSide(one.name, pq.read_table(stream).drop_columns(["path"]), one.holds_out_species))
     return sides
 
 
 def image_paths(storage: Storage, name: str) -> pa.Table:
     """`record_id` and `path` of the images of a set."""
-    with storage.reader(set_name(name)) as stream:
+    with storage.reader(layout.evaluation_set(name)) as stream:
         return pq.read_table(stream, columns=["record_id", "path"])

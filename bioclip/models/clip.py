@@ -14,9 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import TrainingError, UnknownNameError
-from bioclip.models.reference import CONFIG_NAME, HUB_PREFIX, WEIGHTS_NAME, ModelRef
+from bioclip.models.reference import HUB_PREFIX, ModelRef
 from bioclip.models.torchvision_compat import allow_cpu_torch
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -111,8 +112,8 @@ def save_model(storage: Storage, folder: str, model: ClipModel) -> str:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-    storage.write_bytes(f"{folder}/{CONFIG_NAME}", readable_json(model.config))
-    return storage.write_bytes(f"{folder}/{WEIGHTS_NAME}", save(tensors))
+    storage.write_bytes(f"{folder}/{layout.MODEL_CONFIG}", readable_json(model.config))
+    return storage.write_bytes(f"{folder}/{layout.MODEL_WEIGHTS}", save(tensors))
 
 
 def load_model(storage: Storage, folder: str) -> ClipModel:
@@ -121,14 +122,14 @@ def load_model(storage: Storage, folder: str) -> ClipModel:
 
     import_open_clip()
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
+        for name in (layout.MODEL_CONFIG, layout.MODEL_WEIGHTS):
             Path(scratch, name).write_bytes(storage.read_bytes(f"{folder}/{name}"))
         return _from_identifier(f"local-dir:{scratch}", require_pretrained=True)
 
 
 def _from_config(config: Mapping[str, Any]) -> ClipModel:
     with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch, CONFIG_NAME).write_bytes(readable_json(config))
+        Path(scratch, layout.MODEL_CONFIG).write_bytes(readable_json(config))
         return _from_identifier(f"local-dir:{scratch}")
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bioclip import layout
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import ModelError, UsageError
 from bioclip.models.trained import model_dir
@@ -34,14 +35,17 @@ from bioclip.storage import Storage
 
 Kind = Literal["workspace", "folder", "checkpoint", "open_clip", "hub", "timm", "embeddings", "random"]
 
-CONFIG_NAME = "open_clip_config.json"
-WEIGHTS_NAME = "open_clip_model.safetensors"
 HUB_PREFIX = "hf-hub:"
 TIMM_PREFIX = "timm:"
 _WORKSPACE_ID = re.compile(r"[0-9a-f]{12}")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _CHECKPOINT_SUFFIXES = (*_WEIGHTS_SUFFIXES, ".npz", ".npy")
-_PREFERRED_WEIGHTS = (WEIGHTS_NAME, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
+_PREFERRED_WEIGHTS = (
+    layout.MODEL_WEIGHTS,
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
 _TOKENIZER_FILE = re.compile(r"(tokenizer.*|special_tokens_map|added_tokens|vocab)\.(json|txt|model)|merges\.txt|.*\.(spm|model)")
 _TOKENIZER_KEYS = ("context_length", "hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode", "vocab_size")
 _PREPROCESS_DEFAULTS: dict[str, Any] = {
@@ -169,8 +173,8 @@ class ModelRef:
         else:
             path = Path(self.path)
             storage, folder = Storage(str(path.parent)), path.name
-        if not storage.exists(f"{folder}/{CONFIG_NAME}"):
-            raise ModelError(f"folder {storage.uri(folder)!r} has no {CONFIG_NAME}; name an open_clip model.")
+        if not storage.exists(f"{folder}/{layout.MODEL_CONFIG}"):
+            raise ModelError(f"folder {storage.uri(folder)!r} has no {layout.MODEL_CONFIG}; name an open_clip model.")
         return storage, folder
 
     def identity(self, workspace: Storage | None = None) -> ModelIdentity:
@@ -205,7 +209,9 @@ def weights_file(names: list[str]) -> str:
     found = sorted(name for name in names if name.endswith(_WEIGHTS_SUFFIXES))
     ordered = sorted(found, key=lambda name: (_preference(name), not name.endswith(".safetensors")))
     if not ordered:
-        raise ModelError(f"no weights ({', '.join(_WEIGHTS_SUFFIXES)}) beside {CONFIG_NAME}; name the folder of an open_clip model.")
+        raise ModelError(
+            f"no weights ({', '.join(_WEIGHTS_SUFFIXES)}) beside {layout.MODEL_CONFIG}; name the folder of an open_clip model."
+        )
     return ordered[0]
 
 
@@ -226,7 +232,7 @@ def tokenizer_files(names: list[str]) -> list[str]:
 
 def _folder_identity(storage: Storage, folder: str, resize_mode: str) -> ModelIdentity:
     names = folder_files(storage, folder)
-    config = json.loads(storage.read_bytes(f"{folder}/{CONFIG_NAME}"))
+    config = json.loads(storage.read_bytes(f"{folder}/{layout.MODEL_CONFIG}"))
     model_cfg = config.get("model_cfg", config)
     return ModelIdentity(
         weights=storage.digest(f"{folder}/{weights_file(names)}")[0],

@@ -6,14 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import TrainingError
 from bioclip.storage import Storage
-
-MODELS_DIR = "models"
-
-
-INFO_NAME = "model.json"
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,16 @@ class ModelInfo:
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""
-        return model_dir(self.model_id)
+        return layout.model_dir(self.model_id)
 
     def to_bytes(self) -> bytes:
         """Readable JSON."""
         return readable_json(asdict(self))
 
 
-def model_dir(model_id: str) -> str:
-    """Folder of a model in the workspace."""
-    return f"{MODELS_DIR}/{model_id}"
-
-
 def find_model(storage: Storage, model_id: str) -> ModelInfo | None:
     """The finished model `model_id`, or None when it is not there or not finished."""
-    name = f"{model_dir(model_id)}/{INFO_NAME}"
+    name = layout.model_info(model_id)
     if not storage.exists(name):
         return None
     try:
@@ -77,5 +68,5 @@ def read_model_info(storage: Storage, model_id: str) -> ModelInfo:
 
 def list_models(storage: Storage) -> list[str]:
     """Ids of all finished models, sorted."""
-    names = storage.list(MODELS_DIR)
-    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{INFO_NAME}") and name.count("/") == 2)
+    names = storage.list(layout.MODELS_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{layout.MODEL_INFO}") and name.count("/") == 2)

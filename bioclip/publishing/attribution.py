@@ -7,11 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, LICENSES_NAME
+from bioclip import layout
 from bioclip.publishing.markdown import cell, counts_table, table
 from bioclip.publishing.tally import ReleaseTally
 
-ATTRIBUTION_TEXT_NAME = "ATTRIBUTION.md"
 _NUM_HOLDERS = 200
 
 
@@ -22,7 +21,7 @@ def attribution_text(manifest: Mapping[str, Any], tally: ReleaseTally, licenses:
     others = len(named) - len(shown)
     sections = [
         f"# Attribution of {manifest['name']} {manifest['version']}\n",
-        f"Each of the {tally.num_samples:,} images keeps its provider's licence. `{ATTRIBUTION_NAME}` names licence, holder, creator, "
+        f"Each of the {tally.num_samples:,} images keeps its provider's licence. `{layout.ATTRIBUTION}` names licence, holder, creator, "
         "title and addresses of every single one; pass them on with the images.\n",
         "## Licences\n\n" + licenses_markdown(licenses),
         lacking_sentence(licenses) + "\n",
@@ -32,7 +31,7 @@ def attribution_text(manifest: Mapping[str, Any], tally: ReleaseTally, licenses:
     ]
     if others:
         rest = sum(named.values()) - sum(number for _, number in shown)
-        sections.append(f"{others:,} further holders of {rest:,} images: see `{ATTRIBUTION_NAME}`.\n")
+        sections.append(f"{others:,} further holders of {rest:,} images: see `{layout.ATTRIBUTION}`.\n")
     return "\n".join(sections)
 
 
@@ -57,6 +56,6 @@ def lacking_sentence(licenses: pa.Table) -> str:
         return "Every image that needs attribution names a holder or creator."
     return (
         f"{lacking:,} images need attribution, but their provider names neither holder nor creator "
-        f"(`lacks_holder` in `{ATTRIBUTION_NAME}`; by licence in `{LICENSES_NAME}`): ask at their "
+        f"(`lacks_holder` in `{layout.ATTRIBUTION}`; by licence in `{layout.LICENSES}`): ask at their "
         "`occurrence_url` before you redistribute them."
     )

@@ -11,15 +11,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from bioclip import layout
 from bioclip.captions import TEXT_MEMBERS
-from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME, lacking_sentence, licenses_markdown
-from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, CATALOG_NAME, LICENSES_NAME, PROVENANCE_NAME
+from bioclip.publishing.attribution import lacking_sentence, licenses_markdown
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.markdown import cell, counts_table, table
 from bioclip.publishing.tally import TROPIC_DEG, ReleaseTally
 from bioclip.settings import CardSettings
 
-CARD_NAME = "README.md"
 _HUB_LICENSES = {
     "CC0-1.0", "MIT", "Apache-2.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0",
     *(f"CC-BY{rest}-{version}" for rest in ("", "-SA", "-NC", "-NC-SA", "-ND", "-NC-ND") for version in ("2.0", "3.0", "4.0")),
@@ -48,7 +47,7 @@ def release_card(manifest: Mapping[str, Any], tally: ReleaseTally, licenses: pa.
         _making(manifest),
         _left_out(manifest, tally),
         _limits(tally),
-        f"## Citation\n\n```bibtex\n{bibtex(manifest, card)}```\n\nCite the providers too; `{PROVENANCE_NAME}` names them.\n",
+        f"## Citation\n\n```bibtex\n{bibtex(manifest, card)}```\n\nCite the providers too; `{layout.PROVENANCE}` names them.\n",
     ]
     return "\n".join(sections)
 
@@ -69,7 +68,7 @@ def front_matter(manifest: Mapping[str, Any], tally: ReleaseTally, card: CardSet
 def _license_keys(licenses: list[str]) -> dict[str, str]:
     if len(licenses) == 1 and licenses[0] in _HUB_LICENSES:
         return {"license": _HUB_SPELLING.get(licenses[0], licenses[0].lower())}
-    return {"license": "other", "license_name": "per-image", "license_link": ATTRIBUTION_TEXT_NAME}
+    return {"license": "other", "license_name": "per-image", "license_link": layout.ATTRIBUTION_TEXT}
 
 
 def _data_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -77,7 +76,7 @@ def _data_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for split, content in manifest["splits"].items():
         names = [shard["name"] for shard in content["shards"]]
-        own = f"shards/{split}/"
+        own = f"{layout.split_dir(split)}/"
         entries.append({"split": split, "path": f"{own}*.tar" if names and all(name.startswith(own) for name in names) else names})
     return entries
 
@@ -102,7 +101,7 @@ def _splits(manifest: Mapping[str, Any]) -> str:
 def _loading(manifest: Mapping[str, Any]) -> str:
     shards = manifest["splits"]["train"]["shards"]
     last = f"shards/train/shard-{{00000..{max(len(shards) - 1, 0):05d}}}.tar"
-    if [shard["name"] for shard in shards] != [f"shards/train/shard-{index:05d}.tar" for index in range(len(shards))]:
+    if [shard["name"] for shard in shards] != [layout.shard_name("train", index) for index in range(len(shards))]:
         last = "<tars of splits.train.shards in manifest.json>"
     return f"""## Loading
 
@@ -114,7 +113,7 @@ import webdataset                          # tars as they are
 samples = webdataset.WebDataset("{last}", shardshuffle=100).shuffle(1000).decode("pil")
 
 import pyarrow.parquet                     # everything but the pixels
-catalog = pyarrow.parquet.read_table("{CATALOG_NAME}")
+catalog = pyarrow.parquet.read_table("{layout.CATALOG}")
 ```
 open_clip: `--dataset-type webdataset --train-data '{last}'`; `sizes.json` beside the tars tells it their number of samples.
 `croissant.json` describes the same for Croissant's readers.
@@ -133,8 +132,8 @@ def _fields(manifest: Mapping[str, Any]) -> str:
     ]
     files = [
         ("`samples.parquet`", "every image considered: split and shard, or why it was dropped"),
-        (f"`{CATALOG_NAME}` `{PROVENANCE_NAME}`", "the samples in the columns of TreeOfLife-200M"),
-        (f"`{ATTRIBUTION_NAME}` `{LICENSES_NAME}`", "licence and holder of every image; images by licence"),
+        (f"`{layout.CATALOG}` `{layout.PROVENANCE}`", "the samples in the columns of TreeOfLife-200M"),
+        (f"`{layout.ATTRIBUTION}` `{layout.LICENSES}`", "licence and holder of every image; images by licence"),
         ("`fingerprints.parquet` `leaks.parquet`", "hashes of every sample; what the gate between training and evaluation found"),
         ("`manifest.json` `manifest.sha256`", "SHA-256 of every file, settings, inputs, counts; its seal"),
     ]
@@ -143,8 +142,8 @@ def _fields(manifest: Mapping[str, Any]) -> str:
 
 def _attribution(licenses: pa.Table) -> str:
     return (
-        f"## Attribution\n\n{lacking_sentence(licenses)} `{ATTRIBUTION_NAME}` has a row for every image (licence and its text, holder, "
-        f"creator, title, source, addresses); `{ATTRIBUTION_TEXT_NAME}` sums it up. Keep both when you redistribute.\n"
+        f"## Attribution\n\n{lacking_sentence(licenses)} `{layout.ATTRIBUTION}` has a row for every image (licence and its text, holder, "
+        f"creator, title, source, addresses); `{layout.ATTRIBUTION_TEXT}` sums it up. Keep both when you redistribute.\n"
     )
 
 

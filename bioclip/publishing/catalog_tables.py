@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.partitions import PARQUET_OPTIONS, PartitionWriter, StageManifest
 from bioclip.records import RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA, partition_bounds, partition_of
 from bioclip.storage import Storage
 
-CATALOG_NAME, PROVENANCE_NAME = "catalog.parquet", "provenance.parquet"
-ATTRIBUTION_NAME, LICENSES_NAME = "attribution.parquet", "licenses.parquet"
 NOT_PROVIDED = "not provided"
 """What TreeOfLife-200M writes for a holder or title that nobody gives."""
 ROW_GROUP_ROWS = 65_536
@@ -93,9 +92,9 @@ def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples
     counts: Counter[tuple[str, str, bool]] = Counter()
     lacking: Counter[tuple[str, str, bool]] = Counter()
     with (
-        writer.open(f"{folder}/{CATALOG_NAME}") as catalog,
-        writer.open(f"{folder}/{PROVENANCE_NAME}") as provenance,
-        writer.open(f"{folder}/{ATTRIBUTION_NAME}") as attribution,
+        writer.open(f"{folder}/{layout.CATALOG}") as catalog,
+        writer.open(f"{folder}/{layout.PROVENANCE}") as provenance,
+        writer.open(f"{folder}/{layout.ATTRIBUTION}") as attribution,
         pq.ParquetWriter(catalog, CATALOG_SCHEMA, **PARQUET_OPTIONS) as catalog_sink,
         pq.ParquetWriter(provenance, PROVENANCE_SCHEMA, **PARQUET_OPTIONS) as provenance_sink,
         pq.ParquetWriter(attribution, ATTRIBUTION_SCHEMA, **PARQUET_OPTIONS) as attribution_sink,
@@ -107,7 +106,7 @@ def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples
             attribution_sink.write_table(table)
             count_licenses(table, counts, lacking)
     licenses = licenses_table(counts, lacking)
-    writer.write_table(f"{folder}/{LICENSES_NAME}", licenses)
+    writer.write_table(f"{folder}/{layout.LICENSES}", licenses)
     return licenses
 
 
@@ -115,8 +114,8 @@ def described_samples(storage: Storage, samples_name: str, records: StageManifes
     """Samples with what their records say besides (null where a record is gone), sorted by record id, `rows` or a few more at a time."""
     parts: dict[int, list[str]] = {}
     for output in records.outputs:
-        if match := re.search(r"/part-(\d+)\.parquet$", output.name):
-            parts.setdefault(int(match[1]), []).append(output.name)
+        if (number := layout.part_number(output.name)) is not None:
+            parts.setdefault(number, []).append(output.name)
     waiting: list[pa.Table] = []
     for index, samples in _by_partition(storage, samples_name, max(len(parts), 1)):
         waiting.append(_described(storage, samples.combine_chunks(), parts.get(index, [])))

@@ -11,14 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from bioclip import layout
 from bioclip.partitions import OutputFile
-from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME
-from bioclip.publishing.catalog_tables import CATALOG_NAME, CATALOG_SCHEMA
+from bioclip.publishing.catalog_tables import CATALOG_SCHEMA
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.tally import ReleaseTally
 from bioclip.settings import CardSettings
 
-CROISSANT_NAME = "croissant.json"
 CROISSANT_VERSION = "http://mlcommons.org/croissant/1.0"
 _TERMS = (
     "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes",
@@ -67,7 +66,7 @@ def croissant(
         or f"{tally.num_samples:,} images of organisms with accepted lineages, {tally.num_species:,} species, as WebDataset shards.",
         "version": f"1.0.0+{manifest['version']}",
         "citeAs": bibtex(manifest, card),
-        "license": sorted({row["url"] or row["license"] or ATTRIBUTION_TEXT_NAME for row in licenses.to_pylist()}),
+        "license": sorted({row["url"] or row["license"] or layout.ATTRIBUTION_TEXT for row in licenses.to_pylist()}),
         "keywords": ["biology", "images", "species", "taxonomy"],
         "isAccessibleForFree": True,
         **{name: value for name, value in stated.items() if value},
@@ -112,7 +111,7 @@ def _catalog() -> dict[str, Any]:
             "@id": f"catalog/{name}",
             "name": name,
             "dataType": "sc:URL" if name == "source_url" else "sc:Text",
-            "source": {"fileObject": {"@id": CATALOG_NAME}, "extract": {"column": name}},
+            "source": {"fileObject": {"@id": layout.CATALOG}, "extract": {"column": name}},
         }
         for name in CATALOG_SCHEMA.names
         if name != "base_dataset_file_path"

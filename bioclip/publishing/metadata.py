@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.partitions import OutputFile, PartitionWriter, read_stage
-from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME, attribution_text
-from bioclip.publishing.card import CARD_NAME, release_card
+from bioclip.publishing.attribution import attribution_text
+from bioclip.publishing.card import release_card
 from bioclip.publishing.catalog_tables import write_tables
-from bioclip.publishing.croissant import CROISSANT_NAME, croissant
+from bioclip.publishing.croissant import croissant
 from bioclip.publishing.tally import ReleaseTally
 from bioclip.settings import CardSettings
 from bioclip.storage import Storage
@@ -33,7 +34,7 @@ def write_metadata(
     are the release's files that another partition wrote, tars excepted.
     """
     licenses = write_tables(storage, writer, folder, samples_name, read_stage(storage, "records"))
-    writer.write_bytes(f"{folder}/{ATTRIBUTION_TEXT_NAME}", attribution_text(manifest, tally, licenses).encode())
-    writer.write_bytes(f"{folder}/{CARD_NAME}", release_card(manifest, tally, licenses, card).encode())
+    writer.write_bytes(f"{folder}/{layout.ATTRIBUTION_TEXT}", attribution_text(manifest, tally, licenses).encode())
+    writer.write_bytes(f"{folder}/{layout.CARD}", release_card(manifest, tally, licenses, card).encode())
     files = [replace(file, name=file.name.removeprefix(f"{folder}/")) for file in [*others, *writer.outputs]]
-    writer.write_bytes(f"{folder}/{CROISSANT_NAME}", readable_json(croissant(manifest, files, tally, licenses, card)))
+    writer.write_bytes(f"{folder}/{layout.CROISSANT}", readable_json(croissant(manifest, files, tally, licenses, card)))

@@ -7,18 +7,16 @@ import shutil
 from dataclasses import asdict, replace
 from typing import Any
 
-from bioclip import __version__
+from bioclip import __version__, layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.publishing import write_metadata
 from bioclip.publishing.tally import ReleaseTally, tally_samples
-from bioclip.releases.manifest import RELEASES_DIR, SEAL_NAME, SPLITS, release_name
-from bioclip.selection.balance import TAIL_NAME
-from bioclip.selection.evaluation_history import EVALUATED_NAME
-from bioclip.selection.leak_gate import FINGERPRINTS_NAME, LEAKS_NAME, gate_inputs
+from bioclip.releases.manifest import SPLITS, release_name
+from bioclip.selection.leak_gate import gate_inputs
 from bioclip.selection.parent import SHARD_FORM, next_shards, open_parent, read_parent
-from bioclip.selection.stage import SAMPLES_NAME, rule_inputs
+from bioclip.selection.stage import rule_inputs
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.shards.index import shard_lists
 from bioclip.shards.stage import SHARDS_STAGE, release_version, rule_tables
@@ -49,7 +47,7 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
         PartitionJob(
             stage=PUBLISH_STAGE,
             name="publish",
-            directory=f"{RELEASES_DIR}/{version}/partitions",
+            directory=layout.release_partitions_dir(version),
             version=_PUBLISH_VERSION,
             inputs=digests | rule_inputs(storage, settings),
             settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
@@ -62,23 +60,29 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
     """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
-    folder = f"{RELEASES_DIR}/{version}"
-    for name in (SAMPLES_NAME, FINGERPRINTS_NAME, LEAKS_NAME, EVALUATED_NAME, *rule_tables(storage)):
+    folder = layout.release_dir(version)
+    for name in (
+        layout.in_splits(layout.SAMPLES),
+        layout.in_splits(layout.FINGERPRINTS),
+        layout.in_splits(layout.LEAKS),
+        layout.in_splits(layout.EVALUATED),
+        *rule_tables(storage),
+    ):
         with storage.reader(name) as source, writer.open(f"{folder}/{name.rsplit('/', 1)[-1]}") as sink:
             shutil.copyfileobj(source, sink, _COPY_BYTES)
-    tally = tally_samples(storage, SAMPLES_NAME)
+    tally = tally_samples(storage, layout.in_splits(layout.SAMPLES))
     shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
     manifest = release_manifest(storage, settings, version, tally, shards)
     for split in SPLITS:
         for name, data in shard_lists(_tars(shards, split), split, f"{manifest['name']}-{version}-{split}"):
             writer.write_bytes(f"{folder}/{name}", data)
-    indexes = [output for output in shards if not output.name.endswith(".tar")]
-    write_metadata(storage, writer, folder, manifest, SAMPLES_NAME, tally, settings.card, indexes)
+    indexes = [output for output in shards if not output.name.endswith(layout.TAR)]
+    write_metadata(storage, writer, folder, manifest, layout.in_splits(layout.SAMPLES), tally, settings.card, indexes)
     written = [replace(output, name=release_name(version, output.name)) for output in writer.outputs]
     manifest["files"] = {o.name: {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *written]}
     data = readable_json(manifest)
-    writer.write_bytes(f"{folder}/{SEAL_NAME}", f"{digest_bytes(data)}  manifest.json\n".encode())
-    writer.write_bytes(f"{folder}/manifest.json", data)
+    writer.write_bytes(f"{folder}/{layout.SEAL}", f"{digest_bytes(data)}  manifest.json\n".encode())
+    writer.write_bytes(f"{folder}/{layout.MANIFEST}", data)
     num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
     return Counts(num_samples, num_samples)
 
@@ -89,7 +93,7 @@ def release_manifest(
     """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
     stages = {stage: read_stage(storage, stage) for stage in DATA_STAGES}
     parent = read_parent(storage)
-    own = (o.name for o in shards if o.name.endswith(".tar") and not o.name.startswith("../"))
+    own = (o.name for o in shards if o.name.endswith(layout.TAR) and not o.name.startswith("../"))
     splits: dict[str, Any] = {}
     for split in SPLITS:
         splits[split] = {
@@ -99,7 +103,7 @@ def release_manifest(
                 {"name": o.name, "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows} for o in _tars(shards, split)
             ],
         }
-    has_tail = any(output.name == TAIL_NAME for output in stages["release"].outputs)
+    has_tail = any(output.name == layout.in_splits(layout.LONG_TAIL) for output in stages["release"].outputs)
     return {
         "schema_version": MANIFEST_SCHEMA_VERSION,
         "name": settings.release.name,
@@ -118,12 +122,12 @@ def release_manifest(
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
         "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
-        **({"tail": json.loads(storage.read_bytes(TAIL_NAME))} if has_tail else {}),
+        **({"tail": json.loads(storage.read_bytes(layout.in_splits(layout.LONG_TAIL)))} if has_tail else {}),
     }
 
 
 def _tars(files: list[OutputFile], split: str) -> list[OutputFile]:
-    return [output for output in files if f"shards/{split}/" in output.name and output.name.endswith(".tar")]
+    return [output for output in files if f"{layout.split_dir(split)}/" in output.name and output.name.endswith(layout.TAR)]
 
 
 def _archive_digest(records: StageManifest, name: str) -> str:

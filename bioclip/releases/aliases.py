@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import StorageError, UsageError
-from bioclip.releases.manifest import MANIFEST_NAME, RELEASES_DIR, SPLITS, list_releases
+from bioclip.releases.manifest import SPLITS, list_releases
 from bioclip.storage import Storage
 
 LATEST = "latest"
-
-
-_ALIAS_SUFFIX = ".json"
 
 
 _ALIAS = re.compile(r"(?![0-9a-f]{12}$)[a-z][a-z0-9_-]{1,63}")
@@ -30,10 +28,10 @@ def latest_release(storage: Storage) -> str:
 def read_aliases(storage: Storage) -> dict[str, str]:
     """Version by alias, sorted; raises StorageError for a file that is none."""
     found = {}
-    for name in storage.list(RELEASES_DIR):
-        if name.count("/") == 1 and name.endswith(_ALIAS_SUFFIX):
+    for name in storage.list(layout.RELEASES_DIR):
+        if (alias := layout.alias_of(name)) is not None:
             try:
-                found[name.split("/")[1].removesuffix(_ALIAS_SUFFIX)] = str(json.loads(storage.read_bytes(name))["version"])
+                found[alias] = str(json.loads(storage.read_bytes(name))["version"])
             except (ValueError, KeyError, TypeError):
                 raise StorageError(
                     f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife promote` a version by its name."
@@ -48,9 +46,9 @@ def point_alias(storage: Storage, alias: str, version: str) -> None:
     """
     if alias in SPLITS:
         raise UsageError(f"alias {alias!r} is refused: a split is called so; take a word such as `latest` or `stable`.")
-    if not _ALIAS.fullmatch(alias) or storage.exists(f"{RELEASES_DIR}/{alias}/{MANIFEST_NAME}"):
+    if not _ALIAS.fullmatch(alias) or storage.exists(layout.release_manifest(alias)):
         raise UsageError(f"alias {alias!r} is refused: take a lower-case word such as `latest` or `stable` that is no version.")
-    name, data = f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}", readable_json({"version": version})
+    name, data = layout.alias_file(alias), readable_json({"version": version})
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)
 
@@ -60,7 +58,7 @@ def remove_alias(storage: Storage, alias: str) -> str:
     aliases = read_aliases(storage)
     if alias not in aliases:
         raise UsageError(f"alias {alias!r} is not in {storage.root!r}; there: {', '.join(aliases) or 'none'}.")
-    storage.remove(f"{RELEASES_DIR}/{alias}{_ALIAS_SUFFIX}")
+    storage.remove(layout.alias_file(alias))
     return aliases[alias]
 
 

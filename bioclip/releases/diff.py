@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.parquet import open_sorted
 from bioclip.records import RANKS, partition_bounds
 from bioclip.releases.manifest import Release, workspace_name
 
 UNKNOWN = "not_in_release"
 """Why a sample is new or gone where the other release says nothing of its record: it came, or was withdrawn, before the images."""
-_SAMPLES, _SLICE_ROWS = "samples.parquet", 65_536
+_SAMPLES, _SLICE_ROWS = layout.SAMPLES, 65_536
 _LABEL = (*RANKS, "resolved_rank", "common_name", "accepted_id")
 _CONTENT = (
     "sha256", "width", "height", "source", "source_id", "occurrence_id", "media_url", "license", "rights_holder", "creator",

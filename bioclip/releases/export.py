@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bioclip import layout
 from bioclip.errors import StorageError
-from bioclip.releases.manifest import MANIFEST_NAME, RELEASES_DIR, SEAL_NAME, Release, workspace_name
+from bioclip.releases.manifest import Release, workspace_name
 from bioclip.storage import Storage
 
 _FILES_AT_ONCE = 4
@@ -53,7 +54,7 @@ def export_release(release: Release, destination: Storage) -> Export:
     """
     destination.sweep_partials()
     files = list(_files(release))
-    last = [_described(release, name) for name in (SEAL_NAME, MANIFEST_NAME)]
+    last = [_described(release, name) for name in (layout.SEAL, layout.MANIFEST)]
     missing = _missing(destination, [*files, *last])
     copied = [file for file in files if file in missing]
     for _ in _at_once(lambda file: _copy(release.storage, destination, file), copied):
@@ -75,14 +76,14 @@ def _files(release: Release) -> Iterator[ExportedFile]:
 def _described(release: Release, name: str) -> ExportedFile:
     """The manifest or its seal, which no manifest names."""
     sha256, num_bytes = release.storage.digest(name)
-    if name == MANIFEST_NAME and sha256 != release.digest:
+    if name == layout.MANIFEST and sha256 != release.digest:
         raise StorageError(f"{release.storage.uri(name)!r} has changed since it was read; run again.")
     return ExportedFile(name, _target(release, name), sha256, num_bytes)
 
 
 def _target(release: Release, name: str) -> str:
     """Where a file goes; raises StorageError for a name that would leave the destination."""
-    target = workspace_name(release.version, name).removeprefix(f"{RELEASES_DIR}/")
+    target = workspace_name(release.version, name).removeprefix(f"{layout.RELEASES_DIR}/")
     if any(part in {"", ".", ".."} for part in target.split("/")):
         raise StorageError(f"release {release.version} names {name!r}, which lies outside a release; check it with `treeoflife verify`.")
     return target

@@ -10,10 +10,11 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from bioclip import layout
 from bioclip.errors import UsageError
 from bioclip.releases.aliases import read_aliases
 from bioclip.releases.locating import open_release
-from bioclip.releases.manifest import KEPT_SHARDS, MANIFEST_NAME, RELEASES_DIR, SEAL_NAME, list_releases, workspace_name
+from bioclip.releases.manifest import KEPT_SHARDS, list_releases, workspace_name
 from bioclip.storage import Storage
 
 UNFINISHED, NOT_NAMED, GIVEN_UP, HALF_WRITTEN, UNFINISHED_UPLOAD = (
@@ -47,7 +48,7 @@ def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garba
     _check_given_up(storage, given_up, complete, versions)
     kept = current | _bookkeeping(storage, versions)
     for version in (version for version in complete if version not in given_up):
-        names = {MANIFEST_NAME, SEAL_NAME, *open_release(storage, version).files()}
+        names = {layout.MANIFEST, layout.SEAL, *open_release(storage, version).files()}
         kept |= {workspace_name(version, name) for name in names} | _bookkeeping(storage, {version})
     found = list(_orphans(storage, kept, complete, given_up))
     found += [Garbage(name, num_bytes, HALF_WRITTEN) for name, num_bytes, is_running in storage.partials() if not is_running]
@@ -57,16 +58,16 @@ def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garba
 
 def delete_garbage(storage: Storage, garbage: Collection[Garbage]) -> None:
     """Delete it; manifests first, so that a release that is given up is none before any of its files is missing."""
-    for one in sorted(garbage, key=lambda one: (not one.name.endswith(f"/{MANIFEST_NAME}"), one.name)):
+    for one in sorted(garbage, key=lambda one: (not one.name.endswith(f"/{layout.MANIFEST}"), one.name)):
         if one.upload_id:
             storage.abort_upload(one.name, one.upload_id)
         else:
             storage.remove(one.name)
-    storage.remove_empty_folders(RELEASES_DIR)
+    storage.remove_empty_folders(layout.RELEASES_DIR)
 
 
 def _orphans(storage: Storage, kept: set[str], complete: Collection[str], given_up: Collection[str]) -> Iterator[Garbage]:
-    for name in storage.list(RELEASES_DIR):
+    for name in storage.list(layout.RELEASES_DIR):
         if name.count("/") == 1 or name in kept:  # the former are aliases
             continue
         version = name.split("/")[1]
@@ -82,13 +83,13 @@ def _named_by_stages(storage: Storage) -> tuple[set[str], set[str]]:
             names = {output["name"] for output in partition["outputs"]}
             outputs |= names
             if partition["name"] != KEPT_SHARDS:
-                versions |= {name.split("/")[1] for name in names if name.startswith(f"{RELEASES_DIR}/")}
+                versions |= {name.split("/")[1] for name in names if name.startswith(f"{layout.RELEASES_DIR}/")}
     return outputs, versions
 
 
 def _bookkeeping(storage: Storage, versions: Collection[str]) -> set[str]:
     """Manifests of the partitions that wrote these releases: they are what makes a rerun do nothing."""
-    return {name for version in versions for name in storage.list(f"{RELEASES_DIR}/{version}/partitions")}
+    return {name for version in versions for name in storage.list(layout.release_partitions_dir(version))}
 
 
 def _check_given_up(storage: Storage, given_up: Collection[str], complete: Collection[str], current: Collection[str]) -> None:

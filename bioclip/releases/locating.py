@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bioclip import layout
 from bioclip.errors import StorageError
 from bioclip.releases.aliases import read_aliases
-from bioclip.releases.manifest import MANIFEST_NAME, RELEASES_DIR, Release, list_releases, open_release_folder
+from bioclip.releases.manifest import Release, list_releases, open_release_folder
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_storage, open_workspace
 
 
 def open_release(storage: Storage, name: str) -> Release:
     """The release of a workspace by version, alias or address; raises StorageError that names those there are."""
-    return open_release_folder(storage.sub(f"{RELEASES_DIR}/{resolve_release(storage, name)}"))
+    return open_release_folder(storage.sub(layout.release_dir(resolve_release(storage, name))))
 
 
 def locate_release(settings: WorkspaceSettings, name: str) -> Storage:
@@ -23,40 +24,40 @@ def locate_release(settings: WorkspaceSettings, name: str) -> Storage:
     """
     if is_address(name):
         folder = open_storage(_folder_at(name), settings.s3)
-        folder.at_first_contact.exists(MANIFEST_NAME)
+        folder.at_first_contact.exists(layout.MANIFEST)
         return folder
     workspace = open_workspace(settings)
-    return workspace.sub(f"{RELEASES_DIR}/{resolve_release(workspace.at_first_contact, name)}")
+    return workspace.sub(layout.release_dir(resolve_release(workspace.at_first_contact, name)))
 
 
 def workspace_around(folder: Storage) -> Storage | None:
     """The workspace in which a release's folder lies as `releases/<version>`, or None where it lies elsewhere."""
     above, _, _ = folder.root.rpartition("/")
     root, _, name = above.rpartition("/")
-    return Storage(root, folder.options) if root and name == RELEASES_DIR else None
+    return Storage(root, folder.options) if root and name == layout.RELEASES_DIR else None
 
 
 def is_address(name: str) -> bool:
     """True for the folder of a release or its manifest.json, at a path or URL; a word without a slash only where it is there."""
-    return "/" in name or name.startswith("~") or name == MANIFEST_NAME or (Path(name) / MANIFEST_NAME).is_file()
+    return "/" in name or name.startswith("~") or name == layout.MANIFEST or (Path(name) / layout.MANIFEST).is_file()
 
 
 def _folder_at(address: str) -> str:
     if "://" in address:
-        return address.rstrip("/").removesuffix(f"/{MANIFEST_NAME}").rstrip("/")
+        return address.rstrip("/").removesuffix(f"/{layout.MANIFEST}").rstrip("/")
     path = Path(address).expanduser()
-    return str((path.parent if path.name == MANIFEST_NAME else path).resolve())
+    return str((path.parent if path.name == layout.MANIFEST else path).resolve())
 
 
 def resolve_release(storage: Storage, name: str) -> str:
     """The version that a version, an alias or an address within the workspace names; raises StorageError with the names there are."""
-    if "/" not in name and storage.exists(f"{RELEASES_DIR}/{name}/{MANIFEST_NAME}"):
+    if "/" not in name and storage.exists(layout.release_manifest(name)):
         return name
     if is_address(name):
         return _version_at(storage, name)
     aliases = read_aliases(storage)
     if (version := aliases.get(name)) is not None:
-        if not storage.exists(f"{RELEASES_DIR}/{version}/{MANIFEST_NAME}"):
+        if not storage.exists(layout.release_manifest(version)):
             raise StorageError(f"alias {name!r} names release {version!r}, which is not in {storage.root!r}; `treeoflife promote` another.")
         return version
     versions = list_releases(storage)
@@ -69,7 +70,7 @@ def resolve_release(storage: Storage, name: str) -> str:
 def _version_at(storage: Storage, address: str) -> str:
     root = storage.root if "://" in storage.root else str(Path(storage.root).resolve())
     above, _, version = _folder_at(address).rpartition("/")
-    if above != f"{root}/{RELEASES_DIR}" or not storage.exists(f"{RELEASES_DIR}/{version}/{MANIFEST_NAME}"):
+    if above != f"{root}/{layout.RELEASES_DIR}" or not storage.exists(layout.release_manifest(version)):
         raise StorageError(
             f"{address!r} is no release of the workspace {storage.root!r}; name the workspace that it lies in by --workspace."
         )

@@ -10,14 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError
 from bioclip.storage import Storage
 
-RELEASES_DIR = "releases"
-MANIFEST_NAME = "manifest.json"
-SEAL_NAME = "manifest.sha256"
-"""SHA-256 of manifest.json, as `sha256sum --check` reads it."""
 SPLITS = ("train", "val", "heldout")
 """`train`; `val`: held-out occurrences of known species; `heldout`: species that training never sees."""
 
@@ -51,13 +48,13 @@ class Release:
 
     def sample_columns(self) -> list[str]:
         """Names of the columns of samples.parquet."""
-        with self.storage.reader("samples.parquet") as stream:
+        with self.storage.reader(layout.SAMPLES) as stream:
             names: list[str] = pq.read_schema(stream).names
         return names
 
     def samples(self, columns: list[str] | None = None) -> pa.Table:
         """SAMPLE_SCHEMA rows of every image considered, samples and dropped ones."""
-        with self.storage.reader("samples.parquet") as stream:
+        with self.storage.reader(layout.SAMPLES) as stream:
             return pq.read_table(stream, columns=columns)
 
 
@@ -71,12 +68,12 @@ def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
 
 def workspace_name(version: str, name: str) -> str:
     """Name within the workspace of what release `version` calls `name`: `../P/x` of an earlier release is `releases/P/x`."""
-    return f"{RELEASES_DIR}/{name.removeprefix('../')}" if name.startswith("../") else f"{RELEASES_DIR}/{version}/{name}"
+    return f"{layout.RELEASES_DIR}/{name.removeprefix('../')}" if name.startswith("../") else f"{layout.release_dir(version)}/{name}"
 
 
 def release_name(version: str, name: str) -> str:
     """What release `version` calls the file of that name within the workspace; the reverse of `workspace_name`."""
-    below = name.removeprefix(f"{RELEASES_DIR}/")
+    below = name.removeprefix(f"{layout.RELEASES_DIR}/")
     return below.removeprefix(f"{version}/") if below.startswith(f"{version}/") else f"../{below}"
 
 
@@ -87,20 +84,22 @@ def own_name(name: str) -> str:
 
 def open_release_folder(folder: Storage) -> Release:
     """The release in a folder of its own, wherever that lies; raises StorageError where there is none, or its manifest is none."""
-    if not folder.exists(MANIFEST_NAME):
-        raise StorageError(f"{folder.root!r} holds no {MANIFEST_NAME}: name a release's own folder, <workspace>/{RELEASES_DIR}/<version>.")
-    data = folder.read_bytes(MANIFEST_NAME)
+    if not folder.exists(layout.MANIFEST):
+        raise StorageError(
+            f"{folder.root!r} holds no {layout.MANIFEST}: name a release's own folder, <workspace>/{layout.RELEASES_DIR}/<version>."
+        )
+    data = folder.read_bytes(layout.MANIFEST)
     try:
         manifest = json.loads(data)
         return Release(str(manifest["version"]), digest_bytes(data), manifest, folder)
     except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{folder.uri(MANIFEST_NAME)!r} is no manifest of a release; `treeoflife verify` says more.") from None
+        raise StorageError(f"{folder.uri(layout.MANIFEST)!r} is no manifest of a release; `treeoflife verify` says more.") from None
 
 
 def list_releases(storage: Storage) -> list[str]:
     """Versions of all complete releases, sorted."""
-    names = storage.list(RELEASES_DIR)
-    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{MANIFEST_NAME}") and name.count("/") == 2)
+    names = storage.list(layout.RELEASES_DIR)
+    return sorted(name.split("/")[1] for name in names if name.endswith(f"/{layout.MANIFEST}") and name.count("/") == 2)
 
 
 KEPT_SHARDS = "kept"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter
 from bioclip.releases import open_release
-from bioclip.report.data.name_summary import TAXONOMY_PAGE
 from bioclip.report.data.runs import flatten
 from bioclip.report.pages.gather_names import gather_taxonomy
 from bioclip.report.pages.gather_release import gather_inputs, gather_report
@@ -18,7 +18,6 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "report"
-REPORTS_DIR = "reports"
 _VERSION = 3
 
 
@@ -39,14 +38,14 @@ def plan_report(
         PartitionJob(
             stage=STAGE,
             name="report",
-            directory=f"{REPORTS_DIR}/{report_id}",
+            directory=layout.report_dir(report_id),
             version=_VERSION,
             inputs=inputs,
             settings=settings_digest,
             work=write_report,
             storage=storage,
             arguments={
-                "name": f"{REPORTS_DIR}/{report_id}/report.html",
+                "name": f"{layout.report_dir(report_id)}/{layout.RELEASE_PAGE}",
                 "version": version,
                 "model_id": model_id,
                 "evaluation_id": evaluation_id,
@@ -71,7 +70,7 @@ def write_report(
     sections = render_sections(data)
     writer.write_bytes(name, render_page(data, sections))
     if (taxonomy := gather_taxonomy(storage, open_release(storage, version), data)) is not None:
-        writer.write_bytes(f"{name.rpartition('/')[0]}/{TAXONOMY_PAGE}", render_taxonomy_page(taxonomy))
+        writer.write_bytes(f"{name.rpartition('/')[0]}/{layout.NAMES_PAGE}", render_taxonomy_page(taxonomy))
     num_shown = sum(section.is_shown for section in sections)
     return Counts(len(sections), num_shown, {"section_without_data": len(sections) - num_shown})
 

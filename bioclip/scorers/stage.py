@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.scorers import build_scorer
-from bioclip.selection.filters import SCORE_SCHEMA, SCORES_STAGE, scores_name
+from bioclip.selection.filters import SCORE_SCHEMA, SCORES_STAGE
 from bioclip.settings import FilterSettings, PipelineSettings
 from bioclip.storage import Storage
 
@@ -24,12 +25,12 @@ def plan_scores(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
     for one in settings.release.filters:
         identity = build_scorer(one.scorer, one.options, one.batch_size).identity
         for output in outputs:
-            part = output.name.rsplit("/", 1)[-1]
+            part = layout.file_stem(output.name)
             jobs.append(
                 PartitionJob(
                     stage=SCORES_STAGE,
-                    name=f"{one.name}-{part.removesuffix('.parquet')}",
-                    directory=f"{SCORES_STAGE}/{one.name}",
+                    name=f"{one.name}-{part}",
+                    directory=layout.filter_scores_dir(one.name),
                     version=_VERSION,
                     inputs={"images": output.sha256},
                     settings=digest_value([one.scorer, identity]),
@@ -51,5 +52,5 @@ def score_partition(storage: Storage, writer: PartitionWriter, *, images: str, p
             num_read += batch.num_rows
             scores += scorer.score(list(zip(batch["record_id"].to_pylist(), batch["image"].to_pylist(), strict=True)))
     rows = [{"record_id": record_id, "score": round(score, _DECIMALS)} for record_id, score in scores]
-    writer.write_table(scores_name(filter_.name, part), pa.Table.from_pylist(rows, schema=SCORE_SCHEMA))
+    writer.write_table(layout.filter_scores(filter_.name, part), pa.Table.from_pylist(rows, schema=SCORE_SCHEMA))
     return Counts(num_read, len(rows), {"image_undecodable": num_read - len(rows)} if num_read > len(rows) else {})

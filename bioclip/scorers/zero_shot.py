@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from bioclip import layout
 from bioclip.encoding.image_embeddings import embed_images, load_tower, weights_digest
 from bioclip.errors import SettingsError
-from bioclip.models.reference import CONFIG_NAME
 from bioclip.scorers.options import read_options
 from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
 
@@ -78,9 +78,10 @@ def build(options: Mapping[str, Any], batch_size: int) -> ZeroShotScorer:
 def _check_weights(pretrained: str) -> None:
     """Raise SettingsError for local weights that are not there: a tag or hub id has no suffix of a file."""
     path = Path(pretrained).expanduser()
-    if pretrained and path.is_dir() and not (path / CONFIG_NAME).is_file():
+    if pretrained and path.is_dir() and not (path / layout.MODEL_CONFIG).is_file():
         raise SettingsError(
-            f"release.filters: {pretrained!r} of scorer 'zero_shot' is a folder without {CONFIG_NAME}; give one of an open_clip model."
+            f"release.filters: {pretrained!r} of scorer 'zero_shot' is a folder without "
+            f"{layout.MODEL_CONFIG}; name a folder of an open_clip model."
         )
     if path.suffix in _FILE_SUFFIXES and not path.is_file():
         raise SettingsError(

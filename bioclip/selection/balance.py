@@ -17,8 +17,6 @@ from bioclip.selection.long_tail import tail_statistics
 from bioclip.selection.splits import TRAIN, unit_hashes
 from bioclip.settings import ReleaseSettings
 
-TAIL_NAME = "splits/tail.json"
-"""Statistics of training by species and by taxon, before and after; written where a rule of balance is set."""
 SPECIES_TOO_RARE, TAXON_BALANCED, SPECIES_OVER_CAP = "species_too_rare", "taxon_balanced", "species_over_cap"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip import layout
 from bioclip.errors import StorageError
 from bioclip.partitions import read_stage
 from bioclip.records import IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA
@@ -18,7 +17,6 @@ from bioclip.selection.candidates import Candidates, Side
 from bioclip.selection.splits import occurrence_keys
 from bioclip.storage import Storage
 
-NAMES_NAME = "taxonomy/names.parquet"
 _IMAGE_COLUMNS = (
     "record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height", "original_width",
     "original_height", "num_bytes",
@@ -39,11 +37,11 @@ _DECIDED = {"split", "drop_reason", "drop_detail", "shard"}
 
 def read_candidates(storage: Storage) -> Candidates:
     """Every downloaded image with what its record, name and group say. Raises StorageError for images that are not in order."""
-    with storage.reader(NAMES_NAME) as stream:
+    with storage.reader(layout.NAMES) as stream:
         names = pq.read_table(stream, columns=list(_NAME_COLUMNS))
     nobody = pa.Table.from_pylist([dict.fromkeys(_NAME_COLUMNS, "")], pa.schema([LINEAGE_SCHEMA.field(name) for name in _NAME_COLUMNS]))
     names = pa.concat_tables([names.cast(nobody.schema), nobody]).combine_chunks()
-    with storage.reader(GROUPS_NAME) as stream:
+    with storage.reader(layout.DUPLICATE_GROUPS) as stream:
         groups = pq.read_table(stream, columns=list(_GROUP_COLUMNS)).combine_chunks()
     schema = pa.schema([IMAGE_SCHEMA.field(name) for name in _IMAGE_COLUMNS] + [RECORD_SCHEMA.field(name) for name in _RECORD_COLUMNS])
     images, lineages, parts, num_rows = [schema.empty_table()], [np.empty(0, np.int32)], [], 0
@@ -97,16 +95,11 @@ def _parts(storage: Storage) -> Iterator[tuple[int, str, list[str]]]:
     """(partition, its images, tables of its records) in order of the partitions."""
     records: dict[int, list[str]] = {}
     for output in read_stage(storage, "records").outputs:
-        if (index := _partition(output.name)) is not None:
+        if (index := layout.part_number(output.name)) is not None:
             records.setdefault(index, []).append(output.name)
     for output in read_stage(storage, "images").outputs:
-        if (index := _partition(output.name)) is not None:
+        if (index := layout.part_number(output.name)) is not None:
             yield index, output.name, records.get(index, [])
-
-
-def _partition(name: str) -> int | None:
-    found = re.search(r"/part-(\d+)\.parquet$", name)
-    return int(found[1]) if found else None
 
 
 def _check_order(storage: Storage, record_ids: pa.ChunkedArray) -> None:

@@ -14,8 +14,6 @@ from bioclip.leakage import EvaluationSide, gate_table
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, VAL
 
-EVALUATED_FILE = "evaluated.parquet"
-EVALUATED_NAME = f"splits/{EVALUATED_FILE}"
 EVALUATED_BEFORE = "evaluated_before"
 """Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it may not be trained on.
 Also the name under which the gate speaks of images that are evaluated on no longer."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.partitions import read_stage
 from bioclip.selection.candidates import Candidates
 from bioclip.settings import FilterSettings, ReleaseSettings
@@ -20,11 +21,6 @@ SCORES_STAGE = "scores"
 SCORE_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("score", pa.float64(), nullable=False)])
 """scores/<filter>/part-*.parquet: one row an image that could be scored, rounded to 6 decimals."""
 SIDE, ASPECT, NEAR_CONSTANT, IMAGE_TYPE = "side_below_minimum", "aspect_above_maximum", "near_constant", "image_type_excluded"
-
-
-def scores_name(filter_name: str, part: str) -> str:
-    """Where the scores of one partition of images lie."""
-    return f"{SCORES_STAGE}/{filter_name}/{part}"
 
 
 def filter_inputs(storage: Storage, settings: ReleaseSettings) -> dict[str, str]:
@@ -59,7 +55,7 @@ def read_scores(storage: Storage, filter_name: str) -> pa.Table:
     """SCORE_SCHEMA of all images under one filter."""
     tables = [SCORE_SCHEMA.empty_table()]
     for output in read_stage(storage, SCORES_STAGE).outputs:
-        if output.name.startswith(scores_name(filter_name, "")):
+        if output.name.startswith(f"{layout.filter_scores_dir(filter_name)}/"):
             with storage.reader(output.name) as stream:
                 tables.append(pq.read_table(stream))
     return pa.concat_tables(tables)

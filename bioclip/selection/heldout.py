@@ -22,7 +22,6 @@ from bioclip.selection.splits import HELDOUT, TRAIN, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
-HELDOUT_LIST_NAME = "splits/heldout_list.parquet"
 LISTED_SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.errors import LeakageError
 from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
 from bioclip.evaluation_sets.stage import read_sides
@@ -22,11 +23,6 @@ from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
-LEAKS_NAME = "splits/leaks.parquet"
-REFUSED_NAME = "splits/leaks-refused.parquet"
-"""The evidence of a run that the gate stopped."""
-FINGERPRINTS_NAME = "splits/fingerprints.parquet"
-"""What the gate knows of every sample: GATE_SCHEMA and `split`, so that a later gate needs no image of this release."""
 GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
 """Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
 EMBEDDINGS_STAGE = "embeddings"
@@ -86,11 +82,11 @@ def check_leaks(
     threshold = embedding.threshold if embedding else 1.0
     leaks = find_leaks(parts[TRAIN], sides, settings.leakage.guards, settings.leakage.radius, vectors, threshold)
     if leaks.strongest and settings.leakage.on_leak == "fail":
-        with storage.writer(REFUSED_NAME) as stream:
+        with storage.writer(layout.in_splits(layout.REFUSED_LEAKS)) as stream:
             pq.write_table(leaks.evidence, stream)
         raise LeakageError(
             f"{len(leaks.strongest):,} training images leak evaluation images: {describe_leaks(leaks)}; all evidence is in "
-            f"{storage.uri(REFUSED_NAME)!r}; set leakage.on_leak=exclude to take them out of training."
+            f"{storage.uri(layout.in_splits(layout.REFUSED_LEAKS))!r}; set leakage.on_leak=exclude to take them out of training."
         )
     return leaks
 
@@ -131,7 +127,7 @@ def _read_embeddings(storage: Storage, stage: StageManifest, name: str) -> pa.Ta
     """Embeddings of an evaluation set, or of the release's own images where `name` is empty."""
     tables = []
     for output in stage.outputs:
-        part = output.name.removeprefix(f"{EMBEDDINGS_STAGE}/").removesuffix(".parquet")
+        part = output.name.removeprefix(f"{layout.EMBEDDINGS_DIR}/").removesuffix(layout.PARQUET)
         if part == f"sets/{name}" if name else not part.startswith("sets/"):
             with storage.reader(output.name) as stream:
                 tables.append(pq.read_table(stream))

@@ -16,21 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import digest_value
 from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
 from bioclip.releases.aliases import LATEST, read_aliases
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import SPLITS, Release, list_releases
-from bioclip.selection.evaluation_history import EVALUATED_FILE, EVALUATED_SCHEMA
+from bioclip.selection.evaluation_history import EVALUATED_SCHEMA
 from bioclip.selection.splits import TRAIN, occurrence_keys
-from bioclip.selection.texts import TEXTS_FILE
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 SHARD_FORM = 2
 """Raised whenever the same samples and settings come to give other tars."""
-PARENT_NAME = "splits/parent.json"
 AUTO = "auto"
 _LINE = ("name", "seed")
 """Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
@@ -68,13 +67,13 @@ class Parent:
         there = set(self.release.sample_columns())
         filters: list[tuple[str, str, str]] = [("split", "!=", "")]
         filters += [("record_id", ">=", first), ("record_id", "<=", last)] if last else []
-        with self.release.storage.reader("samples.parquet") as stream:
+        with self.release.storage.reader(layout.SAMPLES) as stream:
             return pq.read_table(stream, columns=[name for name in columns if name in there], filters=filters)
 
     def evaluated(self) -> pa.Table:
         """EVALUATED_SCHEMA of it and of all that it continues; of its own samples alone where it was made before there was such a list."""
-        if EVALUATED_FILE in self.release.files():
-            with self.release.storage.reader(EVALUATED_FILE) as stream:
+        if layout.EVALUATED in self.release.files():
+            with self.release.storage.reader(layout.EVALUATED) as stream:
                 return pq.read_table(stream)
         samples = self.samples(["record_id", "split", "sha256", "source", "occurrence_id", "source_id", "species"])
         samples = samples.filter(pc.not_equal(samples["split"], TRAIN))
@@ -86,9 +85,9 @@ class Parent:
 
     def texts(self) -> pa.Table | None:
         """Its further texts (`bioclip.selection.texts.TEXTS_SCHEMA`), None where it has none."""
-        if TEXTS_FILE not in self.release.files():
+        if layout.TEXTS not in self.release.files():
             return None
-        with self.release.storage.reader(TEXTS_FILE) as stream:
+        with self.release.storage.reader(layout.TEXTS) as stream:
             return pq.read_table(stream)
 
     @property
@@ -152,7 +151,7 @@ def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> P
 
 def read_parent(storage: Storage) -> ParentRef:
     """The parent that the stage `release` chose."""
-    return ParentRef(**json.loads(storage.read_bytes(PARENT_NAME)))
+    return ParentRef(**json.loads(storage.read_bytes(layout.in_splits(layout.PARENT))))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +168,6 @@ def next_shards(parent: Parent | None, names: Iterable[str]) -> dict[str, int]:
     """For the manifest: the first unused number of each split, after a release's own shards `names` and its parent's."""
     numbers = parent.next_shards if parent and parent.is_reusable else dict.fromkeys(SPLITS, 0)
     for name in names:
-        _, split, file = name.split("/")
-        number = int(file.removeprefix("shard-").removesuffix(".tar"))
-        numbers[split] = max(numbers[split], number + 1)
+        split = name.split("/")[1]
+        numbers[split] = max(numbers[split], layout.shard_number(name) + 1)
     return numbers

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.captions import TEXT_MEMBERS
 from bioclip.records import RANKS, partition_bounds
 from bioclip.releases.manifest import SPLITS
@@ -71,7 +72,7 @@ def number_shards(
     for start, stop in _packs(keys, sizes, size, settings.bytes_per_shard):
         split = SPLIT_NAMES[candidates.split[rows[start]]]
         numbers[rows[start:stop]] = len(names)
-        names.append(f"shards/{split}/shard-{following[split]:05d}.tar")
+        names.append(layout.shard_name(split, following[split]))
         following[split] += 1
     return pa.array(names).take(pa.array(numbers)), _notes(candidates, former, source > 0) if former else {}
 

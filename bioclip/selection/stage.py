@@ -10,41 +10,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.grouping import KEPT
-from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, LABEL_CONFLICT, Conflicts, find_conflicts
+from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, LABEL_CONFLICT, Conflicts, find_conflicts
 from bioclip.errors import SettingsError
 from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS, SAMPLE_SCHEMA
-from bioclip.selection.balance import TAIL_NAME, balance_training
+from bioclip.selection.balance import balance_training
 from bioclip.selection.candidate_tables import described_parts, read_candidates
 from bioclip.selection.candidates import Candidates
-from bioclip.selection.evaluation_history import EVALUATED_BEFORE, EVALUATED_NAME, absent_side, evaluated_images
+from bioclip.selection.evaluation_history import EVALUATED_BEFORE, absent_side, evaluated_images
 from bioclip.selection.filters import filter_images, filter_inputs
-from bioclip.selection.heldout import HELDOUT_LIST_NAME, HeldOut, choose_heldout, heldout_inputs, read_listed
-from bioclip.selection.leak_gate import (
-    FINGERPRINTS_NAME,
-    GATE_ONLY_COLUMNS,
-    LEAKS_NAME,
-    check_leaks,
-    drop_leaks,
-    gate_images,
-    gate_inputs,
-    gate_notes,
-)
-from bioclip.selection.parent import NO_PARENT, PARENT_NAME, Parent, ParentRef, choose_parent, open_parent
+from bioclip.selection.heldout import HeldOut, choose_heldout, heldout_inputs, read_listed
+from bioclip.selection.leak_gate import GATE_ONLY_COLUMNS, check_leaks, drop_leaks, gate_images, gate_inputs, gate_notes
+from bioclip.selection.parent import NO_PARENT, Parent, ParentRef, choose_parent, open_parent
 from bioclip.selection.shard_numbers import find_former, number_shards
 from bioclip.selection.split_rules import EARLIER_COLUMNS, SplitRule, earlier_splits
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
-from bioclip.selection.texts import TEXTS_NAME, changed_taxa, release_texts, text_inputs
-from bioclip.selection.train_small import TRAIN_SMALL_NAME, train_small
+from bioclip.selection.texts import changed_taxa, release_texts, text_inputs
+from bioclip.selection.train_small import train_small
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 
 STAGE = "release"
-SAMPLES_NAME = "splits/samples.parquet"
 SAMPLE_GROUP_ROWS = 65_536
 NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "name_not_resolved", "rank_above_minimum", "val_species_without_training"
 _VERSION = 6
@@ -63,7 +54,7 @@ def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, paren
     return PartitionJob(
         stage=STAGE,
         name="samples",
-        directory="splits",
+        directory=layout.SPLITS_DIR,
         version=_VERSION,
         inputs=inputs | rule_inputs(storage, settings) | parent.inputs(settings),
         settings=digest_value(
@@ -110,7 +101,7 @@ def assign_samples(
     tail = balance_training(candidates, settings.release)
     _drop_untrained(candidates)
     _check_not_empty(candidates)
-    writer.write_table(EVALUATED_NAME, evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
+    writer.write_table(layout.in_splits(layout.EVALUATED), evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
     texts, text_notes = release_texts(storage, candidates, settings)
     former = None
     if continued and continued.is_reusable:
@@ -118,19 +109,22 @@ def assign_samples(
         former = find_former(candidates, described_parts(storage, candidates), continued, changed)
     shards, increment = number_shards(candidates, settings.shards, settings.ingest.num_partitions, continued, former)
     _write_samples(storage, writer, candidates, shards)
-    writer.write_table(CONFLICTS_NAME, pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA))
-    writer.write_table(LEAKS_NAME, leaks.evidence)
+    writer.write_table(
+        layout.in_splits(layout.LABEL_CONFLICTS),
+        pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA),
+    )
+    writer.write_table(layout.in_splits(layout.LEAKS), leaks.evidence)
     prints = images.append_column("split", candidates.split_column())
-    writer.write_table(FINGERPRINTS_NAME, prints.filter(pa.array(candidates.split > 0)), SAMPLE_GROUP_ROWS)
+    writer.write_table(layout.in_splits(layout.FINGERPRINTS), prints.filter(pa.array(candidates.split > 0)), SAMPLE_GROUP_ROWS)
     if tail:
-        writer.write_bytes(TAIL_NAME, readable_json(tail))
+        writer.write_bytes(layout.in_splits(layout.LONG_TAIL), readable_json(tail))
     if heldout.listed is not None:
-        writer.write_table(HELDOUT_LIST_NAME, heldout.listed)
+        writer.write_table(layout.in_splits(layout.HELDOUT_LIST), heldout.listed)
     if settings.release.train_small_fraction:
-        writer.write_table(TRAIN_SMALL_NAME, train_small(candidates, shards, settings.release))
+        writer.write_table(layout.in_splits(layout.TRAIN_SMALL), train_small(candidates, shards, settings.release))
     if texts is not None:
-        writer.write_table(TEXTS_NAME, texts)
-    writer.write_bytes(PARENT_NAME, readable_json(asdict(parent)))
+        writer.write_table(layout.in_splits(layout.TEXTS), texts)
+    writer.write_bytes(layout.in_splits(layout.PARENT), readable_json(asdict(parent)))
     notes = {**conflicts.notes, **gate_notes(leaks), **increment, **heldout.notes, **text_notes}
     return _counts(candidates, notes)
 
@@ -234,7 +228,7 @@ def _drop_untrained(candidates: Candidates) -> None:
 def _write_samples(storage: Storage, writer: PartitionWriter, candidates: Candidates, shards: pa.Array) -> None:
     waiting: list[pa.Table] = []
     with (
-        writer.open(SAMPLES_NAME, num_rows=len(candidates)) as stream,
+        writer.open(layout.in_splits(layout.SAMPLES), num_rows=len(candidates)) as stream,
         pq.ParquetWriter(stream, SAMPLE_SCHEMA, **PARQUET_OPTIONS) as sink,
     ):
         for start, stop, columns in described_parts(storage, candidates):

@@ -21,8 +21,6 @@ from bioclip.storage import Storage
 from bioclip.taxonomy.vernacular_stage import STAGE as VERNACULARS_STAGE
 from bioclip.taxonomy.vernacular_stage import plan_vernaculars, vernaculars_name
 
-TEXTS_FILE = "texts.parquet"
-TEXTS_NAME = f"splits/{TEXTS_FILE}"
 TEXTS_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("accepted_id", "scientific_name", "member", "text", "source", "license")]
 )

@@ -9,7 +9,6 @@ from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import TRAIN, unit_hashes
 from bioclip.settings import ReleaseSettings
 
-TRAIN_SMALL_NAME = "splits/train_small.parquet"
 TRAIN_SMALL_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("shard", pa.string(), nullable=False)])
 """splits/train_small.parquet, sorted by record_id: the training samples of the part, and where they lie."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile
@@ -29,14 +30,7 @@ SHARD_INDEX_SCHEMA = pa.schema(
 )
 """A row for each member in the order of the tar: key and extension of its name, the tar within the release that wrote it, where its
 content begins and how long it is, in bytes. Its header is the block of 512 bytes before."""
-SHARD_LIST_NAME = "shardindex.json"
-SIZES_NAME = "sizes.json"
 _CHECK = "check the release with `treeoflife verify --deep`."
-
-
-def index_name(shard: str) -> str:
-    """Name of the index of a shard: `shards/val/shard-00000.tar` -> `shards/val/shard-00000.index.parquet`."""
-    return f"{shard.removesuffix('.tar')}.index.parquet"
 
 
 def index_table(tar: TarWriter, shard: str) -> pa.Table:
@@ -60,26 +54,26 @@ def shard_lists(shards: Sequence[OutputFile], split: str, name: str) -> Iterator
     """
     if not shards:
         return
-    folder = f"shards/{split}"
+    folder = layout.split_dir(split)
     urls = [f"../../{o.name}" if o.name.startswith("../") else o.name.removeprefix(f"{folder}/") for o in shards]
     rows = [{"url": url, "nsamples": o.num_rows, "filesize": o.num_bytes} for url, o in zip(urls, shards, strict=True)]
     wids = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": rows}
-    yield f"{folder}/{SHARD_LIST_NAME}", readable_json(wids)
-    yield f"{folder}/{SIZES_NAME}", readable_json({o.name.rpartition("/")[2]: o.num_rows for o in shards})
+    yield f"{folder}/{layout.WIDS_INDEX}", readable_json(wids)
+    yield f"{folder}/{layout.SHARD_SIZES}", readable_json({o.name.rpartition("/")[2]: o.num_rows for o in shards})
 
 
 def find_sample(release: Release, record_id: str) -> pa.Table:
     """SHARD_INDEX_SCHEMA rows of a sample's members; raises StorageError that says why when no shard holds it."""
-    with release.storage.reader("samples.parquet") as stream:
+    with release.storage.reader(layout.SAMPLES) as stream:
         rows = pq.read_table(stream, columns=["shard", "drop_reason"], filters=[("record_id", "==", record_id)]).to_pylist()
     shard = rows[0]["shard"] if rows else ""
     if not shard:
         why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not know it"
         raise StorageError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
-    with release.storage.reader(index_name(shard)) as stream:
+    with release.storage.reader(layout.shard_index(shard)) as stream:
         found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
     if not found.num_rows:
-        raise StorageError(f"{index_name(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
+        raise StorageError(f"{layout.shard_index(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
     place = found.schema.get_field_index("shard")
     return found.set_column(place, SHARD_INDEX_SCHEMA.field("shard"), pa.array([shard] * found.num_rows, pa.string()))
 

@@ -19,11 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import TrainingError
 from bioclip.selection.splits import TRAIN
-from bioclip.selection.train_small import TRAIN_SMALL_NAME
-from bioclip.shards.index import index_name
 from bioclip.shards.tar_reader import BLOCK_BYTES, members_of, padded, scan_members
 from bioclip.storage import Storage
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 TRAIN_SMALL = "train_small"
 """The part of `train` that a release with `release.train_small_fraction` lists."""
-TRAIN_SMALL_FILE = TRAIN_SMALL_NAME.rpartition("/")[2]
 _COLUMNS = ["record_id", "member", "offset", "num_bytes"]
 _PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 """A row a member in the order of the tar: the columns of SHARD_INDEX_SCHEMA that are read."""
@@ -122,13 +120,13 @@ def _identities(keys: Iterable[str]) -> NDArray[np.uint64]:
 def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
     """_PLACES of a shard, from its index file where the release has one."""
     name, uri = shard["name"], release.storage.uri(shard["name"])
-    if index_name(name) in release.manifest.get("files", {}):
+    if layout.shard_index(name) in release.manifest.get("files", {}):
         if (num_bytes := release.storage.num_bytes(name)) != shard["num_bytes"]:
             raise TrainingError(
                 f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was changed or cut short: "
                 "remove it and release again."
             )
-        table = pq.read_table(pa.BufferReader(_read_sealed(release, index_name(name))), columns=_COLUMNS, use_threads=False)
+        table = pq.read_table(pa.BufferReader(_read_sealed(release, layout.shard_index(name))), columns=_COLUMNS, use_threads=False)
     else:
         with release.storage.reader(name) as stream:
             found = list(scan_members(stream, uri))
@@ -146,12 +144,12 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
 
 def _read_train_small(release: Release) -> dict[str, list[str]]:
     """Shard -> record ids of the part."""
-    if TRAIN_SMALL_FILE not in release.manifest.get("files", {}):
+    if layout.TRAIN_SMALL not in release.manifest.get("files", {}):
         raise TrainingError(
             f"training.split is {TRAIN_SMALL!r}, but release {release.version} lists no such part; set release.train_small_fraction "
             f"and make a release again, or set training.split to {TRAIN!r}."
         )
-    rows = pq.read_table(pa.BufferReader(_read_sealed(release, TRAIN_SMALL_FILE))).to_pylist()
+    rows = pq.read_table(pa.BufferReader(_read_sealed(release, layout.TRAIN_SMALL))).to_pylist()
     chosen: dict[str, list[str]] = {}
     for row in rows:
         chosen.setdefault(row["shard"], []).append(row["record_id"])
@@ -166,7 +164,7 @@ def _select(table: pa.Table, record_ids: Collection[str], shard: str) -> pa.Tabl
     found = table.filter(pc.is_in(table["record_id"], value_set=pa.array(sorted(record_ids), pa.string())))
     if num_missing := len(record_ids) - len(pc.unique(found["record_id"])):
         raise TrainingError(
-            f"{num_missing} samples that {TRAIN_SMALL_FILE} puts in {shard!r} are not there; "
+            f"{num_missing} samples that {layout.TRAIN_SMALL} puts in {shard!r} are not there; "
             "check the release with `treeoflife verify --deep`."
         )
     return found

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import digest_value
-from bioclip.download.stage import images_name
 from bioclip.partitions import PartitionJob, read_stage
-from bioclip.releases.manifest import KEPT_SHARDS, RELEASES_DIR
-from bioclip.selection.heldout import HELDOUT_LIST_NAME
+from bioclip.releases.manifest import KEPT_SHARDS
 from bioclip.selection.parent import SHARD_FORM, read_parent
-from bioclip.selection.stage import SAMPLES_NAME
-from bioclip.selection.texts import TEXTS_NAME
-from bioclip.selection.train_small import TRAIN_SMALL_NAME
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.shards.plan import Assignment, read_assignment
 from bioclip.shards.taxon_texts import TaxonTexts, read_taxon_texts
@@ -38,13 +34,13 @@ def version_of(name: str, samples_digest: str, shard_settings: Any) -> str:
 def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """A job for each partition of images, or run of them, that gives samples to shards; one more names the shards that are kept."""
     version = release_version(storage, settings)
-    directory, texts = f"{RELEASES_DIR}/{version}/partitions", _texts(storage)
+    directory, texts = layout.release_partitions_dir(version), _texts(storage)
     images = {output.name: output.sha256 for output in read_stage(storage, "images").outputs}
-    found = read_assignment(storage, SAMPLES_NAME, settings.ingest.num_partitions, texts)
+    found = read_assignment(storage, layout.in_splits(layout.SAMPLES), settings.ingest.num_partitions, texts)
     jobs = [
         PartitionJob(
             stage=SHARDS_STAGE,
-            name=f"part-{first:05d}" if first == last else f"parts-{first:05d}-{last:05d}",
+            name=layout.part_range_name(first, last),
             directory=directory,
             version=_VERSION,
             inputs={"samples": share.digest} | _image_inputs(images, first, last) | ({"texts": share.texts_digest} if texts else {}),
@@ -68,8 +64,8 @@ def plan_shards(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
 
 def _image_inputs(images: Mapping[str, str], first: int, last: int) -> dict[str, str]:
     if first == last:
-        return {"images": images[images_name(first)]}
-    return {f"images-{index:05d}": images[images_name(index)] for index in range(first, last + 1)}
+        return {"images": images[layout.images_part(first)]}
+    return {f"images-{index:05d}": images[layout.images_part(index)] for index in range(first, last + 1)}
 
 
 def _plan_kept(storage: Storage, directory: str, version: str, found: Assignment) -> list[PartitionJob]:
@@ -92,9 +88,17 @@ def _plan_kept(storage: Storage, directory: str, version: str, found: Assignment
 
 def _texts(storage: Storage) -> TaxonTexts | None:
     """What further texts there are; None where no setting asks for any, or no taxon has one."""
-    return (read_taxon_texts(storage, TEXTS_NAME) or None) if TEXTS_NAME in rule_tables(storage) else None
+    return (
+        (read_taxon_texts(storage, layout.in_splits(layout.TEXTS)) or None)
+        if layout.in_splits(layout.TEXTS) in rule_tables(storage)
+        else None
+    )
 
 
 def rule_tables(storage: Storage) -> list[str]:
     """Tables that the stage `release` writes only where a setting asks for them."""
-    return [o.name for o in read_stage(storage, "release").outputs if o.name in {HELDOUT_LIST_NAME, TEXTS_NAME, TRAIN_SMALL_NAME}]
+    return [
+        o.name
+        for o in read_stage(storage, "release").outputs
+        if o.name in {layout.in_splits(layout.HELDOUT_LIST), layout.in_splits(layout.TEXTS), layout.in_splits(layout.TRAIN_SMALL)}
+    ]

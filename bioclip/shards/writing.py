@@ -9,19 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
-from bioclip.download.stage import images_name
 from bioclip.errors import StorageError
 from bioclip.parquet import open_sorted
 from bioclip.partitions import OutputFile, PartitionWriter
 from bioclip.records import partition_bounds
 from bioclip.releases.locating import open_release
-from bioclip.releases.manifest import RELEASES_DIR, workspace_name
+from bioclip.releases.manifest import workspace_name
 from bioclip.selection.parent import read_parent
-from bioclip.selection.stage import SAMPLES_NAME
-from bioclip.selection.texts import TEXTS_NAME, Texts, text_key
+from bioclip.selection.texts import Texts, text_key
 from bioclip.settings import ShardSettings
-from bioclip.shards.index import index_name, index_table
+from bioclip.shards.index import index_table
 from bioclip.shards.members import SAMPLE_COLUMNS, sample_members, shard_jpeg, write_tar
 from bioclip.shards.taxon_texts import texts_of
 from bioclip.storage import Storage
@@ -42,7 +41,7 @@ def write_partition(
 ) -> Counts:
     """Write the shards `names`, whose samples lie in the partitions from first to last, in order of record id, each with its index."""
     first, last = partitions
-    with open_sorted(storage, SAMPLES_NAME, (*SAMPLE_COLUMNS, "shard")) as table:
+    with open_sorted(storage, layout.in_splits(layout.SAMPLES), (*SAMPLE_COLUMNS, "shard")) as table:
         rows = table.between(partition_bounds(first, num_partitions)[0], partition_bounds(last, num_partitions)[1])
     rows = rows.filter(pc.is_in(rows["shard"], value_set=pa.array(names, pa.string())))
     shards: dict[str, list[dict[str, Any]]] = {}
@@ -50,18 +49,18 @@ def write_partition(
         shards.setdefault(sample["shard"], []).append(sample)
     keys = rows["record_id"].combine_chunks()
     images = pa.concat_tables([part for index in range(first, last + 1) for part in _read_images(storage, index, keys)])
-    num_written, texts = 0, texts_of(storage, TEXTS_NAME, rows) if has_texts else {}
+    num_written, texts = 0, texts_of(storage, layout.in_splits(layout.TEXTS), rows) if has_texts else {}
     for name, samples in sorted(shards.items()):
-        with writer.open(f"{RELEASES_DIR}/{version}/{name}", num_rows=len(samples)) as sink:
+        with writer.open(f"{layout.release_dir(version)}/{name}", num_rows=len(samples)) as sink:
             tar = write_tar(sink, _members(samples, images, settings, texts))
-        writer.write_table(f"{RELEASES_DIR}/{version}/{index_name(name)}", index_table(tar, name))
+        writer.write_table(f"{layout.release_dir(version)}/{layout.shard_index(name)}", index_table(tar, name))
         num_written += len(tar.keys)
     return Counts(sum(map(len, shards.values())), num_written)
 
 
 def _read_images(storage: Storage, index: int, keys: pa.Array) -> Iterator[pa.Table]:
     """The images of a partition that `keys` name; row groups without one of them are not read."""
-    with storage.reader(images_name(index)) as stream:
+    with storage.reader(layout.images_part(index)) as stream:
         file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
             mask = pc.is_in(file.read_row_group(group, columns=["record_id"])["record_id"], value_set=keys)
@@ -91,7 +90,7 @@ def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_
     parent = open_release(storage, read_parent(storage).version)
     named = {workspace_name(parent.version, name): file for name, file in parent.files().items()}
     for shard, number in num_samples.items():
-        for name, num_rows in ((shard, number), (index_name(shard), None)):
+        for name, num_rows in ((shard, number), (layout.shard_index(shard), None)):
             place = workspace_name(version, name)
             sha256, num_bytes = named[place]
             if not storage.exists(place) or storage.num_bytes(place) != num_bytes:

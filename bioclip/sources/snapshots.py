@@ -16,13 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile, read_manifest
 from bioclip.settings import SourceSettings
 from bioclip.storage import Storage
-
-_NAME = "_snapshot.json"
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,9 @@ def snapshot_id(digests: Mapping[str, str]) -> str:
     return digest_value(dict(digests))[:12]
 
 
-def snapshot_directory(source: str, snapshot: str) -> str:
-    """Where the records of a snapshot lie."""
-    return f"records/{source}/{snapshot}"
-
-
 def write_snapshot(storage: Storage, source: SourceSettings, snapshot: str, digests: Mapping[str, str]) -> None:
     """Write `_snapshot.json`; left untouched when it would hold the same."""
-    name = f"{snapshot_directory(source.name, snapshot)}/{_NAME}"
+    name = layout.snapshot_file(source.name, snapshot)
     date = source.snapshot_date or archive_date(Path(source.path))
     values = {"source": source.name, "snapshot": snapshot, "digests": dict(digests), "date": date, "etag": source.etag}
     data = readable_json(values)
@@ -72,21 +66,22 @@ def archive_date(path: Path) -> str:
 
 def list_snapshots(storage: Storage, source: str) -> list[Snapshot]:
     """The complete snapshots of a source, by date and then by id."""
-    prefix = f"records/{source}"
-    names = [name for name in storage.list(prefix) if name.endswith(f"/_{source}.json") and name.count("/") == 3]
-    found = [read_snapshot(storage, source, name.split("/")[2]) for name in names]
+    names = storage.list(layout.records_dir(source))
+    snapshots = {layout.snapshot_of(name)[1] for name in names if name.count("/") == 3}
+    complete = [one for one in snapshots if layout.partition_manifest(layout.records_dir(source, one), source) in names]
+    found = [read_snapshot(storage, source, one) for one in complete]
     return sorted(found, key=lambda one: (one.date, one.snapshot))
 
 
 def read_snapshot(storage: Storage, source: str, snapshot: str) -> Snapshot:
     """One snapshot; raises StorageError that names those there are."""
-    directory = snapshot_directory(source, snapshot)
-    manifest = read_manifest(storage, f"{directory}/_{source}.json")
+    directory = layout.records_dir(source, snapshot)
+    manifest = read_manifest(storage, layout.partition_manifest(directory, source))
     if manifest is None:
-        parts = {name.split("/")[2] for name in storage.list(f"records/{source}") if name.count("/") == 3}
+        parts = {layout.snapshot_of(name)[1] for name in storage.list(layout.records_dir(source)) if name.count("/") == 3}
         there = ", ".join(sorted(parts)) or "none"
         raise StorageError(f"snapshot {snapshot!r} of source {source!r} is not in {storage.root!r}; there: {there}.")
     values: dict[str, Any] = {}
-    if storage.exists(f"{directory}/{_NAME}"):
-        values = json.loads(storage.read_bytes(f"{directory}/{_NAME}"))
+    if storage.exists(layout.snapshot_file(source, snapshot)):
+        values = json.loads(storage.read_bytes(layout.snapshot_file(source, snapshot)))
     return Snapshot(source, snapshot, values.get("date", ""), values.get("etag", ""), manifest.outputs)

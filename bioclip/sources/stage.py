@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
@@ -27,7 +28,7 @@ from bioclip.sources.filters import keep_wanted
 from bioclip.sources.parsing.columns import complete_table, records_columns
 from bioclip.sources.parsing.prefetch import Prefetched
 from bioclip.sources.record_ids import LineageIds, digest_ids, digest_partitions, record_digests
-from bioclip.sources.snapshots import snapshot_directory, snapshot_id, write_snapshot
+from bioclip.sources.snapshots import snapshot_id, write_snapshot
 from bioclip.storage import Storage, state_dir
 from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 
@@ -41,7 +42,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
     if not settings.sources:
         raise SettingsError("sources is empty; name at least one archive with name, format and path.")
     takedown, state = read_takedowns(storage, settings.ingest), state_dir(settings.workspace)
-    cache = DigestCache(state / "digests.json")
+    cache = DigestCache(state / layout.ARCHIVE_DIGESTS)
     jobs = []
     for source in settings.sources:
         reader = source_format(source)
@@ -52,7 +53,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
             PartitionJob(
                 stage=STAGE,
                 name=source.name,
-                directory=snapshot_directory(source.name, snapshot),
+                directory=layout.records_dir(source.name, snapshot),
                 version=_VERSION,
                 inputs=digests,
                 settings=digest_value([source.name, source.format, options, meaningful(settings.ingest), takedown.ingest_digest]),
@@ -99,7 +100,7 @@ def read_source(
         num_written = 0
         for index in range(settings.num_partitions):
             table = _in_order(spill.read(index), intake.dropped)
-            writer.write_table(f"{snapshot_directory(source.name, snapshot)}/part-{index:05d}.parquet", table)
+            writer.write_table(layout.records_part(source.name, snapshot, index), table)
             num_written += table.num_rows
         spill.close()
     write_snapshot(storage, source, snapshot, digests)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import BackboneError, SettingsError
@@ -28,16 +29,10 @@ from bioclip.taxonomy.matching.decision_table import DECISION_SCHEMA, LINEAGE_CO
 from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.names.vernaculars import choose_verbatim_name
 
-BACKBONES_STAGE, BACKBONES_DIRECTORY, BACKBONES_VERSION = "backbones", "taxonomy/backbones", 4
-NAMES_STAGE, NAMES_DIRECTORY, NAMES_VERSION = "taxonomy", "taxonomy", 4
-NAMES_FILE = "taxonomy/names.parquet"
+BACKBONES_STAGE, BACKBONES_VERSION = "backbones", 4
+NAMES_STAGE, NAMES_VERSION = "taxonomy", 4
 _INDEX_GROUP_ROWS = 100_000
 _PART_ROWS = 262_144
-
-
-def index_file(backbone: str) -> str:
-    """Where the compiled index of a backbone lies."""
-    return f"{BACKBONES_DIRECTORY}/{backbone}.parquet"
 
 
 def plan_backbones(storage: Storage, settings: PipelineSettings, force: bool = False) -> list[PartitionJob]:
@@ -46,7 +41,7 @@ def plan_backbones(storage: Storage, settings: PipelineSettings, force: bool = F
         PartitionJob(
             stage=BACKBONES_STAGE,
             name=backbone.name,
-            directory=BACKBONES_DIRECTORY,
+            directory=layout.BACKBONES_DIR,
             version=BACKBONES_VERSION,
             inputs={"backbone": _digest(backbone)},
             settings=digest_value([backbone.name, backbone.format]),
@@ -77,13 +72,13 @@ def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False
         PartitionJob(
             stage=NAMES_STAGE,
             name="names",
-            directory=NAMES_DIRECTORY,
+            directory=layout.TAXONOMY_DIR,
             version=NAMES_VERSION,
             inputs=inputs,
             settings=digest_value(decisive),
             work=write_names,
             storage=storage,
-            arguments={"record_files": [o.name for o in records.outputs if o.name.endswith(".parquet")], "taxonomy": taxonomy},
+            arguments={"record_files": [o.name for o in records.outputs if o.name.endswith(layout.PARQUET)], "taxonomy": taxonomy},
             force=force,
         )
     ]
@@ -99,18 +94,18 @@ def write_index(storage: Storage, writer: PartitionWriter, backbone: BackboneSet
             f"backbone {backbone.name!r} ({backbone.path!r}, format {backbone.format!r}) has no usable name among {compiled.counts.read} "
             f"usages ({dict(compiled.counts.dropped)}); check its format."
         )
-    writer.write_table(index_file(backbone.name), compiled.table, row_group_rows=_INDEX_GROUP_ROWS)
+    writer.write_table(layout.backbone_index(backbone.name), compiled.table, row_group_rows=_INDEX_GROUP_ROWS)
     return compiled.counts
 
 
 def write_names(storage: Storage, writer: PartitionWriter, record_files: Sequence[str], taxonomy: TaxonomySettings) -> Counts:
     """Resolve the distinct lineages of all records and write them, sorted by lineage_id."""
     lineages = read_distinct_lineages(storage, record_files)
-    indexes = [load_index(storage, index_file(backbone.name), backbone.name) for backbone in taxonomy.backbones]
+    indexes = [load_index(storage, layout.backbone_index(backbone.name), backbone.name) for backbone in taxonomy.backbones]
     curation = read_curation(Path(taxonomy.curation), indexes, taxonomy) if taxonomy.curation else None
     resolved = resolve_sorted(lineages.select(LINEAGE_COLUMNS), indexes, taxonomy, curation)
     decisions = fill_common_names(lineages, resolved)
-    writer.write_table(NAMES_FILE, lineage_table(lineages, decisions))
+    writer.write_table(layout.NAMES, lineage_table(lineages, decisions))
     is_open = pc.equal(decisions["accepted_id"], "")
     dropped = _times(decisions["reason"].filter(is_open))
     notes = {f"match_{name.lower()}": num for name, num in _times(decisions["match_type"]).items()}
@@ -218,4 +213,4 @@ def _digest(backbone: BackboneSettings) -> str:
 
 def load_indexes(storage: Storage, taxonomy: TaxonomySettings) -> list[BackboneIndex]:
     """The compiled backbones of a workspace, in order of precedence."""
-    return [load_index(storage, index_file(backbone.name), backbone.name) for backbone in taxonomy.backbones]
+    return [load_index(storage, layout.backbone_index(backbone.name), backbone.name) for backbone in taxonomy.backbones]

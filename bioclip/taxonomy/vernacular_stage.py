@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
@@ -22,7 +23,7 @@ from bioclip.storage import Storage
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.backbones.usages import Vernacular
 from bioclip.taxonomy.names.vernaculars import choose_vernaculars, language_code
-from bioclip.taxonomy.stage import BACKBONES_STAGE, index_file
+from bioclip.taxonomy.stage import BACKBONES_STAGE
 
 STAGE, _VERSION = "vernaculars", 1
 VERNACULAR_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("language", "accepted_id", "name", "source")])
@@ -33,7 +34,7 @@ _COLUMNS = ["taxon_id", "rank", "status", "label", "infraspecific"]
 
 def vernaculars_name(backbone: str) -> str:
     """Where the table of a backbone lies."""
-    return f"taxonomy/vernaculars/{backbone}.parquet"
+    return layout.vernaculars(backbone)
 
 
 def plan_vernaculars(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -45,7 +46,7 @@ def plan_vernaculars(storage: Storage, settings: PipelineSettings) -> list[Parti
         PartitionJob(
             stage=STAGE,
             name=backbone.name,
-            directory="taxonomy/vernaculars",
+            directory=layout.VERNACULARS_DIR,
             version=_VERSION,
             inputs={"backbone": digest_value(keys[backbone.name])},
             settings=digest_value(languages),
@@ -63,7 +64,7 @@ def write_vernaculars(storage: Storage, writer: PartitionWriter, *, backbone: Ba
     Dropped: `other_language`, `vernacular_dangling` (no usage of the index), `vernacular_below_label` (of a subspecies, say, whose names
     are not its species'), `not_chosen`.
     """
-    with storage.reader(index_file(backbone.name)) as stream:
+    with storage.reader(layout.backbone_index(backbone.name)) as stream:
         index = pq.read_table(stream, columns=_COLUMNS)
     spoken: defaultdict[str, list[Vernacular]] = defaultdict(list)
     num_read = 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bioclip import layout
 from bioclip.captions import TEXT_MEMBERS, captions
 from bioclip.errors import StorageError
 from bioclip.evaluation.runs import find_evaluation, list_evaluations
@@ -14,14 +15,13 @@ from bioclip.records import RANKS
 from bioclip.releases.manifest import Release
 from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_key, unit_hash
 from bioclip.shards.index import find_sample, read_sample
-from bioclip.shards.sample_index import TRAIN_SMALL, TRAIN_SMALL_FILE
+from bioclip.shards.sample_index import TRAIN_SMALL
 from bioclip.storage import Storage
 from bioclip.trace.known_rows import Known, Row, Step, dropping_stage, step
 from bioclip.trace.scope import Sight, find_rows
 
 _NO_RELEASE = "no release is at hand"
 _NO_SAMPLE = "none: it is no sample"
-_TRACKING_NAME = "mlflow.json"
 
 
 def release_step(sight: Sight, known: Known) -> Step:
@@ -36,8 +36,8 @@ def release_step(sight: Sight, known: Known) -> Step:
         facts |= {"split": sample["split"], "why": split_reason(sample, release.manifest)}
     else:
         facts |= {"dropped_by": dropping_stage(sample), "reason": sample["drop_reason"], "detail": sample["drop_detail"]}
-    leaks = find_rows(release.storage, "leaks.parquet", "record_id", [known.record_id])
-    guarded = find_rows(release.storage, "leaks.parquet", "evaluation_record_id", [known.record_id])
+    leaks = find_rows(release.storage, layout.LEAKS, "record_id", [known.record_id])
+    guarded = find_rows(release.storage, layout.LEAKS, "evaluation_record_id", [known.record_id])
     facts["leaks"] = [_evidence(row, row["evaluation_record_id"]) for row in leaks]
     facts["kept_out_of_training_for_it"] = [_evidence(row, row["record_id"]) for row in guarded]
     return step("release", facts)
@@ -119,7 +119,7 @@ def models_step(sight: Sight, known: Known) -> Step:
     facts["models"] = {model: _model(sight.workspace, info, held) for model, info in used.items()} or "none in this workspace"
     remarks = [f"{', '.join(other)} were trained on another manifest of version {sight.release.version}"] if other else []
     if None in answers:
-        remarks.append(f"{TRAIN_SMALL_FILE} is gone from the release: whether {TRAIN_SMALL} held this image cannot be told")
+        remarks.append(f"{layout.TRAIN_SMALL} is gone from the release: whether {TRAIN_SMALL} held this image cannot be told")
     return step("models", facts, *remarks)
 
 
@@ -127,9 +127,9 @@ def _held_by(release: Release, known: Known) -> dict[str, bool | None]:
     """Value of `training.split` -> whether a model so trained on this release saw the image; None where that cannot be told."""
     if known.sample is None or known.sample["split"] != TRAIN:
         return {TRAIN: False, TRAIN_SMALL: False}
-    if not release.storage.exists(TRAIN_SMALL_FILE):
+    if not release.storage.exists(layout.TRAIN_SMALL):
         return {TRAIN: True, TRAIN_SMALL: None}
-    return {TRAIN: True, TRAIN_SMALL: bool(find_rows(release.storage, TRAIN_SMALL_FILE, "record_id", [known.record_id]))}
+    return {TRAIN: True, TRAIN_SMALL: bool(find_rows(release.storage, layout.TRAIN_SMALL, "record_id", [known.record_id]))}
 
 
 def _model(storage: Storage, info: ModelInfo, held: Mapping[str, bool | None]) -> Row:
@@ -159,7 +159,7 @@ def evaluations_step(sight: Sight, known: Known) -> Step:
 
 
 def _tracking(storage: Storage, folder: str) -> Row:
-    name = f"{folder}/{_TRACKING_NAME}"
+    name = f"{folder}/{layout.TRACKING}"
     if not storage.exists(name):
         return {}
     values = json.loads(storage.read_bytes(name))

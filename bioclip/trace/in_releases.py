@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bioclip import layout
 from bioclip.releases.aliases import read_aliases
-from bioclip.selection.evaluation_history import EVALUATED_FILE
 from bioclip.trace.known_rows import Known, Row, Step, step
 from bioclip.trace.scope import Sight, find_rows
 
@@ -25,7 +25,7 @@ def releases_step(sight: Sight, known: Known) -> Step:
     remarks = [_still_held(holding) if facts["taken_down_by"] and holding else ""]
     if sight.workspace is None:
         remarks.append(sight.without("other releases"))
-    if sight.release and EVALUATED_FILE not in sight.release.files():
+    if sight.release and layout.EVALUATED not in sight.release.files():
         remarks.append(f"release {sight.release.version} was made before releases listed what their line ever evaluated on")
     return step("releases", facts, *remarks)
 
@@ -42,9 +42,9 @@ def _still_held(holding: Row) -> str:
 
 
 def _evaluated(sight: Sight, record_id: str) -> str:
-    if sight.release is None or EVALUATED_FILE not in sight.release.files():
+    if sight.release is None or layout.EVALUATED not in sight.release.files():
         return ""
-    rows = find_rows(sight.release.storage, EVALUATED_FILE, "record_id", [record_id])
+    rows = find_rows(sight.release.storage, layout.EVALUATED, "record_id", [record_id])
     if not rows:
         return f"never, in {sight.release.version} and the releases that it continues"
     how = "itself" if rows[0]["is_sample"] else "by an image that it is a duplicate of"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bioclip import layout
 from bioclip.download.outcomes import SUCCESS
 from bioclip.takedowns import TAKEN_DOWN
 from bioclip.trace.lookup import record_files
 from bioclip.trace.scope import Sight, find_rows, parts_of
 
 Row = dict[str, Any]
-_SAMPLES = ("samples.parquet", "record_id")
+_SAMPLES = (layout.SAMPLES, "record_id")
 _LISTABLE = ("media_url", "sha256", "original_sha256", "pixel_sha256")
 _IMAGE_COLUMNS = [
     "record_id", "sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height", "format", "original_width", "original_height",
@@ -70,7 +71,7 @@ class Known:
         if sight.workspace and images:
             for name in parts_of(images.outputs, record_id):
                 found["image"] = _first(find_rows(sight.workspace, name, "record_id", [record_id], _IMAGE_COLUMNS))
-                ledger = name.replace("images/", "outcomes/", 1)
+                ledger = layout.outcomes_of(name)
                 found["outcome"] = _first(find_rows(sight.workspace, ledger, "record_id", [record_id]))
         if sight.release:
             found["sample"] = _first(find_rows(sight.release.storage, *_SAMPLES, [record_id]))

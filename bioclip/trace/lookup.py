@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bioclip import layout
 from bioclip.errors import StorageError
-from bioclip.selection.evaluation_history import EVALUATED_FILE
 from bioclip.sources.snapshots import list_snapshots
 from bioclip.storage import Storage
 from bioclip.trace.scope import Sight, find_rows, parts_of
@@ -41,7 +41,7 @@ def find_images(sight: Sight, identifier: str, everywhere: bool = False) -> list
 
 
 def _is_known(sight: Sight, record_id: str) -> bool:
-    if sight.release and find_rows(sight.release.storage, "samples.parquet", "record_id", [record_id], ["record_id"]):
+    if sight.release and find_rows(sight.release.storage, layout.SAMPLES, "record_id", [record_id], ["record_id"]):
         return True
     if sight.workspace and record_files(sight, record_id):
         return True
@@ -53,10 +53,10 @@ def _is_known(sight: Sight, record_id: str) -> bool:
 def _former_tables(sight: Sight) -> Iterator[tuple[Storage, str]]:
     """What remembers images that the shown release and the workspace's tables lack."""
     if sight.release:
-        yield sight.release.storage, EVALUATED_FILE
+        yield sight.release.storage, layout.EVALUATED
     for other in sight.other_releases:
-        yield other.storage, "samples.parquet"
-        yield other.storage, EVALUATED_FILE
+        yield other.storage, layout.SAMPLES
+        yield other.storage, layout.EVALUATED
 
 
 def record_files(sight: Sight, record_id: str) -> list[str]:
@@ -79,25 +79,25 @@ def _holds(sight: Sight, name: str, record_id: str) -> bool:
 def _by_hash(sight: Sight, sha256: str) -> Iterator[str]:
     if sight.release:
         storage = sight.release.storage
-        for name, column in (("samples.parquet", "sha256"), ("fingerprints.parquet", "sha256"), ("fingerprints.parquet", "pixel_sha256")):
+        for name, column in ((layout.SAMPLES, "sha256"), (layout.FINGERPRINTS, "sha256"), (layout.FINGERPRINTS, "pixel_sha256")):
             yield from (row["record_id"] for row in find_rows(storage, name, column, [sha256], ["record_id"]))
     if sight.workspace and (images := sight.stage("images")):
         for output in images.outputs:
             for column in ("sha256", "original_sha256", "pixel_sha256"):
                 yield from (row["record_id"] for row in find_rows(sight.workspace, output.name, column, [sha256], ["record_id"]))
-            ledger = output.name.replace("images/", "outcomes/", 1)  # holds those that were refused for it
+            ledger = layout.outcomes_of(output.name)  # holds those that were refused for it
             yield from (row["record_id"] for row in find_rows(sight.workspace, ledger, "detail", [sha256], ["record_id"]))
 
 
 def _by_former_hash(sight: Sight, sha256: str) -> Iterator[str]:
     for storage, name in _former_tables(sight):
-        for column in ("sha256",) if name == "samples.parquet" else ("stored_sha256", "sha256", "pixel_sha256"):
+        for column in ("sha256",) if name == layout.SAMPLES else ("stored_sha256", "sha256", "pixel_sha256"):
             yield from (row["record_id"] for row in find_rows(storage, name, column, [sha256], ["record_id"]))
 
 
 def _by_former_source(sight: Sight, text: str) -> Iterator[str]:
     for other in sight.other_releases:
-        yield from _of_source(other.storage, "samples.parquet", text)
+        yield from _of_source(other.storage, layout.SAMPLES, text)
 
 
 def _of_source(storage: Storage, name: str, text: str) -> Iterator[str]:
@@ -113,12 +113,12 @@ def _by_source(sight: Sight, text: str) -> Iterator[str]:
     for storage, name in _source_tables(sight):
         yield from _of_source(storage, name, text)
     if sight.release:  # TreeOfLife-200M's form of an EOL id: content and page
-        yield from (row["uuid"] for row in find_rows(sight.release.storage, "catalog.parquet", "source_id", [text], ["uuid"]))
+        yield from (row["uuid"] for row in find_rows(sight.release.storage, layout.CATALOG, "source_id", [text], ["uuid"]))
 
 
 def _source_tables(sight: Sight) -> Iterator[tuple[Storage, str]]:
     if sight.release:
-        yield sight.release.storage, "samples.parquet"
+        yield sight.release.storage, layout.SAMPLES
     if sight.workspace and (records := sight.stage("records")):
         for output in records.outputs:
             yield sight.workspace, output.name

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bioclip import layout
 from bioclip.parquet import rows_with
-from bioclip.partitions import OutputFile, StageManifest, read_stage, stage_manifest_name
+from bioclip.partitions import OutputFile, StageManifest, read_stage
 from bioclip.records import partition_of
 from bioclip.releases.aliases import latest_release
 from bioclip.releases.locating import open_release, workspace_around
-from bioclip.releases.manifest import RELEASES_DIR, Release, list_releases, open_release_folder
+from bioclip.releases.manifest import Release, list_releases, open_release_folder
 from bioclip.settings import IngestSettings
 from bioclip.storage import Storage
 from bioclip.takedowns import Takedown, read_takedown, read_takedowns
-
-_PART = re.compile(r"part-(\d+)\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Sight:
 
     def stage(self, name: str) -> StageManifest | None:
         """Manifest of a stage of the workspace, or None where there is none."""
-        if self.workspace is None or not self.workspace.exists(stage_manifest_name(name)):
+        if self.workspace is None or not self.workspace.exists(layout.stage_manifest(name)):
             return None
         return read_stage(self.workspace, name)
 
@@ -68,7 +66,7 @@ def open_sight(workspace: Storage, release: str) -> Sight:
     if folder.is_dir():
         return open_sight_at(Storage(str(folder.absolute())))
     if release == "latest":
-        if workspace.exists(f"{RELEASES_DIR}/latest.json"):
+        if workspace.exists(layout.alias_file("latest")):
             return Sight(open_release(workspace, latest_release(workspace)), workspace)
         return Sight(open_release(workspace, found[0]) if len(found := list_releases(workspace)) == 1 else None, workspace)
     return Sight(open_release(workspace, release), workspace)
@@ -82,7 +80,7 @@ def with_takedowns(sight: Sight, settings: IngestSettings) -> Sight:
 def open_sight_at(folder: Storage) -> Sight:
     """What to look at: the release in that folder, on any file system, and the workspace around it, if it lies in one."""
     release, around = open_release_folder(folder), workspace_around(folder)
-    return Sight(release, around if around and around.list("stages") else None)
+    return Sight(release, around if around and around.list(layout.STAGES_DIR) else None)
 
 
 def find_rows(storage: Storage, name: str, column: str, values: Collection[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -97,6 +95,6 @@ def parts_of(outputs: Iterable[OutputFile], record_id: str) -> list[str]:
     """Names of those Parquet files among a stage's outputs that can hold a record: the ones of its partition."""
     parts: dict[int, list[str]] = {}
     for output in outputs:
-        if match := _PART.search(output.name):
-            parts.setdefault(int(match[1]), []).append(output.name)
+        if (index := layout.part_number(output.name)) is not None:
+            parts.setdefault(index, []).append(output.name)
     return parts.get(partition_of(record_id, len(parts)), []) if parts else []

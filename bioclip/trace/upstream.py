@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bioclip.duplicates.label_conflicts import CONFLICTS_NAME
-from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip import layout
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.records import RANKS
 from bioclip.sources.snapshots import read_snapshot
 from bioclip.trace.known_rows import Known, Row, Step, step
 from bioclip.trace.scope import Sight, find_rows
 
-_NAMES_NAME = "taxonomy/names.parquet"
 _RECORD_FACTS = (
     "source_id", "occurrence_id", "media_url", "verbatim_name", "basis_of_record", "event_date", "latitude", "longitude",
 )  # fmt: skip
@@ -32,9 +30,9 @@ def record_step(sight: Sight, known: Known) -> Step:
             **{name: sample.get(name) for name in _RECORD_FACTS},
         }
         return step("record", facts, sight.without("the provider's whole row"))
-    source, snapshot_id = known.record_file.split("/")[1:3]
+    source, snapshot_id = layout.snapshot_of(known.record_file)
     snapshot = read_snapshot(sight.workspace, source, snapshot_id)
-    told = f"records/{source}/{snapshot_id}/_snapshot.json"
+    told = layout.snapshot_file(source, snapshot_id)
     details = json.loads(sight.workspace.read_bytes(told)) if sight.workspace.exists(told) else {}
     facts = {
         "source": source,
@@ -90,7 +88,7 @@ def image_step(sight: Sight, known: Known) -> Step:
     sample = known.sample or {}
     facts = {name: sample.get(name) for name in ("sha256", "width", "height")}
     if sight.release and sample:
-        for row in find_rows(sight.release.storage, "fingerprints.parquet", "record_id", [known.record_id]):
+        for row in find_rows(sight.release.storage, layout.FINGERPRINTS, "record_id", [known.record_id]):
             facts |= {"original_sha256": row["sha256"], "pixel_sha256": row["pixel_sha256"], "phash": f"{row['phash']:016x}"}
     return step("image", facts, sight.without("its row in the table of images"))
 
@@ -98,17 +96,17 @@ def image_step(sight: Sight, known: Known) -> Step:
 def duplicates_step(sight: Sight, known: Known) -> Step:
     """The group of images that are the same photograph: which was kept, which others there are, and whether their names agree."""
     sample = known.sample or {}
-    if sight.workspace is None or not sight.workspace.exists(GROUPS_NAME):
+    if sight.workspace is None or not sight.workspace.exists(layout.DUPLICATE_GROUPS):
         facts: Row = {}
         if str(sample.get("drop_reason", "")).startswith("duplicate_"):
             facts = {"kind": sample["drop_reason"], "kept_record_id": sample["drop_detail"]}
         return step("duplicates", facts, sight.without("the table of groups"))
-    own = find_rows(sight.workspace, GROUPS_NAME, "record_id", [known.record_id])
+    own = find_rows(sight.workspace, layout.DUPLICATE_GROUPS, "record_id", [known.record_id])
     if not own:
         why = "no other image is like it" if known.image else "there is no image to compare"
         return step("duplicates", {"group": f"none: {why}"}, sight.staleness("duplicates"))
-    members = find_rows(sight.workspace, GROUPS_NAME, "group_id", [own[0]["group_id"]])
-    conflicts = find_rows(sight.workspace, CONFLICTS_NAME, "record_id", [known.record_id])
+    members = find_rows(sight.workspace, layout.DUPLICATE_GROUPS, "group_id", [own[0]["group_id"]])
+    conflicts = find_rows(sight.workspace, layout.in_splits(layout.LABEL_CONFLICTS), "record_id", [known.record_id])
     facts = {
         **{name: own[0][name] for name in ("kind", "kept_record_id", "distance", "diameter")},
         "members": {row["record_id"]: _likeness(row) for row in members if row["record_id"] != known.record_id},
@@ -125,7 +123,7 @@ def name_step(sight: Sight, known: Known) -> Step:
     """The decision on its name: verbatim, canonical, accepted, and why."""
     rows: list[dict[str, Any]] = []
     if sight.workspace and known.record:
-        rows = find_rows(sight.workspace, _NAMES_NAME, "lineage_id", [known.record["lineage_id"]])
+        rows = find_rows(sight.workspace, layout.NAMES, "lineage_id", [known.record["lineage_id"]])
     if not rows:
         sample = known.sample or {}
         names = ("verbatim_name", "accepted_id", "resolved_rank", *RANKS, "common_name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bioclip.duplicates.stage import GROUPS_NAME
+from bioclip import layout
 from bioclip.errors import StorageError
 from bioclip.storage import Storage
 from bioclip.trace.lookup import find_images
@@ -30,10 +30,12 @@ def match_value(workspace: Storage, value: str) -> Matched:
     releases = [
         release.version
         for release in sight.other_releases
-        if any(row["split"] for row in find_rows(release.storage, "samples.parquet", "record_id", found, ["record_id", "split"]))
+        if any(row["split"] for row in find_rows(release.storage, layout.SAMPLES, "record_id", found, ["record_id", "split"]))
     ]
-    groups = {row["group_id"] for row in find_rows(workspace, GROUPS_NAME, "record_id", found, ["group_id"])}
+    groups = {row["group_id"] for row in find_rows(workspace, layout.DUPLICATE_GROUPS, "record_id", found, ["group_id"])}
     likes = (
-        {row["record_id"] for row in find_rows(workspace, GROUPS_NAME, "group_id", groups, ["record_id"])} - set(found) if groups else set()
+        {row["record_id"] for row in find_rows(workspace, layout.DUPLICATE_GROUPS, "group_id", groups, ["record_id"])} - set(found)
+        if groups
+        else set()
     )
     return Matched(tuple(found), tuple(releases), tuple(sorted(likes)))

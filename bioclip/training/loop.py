@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
+from bioclip import layout
 from bioclip.digests import canonical_json, digest_value
 from bioclip.errors import TrainingError
 from bioclip.models.clip import ClipModel, create_model, import_open_clip, save_model
-from bioclip.models.trained import INFO_NAME, ModelInfo, find_model, model_dir, read_model_info
+from bioclip.models.trained import ModelInfo, find_model, read_model_info
 from bioclip.settings import TrainingSettings, meaningful
 from bioclip.shards.sample_index import index_split
 from bioclip.training.checkpoints import Checkpoints
@@ -78,7 +79,7 @@ def train(settings: TrainingSettings, release: Release, storage: Storage, log: T
         torch.set_num_threads(settings.num_threads)
     with join_processes(settings.device) as processes:
         torch.use_deterministic_algorithms(processes.device.type == "cpu")
-        run = _start(settings, release, Checkpoints(storage, model_dir(key[:12])), processes, log)
+        run = _start(settings, release, Checkpoints(storage, layout.model_dir(key[:12])), processes, log)
         _run_steps(run)
         if processes.is_first:
             _finish(run, key, release, storage)
@@ -197,9 +198,9 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> Mode
 
 
 def _finish(run: Run, key: str, release: Release, storage: Storage) -> None:
-    folder = model_dir(key[:12])
+    folder = layout.model_dir(key[:12])
     info = _describe(run, key, release, save_model(storage, folder, run.model))
     lines = [canonical_json(_row(run, step)) + b"\n" for step in range(1, run.num_done + 1)]
-    storage.write_bytes(f"{folder}/metrics.jsonl", b"".join(lines))
-    storage.write_bytes(f"{folder}/{INFO_NAME}", info.to_bytes())
+    storage.write_bytes(f"{folder}/{layout.TRAINING_METRICS}", b"".join(lines))
+    storage.write_bytes(f"{folder}/{layout.MODEL_INFO}", info.to_bytes())
     run.checkpoints.clear()

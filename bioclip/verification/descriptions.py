@@ -7,14 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from bioclip import __version__
+from bioclip import __version__, layout
 from bioclip.digests import readable_json
 from bioclip.parquet import read_batches
 from bioclip.partitions import OutputFile
-from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME, attribution_text
-from bioclip.publishing.card import CARD_NAME, release_card
-from bioclip.publishing.catalog_tables import LICENSES_NAME, LICENSES_SCHEMA
-from bioclip.publishing.croissant import CROISSANT_NAME, croissant
+from bioclip.publishing.attribution import attribution_text
+from bioclip.publishing.card import release_card
+from bioclip.publishing.catalog_tables import LICENSES_SCHEMA
+from bioclip.publishing.croissant import croissant
 from bioclip.publishing.stage import DATA_STAGES
 from bioclip.publishing.tally import tally_samples
 from bioclip.releases.manifest import SPLITS
@@ -22,7 +22,6 @@ from bioclip.shards.index import shard_lists
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.manifest import stated_settings
-from bioclip.verification.rows import SAMPLES_FILE
 
 
 def check_shard_lists(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
@@ -48,13 +47,13 @@ def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collectio
 
 def made_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     """README.md, ATTRIBUTION.md and croissant.json as this version of the product makes them from manifest and tables."""
-    licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, LICENSES_NAME, LICENSES_SCHEMA.names)])
-    tally, card, manifest = tally_samples(storage, SAMPLES_FILE), stated_settings(manifest).card, _in_written_order(manifest)
-    files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != CROISSANT_NAME]
+    licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, layout.LICENSES, LICENSES_SCHEMA.names)])
+    tally, card, manifest = tally_samples(storage, layout.SAMPLES), stated_settings(manifest).card, _in_written_order(manifest)
+    files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != layout.CROISSANT]
     return {
-        ATTRIBUTION_TEXT_NAME: attribution_text(manifest, tally, licenses).encode(),
-        CARD_NAME: release_card(manifest, tally, licenses, card).encode(),
-        CROISSANT_NAME: readable_json(croissant(manifest, files, tally, licenses, card)),
+        layout.ATTRIBUTION_TEXT: attribution_text(manifest, tally, licenses).encode(),
+        layout.CARD: release_card(manifest, tally, licenses, card).encode(),
+        layout.CROISSANT: readable_json(croissant(manifest, files, tally, licenses, card)),
     }
 
 

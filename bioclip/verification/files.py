@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME
+from bioclip import layout
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 
@@ -14,14 +14,14 @@ _OWN = ("partitions/",)
 
 def check_seal(storage: Storage, digest: str) -> Iterator[Finding]:
     """manifest.sha256 against the manifest's SHA-256."""
-    if not storage.exists(SEAL_NAME):
-        yield Finding("seal_missing", SEAL_NAME, "nothing vouches for the manifest")
-    elif (sealed := storage.read_bytes(SEAL_NAME)) != f"{digest}  {MANIFEST_NAME}\n".encode():
+    if not storage.exists(layout.SEAL):
+        yield Finding("seal_missing", layout.SEAL, "nothing vouches for the manifest")
+    elif (sealed := storage.read_bytes(layout.SEAL)) != f"{digest}  {layout.MANIFEST}\n".encode():
         stated = sealed.decode("utf-8", "replace").split(" ")[0].strip()
         if stated == digest:
-            yield Finding("seal_changed", SEAL_NAME, "it holds more or less than the manifest's SHA-256 and name")
+            yield Finding("seal_changed", layout.SEAL, "it holds more or less than the manifest's SHA-256 and name")
         else:
-            yield Finding("manifest_changed", MANIFEST_NAME, f"its SHA-256 is {digest}, sealed was {stated[:64]!r}")
+            yield Finding("manifest_changed", layout.MANIFEST, f"its SHA-256 is {digest}, sealed was {stated[:64]!r}")
 
 
 def check_files(storage: Storage, files: Mapping[str, tuple[str, int]], deep: bool) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def check_files(storage: Storage, files: Mapping[str, tuple[str, int]], deep: bo
 
 def check_extra_files(storage: Storage, files: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
     """What lies in the folder and is not the manifest's."""
-    known = {*files, MANIFEST_NAME, SEAL_NAME}
+    known = {*files, layout.MANIFEST, layout.SEAL}
     for name in storage.list():
         if name not in known and not name.startswith(_OWN):
             yield Finding("file_not_named", name, "the manifest does not know it")

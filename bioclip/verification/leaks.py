@@ -8,16 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.leakage import EVIDENCE_SCHEMA, GATE_SCHEMA, EvaluationSide, find_leaks, gate_table
 from bioclip.parquet import read_batches
-from bioclip.selection.evaluation_history import EVALUATED_BEFORE, EVALUATED_FILE, EVALUATED_SCHEMA
+from bioclip.selection.evaluation_history import EVALUATED_BEFORE, EVALUATED_SCHEMA
 from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_keys
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.manifest import stated_settings
-from bioclip.verification.rows import SAMPLES_FILE, aligned, differing_rows, has_form, read_samples
+from bioclip.verification.rows import aligned, differing_rows, has_form, read_samples
 
-FINGERPRINTS_FILE, LEAKS_FILE = "fingerprints.parquet", "leaks.parquet"
 _GATE_ROWS = 1_000_000
 _PRINTS_SCHEMA = GATE_SCHEMA.append(pa.field("split", pa.string()))
 _SAMPLE_COLUMNS = (
@@ -35,24 +35,24 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     settings = stated_settings(manifest).leakage
     columns = [*GATE_SCHEMA.names, "split"]
     parts = {split: [GATE_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
-    for rows in read_batches(storage, FINGERPRINTS_FILE, columns):
+    for rows in read_batches(storage, layout.FINGERPRINTS, columns):
         for split, tables in parts.items():
             tables.append(_of_split(rows, split))
     images = {split: pa.concat_tables(tables).combine_chunks() for split, tables in parts.items()}
     sides = [EvaluationSide(VAL, images[VAL]), EvaluationSide(HELDOUT, images[HELDOUT], holds_out_species=True)]
-    if EVALUATED_FILE in manifest["files"]:
+    if layout.EVALUATED in manifest["files"]:
         sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL], images[HELDOUT]])["record_id"]))
     guards = settings.guards.model_copy(update={"embedding": False})
-    for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, FINGERPRINTS_FILE, columns)), _GATE_ROWS):
+    for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, layout.FINGERPRINTS, columns)), _GATE_ROWS):
         leaks = find_leaks(train, sides, guards, settings.radius)
         for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
             detail = f"{row['record_id']} gives away {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
-            yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), FINGERPRINTS_FILE, detail)
+            yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), layout.FINGERPRINTS, detail)
 
 
 def _formerly_evaluated(storage: Storage, current: pa.ChunkedArray) -> EvaluationSide:
     """What the list remembers and the release holds no longer; held in memory, as the evaluated images are."""
-    rows = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, EVALUATED_FILE, EVALUATED_SCHEMA.names)])
+    rows = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, layout.EVALUATED, EVALUATED_SCHEMA.names)])
     gone = rows.filter(pc.and_(rows["is_sample"], pc.invert(pc.is_in(rows["record_id"], value_set=current.combine_chunks()))))
     columns = {name: gone[name] for name in ("record_id", *_HASHES)} | {"source_occurrence": gone["occurrence"]}
     return EvaluationSide(EVALUATED_BEFORE, gate_table(columns, gone.num_rows))
@@ -76,17 +76,17 @@ def _slices(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 
 def check_fingerprints(storage: Storage, num_samples: int) -> Iterator[Finding]:
     """A row of fingerprints.parquet for each sample, with what follows from samples.parquet."""
-    problems = list(has_form(storage, FINGERPRINTS_FILE, _PRINTS_SCHEMA, num_samples))
+    problems = list(has_form(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA, num_samples))
     yield from problems
     if problems:
         return
-    prints = read_batches(storage, FINGERPRINTS_FILE, _PRINTS_SCHEMA.names)
+    prints = read_batches(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA.names)
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
-        yield from differing_rows(FINGERPRINTS_FILE, "record_id", rows.select(list(_PRINTED)), _printed(samples, rows))
+        yield from differing_rows(layout.FINGERPRINTS, "record_id", rows.select(list(_PRINTED)), _printed(samples, rows))
         ids = pc.if_else(_is_species(samples), samples["accepted_id"], pa.scalar(None, pa.string()))
         bare = pc.replace_substring_regex(rows["accepted_id"], "^[^:]*:", "")
         found, wanted = (pa.table({"record_id": samples["record_id"], "accepted_id": column}) for column in (bare, ids))
-        yield from differing_rows(FINGERPRINTS_FILE, "record_id", found, wanted)
+        yield from differing_rows(layout.FINGERPRINTS, "record_id", found, wanted)
 
 
 def _printed(samples: pa.Table, rows: pa.Table) -> pa.Table:
@@ -102,18 +102,18 @@ def _is_species(samples: pa.Table) -> pa.ChunkedArray:
 
 def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """Every sample of `val` and `heldout` stands in evaluated.parquet as it is, and no training sample does."""
-    problems = list(has_form(storage, EVALUATED_FILE, EVALUATED_SCHEMA))
+    problems = list(has_form(storage, layout.EVALUATED, EVALUATED_SCHEMA))
     yield from problems
     if problems:
         return
-    listed = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, EVALUATED_FILE, EVALUATED_SCHEMA.names)])
+    listed = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, layout.EVALUATED, EVALUATED_SCHEMA.names)])
     listed = listed.combine_chunks()
     ids = listed["record_id"].to_numpy(zero_copy_only=False)
     if (ids[1:] <= ids[:-1]).any():
-        yield Finding("not_sorted", EVALUATED_FILE, "record ids do not ascend, each once")
+        yield Finding("not_sorted", layout.EVALUATED, "record ids do not ascend, each once")
     yield from _remembered(storage, manifest, listed)
     num_current = 0
-    prints = read_batches(storage, FINGERPRINTS_FILE, ["record_id", *_HASHES])
+    prints = read_batches(storage, layout.FINGERPRINTS, ["record_id", *_HASHES])
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
         if not rows["record_id"].equals(samples["record_id"]):
             return  # what check_fingerprints has found
@@ -125,38 +125,40 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
     remembered = pc.sum(listed["is_sample"]).as_py() or 0
     if not manifest["parent"]["version"] and remembered != num_current:
         detail = f"{remembered} evaluated samples; this release evaluates on {num_current} and continues none"
-        yield Finding("counts_do_not_add_up", EVALUATED_FILE, detail)
+        yield Finding("counts_do_not_add_up", layout.EVALUATED, detail)
 
 
 def _remembered(storage: Storage, manifest: Mapping[str, Any], listed: pa.Table) -> Iterator[Finding]:
     """What the release that is continued has evaluated on, where it is at hand, stays listed; what is no longer there, unchanged."""
-    name = f"../{manifest['parent']['version']}/{EVALUATED_FILE}"
+    name = f"../{manifest['parent']['version']}/{layout.EVALUATED}"
     if not manifest["parent"]["version"] or not storage.exists(name):
         return
     former = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, name, EVALUATED_SCHEMA.names)])
     places = pc.index_in(former["record_id"], value_set=listed["record_id"].combine_chunks())
     for record_id in former.filter(pc.is_null(places))["record_id"].slice(0, _SHOWN).to_pylist():
-        yield Finding("evaluated_missing", EVALUATED_FILE, f"{record_id}, which {name} lists: a later release might train on it")
+        yield Finding("evaluated_missing", layout.EVALUATED, f"{record_id}, which {name} lists: a later release might train on it")
     former, found = former.filter(pc.is_valid(places)), listed.take(pc.drop_null(places))
     current = [
         pc.unique(rows.filter(pc.not_equal(rows["split"], TRAIN))["record_id"]) for rows in read_samples(storage, ("record_id", "split"))
     ]
     is_current = pc.is_in(found["record_id"], value_set=pa.concat_arrays([pa.array([], pa.string()), *current]))
     is_gone = pc.and_(found["is_sample"], pc.invert(is_current))
-    yield from differing_rows(EVALUATED_FILE, "record_id", found.filter(is_gone), former.filter(is_gone), name)
+    yield from differing_rows(layout.EVALUATED, "record_id", found.filter(is_gone), former.filter(is_gone), name)
 
 
 def _trained(samples: pa.Table, listed: pa.Table) -> Iterator[Finding]:
     evaluated = listed.filter(listed["is_sample"])
     for column, of_list in (("record_id", "record_id"), ("sha256", "stored_sha256")):
         for row in samples.filter(pc.is_in(samples[column], value_set=evaluated[of_list].combine_chunks())).slice(0, _SHOWN).to_pylist():
-            yield Finding("leaked_evaluated", EVALUATED_FILE, f"{row['record_id']} is trained on and was evaluated on, by {column}")
+            yield Finding("leaked_evaluated", layout.EVALUATED, f"{row['record_id']} is trained on and was evaluated on, by {column}")
 
 
 def _listed(samples: pa.Table, rows: pa.Table, listed: pa.Table) -> Iterator[Finding]:
     places = pc.index_in(samples["record_id"], value_set=listed["record_id"].combine_chunks())
     for record_id in samples.filter(pc.is_null(places))["record_id"].slice(0, _SHOWN).to_pylist():
-        yield Finding("evaluated_missing", EVALUATED_FILE, f"{record_id} is evaluated on and not listed: a later release might train on it")
+        yield Finding(
+            "evaluated_missing", layout.EVALUATED, f"{record_id} is evaluated on and not listed: a later release might train on it"
+        )
     there = pc.is_valid(places)
     samples, rows, found = samples.filter(there), rows.filter(there), listed.take(pc.drop_null(places))
     wanted = {name: rows[name] for name in _HASHES} | {
@@ -166,22 +168,22 @@ def _listed(samples: pa.Table, rows: pa.Table, listed: pa.Table) -> Iterator[Fin
         "occurrence": occurrence_keys(samples),
         "species": samples["species"],
     }
-    yield from differing_rows(EVALUATED_FILE, "record_id", found, pa.table(wanted))
+    yield from differing_rows(layout.EVALUATED, "record_id", found, pa.table(wanted))
 
 
 def check_evidence(storage: Storage) -> Iterator[Finding]:
     """The evidence of leaks.parquet is of exactly the images that samples.parquet says were dropped for it."""
-    yield from has_form(storage, LEAKS_FILE, EVIDENCE_SCHEMA)
+    yield from has_form(storage, layout.LEAKS, EVIDENCE_SCHEMA)
     kinds: dict[str, set[str]] = {}
-    for rows in read_batches(storage, LEAKS_FILE, ("record_id", "kind")):
+    for rows in read_batches(storage, layout.LEAKS, ("record_id", "kind")):
         for row in rows.to_pylist():
             kinds.setdefault(row["record_id"], set()).add(row["kind"])
     dropped: dict[str, str] = {}
-    for rows in read_batches(storage, SAMPLES_FILE, ("record_id", "drop_reason")):
+    for rows in read_batches(storage, layout.SAMPLES, ("record_id", "drop_reason")):
         own = rows.filter(pc.starts_with(rows["drop_reason"], "leak_"))
         dropped |= dict(zip(own["record_id"].to_pylist(), own["drop_reason"].to_pylist(), strict=True))
     for record_id in sorted(kinds.keys() | dropped.keys()):
         if dropped.get(record_id, "") not in kinds.get(record_id, ()):
             stated = f"samples.parquet says {dropped.get(record_id, 'nothing of it')}"
             evidence = f"evidence is {', '.join(sorted(kinds.get(record_id, ()))) or 'none'}"
-            yield Finding("evidence_differs", LEAKS_FILE, f"{record_id}: {evidence}; {stated}")
+            yield Finding("evidence_differs", layout.LEAKS, f"{record_id}: {evidence}; {stated}")

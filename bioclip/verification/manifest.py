@@ -7,28 +7,22 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.errors import AccountingError
-from bioclip.publishing.attribution import ATTRIBUTION_TEXT_NAME
-from bioclip.publishing.card import CARD_NAME
-from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, CATALOG_NAME, LICENSES_NAME, PROVENANCE_NAME
-from bioclip.publishing.croissant import CROISSANT_NAME
 from bioclip.publishing.stage import MANIFEST_SCHEMA_VERSION
-from bioclip.releases.manifest import MANIFEST_NAME, SPLITS, named_files
+from bioclip.releases.manifest import SPLITS, named_files
 from bioclip.selection.parent import SHARD_FORM, inherited_name
 from bioclip.settings import PipelineSettings, Settings, is_operational
-from bioclip.shards.index import SHARD_LIST_NAME, SIZES_NAME, index_name
 from bioclip.shards.stage import version_of
 from bioclip.storage import Storage
 from bioclip.verification.findings import UNREADABLE, Finding, shortened
 
-SHARD_NAME = re.compile(r"(?:\.\./(?P<version>[0-9a-f]{12})/)?shards/(?P<split>[a-z]+)/shard-(?P<number>\d{5,})\.tar")
 _OWN_NAME = re.compile(r"(?!/)(?!.*(?:^|/)\.\.?(?:/|$))[^\\\0]+")
-_INDEX_NAME = re.compile(r"\.\./[0-9a-f]{12}/shards/[a-z]+/shard-\d{5,}\.index\.parquet")
 _REQUIRED = (
-    "samples.parquet", "fingerprints.parquet", "leaks.parquet", "evaluated.parquet", CATALOG_NAME, PROVENANCE_NAME, ATTRIBUTION_NAME,
-    LICENSES_NAME, CARD_NAME, ATTRIBUTION_TEXT_NAME, CROISSANT_NAME,
+    layout.SAMPLES, layout.FINGERPRINTS, layout.LEAKS, layout.EVALUATED, layout.CATALOG, layout.PROVENANCE, layout.ATTRIBUTION,
+    layout.LICENSES, layout.CARD, layout.ATTRIBUTION_TEXT, layout.CROISSANT,
 )  # fmt: skip
 _NOT_STATED = "not stated"
 
@@ -41,11 +35,11 @@ def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _outside(manifest)
     version = version_of(manifest["name"], manifest["inputs"]["release"], manifest["settings"]["shards"])
     if version != manifest["version"]:
-        yield Finding("version_differs", MANIFEST_NAME, f"{manifest['version']!r}; name, inputs and settings make {version!r}")
+        yield Finding("version_differs", layout.MANIFEST, f"{manifest['version']!r}; name, inputs and settings make {version!r}")
     try:
         stated_settings(manifest)
     except UNREADABLE as error:
-        yield Finding("settings_unreadable", MANIFEST_NAME, shortened(error))
+        yield Finding("settings_unreadable", layout.MANIFEST, shortened(error))
 
 
 def _form(manifest: Mapping[str, Any]) -> Iterator[Finding]:
@@ -54,24 +48,24 @@ def _form(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     known = {"schema_version": MANIFEST_SCHEMA_VERSION, "shard_form": SHARD_FORM}
     for name, value in known.items():
         if manifest.get(name) != value:
-            yield Finding("schema_unknown", MANIFEST_NAME, f"{name} {manifest.get(name)!r}; known is {value}: {way}")
+            yield Finding("schema_unknown", layout.MANIFEST, f"{name} {manifest.get(name)!r}; known is {value}: {way}")
     missing = _required(manifest) - manifest["files"].keys()
     for name in sorted(missing):
-        yield Finding("file_not_listed", MANIFEST_NAME, f"a release has {name}, this one names none: {way}")
+        yield Finding("file_not_listed", layout.MANIFEST, f"a release has {name}, this one names none: {way}")
 
 
 def _required(manifest: Mapping[str, Any]) -> set[str]:
     names = set(_REQUIRED)
     for split in SPLITS:
         shards = [shard["name"] for shard in manifest["splits"][split]["shards"]]
-        names |= {index_name(shard) for shard in shards}
+        names |= {layout.shard_index(shard) for shard in shards}
         if shards:
-            names |= {f"shards/{split}/{SHARD_LIST_NAME}", f"shards/{split}/{SIZES_NAME}"}
+            names |= {f"{layout.split_dir(split)}/{layout.WIDS_INDEX}", f"{layout.split_dir(split)}/{layout.SHARD_SIZES}"}
     rules = manifest["settings"]["release"]
     if rules.get("train_small_fraction"):
-        names.add("train_small.parquet")
+        names.add(layout.TRAIN_SMALL)
     if rules.get("heldout_list"):
-        names.add("heldout_list.parquet")
+        names.add(layout.HELDOUT_LIST)
     return names
 
 
@@ -98,7 +92,7 @@ def _counts(manifest: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _adds_up(detail: str) -> Finding:
-    return Finding("counts_do_not_add_up", MANIFEST_NAME, detail)
+    return Finding("counts_do_not_add_up", layout.MANIFEST, detail)
 
 
 def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
@@ -108,29 +102,29 @@ def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for split, content in manifest["splits"].items():
         for shard in content["shards"]:
             name = shard["name"]
-            parts = SHARD_NAME.fullmatch(name)
+            parts = layout.SHARD_NAME.fullmatch(name)
             if name in seen:
-                yield Finding("shard_named_twice", MANIFEST_NAME, name)
+                yield Finding("shard_named_twice", layout.MANIFEST, name)
             seen.add(name)
             if parts is None or parts["split"] != split:
-                yield Finding("shard_name_unknown", MANIFEST_NAME, f"{name!r} of {split}; shards are shards/{split}/shard-00000.tar")
+                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} of {split}; shards are named {layout.shard_name(split, 0)}")
             elif parts["version"] and not parent:
-                yield Finding("shard_name_unknown", MANIFEST_NAME, f"{name!r} lies with another release, but no parent is named")
+                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} lies with another release, but no parent is named")
             elif not parts["version"] and int(parts["number"]) >= manifest["next_shards"][split]:
-                yield Finding("counts_do_not_add_up", MANIFEST_NAME, f"{name!r}, but next_shards is {manifest['next_shards'][split]}")
+                yield Finding("counts_do_not_add_up", layout.MANIFEST, f"{name!r}, but next_shards is {manifest['next_shards'][split]}")
 
 
 def _outside(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(named_files(manifest)):
         if not is_inside(name):
             yield Finding(
-                "file_outside", MANIFEST_NAME, f"{name!r} lies neither in the release nor among an earlier one's shards; not read"
+                "file_outside", layout.MANIFEST, f"{name!r} lies neither in the release nor among an earlier one's shards; not read"
             )
 
 
 def is_inside(name: str) -> bool:
     """True for a file of the release's own folder, or a shard or index of another beside it."""
-    shard = SHARD_NAME.fullmatch(name) or _INDEX_NAME.fullmatch(name)
+    shard = layout.SHARD_NAME.fullmatch(name) or layout.SHARD_INDEX_NAME.fullmatch(name)
     return bool(shard or _OWN_NAME.fullmatch(name))
 
 
@@ -140,9 +134,9 @@ def check_parent(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Find
     if not version and not digest:
         return
     if not re.fullmatch(r"[0-9a-f]{12}", version) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        yield Finding("parent_differs", MANIFEST_NAME, f"version {version!r}, digest {digest!r} name no release")
+        yield Finding("parent_differs", layout.MANIFEST, f"version {version!r}, digest {digest!r} name no release")
         return
-    name = f"../{version}/{MANIFEST_NAME}"
+    name = f"../{version}/{layout.MANIFEST}"
     if not storage.exists(name):
         return
     data = storage.read_bytes(name)
@@ -158,7 +152,7 @@ def check_parent(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Find
 def has_absent_parent(storage: Storage, manifest: Mapping[str, Any]) -> bool:
     """True where a parent is named that does not lie beside the release."""
     version = str(manifest["parent"]["version"])
-    return bool(re.fullmatch(r"[0-9a-f]{12}", version)) and not storage.exists(f"../{version}/{MANIFEST_NAME}")
+    return bool(re.fullmatch(r"[0-9a-f]{12}", version)) and not storage.exists(f"../{version}/{layout.MANIFEST}")
 
 
 def stated_settings(manifest: Mapping[str, Any]) -> PipelineSettings:

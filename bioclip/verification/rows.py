@@ -8,17 +8,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.parquet import read_batches
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 
-SAMPLES_FILE = "samples.parquet"
 _EMPTY = pa.table({})
 
 
 def read_samples(storage: Storage, columns: Sequence[str]) -> Iterator[pa.Table]:
     """`columns`, `split` among them, of the rows that have a split."""
-    for rows in read_batches(storage, SAMPLES_FILE, columns):
+    for rows in read_batches(storage, layout.SAMPLES, columns):
         yield rows.filter(pc.not_equal(rows["split"], ""))
 
 
@@ -48,7 +48,7 @@ def has_form(storage: Storage, name: str, schema: pa.Schema, num_rows: int | Non
         yield Finding("counts_do_not_add_up", name, f"{found_rows} rows; samples.parquet has {num_rows} samples")
 
 
-def differing_rows(name: str, key: str, found: pa.Table, wanted: pa.Table, source: str = SAMPLES_FILE) -> Iterator[Finding]:
+def differing_rows(name: str, key: str, found: pa.Table, wanted: pa.Table, source: str = layout.SAMPLES) -> Iterator[Finding]:
     """A finding for each column of `wanted` that `found` has otherwise, with the first such row; `key` names the column of its id."""
     for column in wanted.column_names:
         mine, theirs = found[column], wanted[column]

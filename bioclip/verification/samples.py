@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.parquet import read_batches
 from bioclip.records import RANKS, SAMPLE_SCHEMA
 from bioclip.releases.manifest import SPLITS
 from bioclip.selection.splits import HELDOUT, TRAIN
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
-from bioclip.verification.manifest import SHARD_NAME
-from bioclip.verification.rows import SAMPLES_FILE, has_form
+from bioclip.verification.rows import has_form
 
 _COLUMNS = ("record_id", "split", "shard", "drop_reason", *RANKS, "resolved_rank")
 _SHOWN = 20
@@ -37,15 +37,15 @@ class _Seen:
 
 def check_samples(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """Split, shard and reason of each row fit one another, ids ascend, and counts are those of the manifest."""
-    yield from has_form(storage, SAMPLES_FILE, SAMPLE_SCHEMA)
+    yield from has_form(storage, layout.SAMPLES, SAMPLE_SCHEMA)
     seen = _Seen()
-    for rows in read_batches(storage, SAMPLES_FILE, _COLUMNS):
+    for rows in read_batches(storage, layout.SAMPLES, _COLUMNS):
         yield from _rows(rows, seen)
         _add(rows, seen)
     yield from _shards(seen, manifest)
     yield from _numbers(seen, manifest)
     for species in sorted(seen.species[TRAIN] & seen.species[HELDOUT])[:_SHOWN]:
-        yield Finding("leaked_species", SAMPLES_FILE, f"{species} is held out and in training")
+        yield Finding("leaked_species", layout.SAMPLES, f"{species} is held out and in training")
 
 
 def _rows(rows: pa.Table, seen: _Seen) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def _rows(rows: pa.Table, seen: _Seen) -> Iterator[Finding]:
     if len(ids):
         is_after = pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))
         if not (pc.all(is_after).as_py() in {True, None} and seen.last_id < ids[0].as_py()):
-            yield Finding("not_sorted", SAMPLES_FILE, f"record ids do not ascend, each once, after row {seen.num_rows}")
+            yield Finding("not_sorted", layout.SAMPLES, f"record ids do not ascend, each once, after row {seen.num_rows}")
         seen.last_id = ids[-1].as_py()
     has_split = pc.not_equal(rows["split"], "")
     contradictions = {
@@ -67,7 +67,7 @@ def _rows(rows: pa.Table, seen: _Seen) -> Iterator[Finding]:
     for words, mask in contradictions.items():
         if number := pc.sum(mask).as_py():
             first = rows["record_id"].filter(mask)[0].as_py()
-            yield Finding("row_contradicts_itself", SAMPLES_FILE, f"{first} has {words} ({number} such rows)")
+            yield Finding("row_contradicts_itself", layout.SAMPLES, f"{first} has {words} ({number} such rows)")
 
 
 def _lacks_own_rank(rows: pa.Table, has_split: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -95,13 +95,13 @@ def _shards(seen: _Seen, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     known = {name for _, name in stated}
     seen.shards.pop(("", ""), None)
     for split, name in sorted(seen.shards):
-        parts = SHARD_NAME.fullmatch(name)
+        parts = layout.SHARD_NAME.fullmatch(name)
         if name not in known:
             yield Finding(
-                "shard_unknown", SAMPLES_FILE, f"{seen.shards[split, name]} samples of {split} in {name!r}, no shard of the manifest"
+                "shard_unknown", layout.SAMPLES, f"{seen.shards[split, name]} samples of {split} in {name!r}, no shard of the manifest"
             )
         elif split and parts and parts["split"] != split:
-            yield Finding("split_contradicts_shard", SAMPLES_FILE, f"{seen.shards[split, name]} samples of {split} in {name}")
+            yield Finding("split_contradicts_shard", layout.SAMPLES, f"{seen.shards[split, name]} samples of {split} in {name}")
     for split, name in sorted(stated.keys() | seen.shards.keys()):
         if split and (found := seen.shards[split, name]) != stated.get((split, name), 0):
             yield _adds_up(f"{found} samples of {split} in {name}; the manifest says {stated.get((split, name), 0)}")
@@ -126,4 +126,4 @@ def _numbers(seen: _Seen, manifest: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _adds_up(detail: str) -> Finding:
-    return Finding("counts_do_not_add_up", SAMPLES_FILE, detail)
+    return Finding("counts_do_not_add_up", layout.SAMPLES, detail)

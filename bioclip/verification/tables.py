@@ -13,15 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.parquet import read_batches
 from bioclip.publishing.catalog_tables import (
-    ATTRIBUTION_NAME,
     ATTRIBUTION_SCHEMA,
-    CATALOG_NAME,
     CATALOG_SCHEMA,
-    LICENSES_NAME,
     LICENSES_SCHEMA,
-    PROVENANCE_NAME,
     PROVENANCE_SCHEMA,
     attribution_table,
     catalog_table,
@@ -37,19 +34,18 @@ from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.rows import aligned, differing_rows, has_form, read_samples
 
-TRAIN_SMALL_FILE, HELDOUT_LIST_FILE = "train_small.parquet", "heldout_list.parquet"
 _COLUMNS = (
     "record_id", "split", *RANKS, "common_name", "source", "source_id", "media_url", "license", "license_verbatim", "rights_holder",
     "creator", "basis_of_record", "shard",
 )  # fmt: skip
-_SCHEMAS = {CATALOG_NAME: CATALOG_SCHEMA, PROVENANCE_NAME: PROVENANCE_SCHEMA, ATTRIBUTION_NAME: ATTRIBUTION_SCHEMA}
-_KEYS = {CATALOG_NAME: "uuid", PROVENANCE_NAME: "uuid", ATTRIBUTION_NAME: "record_id"}
+_SCHEMAS = {layout.CATALOG: CATALOG_SCHEMA, layout.PROVENANCE: PROVENANCE_SCHEMA, layout.ATTRIBUTION: ATTRIBUTION_SCHEMA}
+_KEYS = {layout.CATALOG: "uuid", layout.PROVENANCE: "uuid", layout.ATTRIBUTION: "record_id"}
 
 
 def check_tables(storage: Storage, num_samples: int) -> Iterator[Finding]:
     """A row of each table for each sample, as samples.parquet makes it."""
     problems = [finding for name, schema in _SCHEMAS.items() for finding in has_form(storage, name, schema, num_samples)]
-    problems += has_form(storage, LICENSES_NAME, LICENSES_SCHEMA)
+    problems += has_form(storage, layout.LICENSES, LICENSES_SCHEMA)
     yield from problems
     if problems:
         return
@@ -60,9 +56,9 @@ def check_tables(storage: Storage, num_samples: int) -> Iterator[Finding]:
         described = _described(samples, catalog, provenance, attribution)
         wanted = attribution_table(described)
         tables = {
-            CATALOG_NAME: (catalog, catalog_table(described)),
-            PROVENANCE_NAME: (provenance, provenance_table(described, wanted["license_url"])),
-            ATTRIBUTION_NAME: (attribution, wanted),
+            layout.CATALOG: (catalog, catalog_table(described)),
+            layout.PROVENANCE: (provenance, provenance_table(described, wanted["license_url"])),
+            layout.ATTRIBUTION: (attribution, wanted),
         }
         for name, (stated, made) in tables.items():
             yield from differing_rows(name, _KEYS[name], stated, made)
@@ -92,34 +88,34 @@ def _pages(own: Sequence[str], stated: Sequence[str | None]) -> pa.Array:
 
 
 def _licenses(storage: Storage, wanted: pa.Table) -> Iterator[Finding]:
-    found = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, LICENSES_NAME, LICENSES_SCHEMA.names)])
+    found = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, layout.LICENSES, LICENSES_SCHEMA.names)])
     if found.num_rows != wanted.num_rows:
-        yield Finding("row_differs", LICENSES_NAME, f"{found.num_rows} licences; the samples have {wanted.num_rows}")
+        yield Finding("row_differs", layout.LICENSES, f"{found.num_rows} licences; the samples have {wanted.num_rows}")
     else:
-        yield from differing_rows(LICENSES_NAME, "license", found, wanted)
+        yield from differing_rows(layout.LICENSES, "license", found, wanted)
 
 
 def check_lists(storage: Storage, manifest: Mapping[str, Any], heldout: set[str]) -> Iterator[Finding]:
     """train_small.parquet and heldout_list.parquet, where the release has them; `heldout` are the lists that can be read."""
     rules = manifest["settings"]["release"]
-    if TRAIN_SMALL_FILE in heldout:
-        yield from has_form(storage, TRAIN_SMALL_FILE, TRAIN_SMALL_SCHEMA)
+    if layout.TRAIN_SMALL in heldout:
+        yield from has_form(storage, layout.TRAIN_SMALL, TRAIN_SMALL_SCHEMA)
         yield from _train_small(storage, int(rules["seed"]), float(rules.get("train_small_fraction", 0)))
-    if HELDOUT_LIST_FILE in heldout:
-        yield from has_form(storage, HELDOUT_LIST_FILE, LISTED_SCHEMA)
+    if layout.HELDOUT_LIST in heldout:
+        yield from has_form(storage, layout.HELDOUT_LIST, LISTED_SCHEMA)
         yield from _heldout_list(storage, manifest)
 
 
 def _train_small(storage: Storage, seed: int, fraction: float) -> Iterator[Finding]:
     chosen = _chosen(storage, seed, fraction)
     num_wanted = num_same = 0
-    found = list(read_batches(storage, TRAIN_SMALL_FILE, TRAIN_SMALL_SCHEMA.names))
+    found = list(read_batches(storage, layout.TRAIN_SMALL, TRAIN_SMALL_SCHEMA.names))
     for one, other in aligned(iter(found), chosen):
         num_same += one.num_rows
-        yield from differing_rows(TRAIN_SMALL_FILE, "record_id", one, other)
+        yield from differing_rows(layout.TRAIN_SMALL, "record_id", one, other)
     num_wanted = sum(rows.num_rows for rows in _chosen(storage, seed, fraction))
     if (num_found := sum(rows.num_rows for rows in found)) != num_wanted:
-        yield Finding("counts_do_not_add_up", TRAIN_SMALL_FILE, f"{num_found} rows; the settings choose {num_wanted} training samples")
+        yield Finding("counts_do_not_add_up", layout.TRAIN_SMALL, f"{num_found} rows; the settings choose {num_wanted} training samples")
 
 
 def _chosen(storage: Storage, seed: int, fraction: float) -> Iterator[pa.Table]:
@@ -129,16 +125,16 @@ def _chosen(storage: Storage, seed: int, fraction: float) -> Iterator[pa.Table]:
 
 
 def _heldout_list(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    listed = pa.concat_tables([LISTED_SCHEMA.empty_table(), *read_batches(storage, HELDOUT_LIST_FILE, LISTED_SCHEMA.names)])
+    listed = pa.concat_tables([LISTED_SCHEMA.empty_table(), *read_batches(storage, layout.HELDOUT_LIST, LISTED_SCHEMA.names)])
     outcomes = Counter(listed["outcome"].to_pylist())
     notes = manifest["counts"]["release"]["notes"]
     noted = {name.removeprefix("heldout_list_"): number for name, number in notes.items() if name.startswith("heldout_list_")}
     if dict(outcomes) != noted:
-        yield Finding("counts_do_not_add_up", HELDOUT_LIST_FILE, f"outcomes {dict(sorted(outcomes.items()))}; the manifest notes {noted}")
+        yield Finding("counts_do_not_add_up", layout.HELDOUT_LIST, f"outcomes {dict(sorted(outcomes.items()))}; the manifest notes {noted}")
     held_out = listed.filter(pc.equal(listed["outcome"], "held_out"))["species"].combine_chunks()
     trained: set[str] = set()
     for rows in read_samples(storage, ("species", "split")):
         train = rows.filter(pc.and_(pc.equal(rows["split"], TRAIN), pc.is_in(rows["species"], value_set=held_out)))
         trained.update(pc.unique(train["species"]).to_pylist())
     for species in sorted(trained):
-        yield Finding("leaked_species", HELDOUT_LIST_FILE, f"{species} is listed as held out and is in training")
+        yield Finding("leaked_species", layout.HELDOUT_LIST, f"{species} is listed as held out and is in training")

@@ -13,22 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError
 from bioclip.parquet import SortedTable, open_sorted
 from bioclip.releases.manifest import own_name
-from bioclip.selection.texts import TEXTS_FILE, Texts, text_key
-from bioclip.shards.index import SHARD_INDEX_SCHEMA, index_name, index_table
+from bioclip.selection.texts import Texts, text_key
+from bioclip.shards.index import SHARD_INDEX_SCHEMA, index_table
 from bioclip.shards.members import SAMPLE_COLUMNS, sample_members
 from bioclip.shards.plan import ShardRange, read_ranges
 from bioclip.shards.tar_writer import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter, padded
 from bioclip.shards.taxon_texts import texts_of
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding, guarded
-from bioclip.verification.leaks import FINGERPRINTS_FILE
 from bioclip.verification.manifest import stated_settings
 from bioclip.verification.pictures import Fingerprint, PictureBook, PictureRules
-from bioclip.verification.rows import SAMPLES_FILE
 
 _COLUMNS = tuple(dict.fromkeys((*SAMPLE_COLUMNS, "sha256", "width", "height", "split", "shard")))
 _PRINTS = ("phash", "is_flat")
@@ -80,22 +79,22 @@ def check_tars(storage: Storage, manifest: Mapping[str, Any], broken: Collection
     """Pictures, members and index of every shard, in the order in which their samples lie in samples.parquet."""
     settings = stated_settings(manifest)
     rules = PictureRules(settings.shards, settings.duplicates.min_entropy_bits)
-    texts_name = TEXTS_FILE if TEXTS_FILE in manifest["files"] and TEXTS_FILE not in broken else ""
-    ranges = read_ranges(storage, SAMPLES_FILE)
+    texts_name = layout.TEXTS if layout.TEXTS in manifest["files"] and layout.TEXTS not in broken else ""
+    ranges = read_ranges(storage, layout.SAMPLES)
     stated = [shard["name"] for split in manifest["splits"].values() for shard in split["shards"] if shard["name"] not in broken]
     nothing = ShardRange("", "", 0)
     names = sorted(stated, key=lambda name: (ranges.get(name, nothing).first, name))
-    indexes = {index_name(name) for name in names} & manifest["files"].keys() - set(broken)
-    prints_name = FINGERPRINTS_FILE if FINGERPRINTS_FILE in manifest["files"] and FINGERPRINTS_FILE not in broken else SAMPLES_FILE
+    indexes = {layout.shard_index(name) for name in names} & manifest["files"].keys() - set(broken)
+    prints_name = layout.FINGERPRINTS if layout.FINGERPRINTS in manifest["files"] and layout.FINGERPRINTS not in broken else layout.SAMPLES
     book = PictureBook()
     with (
-        open_sorted(storage, SAMPLES_FILE, _COLUMNS) as samples,
-        open_sorted(storage, prints_name, _PRINTS if prints_name == FINGERPRINTS_FILE else ()) as prints,
+        open_sorted(storage, layout.SAMPLES, _COLUMNS) as samples,
+        open_sorted(storage, prints_name, _PRINTS if prints_name == layout.FINGERPRINTS else ()) as prints,
     ):
         for number, name in enumerate(names):
             rows, known = _rows(samples, prints, name, ranges.get(name, nothing))
             check = _Shard(storage, name, number, rules, texts_of(storage, texts_name, rows) if texts_name else {}, known, book)
-            yield from guarded(name, check.findings(rows.to_pylist(), index_name(name) in indexes))
+            yield from guarded(name, check.findings(rows.to_pylist(), layout.shard_index(name) in indexes))
         yield from _shared(book, names, lambda name: _rows(samples, prints, name, ranges[name]))
 
 
@@ -152,7 +151,7 @@ class _Shard:
         if len(faults) > _SHOWN:
             yield Finding("picture_differs", self.name, f"{len(faults) - _SHOWN} more")
         if tar is not None and has_index:
-            yield from guarded(index_name(self.name), self._index(tar))
+            yield from guarded(layout.shard_index(self.name), self._index(tar))
 
     def _written_again(self, stream: IO[bytes], samples: list[Row], faults: list[str]) -> TarWriter:
         mirror = _Mirror(stream)
@@ -183,7 +182,7 @@ class _Shard:
 
     def _index(self, tar: TarWriter) -> Iterator[Finding]:
         """An index must say of every member what the tar says."""
-        name = index_name(self.name)
+        name = layout.shard_index(self.name)
         with self.storage.reader(name) as stream:
             said = pq.ParquetFile(stream, pre_buffer=False).read(use_threads=False).select(SHARD_INDEX_SCHEMA.names)
         wanted = index_table(tar, own_name(self.name))

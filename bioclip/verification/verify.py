@@ -12,25 +12,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError
-from bioclip.publishing.catalog_tables import ATTRIBUTION_NAME, CATALOG_NAME, LICENSES_NAME, PROVENANCE_NAME
-from bioclip.releases.manifest import MANIFEST_NAME, named_files
-from bioclip.selection.evaluation_history import EVALUATED_FILE
+from bioclip.releases.manifest import named_files
 from bioclip.storage import Storage
 from bioclip.verification.descriptions import check_shard_lists, check_texts, is_same_code
 from bioclip.verification.files import check_extra_files, check_files, check_seal
 from bioclip.verification.findings import UNREADABLE, Finding, guarded, shortened
-from bioclip.verification.leaks import FINGERPRINTS_FILE, LEAKS_FILE, check_evaluated, check_evidence, check_fingerprints, check_gate
+from bioclip.verification.leaks import check_evaluated, check_evidence, check_fingerprints, check_gate
 from bioclip.verification.manifest import check_manifest, check_parent, has_absent_parent, is_inside
-from bioclip.verification.rows import SAMPLES_FILE
 from bioclip.verification.samples import check_samples
-from bioclip.verification.tables import HELDOUT_LIST_FILE, TRAIN_SMALL_FILE, check_lists, check_tables
+from bioclip.verification.tables import check_lists, check_tables
 from bioclip.verification.tars import check_tars
 
 __all__ = ["Finding", "Verification", "named_files", "verify_release"]
 
-_TABLES = (CATALOG_NAME, PROVENANCE_NAME, ATTRIBUTION_NAME, LICENSES_NAME)
+_TABLES = (layout.CATALOG, layout.PROVENANCE, layout.ATTRIBUTION, layout.LICENSES)
 _NEVER_VOUCHED = (
     "what providers wrote (names, licences, holders, titles, pages, observers)",
     "hashes of files as they came, and of their pixels (a picture's pHash is compared)",
@@ -58,9 +56,9 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
 
     `deep` reads every byte, and makes again whatever follows from samples.parquet and the manifest: other tables, texts, tars, indexes.
     """
-    if not storage.exists(MANIFEST_NAME):
-        raise StorageError(f"{storage.root!r} holds no {MANIFEST_NAME}: name a release's own folder, <workspace>/releases/<version>.")
-    data = storage.read_bytes(MANIFEST_NAME)
+    if not storage.exists(layout.MANIFEST):
+        raise StorageError(f"{storage.root!r} holds no {layout.MANIFEST}: name a release's own folder, <workspace>/releases/<version>.")
+    data = storage.read_bytes(layout.MANIFEST)
     digest = digest_bytes(data)
     findings = list(check_seal(storage, digest))
     try:
@@ -68,14 +66,14 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
         files = named_files(manifest)
         findings += check_manifest(manifest)
     except UNREADABLE as error:
-        findings.append(Finding("manifest_damaged", MANIFEST_NAME, f"{type(error).__name__}: {shortened(error)}"))
+        findings.append(Finding("manifest_damaged", layout.MANIFEST, f"{type(error).__name__}: {shortened(error)}"))
         return Verification(digest, tuple(findings), 1, len(data), 0)
     own = {name: stated for name, stated in files.items() if is_inside(name)}
     damaged = list(check_files(storage, own, deep))
     findings += damaged
     unread = {finding.name for finding in damaged} | files.keys() - own.keys()
     findings += check_extra_files(storage, files)
-    findings += guarded(MANIFEST_NAME, check_parent(storage, manifest))
+    findings += guarded(layout.MANIFEST, check_parent(storage, manifest))
     findings += _Contents(storage, manifest, own.keys() - unread).findings(deep)
     num_bytes = sum(num_bytes for _, num_bytes in own.values())
     not_vouched = _not_vouched(storage, manifest) if deep else ()
@@ -101,31 +99,31 @@ class _Contents:
 
     def findings(self, deep: bool) -> Iterator[Finding]:
         """Those of the checks whose files can be read; that others cannot is a finding already."""
-        if self._has(SAMPLES_FILE):
-            yield from guarded(SAMPLES_FILE, check_samples(self.storage, self.manifest))
-        if self._has(FINGERPRINTS_FILE, *({EVALUATED_FILE} & self.manifest["files"].keys())):
-            yield from guarded(f"{FINGERPRINTS_FILE}, {EVALUATED_FILE}", check_gate(self.storage, self.manifest))
-        if deep and self._has(SAMPLES_FILE):
+        if self._has(layout.SAMPLES):
+            yield from guarded(layout.SAMPLES, check_samples(self.storage, self.manifest))
+        if self._has(layout.FINGERPRINTS, *({layout.EVALUATED} & self.manifest["files"].keys())):
+            yield from guarded(f"{layout.FINGERPRINTS}, {layout.EVALUATED}", check_gate(self.storage, self.manifest))
+        if deep and self._has(layout.SAMPLES):
             yield from self._deep()
 
     def _deep(self) -> Iterator[Finding]:
         storage, manifest = self.storage, self.manifest
         num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
         unread = manifest["files"].keys() - self.readable
-        if self._has(FINGERPRINTS_FILE):
-            yield from guarded(FINGERPRINTS_FILE, check_fingerprints(storage, num_samples))
-        if self._has(FINGERPRINTS_FILE, EVALUATED_FILE):
-            yield from guarded(EVALUATED_FILE, check_evaluated(storage, manifest))
-        if self._has(LEAKS_FILE):
-            yield from guarded(LEAKS_FILE, check_evidence(storage))
+        if self._has(layout.FINGERPRINTS):
+            yield from guarded(layout.FINGERPRINTS, check_fingerprints(storage, num_samples))
+        if self._has(layout.FINGERPRINTS, layout.EVALUATED):
+            yield from guarded(layout.EVALUATED, check_evaluated(storage, manifest))
+        if self._has(layout.LEAKS):
+            yield from guarded(layout.LEAKS, check_evidence(storage))
         if self._has(*_TABLES):
             yield from guarded(", ".join(_TABLES), check_tables(storage, num_samples))
-        lists = {TRAIN_SMALL_FILE, HELDOUT_LIST_FILE} & self.readable
+        lists = {layout.TRAIN_SMALL, layout.HELDOUT_LIST} & self.readable
         yield from guarded(", ".join(sorted(lists)), check_lists(storage, manifest, lists))
         yield from guarded("sizes.json, shardindex.json", check_shard_lists(storage, manifest, unread))
-        if self._has(LICENSES_NAME) and is_same_code(manifest):
+        if self._has(layout.LICENSES) and is_same_code(manifest):
             yield from guarded("README.md, ATTRIBUTION.md, croissant.json", check_texts(storage, manifest, unread))
-        yield from guarded(SAMPLES_FILE, check_tars(storage, manifest, unread | self._broken_shards()))
+        yield from guarded(layout.SAMPLES, check_tars(storage, manifest, unread | self._broken_shards()))
 
     def _broken_shards(self) -> set[str]:
         return {shard["name"] for split in self.manifest["splits"].values() for shard in split["shards"]} - self.readable

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bioclip import __version__
+from bioclip import __version__, layout
 from bioclip.errors import TreeOfLifeError
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import describe_settings, load_settings, to_yaml
@@ -221,8 +221,8 @@ def _whole(settings: PipelineSettings, options: argparse.Namespace) -> int:
 
         storage = open_workspace(settings.workspace)
         text = to_yaml(settings).encode()
-        if not (storage.exists("settings.yaml") and storage.read_bytes("settings.yaml") == text):
-            storage.write_bytes("settings.yaml", text)
+        if not (storage.exists(layout.DEMO_SETTINGS) and storage.read_bytes(layout.DEMO_SETTINGS) == text):
+            storage.write_bytes(layout.DEMO_SETTINGS, text)
         print_run(tree_of_life(settings), settings)
     return 0
 

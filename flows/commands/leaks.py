@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from bioclip import layout
 from bioclip.errors import SettingsError, StorageError, UsageError
 from bioclip.evaluation_sets.reading import is_release
 from bioclip.evaluation_sets.stage import load_evaluation_set
 from bioclip.leakage import GUARDS, EvaluationSide, Leaks, find_leaks
 from bioclip.releases.aliases import LATEST, latest_release, read_aliases
-from bioclip.releases.manifest import RELEASES_DIR
 from bioclip.settings import DownloadSettings, DuplicateSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings
 from bioclip.storage import open_workspace
 from bioclip.taxonomy.index.lookup import BackboneIndex
@@ -62,10 +62,10 @@ def check_sets(
 def _training_path(settings: PipelineSettings, release: str) -> str:
     """A path as it is, else the folder of that version in the workspace."""
     if Path(release).expanduser().exists():
-        return release.removesuffix("/manifest.json")
+        return release.removesuffix(f"/{layout.MANIFEST}")
     storage = open_workspace(settings.workspace)
     version = latest_release(storage) if release == LATEST else read_aliases(storage).get(release, release)
-    folder = storage.uri(f"{RELEASES_DIR}/{version}")
+    folder = storage.uri(layout.release_dir(version))
     if not storage.is_local or not is_release(Path(folder)):
         raise StorageError(
             f"{release!r} is neither a path nor a release of {storage.root!r}; name a folder, a table or a version there, or "
@@ -76,9 +76,9 @@ def _training_path(settings: PipelineSettings, release: str) -> str:
 
 def _hashed_alike(settings: PipelineSettings, training: Path) -> PipelineSettings:
     """`settings` with what a release was hashed by, so that hashes of other sets are of pixels decoded in the same way."""
-    if not is_release(training) or not (training / "manifest.json").is_file():
+    if not is_release(training) or not (training / layout.MANIFEST).is_file():
         return settings
-    stated = json.loads((training / "manifest.json").read_bytes())["settings"]
+    stated = json.loads((training / layout.MANIFEST).read_bytes())["settings"]
     sections: dict[str, type[DownloadSettings | DuplicateSettings]] = {"download": DownloadSettings, "duplicates": DuplicateSettings}
     known = {
         name: kind.model_validate({key: value for key, value in stated[name].items() if key in kind.model_fields})

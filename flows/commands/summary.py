@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bioclip import layout
 from bioclip.evaluation import headlines, load_scores
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
@@ -40,7 +41,7 @@ def print_run(run: RunSummary, settings: PipelineSettings) -> None:
         where.add_row("MLflow run", run.model.tracking.link)
     program = sys.argv[0] if Path(sys.argv[0]).name == "treeoflife" else "treeoflife"
     where.add_row("both UIs", shlex.join([program, "ui", "--workspace", settings.workspace.uri]))
-    where.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri("settings.yaml")]))
+    where.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri(layout.DEMO_SETTINGS)]))
     _show(_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, settings), where)
 
 

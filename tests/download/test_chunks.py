@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
 from bioclip.download.chunks import ROW_GROUP_ROWS, ChunkLog
-from bioclip.download.stage import chunks_folder, images_name, plan_images, read_outcomes
+from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionWriter, run_partition, write_stage
 from bioclip.records import Record, records_table
 from bioclip.settings import PipelineSettings
@@ -77,12 +78,12 @@ def test_a_killed_partition_loses_less_than_a_chunk_and_ends_the_same(
                     kill_at_outcome(patch, kill_after)
                     with pytest.raises(KilledError):
                         run_partition(job)
-                assert not storage.exists(images_name(0)), "whole or absent"
+                assert not storage.exists(layout.images_part(0)), "whole or absent"
                 asked = server.counts.total() - before
             run_partition(job)
-            digests.append(digest_bytes(storage.read_bytes(images_name(0))))
+            digests.append(digest_bytes(storage.read_bytes(layout.images_part(0))))
     assert digests[0] == digests[1]
-    assert not (tmp_path / "torn" / chunks_folder(0)).exists()
+    assert not (tmp_path / "torn" / layout.unfinished_images_dir(0)).exists()
     assert server.counts.total() - before - 20 <= 4 + 4, (
         f"{asked} had been asked for; at most a chunk and what was under way is asked again"
     )
@@ -111,11 +112,11 @@ def test_chunks_of_other_settings_are_not_taken(tmp_path: Path, monkeypatch: pyt
             kill_at_outcome(patch, 5)
             with pytest.raises(KilledError):
                 run_partition(job)
-        assert storage.list(chunks_folder(0))
+        assert storage.list(layout.unfinished_images_dir(0))
         other = settings.model_copy(update={"download": settings.download.model_copy(update={"store_px": 48})})
         result = run_partition(plan_images(storage, other)[0])
     assert result.effort["requests"] == 8
-    images = pq.read_table(storage.uri(images_name(0)))
+    images = pq.read_table(storage.uri(layout.images_part(0)))
     assert set(images["width"].to_pylist()) == {48}
 
 
@@ -128,7 +129,7 @@ def test_row_groups_are_sorted_and_bounded_whatever_the_chunks_were(tmp_path: Pa
         write_records(storage, [replace(record, media_url=record.media_url.split("?")[0]) for record in records])
         run_partition(plan_images(storage, settings)[0])
         assert server.counts == {f"/{index}": 1 for index in range(10)}, "a URL that many records share is asked for once"
-    file = pq.ParquetFile(storage.uri(images_name(0)))
+    file = pq.ParquetFile(storage.uri(layout.images_part(0)))
     assert [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)] == [ROW_GROUP_ROWS, 44]
     names = file.read(columns=["record_id"])["record_id"].to_pylist()
     assert names == sorted(names)
@@ -147,7 +148,7 @@ def test_records_of_one_picture_get_a_part_each(tmp_path: Path) -> None:
         write_records(storage, records)
         run_partition(plan_images(storage, settings)[0])
         assert server.counts["/a"] == 1
-        images = {row["record_id"]: row for row in pq.read_table(storage.uri(images_name(0))).to_pylist()}
+        images = {row["record_id"]: row for row in pq.read_table(storage.uri(layout.images_part(0))).to_pylist()}
         outcomes = {row["record_id"]: row for row in read_outcomes(storage, 0)}
         assert [(images[r.id]["width"], images[r.id]["height"]) for r in records[1:3]] == [(40, 50), (60, 70)]
         assert images[records[0].id]["sha256"] == images[records[0].id]["original_sha256"] == digest_bytes(photograph("fish"))
@@ -178,7 +179,7 @@ def test_a_refetch_keeps_what_the_server_calls_unchanged(tmp_path: Path) -> None
         storage = open_workspace(settings.workspace)
         write_records(storage, records_of(server, 3))
         first = run_partition(plan_images(storage, settings)[0])
-        before = pq.read_table(storage.uri(images_name(0))).to_pylist()
+        before = pq.read_table(storage.uri(layout.images_part(0))).to_pylist()
         asked.clear()
         versions["/1"], bodies["/1"] = '"v2"', photograph("herbarium")
         gone.add("/2")
@@ -186,7 +187,7 @@ def test_a_refetch_keeps_what_the_server_calls_unchanged(tmp_path: Path) -> None
         second = run_partition(plan_images(storage, refetch)[0])
     assert {known for _, known in asked} == {'"v1"'}
     assert (second.effort["not_modified"], second.manifest.counts) == (1, first.manifest.counts)
-    after = {row["final_url"][-1]: row["sha256"] for row in pq.read_table(storage.uri(images_name(0))).to_pylist()}
+    after = {row["final_url"][-1]: row["sha256"] for row in pq.read_table(storage.uri(layout.images_part(0))).to_pylist()}
     changed = {row["final_url"][-1] for row in before if after[row["final_url"][-1]] != row["sha256"]}
     assert changed == {"1"}, "unchanged and unreachable ones keep their image"
 

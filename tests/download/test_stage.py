@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.download.outcomes import PERMANENT, RETRY_LATER, SUCCESS
-from bioclip.download.stage import outcomes_name, plan_images, read_outcomes
+from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import run_partition
 from bioclip.sample.server import SampleServer
 from bioclip.sources.stage import plan_records
@@ -59,6 +60,6 @@ class TestStage:
         assert third.effort["requests"] == 0, "only settings that change the image itself ask again"
 
     def test_the_ledger_says_when_and_how_often(self, curated: Curated) -> None:
-        ledger = pq.read_table(curated.storage.uri(outcomes_name(0)))
+        ledger = pq.read_table(curated.storage.uri(layout.outcomes_part(0)))
         assert ledger["fetched_at"].null_count == 0
         assert min(ledger["attempts"].to_pylist()) == 1

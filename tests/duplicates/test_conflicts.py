@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.label_conflicts import CONFLICTS_NAME, conflict_rank, find_conflicts
+from bioclip import layout
+from bioclip.duplicates.label_conflicts import conflict_rank, find_conflicts
 from bioclip.partitions import run_partition
 from bioclip.records import RANKS
 from bioclip.sample.server import SampleServer
-from bioclip.selection.stage import SAMPLES_NAME, plan_release
+from bioclip.selection.stage import plan_release
 from bioclip.storage import open_workspace
 from tests.conftest import curate_in_process, sample_settings
 
@@ -65,8 +66,8 @@ def test_the_sample_reports_its_conflicts_and_drops_their_images_by_setting(samp
     settings = sample_settings(sample_server, tmp_path)
     curate_in_process(settings)
     storage = open_workspace(settings.workspace)
-    reported = pq.read_table(storage.uri(CONFLICTS_NAME)).to_pylist()
-    samples = {row["record_id"]: row for row in pq.read_table(storage.uri(SAMPLES_NAME)).to_pylist()}
+    reported = pq.read_table(storage.uri(layout.in_splits(layout.LABEL_CONFLICTS))).to_pylist()
+    samples = {row["record_id"]: row for row in pq.read_table(storage.uri(layout.in_splits(layout.SAMPLES))).to_pylist()}
     named = [row for row in reported if row["accepted_name"]]
     for group in {row["group_id"] for row in reported}:
         assert len({row["accepted_name"] for row in named if row["group_id"] == group}) > 1

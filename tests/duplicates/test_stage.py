@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.duplicate_search import planted_hashes, with_hub
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.duplicates import pair_index
-from bioclip.duplicates.pair_index import HASHES_NAME, PAIRS_NAME, plan_search, read_index
-from bioclip.duplicates.stage import GROUPS_NAME, plan_duplicates
+from bioclip.duplicates.pair_index import plan_search, read_index
+from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import DUPLICATE_SCHEMA
 from bioclip.settings.loading import build_settings
@@ -84,7 +85,7 @@ def group(storage: Storage, **settings: Any) -> Counts:
 
 def written(storage: Storage) -> list[dict[str, Any]]:
     """Rows of the groups."""
-    with storage.reader(GROUPS_NAME) as stream:
+    with storage.reader(layout.DUPLICATE_GROUPS) as stream:
         table = pq.read_table(stream)
     assert table.schema.equals(DUPLICATE_SCHEMA)
     rows: list[dict[str, Any]] = table.to_pylist()
@@ -152,7 +153,7 @@ def test_the_partitioning_changes_nothing(tmp_path: Path) -> None:
     rows = [image(n, phash) for n, phash in enumerate(planted_hashes(600, 3).tolist())]
     storages = [workspace(tmp_path / str(parts), rows, parts) for parts in (1, 7)]
     assert group(storages[0]) == group(storages[1])
-    assert Path(storages[0].uri(GROUPS_NAME)).read_bytes() == Path(storages[1].uri(GROUPS_NAME)).read_bytes()
+    assert Path(storages[0].uri(layout.DUPLICATE_GROUPS)).read_bytes() == Path(storages[1].uri(layout.DUPLICATE_GROUPS)).read_bytes()
 
 
 def test_an_increment_searches_new_hashes_only_and_gives_the_groups_of_a_full_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +166,7 @@ def test_an_increment_searches_new_hashes_only_and_gives_the_groups_of_a_full_ru
         patch.setattr(pair_index, "near_pairs", lambda *_: pytest.fail("everything was searched again"))
         increment = group(grown)
     assert increment == group(fresh)
-    for name in (GROUPS_NAME, HASHES_NAME, PAIRS_NAME):
+    for name in (layout.DUPLICATE_GROUPS, layout.INDEXED_HASHES, layout.INDEXED_PAIRS):
         assert Path(grown.uri(name)).read_bytes() == Path(fresh.uri(name)).read_bytes()
 
 
@@ -174,7 +175,7 @@ def test_an_index_that_is_not_the_manifests_is_not_read(tmp_path: Path) -> None:
     assert read_index(storage, "duplicates/_groups.json") is None
     group(storage)
     assert read_index(storage, "duplicates/_groups.json") is not None
-    storage.write_bytes(PAIRS_NAME, b"killed here")
+    storage.write_bytes(layout.INDEXED_PAIRS, b"killed here")
     assert read_index(storage, "duplicates/_groups.json") is None
 
 

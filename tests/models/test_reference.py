@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bioclip import layout
 from bioclip.errors import ModelError, UsageError
 from bioclip.models.clip import create_model, save_model
-from bioclip.models.reference import CONFIG_NAME, WEIGHTS_NAME, ModelRef
+from bioclip.models.reference import ModelRef
 from bioclip.models.trained import model_dir
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -42,29 +43,29 @@ def test_a_moved_folder_and_a_workspaces_model_have_the_same_identity(saved: Pat
     assert ModelRef.parse(str(moved)).identity() == before, "descriptions of a training run decide no feature"
 
 
-@pytest.mark.parametrize("name", [WEIGHTS_NAME, CONFIG_NAME, "tokenizer.json"])
+@pytest.mark.parametrize("name", [layout.MODEL_WEIGHTS, layout.MODEL_CONFIG, "tokenizer.json"])
 def test_a_changed_byte_in_a_folder_changes_the_identity(folder: Path, name: str) -> None:
     (folder / "tokenizer.json").write_text('{"vocabulary": "a"}')
     before = ModelRef.parse(str(folder)).identity()
     data = bytearray((folder / name).read_bytes())
-    if name == CONFIG_NAME:
+    if name == layout.MODEL_CONFIG:
         data = bytearray(data.replace(b'"layers": 1', b'"layers": 2', 1))
     else:
         data[-4] ^= 1
     (folder / name).write_bytes(bytes(data))
     after = ModelRef.parse(str(folder)).identity()
     assert after.digest != before.digest
-    assert (after.weights != before.weights) == (name == WEIGHTS_NAME)
+    assert (after.weights != before.weights) == (name == layout.MODEL_WEIGHTS)
     assert (after.images_digest == before.images_digest) == (name == "tokenizer.json")
 
 
 @pytest.mark.parametrize("key", ["mean", "std", "interpolation", "resize_mode", "fill_color"])
 def test_each_value_of_the_preprocessing_is_part_of_the_identity(folder: Path, key: str) -> None:
     before = ModelRef.parse(str(folder)).identity()
-    config = json.loads((folder / CONFIG_NAME).read_text())
+    config = json.loads((folder / layout.MODEL_CONFIG).read_text())
     other = {"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "resize_mode": "longest", "fill_color": 7}
     config["preprocess_cfg"][key] = other[key]
-    (folder / CONFIG_NAME).write_text(json.dumps(config))
+    (folder / layout.MODEL_CONFIG).write_text(json.dumps(config))
     after = ModelRef.parse(str(folder)).identity()
     assert after.preprocessing != before.preprocessing
     assert (after.weights, after.architecture, after.tokenizer) == (before.weights, before.architecture, before.tokenizer)
@@ -74,13 +75,13 @@ def test_a_renamed_checkpoint_has_the_same_identity_and_other_bytes_another(fold
     def identity(path: Path) -> str:
         return ModelRef.from_settings(TINY_MODEL.model_copy(update={"pretrained": str(path)})).identity().digest
 
-    first = identity(folder / WEIGHTS_NAME)
-    renamed = shutil.copy(folder / WEIGHTS_NAME, tmp_path / "best.safetensors")
+    first = identity(folder / layout.MODEL_WEIGHTS)
+    renamed = shutil.copy(folder / layout.MODEL_WEIGHTS, tmp_path / "best.safetensors")
     assert identity(Path(renamed)) == first
     Path(renamed).write_bytes(Path(renamed).read_bytes() + b" ")
     assert identity(Path(renamed)) != first
     as_folder = ModelRef.from_settings(ModelSettings(pretrained=str(folder))).identity()
-    assert as_folder.weights == ModelRef.parse(f"x:{folder / WEIGHTS_NAME}").identity().weights
+    assert as_folder.weights == ModelRef.parse(f"x:{folder / layout.MODEL_WEIGHTS}").identity().weights
 
 
 def test_published_models_are_identified_by_name_and_say_so() -> None:
@@ -118,6 +119,6 @@ def test_what_names_no_model_is_explained(tmp_path: Path) -> None:
         ModelRef.parse(str(tmp_path)).identity()
     with pytest.raises(ModelError, match="no workspace is given"):
         ModelRef.parse(ID).identity()
-    (tmp_path / CONFIG_NAME).write_text("{}")
+    (tmp_path / layout.MODEL_CONFIG).write_text("{}")
     with pytest.raises(ModelError, match="no weights"):
         ModelRef.parse(str(tmp_path)).identity()

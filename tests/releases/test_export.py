@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
 from bioclip.releases.aliases import read_aliases
 from bioclip.releases.export import export_release
 from bioclip.releases.locating import open_release, resolve_release
-from bioclip.releases.manifest import MANIFEST_NAME, SEAL_NAME, open_release_folder
+from bioclip.releases.manifest import open_release_folder
 from bioclip.storage import Storage
 from bioclip.verification.verify import verify_release
 from flows.commands.cli import main
@@ -44,7 +45,7 @@ def test_a_release_that_continues_another_is_whole_elsewhere(
     assert printed.splitlines()[1] == f"check it there: treeoflife verify {folder.root} --deep"
     assert verify_release(folder, deep=True).findings == ()
     assert open_release_folder(folder).digest == grown.second.digest
-    named = {*grown.second.files(), MANIFEST_NAME, SEAL_NAME}
+    named = {*grown.second.files(), layout.MANIFEST, layout.SEAL}
     assert any(name.startswith(f"../{grown.first.version}/shards/") for name in named)
     targets = {name.removeprefix("../") if name.startswith("../") else f"{grown.second.version}/{name}" for name in named}
     assert set(destination.list()) == targets
@@ -88,7 +89,7 @@ def test_a_copy_that_was_killed_is_no_release_and_the_next_run_goes_on(grown: Gr
     assert killed.returncode == -signal.SIGKILL
     copied = destination.list()
     assert 0 < len(copied) < 10
-    assert not any(name.endswith(MANIFEST_NAME) for name in copied)
+    assert not any(name.endswith(layout.MANIFEST) for name in copied)
     with pytest.raises(StorageError, match=r"holds no manifest\.json"):
         verify_release(destination.sub(grown.second.version))
     done = export_release(grown.second, destination)
@@ -112,7 +113,7 @@ def test_a_damaged_file_is_named_and_the_copy_is_no_release(workspace: Storage, 
     ):
         export_release(release, destination)
     assert not destination.exists(name.removeprefix("../"))
-    assert not destination.exists(f"{release.version}/{MANIFEST_NAME}")
+    assert not destination.exists(f"{release.version}/{layout.MANIFEST}")
     path.write_bytes(data)
     export_release(release, destination)
     assert verify_release(destination.sub(release.version), deep=True).findings == ()
@@ -126,17 +127,17 @@ def test_another_file_in_the_way_is_named_before_anything_is_copied(grown: Grown
             export_release(grown.second, destination)
         assert destination.list() == [name]
     destination.remove(name)
-    destination.write_bytes(f"{grown.second.version}/{MANIFEST_NAME}", b"{}")
+    destination.write_bytes(f"{grown.second.version}/{layout.MANIFEST}", b"{}")
     with pytest.raises(StorageError, match=r"in the way: '.*manifest\.json'"):
         export_release(grown.second, destination)
 
 
 def test_a_manifest_that_names_files_outside_is_refused(workspace: Storage, destination: Storage) -> None:
     folder = open_release(workspace, "latest").storage
-    manifest = json.loads(folder.read_bytes(MANIFEST_NAME))
+    manifest = json.loads(folder.read_bytes(layout.MANIFEST))
     workspace.write_bytes("evil", b"evil")
     manifest["files"]["../../evil"] = {"sha256": digest_bytes(b"evil"), "num_bytes": 4}
-    folder.write_bytes(MANIFEST_NAME, readable_json(manifest))
+    folder.write_bytes(layout.MANIFEST, readable_json(manifest))
     with pytest.raises(StorageError, match=r"names '\.\./\.\./evil', which lies outside"):
         export_release(open_release_folder(folder), destination)
     assert destination.list() == []
@@ -146,8 +147,8 @@ class TestAddresses:
     """`DESTINATION/<version>`, `<workspace>/releases/<version>`, either with `/manifest.json`."""
 
     def test_every_command_takes_a_folder_or_its_manifest(self, grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
-        folder, older = grown.second.storage.root, grown.first.storage.uri(MANIFEST_NAME)
-        for address in (folder, f"{folder}/", f"{folder}/{MANIFEST_NAME}"):
+        folder, older = grown.second.storage.root, grown.first.storage.uri(layout.MANIFEST)
+        for address in (folder, f"{folder}/", f"{folder}/{layout.MANIFEST}"):
             assert main(["verify", address]) == 0
             assert grown.second.digest in capsys.readouterr().out
         assert main(["diff", older, folder]) == 0
@@ -155,14 +156,14 @@ class TestAddresses:
         assert main(["releases", "--shards", older]) == 0
         assert len(capsys.readouterr().out.splitlines()) == len(grown.first.shards("train"))
         row = next(row for row in grown.second.samples(["record_id", "split", "shard"]).to_pylist() if row["shard"].startswith("../"))
-        assert main(["trace", row["record_id"], "--release", f"{folder}/{MANIFEST_NAME}"]) == 0
+        assert main(["trace", row["record_id"], "--release", f"{folder}/{layout.MANIFEST}"]) == 0
         printed = capsys.readouterr().out
         assert f"in release {grown.second.version}" in printed
         assert grown.first.version in printed
 
     def test_a_folder_is_named_from_within(self, grown: Grown, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.chdir(grown.second.storage.root)
-        for address in (".", MANIFEST_NAME, f"../{grown.second.version}"):
+        for address in (".", layout.MANIFEST, f"../{grown.second.version}"):
             assert main(["verify", address]) == 0
             assert grown.second.digest in capsys.readouterr().out
         monkeypatch.chdir(Path(grown.second.storage.root).parent)
@@ -178,7 +179,7 @@ class TestAddresses:
         assert "lies in no workspace, so it can bear no alias" in capsys.readouterr().err
 
     def test_commands_that_write_into_a_workspace_want_the_one_around_the_release(self, grown: Grown, destination: Storage) -> None:
-        assert resolve_release(grown.storage, grown.first.storage.uri(MANIFEST_NAME)) == grown.first.version
+        assert resolve_release(grown.storage, grown.first.storage.uri(layout.MANIFEST)) == grown.first.version
         folder = export_release(grown.first, destination).folder
         for address in (folder.root, f"{grown.storage.root}/releases/nothing", f"s3://bucket/releases/{grown.first.version}"):
             with pytest.raises(StorageError, match=r"is no release of the workspace .*; name the workspace that it lies in by --workspace"):

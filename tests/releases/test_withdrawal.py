@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import tasks.stages
-from bioclip.download.stage import outcomes_name, plan_images, read_outcomes
+from bioclip import layout
+from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import PartitionResult, read_stage
 from bioclip.releases.locating import open_release
 from bioclip.shards.stage import release_version
@@ -179,7 +180,7 @@ class TestHashes:
         index = int(files[0].stem.removeprefix("part-"))
         [outcome] = [row for row in read_outcomes(storage, index) if row["record_id"] == record_id]
         assert (outcome["status"], outcome["reason"], outcome["detail"]) == ("permanent", "taken_down", image[column])
-        assert storage.exists(outcomes_name(index))
+        assert storage.exists(layout.outcomes_part(index))
         assert all(result.reused for result in self.do(grown, storage, image[column], "0" * 64))
         self.do(grown, storage)
         assert self.rows(storage, record_id) == [image]

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, CONFLICTS_NAME, find_conflicts
+from bioclip import layout
+from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, find_conflicts
 from bioclip.partitions import read_stage, run_partition
 from bioclip.releases import open_release
 from bioclip.report import plan_report
@@ -45,7 +46,7 @@ def write_conflicts(workspace: Workspace, rule: Any = "keep") -> None:
     alone = {"kept_record_id": None}
     rows = [{**row, "scientific_name": row["verbatim_name"], **places.get(row["record_id"], alone)} for row in workspace.samples]
     members = [asdict(member) for member in find_conflicts(rows, rule).members]
-    with storage.writer(CONFLICTS_NAME) as stream:
+    with storage.writer(layout.in_splits(layout.LABEL_CONFLICTS)) as stream:
         pq.write_table(pa.Table.from_pylist(members, schema=CONFLICT_SCHEMA), stream)
 
 

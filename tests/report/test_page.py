@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bioclip.report.data.name_summary import TAXONOMY_PAGE
+from bioclip import layout
 from bioclip.report.pages.gather_release import gather_report
 from bioclip.report.pages.release import SECTIONS, render_page, render_sections
 
@@ -87,10 +87,10 @@ def test_the_page_has_no_script_and_loads_nothing(full_page: str) -> None:
 def test_only_http_addresses_of_media_are_linked(full_page: str) -> None:
     addresses = [str(attributes["href"]) for attributes in Reader(full_page).all("a")]
     inner = {address for address in addresses if address.startswith("#")}
-    outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#") and address != TAXONOMY_PAGE}
+    outer = {urlsplit(address).scheme for address in addresses if not address.startswith("#") and address != layout.NAMES_PAGE}
     assert inner == {"#main", *(f"#{section}" for section in re.findall(r'<section id="([^"]+)"', full_page))}
     assert len(inner) == len(SECTIONS) + 1
-    assert addresses.count(TAXONOMY_PAGE) == 1
+    assert addresses.count(layout.NAMES_PAGE) == 1
     assert outer == {"http", "https"}
     assert "javascript:alert(document.domain)" in Reader(full_page).text
 

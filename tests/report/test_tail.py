@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bioclip import layout
 from bioclip.records import RANKS
 from bioclip.report.charts.axes import Scale
 from bioclip.report.charts.rank_frequency import TailCurve, long_tail_chart
@@ -20,7 +21,7 @@ from bioclip.report.data.samples import SplitSummary
 from bioclip.report.pages.gather_release import gather_report
 from bioclip.report.sections.coverage import coverage_of, coverage_section
 from bioclip.report.sections.long_tail import long_tail_section
-from bioclip.selection.balance import TAIL_NAME, balance_training
+from bioclip.selection.balance import balance_training
 from bioclip.selection.long_tail import tail_statistics
 from bioclip.settings import ReleaseSettings
 from tests.conftest import Curated
@@ -72,7 +73,7 @@ def test_without_balancing_there_is_one_curve(data: ReportData) -> None:
     assert data.samples.unbalanced_sizes == {}
     assert 'class="dashed"' not in section
     assert "before balancing" not in section
-    assert TAIL_NAME not in section
+    assert layout.in_splits(layout.LONG_TAIL) not in section
 
 
 def test_species_of_each_split_are_counted_as_the_release_counts_them(curated: Curated) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from bioclip import layout
 from bioclip.errors import SettingsError
-from bioclip.models.clip import WEIGHTS_NAME, ClipModel, create_model, save_model
+from bioclip.models.clip import ClipModel, create_model, save_model
 from bioclip.scorers import build_scorer
 from bioclip.storage import Storage
 from tests.leakage.planting import photographs
@@ -45,7 +46,7 @@ def folder(model: ClipModel, path: Path) -> Path:
 
 
 def weights_file(model: ClipModel, path: Path) -> Path:
-    return folder(model, path) / WEIGHTS_NAME
+    return folder(model, path) / layout.MODEL_WEIGHTS
 
 
 def state_dict(model: ClipModel, path: Path) -> Path:

@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip import parquet
+from bioclip import layout, parquet
 from bioclip.digests import digest_value
 from bioclip.partitions import run_partition, write_stage
 from bioclip.publishing.stage import plan_publish
 from bioclip.records import partition_of
 from bioclip.releases.locating import open_release
-from bioclip.selection.stage import SAMPLES_NAME
 from bioclip.settings import PipelineSettings
 from bioclip.shards.members import MEMBER_EXTENSIONS, SAMPLE_COLUMNS
 from bioclip.shards.plan import Assignment, RowsDigest, read_assignment, read_ranges
@@ -36,20 +35,20 @@ Rows = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def rows(curated: Curated) -> Rows:
     """The samples of the stage `release`."""
-    found: Rows = pq.read_table(curated.storage.uri(SAMPLES_NAME)).to_pylist()
+    found: Rows = pq.read_table(curated.storage.uri(layout.in_splits(layout.SAMPLES))).to_pylist()
     return found
 
 
 def write(folder: Path, curated: Curated, rows: Rows, row_group_rows: int = 10_000) -> Storage:
     """A folder with these samples."""
-    schema = pq.read_schema(curated.storage.uri(SAMPLES_NAME))
-    (folder / SAMPLES_NAME).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / SAMPLES_NAME, row_group_size=row_group_rows)
+    schema = pq.read_schema(curated.storage.uri(layout.in_splits(layout.SAMPLES)))
+    (folder / layout.in_splits(layout.SAMPLES)).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / layout.in_splits(layout.SAMPLES), row_group_size=row_group_rows)
     return Storage(str(folder))
 
 
 def assign(storage: Storage, curated: Curated) -> Assignment:
-    return read_assignment(storage, SAMPLES_NAME, curated.settings.ingest.num_partitions, None)
+    return read_assignment(storage, layout.in_splits(layout.SAMPLES), curated.settings.ingest.num_partitions, None)
 
 
 class TestDigests:
@@ -118,7 +117,7 @@ class TestShares:
 
     def test_ranges_tell_first_last_and_number_of_each_shard(self, curated: Curated, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parquet, "BATCH_ROWS", 11)
-        for name, found in read_ranges(curated.storage, SAMPLES_NAME).items():
+        for name, found in read_ranges(curated.storage, layout.in_splits(layout.SAMPLES)).items():
             ids = [row["record_id"] for row in rows if row["shard"] == name]
             assert (found.first, found.last, found.num_samples) == (ids[0], ids[-1], len(ids))
 

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
 from bioclip.records import SAMPLE_SCHEMA
-from bioclip.releases.manifest import SEAL_NAME, Release
-from bioclip.shards.index import SHARD_INDEX_SCHEMA, find_sample, index_name, read_sample
+from bioclip.releases.manifest import Release
+from bioclip.shards.index import SHARD_INDEX_SCHEMA, find_sample, read_sample
 from bioclip.shards.members import MEMBER_EXTENSIONS, sample_members
 from bioclip.storage import Storage
 from bioclip.verification.verify import verify_release
@@ -37,7 +38,7 @@ def copy(curated: Curated, tmp_path: Path) -> Release:
 def test_the_index_of_every_shard_says_where_tarfile_finds_each_member(curated: Curated) -> None:
     release = curated.release
     for shard in shards_of(release):
-        table = pq.read_table(release.storage.uri(index_name(shard)))
+        table = pq.read_table(release.storage.uri(layout.shard_index(shard)))
         assert table.schema.equals(SHARD_INDEX_SCHEMA)
         assert set(table["shard"].to_pylist()) == {shard}
         with release.storage.reader(shard) as stream, tarfile.open(fileobj=stream) as archive:
@@ -87,7 +88,7 @@ def test_a_release_on_a_remote_file_system_is_read_in_the_same_way(curated: Cura
     remote = Release(release.version, release.digest, release.manifest, Storage("memory://bucket/release"))
     record_id = next(row["record_id"] for row in release.samples().to_pylist() if row["split"] == "heldout")
     shard = find_sample(release, record_id)["shard"][0].as_py()
-    for name in ("samples.parquet", shard, index_name(shard)):
+    for name in ("samples.parquet", shard, layout.shard_index(shard)):
         remote.storage.write_bytes(name, release.storage.read_bytes(name))
     assert read_sample(remote, record_id) == read_sample(release, record_id)
 
@@ -115,7 +116,7 @@ def test_an_index_of_another_tar_is_noticed(copy: Release) -> None:
 
 
 def test_an_index_that_lacks_a_sample_is_named(copy: Release) -> None:
-    first, second = (index_name(name) for name in copy.shards("train")[:2])
+    first, second = (layout.shard_index(name) for name in copy.shards("train")[:2])
     shutil.copy(copy.storage.uri(second), copy.storage.uri(first))
     record_id = next(row["record_id"] for row in copy.samples().to_pylist() if row["shard"] == copy.shards("train")[0])
     with pytest.raises(StorageError, match=rf"shard-00000\.index\.parquet' lacks '{record_id}', which samples.parquet puts in"):
@@ -135,7 +136,7 @@ def test_a_shard_cut_short_is_noticed(copy: Release) -> None:
 
 
 def test_verify_watches_over_the_indexes_and_the_lists(copy: Release) -> None:
-    names = [index_name(copy.shards("train")[0]), "shards/train/shardindex.json", "shards/val/sizes.json"]
+    names = [layout.shard_index(copy.shards("train")[0]), "shards/train/shardindex.json", "shards/val/sizes.json"]
     for name in names:
         path = Path(copy.storage.uri(name))
         data = bytearray(path.read_bytes())
@@ -147,7 +148,7 @@ def test_verify_watches_over_the_indexes_and_the_lists(copy: Release) -> None:
 
 
 def test_an_index_that_lies_is_seen_even_where_the_manifest_was_made_to_fit(copy: Release) -> None:
-    name = index_name(copy.shards("val")[0])
+    name = layout.shard_index(copy.shards("val")[0])
     path = Path(copy.storage.uri(name))
     table = pq.read_table(path)
     moved = table.set_column(3, SHARD_INDEX_SCHEMA.field("offset"), pc.add(table["offset"], 1))
@@ -161,7 +162,7 @@ def test_an_index_that_lies_is_seen_even_where_the_manifest_was_made_to_fit(copy
         files = {**copy.manifest["files"], name: {"sha256": sha256, "num_bytes": num_bytes}}
         data = readable_json({**copy.manifest, "files": files})
         copy.storage.write_bytes("manifest.json", data)
-        copy.storage.write_bytes(SEAL_NAME, f"{digest_bytes(data)}  manifest.json\n".encode())
+        copy.storage.write_bytes(layout.SEAL, f"{digest_bytes(data)}  manifest.json\n".encode())
         found = {(finding.kind, finding.name) for finding in verify_release(copy.storage, deep=True).findings}
         assert found == {(kind, name), ("text_differs", "croissant.json")}
         assert verify_release(copy.storage).findings == ()

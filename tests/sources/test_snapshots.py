@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from bioclip import layout
 from bioclip.digests import digest_path
 from bioclip.download.stage import plan_images
 from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
-from bioclip.records import without_snapshot
 from bioclip.sample import sample_path
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
@@ -162,7 +162,7 @@ def test_an_archives_date_is_of_its_content(archives: tuple[Path, Path], tmp_pat
     shutil.copy(archives[0], copy)
     assert archive_date(copy) == archive_date(archives[0]) == "2025-03-09"
     assert archive_date(tmp_path) == ""
-    assert without_snapshot("records/eol/0123456789ab/part-00001.parquet") == "records/eol/part-00001.parquet"
+    assert layout.without_snapshot("records/eol/0123456789ab/part-00001.parquet") == "records/eol/part-00001.parquet"
 
 
 class TestTakedown:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.errors import BackboneError, SettingsError, StorageError
 from bioclip.partitions import OutputFile, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import LINEAGE_SCHEMA, Record, lineage_id, records_table
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
 from bioclip.storage import Storage
-from bioclip.taxonomy.stage import NAMES_FILE, index_file, plan_backbones, plan_names
+from bioclip.taxonomy.stage import plan_backbones, plan_names
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE
 
 SETTINGS = PipelineSettings(taxonomy=TaxonomySettings(backbones=(BackboneSettings(name="sample", path=str(SAMPLE_BACKBONE)),)))
@@ -43,7 +44,7 @@ def run(storage: Storage, settings: PipelineSettings = SETTINGS):
 
 
 def read_names(storage: Storage):
-    with storage.reader(NAMES_FILE) as stream:
+    with storage.reader(layout.NAMES) as stream:
         return pq.read_table(stream)
 
 
@@ -80,10 +81,10 @@ def test_a_rerun_does_nothing_and_a_second_workspace_gets_the_same_bytes(storage
     again_backbones, again = run(storage)
     assert all(result.reused for result in (*again_backbones, again))
     assert not any(result.reused for result in (*first_backbones, first))
-    before = storage.digest(NAMES_FILE), storage.digest(index_file("sample"))
+    before = storage.digest(layout.NAMES), storage.digest(layout.backbone_index("sample"))
     for job in (*plan_backbones(storage, SETTINGS, force=True), *plan_names(storage, SETTINGS, force=True)):
         assert not run_partition(job).reused
-    assert (storage.digest(NAMES_FILE), storage.digest(index_file("sample"))) == before
+    assert (storage.digest(layout.NAMES), storage.digest(layout.backbone_index("sample"))) == before
 
 
 def test_other_settings_resolve_again_and_another_path_to_the_same_file_does_not(storage: Storage, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_names_wait_for_the_backbones(storage: Storage) -> None:
 
 def test_a_damaged_index_is_named(storage: Storage) -> None:
     (backbone,) = run(storage)[0]
-    storage.write_bytes(index_file("sample"), b"torn")
+    storage.write_bytes(layout.backbone_index("sample"), b"torn")
     (job,) = plan_names(storage, SETTINGS, force=True)
     with pytest.raises(BackboneError, match=r"sample\.parquet.* is damaged"):
         run_partition(job)

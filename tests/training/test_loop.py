@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bioclip import layout
 from bioclip.errors import TrainingError
-from bioclip.models.clip import WEIGHTS_NAME
 from bioclip.models.trained import read_model_info
 from bioclip.releases import Release
 from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
@@ -81,12 +81,12 @@ def test_training_learns_and_writes_a_whole_model(release: Release, straight: St
     assert not result.reused
     assert result.info.loss_last < result.info.loss_first
     assert find_model(straight, planned_model_id(tiny_settings(), release.digest)) == result.info
-    assert straight.digest(f"{result.info.folder}/{WEIGHTS_NAME}")[0] == result.info.weights_sha256
+    assert straight.digest(f"{result.info.folder}/{layout.MODEL_WEIGHTS}")[0] == result.info.weights_sha256
     assert [Path(name).name for name in straight.list(result.info.folder)] == [
         "metrics.jsonl",
         "model.json",
         "open_clip_config.json",
-        WEIGHTS_NAME,
+        layout.MODEL_WEIGHTS,
     ]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bioclip import layout
 from bioclip.errors import StorageError, TrainingError, UnknownNameError
 from bioclip.models import torchvision_compat
-from bioclip.models.clip import CONFIG_NAME, WEIGHTS_NAME, create_model, import_open_clip, load_model, save_model
+from bioclip.models.clip import create_model, import_open_clip, load_model, save_model
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 from tests.training.conftest import TINY_MODEL
@@ -40,14 +41,14 @@ def test_the_same_seed_gives_the_same_bytes_and_leaves_torchs_own_state(tmp_path
     first, again, other = (save_model(storage, f"m{n}", create_model(TINY_MODEL, seed)) for n, seed in enumerate((5, 5, 6)))
     assert torch.equal(torch.rand(3), expected)
     assert first == again != other
-    assert storage.digest(f"m0/{WEIGHTS_NAME}")[0] == first
-    assert storage.read_bytes(f"m0/{CONFIG_NAME}") == storage.read_bytes(f"m2/{CONFIG_NAME}")
+    assert storage.digest(f"m0/{layout.MODEL_WEIGHTS}")[0] == first
+    assert storage.read_bytes(f"m0/{layout.MODEL_CONFIG}") == storage.read_bytes(f"m2/{layout.MODEL_CONFIG}")
 
 
 def test_a_local_checkpoint_is_the_start(tmp_path: Path) -> None:
     model = create_model(TINY_MODEL, seed=3)
     save_model(Storage(str(tmp_path)), "m", model)
-    start = TINY_MODEL.model_copy(update={"pretrained": str(tmp_path / "m" / WEIGHTS_NAME)})
+    start = TINY_MODEL.model_copy(update={"pretrained": str(tmp_path / "m" / layout.MODEL_WEIGHTS)})
     assert _equal(create_model(start, seed=99).network, model.network)
 
 
@@ -70,7 +71,7 @@ def test_a_start_that_is_not_there_or_does_not_fit_is_explained(tmp_path: Path) 
     save_model(Storage(str(tmp_path)), "m", create_model(TINY_MODEL, seed=3))
     wider = json.loads(json.dumps(TINY_MODEL.architecture)) | {"embed_dim": 48}
     with pytest.raises(TrainingError, match=r"model 'tiny' cannot be made from .*size mismatch"):
-        create_model(ModelSettings(name="tiny", architecture=wider, pretrained=str(tmp_path / "m" / WEIGHTS_NAME)), seed=1)
+        create_model(ModelSettings(name="tiny", architecture=wider, pretrained=str(tmp_path / "m" / layout.MODEL_WEIGHTS)), seed=1)
     with pytest.raises(TrainingError, match="model 'tiny' cannot be made"):
         create_model(ModelSettings(name="tiny", architecture={"embed_dim": 4}), seed=1)
     with pytest.raises(StorageError, match="does not exist"):

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from bioclip import layout
 from bioclip.errors import TrainingError
-from bioclip.models.clip import WEIGHTS_NAME
 from bioclip.models.devices import choose_device
 from bioclip.models.trained import find_model
 from bioclip.releases import Release
@@ -102,7 +102,7 @@ def test_two_processes_train_the_model_of_one(together: tuple[dict[str, Any], St
     alone = train(TRAINING, release, Storage(str(tmp_path))).info
     assert both.key == alone.key
     assert both.loss_first == pytest.approx(alone.loss_first, rel=1e-6)
-    ours, theirs = (load(Storage(root).read_bytes(f"{alone.folder}/{WEIGHTS_NAME}")) for root in (str(tmp_path), together[1].root))
+    ours, theirs = (load(Storage(root).read_bytes(f"{alone.folder}/{layout.MODEL_WEIGHTS}")) for root in (str(tmp_path), together[1].root))
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
 
 

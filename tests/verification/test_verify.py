@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
-from bioclip.releases.manifest import SEAL_NAME, list_releases
+from bioclip.releases.manifest import list_releases
 from bioclip.storage import Storage
 from bioclip.verification.verify import Verification, named_files, verify_release
 from flows.commands.cli import main
@@ -57,7 +58,7 @@ def edit_manifest(folder: Path, **values: object) -> None:
 
 def seal(folder: Path, data: bytes) -> None:
     (folder / "manifest.json").write_bytes(data)
-    (folder / SEAL_NAME).write_text(f"{digest_bytes(data)}  manifest.json\n")
+    (folder / layout.SEAL).write_text(f"{digest_bytes(data)}  manifest.json\n")
 
 
 def test_a_release_as_it_was_made_is_sound(release: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_release_as_it_was_made_is_sound(release: Path) -> None:
 def corruptions(folder: Path, number: int, seed: int) -> Iterator[tuple[str, Path, bytes]]:
     """Do one thing after another to the folder; yields what was done, and the file with its former bytes."""
     draw = random.Random(seed)
-    names = sorted([*named_files(json.loads((folder / "manifest.json").read_bytes())), "manifest.json", SEAL_NAME])
+    names = sorted([*named_files(json.loads((folder / "manifest.json").read_bytes())), "manifest.json", layout.SEAL])
     for _ in range(number):
         name = draw.choice(names)
         path = folder / name
@@ -103,7 +104,7 @@ def test_the_deep_check_finds_every_corruption(spoiled: Path) -> None:
 
 
 def test_a_seal_that_says_more_than_it_should_is_named(spoiled: Path) -> None:
-    path = spoiled / SEAL_NAME
+    path = spoiled / layout.SEAL
     path.write_bytes(path.read_bytes() + b"\0")
     assert kinds(spoiled, deep=False) == {"seal_changed"}
 

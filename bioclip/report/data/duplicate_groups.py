@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from bioclip import layout
 from bioclip.report.data.batches import Smallest, read_rows
 from bioclip.storage import Storage
 
-GROUPS_FILE = "duplicates/groups.parquet"
 KINDS = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")
 """From the least alike to the identical; a group counts as the first of these that one of its members is."""
 MAX_GROUPS_PER_KIND = 6
@@ -49,7 +49,7 @@ class GroupTally:
 
 def tally_groups(storage: Storage) -> GroupTally | None:
     """The groups of duplicates/groups.parquet; None when duplicates were not looked for."""
-    if not storage.exists(GROUPS_FILE):
+    if not storage.exists(layout.DUPLICATE_GROUPS):
         return None
     tally = GroupTally()
     for _, rows in _grouped(storage):
@@ -58,5 +58,5 @@ def tally_groups(storage: Storage) -> GroupTally | None:
 
 
 def _grouped(storage: Storage) -> Iterator[tuple[str, GroupRows]]:
-    rows = read_rows(storage, GROUPS_FILE, _COLUMNS)
+    rows = read_rows(storage, layout.DUPLICATE_GROUPS, _COLUMNS)
     return ((group_id, list(members)) for group_id, members in groupby(rows, key=lambda row: row["group_id"]))

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bioclip.duplicates.label_conflicts import CONFLICTS_NAME
+from bioclip import layout
 from bioclip.partitions import StageManifest
 from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.report.data.batches import read_batches
-from bioclip.report.data.duplicate_groups import GROUPS_FILE
 from bioclip.report.data.photos import PHOTO_COLUMNS, photo_of
 from bioclip.report.data.samples import Photo
 from bioclip.report.data.thumbnails import load_thumbnails
@@ -71,11 +70,14 @@ def gather_conflicts(storage: Storage, release: Release, images: StageManifest |
     Shown first are those between sources, then those that differ at the highest rank, then large ones. Only rows of images in a group
     are in memory.
     """
-    if not (storage.exists(CONFLICTS_NAME) and storage.exists(GROUPS_FILE)):
+    if not (storage.exists(layout.in_splits(layout.LABEL_CONFLICTS)) and storage.exists(layout.DUPLICATE_GROUPS)):
         return None
-    places = _table(storage, GROUPS_FILE, _GROUP_COLUMNS)
+    places = _table(storage, layout.DUPLICATE_GROUPS, _GROUP_COLUMNS)
     groups, near = _groups(places, release), _near(places)
-    conflicts = {row["group_id"]: (row["rank"], row["decision"]) for row in _table(storage, CONFLICTS_NAME, _CONFLICT_COLUMNS).to_pylist()}
+    conflicts = {
+        row["group_id"]: (row["rank"], row["decision"])
+        for row in _table(storage, layout.in_splits(layout.LABEL_CONFLICTS), _CONFLICT_COLUMNS).to_pylist()
+    }
     differing, agreeing = [], []
     for row in groups.to_pylist():
         group = row["group_id"], row["record_id_count"], row["source_count_distinct"]
@@ -170,7 +172,7 @@ def _table(storage: Storage, name: str, columns: list[str]) -> pa.Table:
 def _samples(release: Release, columns: list[str], record_ids: pa.Array) -> pa.Table:
     """Rows of `record_ids`, in their order. Both are sorted, so that each batch is held against its own stretch of them only."""
     ordered, start, parts = record_ids.take(pc.array_sort_indices(record_ids)), 0, []
-    for batch in read_batches(release.storage, "samples.parquet", columns, _BATCH_ROWS):
+    for batch in read_batches(release.storage, layout.SAMPLES, columns, _BATCH_ROWS):
         rows = pa.Table.from_batches([batch])
         last = rows["record_id"][rows.num_rows - 1] if rows.num_rows else None
         stop = start if last is None else start + (pc.sum(pc.less_equal(ordered.slice(start), last)).as_py() or 0)

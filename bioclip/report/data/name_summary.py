@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bioclip import layout
 from bioclip.report.data.batches import most, read_rows
 from bioclip.report.data.report_data import NameExample, NameMatch, NameSummary
 from bioclip.storage import Storage
 
-NAMES_FILE = "taxonomy/names.parquet"
-TAXONOMY_PAGE = "taxonomy.html"
-"""The page on names, beside the report."""
 UNRESOLVED = frozenset({"NONE", "AMBIGUOUS"})
 MAX_NAMES = 15
 _COLUMNS = [
@@ -31,13 +29,13 @@ def gather_names(storage: Storage) -> NameSummary | None:
 
     A synonym is a name whose match is another taxon of the backbone than the accepted one it leads to.
     """
-    if not storage.exists(NAMES_FILE):
+    if not storage.exists(layout.NAMES):
         return None
     names: Counter[tuple[str, str]] = Counter()
     records: Counter[tuple[str, str]] = Counter()
     unresolved: Counter[tuple[str, str]] = Counter()
     synonyms: Counter[tuple[str, str]] = Counter()
-    for row in read_rows(storage, NAMES_FILE, _COLUMNS):
+    for row in read_rows(storage, layout.NAMES, _COLUMNS):
         match, num_records = (row["match_type"], row["reason"]), row["num_records"]
         names[match] += 1
         records[match] += num_records

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from bioclip import layout
 from bioclip.partitions import StageManifest
 from bioclip.report.data.batches import Smallest, most, read_rows
 from bioclip.report.data.report_data import DownloadSummary, HostSummary
@@ -41,9 +42,7 @@ def gather_downloads(storage: Storage, images: StageManifest | None) -> tuple[Do
 
     Memory grows with the hosts and reasons, not with the media. Examples are those with the smallest record ids.
     """
-    names = [
-        name for output in (images.outputs if images else ()) if storage.exists(name := output.name.replace("images/", "outcomes/", 1))
-    ]
+    names = [name for output in (images.outputs if images else ()) if storage.exists(name := layout.outcomes_of(output.name))]
     if not names:
         return None, ()
     hosts: defaultdict[str, _Host] = defaultdict(_Host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from bioclip import layout
 from bioclip.captions import scientific_name
 from bioclip.records import RANKS
 from bioclip.releases import Release
@@ -28,7 +29,6 @@ PHOTO_COLUMNS = [
     "creator",
     "verbatim_name",
 ]
-ATTRIBUTION_FILE = "attribution.parquet"
 _ATTRIBUTION_COLUMNS = ["record_id", "occurrence_url"]
 
 
@@ -57,8 +57,8 @@ def read_photos(release: Release, wanted: Collection[str]) -> dict[str, Photo]:
     A photo links to the provider's page that attribution.parquet names, else to an occurrence id that is an address, else to the media.
     """
     pages: dict[str, str] = {}
-    if release.storage.exists(ATTRIBUTION_FILE):
-        rows = read_matching(release.storage, ATTRIBUTION_FILE, _ATTRIBUTION_COLUMNS, "record_id", wanted)
+    if release.storage.exists(layout.ATTRIBUTION):
+        rows = read_matching(release.storage, layout.ATTRIBUTION, _ATTRIBUTION_COLUMNS, "record_id", wanted)
         pages = {row["record_id"]: row["occurrence_url"] for row in rows}
-    found = read_matching(release.storage, "samples.parquet", PHOTO_COLUMNS, "record_id", wanted)
+    found = read_matching(release.storage, layout.SAMPLES, PHOTO_COLUMNS, "record_id", wanted)
     return {row["record_id"]: photo_of(row, pages.get(row["record_id"], "")) for row in found}

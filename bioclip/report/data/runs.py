@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError, UsageError
 from bioclip.releases import Release
@@ -33,28 +34,18 @@ SCORE_COLUMNS = [
 ]
 
 
-def model_file(model_id: str) -> str:
-    """Where the description of a model lies."""
-    return f"models/{model_id}/model.json"
-
-
-def scores_file(evaluation_id: str) -> str:
-    """Where the description of an evaluation lies."""
-    return f"evaluations/{evaluation_id}/scores.json"
-
-
 def gather_training(storage: Storage, model_id: str) -> TrainingSummary:
     """Loss and learning rate over the steps, at most 600 points; raises StorageError when the model is not there."""
-    data = storage.read_bytes(model_file(model_id))
-    metrics = f"models/{model_id}/metrics.jsonl"
+    data = storage.read_bytes(layout.model_info(model_id))
+    metrics = f"{layout.model_dir(model_id)}/{layout.TRAINING_METRICS}"
     points = list(_points(storage, metrics)) if storage.exists(metrics) else []
     return TrainingSummary(model_id, digest_bytes(data), tuple(_thinned(points)), _facts(json.loads(data)))
 
 
 def gather_scores(storage: Storage, evaluation_id: str) -> ScoreSummary:
     """All rows of scores.parquet in their order; raises StorageError when the evaluation is not there."""
-    data = storage.read_bytes(scores_file(evaluation_id))
-    rows = read_rows(storage, f"evaluations/{evaluation_id}/scores.parquet", SCORE_COLUMNS)
+    data = storage.read_bytes(layout.evaluation_info(evaluation_id))
+    rows = read_rows(storage, f"{layout.evaluation_dir(evaluation_id)}/{layout.SCORES_TABLE}", SCORE_COLUMNS)
     values = json.loads(data)
     benchmarks = tuple(_benchmark(entry) for entry in values.get("benchmarks", ()))
     return ScoreSummary(evaluation_id, digest_bytes(data), benchmarks, tuple(_score(row) for row in rows), _facts(values))
@@ -74,7 +65,7 @@ def _benchmark(entry: Mapping[str, Any]) -> BenchmarkFacts:
 
 def check_descent(storage: Storage, release: Release, model_id: str | None, evaluation_id: str | None) -> None:
     """Raise UsageError unless the model was trained, and the evaluation made, on `release`, and the evaluation on the model."""
-    asked = [("model", model_id, model_file), ("evaluation", evaluation_id, scores_file)]
+    asked = [("model", model_id, layout.model_info), ("evaluation", evaluation_id, layout.evaluation_info)]
     for kind, identifier, file_of in asked:
         if identifier is None:
             continue

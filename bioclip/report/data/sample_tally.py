@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip import layout
 from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.report.data.batches import most, read_batches
@@ -135,7 +136,7 @@ class SampleTally:
 def summarize_samples(release: Release, wanted: Collection[str]) -> tuple[SampleSummary, dict[str, Photo]]:
     """The images of `release` counted, and those shown by record id, without thumbnails; `wanted` are further ids to look up."""
     tally = SampleTally(release.version)
-    for batch in read_batches(release.storage, "samples.parquet", _COLUMNS, _BATCH_ROWS):
+    for batch in read_batches(release.storage, layout.SAMPLES, _COLUMNS, _BATCH_ROWS):
         tally.add(pa.Table.from_batches([batch]))
     photos = read_photos(release, tally.choice.record_ids | set(wanted))
     return tally.summary(release, photos), photos

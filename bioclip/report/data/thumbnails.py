@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from bioclip import layout
 from bioclip.partitions import StageManifest
 from bioclip.records import partition_of
 from bioclip.report.data.samples import Thumbnail
@@ -26,7 +27,7 @@ def load_thumbnails(storage: Storage, images: StageManifest, record_ids: Collect
 
     Only partitions and row groups that hold a wanted image are read, a few rows at a time.
     """
-    files = [output.name for output in images.outputs if output.name.endswith(".parquet")]
+    files = [output.name for output in images.outputs if output.name.endswith(layout.PARQUET)]
     wanted: defaultdict[str, set[str]] = defaultdict(set)
     for identifier in record_ids if files else ():
         wanted[files[partition_of(identifier, len(files))]].add(identifier)

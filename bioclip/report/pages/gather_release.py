@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
-from bioclip.partitions import read_stage, stage_manifest_name
+from bioclip.partitions import read_stage
 from bioclip.releases import Release, open_release
 from bioclip.report.data.counterparts import find_counterparts
 from bioclip.report.data.duplicate_groups import GroupTally, tally_groups
@@ -19,7 +20,7 @@ from bioclip.report.data.name_summary import gather_names
 from bioclip.report.data.outcomes import gather_downloads
 from bioclip.report.data.photos import read_photos
 from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember, DuplicateSummary, ReportData, StageSummary
-from bioclip.report.data.runs import check_descent, gather_scores, gather_training, model_file, scores_file
+from bioclip.report.data.runs import check_descent, gather_scores, gather_training
 from bioclip.report.data.sample_tally import summarize_samples
 from bioclip.report.data.samples import Counterpart, DropGroup, Photo, SampleSummary
 from bioclip.report.data.thumbnails import load_thumbnails
@@ -42,15 +43,15 @@ def gather_inputs(storage: Storage, version: str, model_id: str | None, evaluati
 
     Raises StorageError when one is missing, UsageError when they do not belong together.
     """
-    inputs = {f"stage {stage}": stage_manifest_name(stage) for stage in STAGE_UNITS if storage.exists(stage_manifest_name(stage))}
+    inputs = {f"stage {stage}": layout.stage_manifest(stage) for stage in STAGE_UNITS if storage.exists(layout.stage_manifest(stage))}
     digests = {what: digest_bytes(storage.read_bytes(name)) for what, name in inputs.items()}
     release = open_release(storage, version)
     check_descent(storage, release, model_id, evaluation_id)
     digests[f"release {version}"] = release.digest
     if model_id is not None:
-        digests[f"model {model_id}"] = digest_bytes(storage.read_bytes(model_file(model_id)))
+        digests[f"model {model_id}"] = digest_bytes(storage.read_bytes(layout.model_info(model_id)))
     if evaluation_id is not None:
-        digests[f"evaluation {evaluation_id}"] = digest_bytes(storage.read_bytes(scores_file(evaluation_id)))
+        digests[f"evaluation {evaluation_id}"] = digest_bytes(storage.read_bytes(layout.evaluation_info(evaluation_id)))
     return digests
 
 
@@ -96,7 +97,7 @@ def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
     inputs, counts = release.manifest.get("inputs", {}), release.manifest.get("counts", {})
     stages = []
     for name, unit in STAGE_UNITS.items():
-        manifest = read_stage(storage, name) if storage.exists(stage_manifest_name(name)) else None
+        manifest = read_stage(storage, name) if storage.exists(layout.stage_manifest(name)) else None
         if name in inputs and name in counts:
             is_current = manifest is not None and manifest.digest == inputs[name]
             stages.append(StageSummary(name, unit, Counts.from_dict(counts[name]), inputs[name], is_current))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bioclip import layout
 from bioclip.records import RANKS
 from bioclip.report.data.image_conflicts import ImageConflicts, ImageNames, NamedImage
 from bioclip.report.html.markup import Markup, element, join, link, name_of, number
@@ -22,14 +23,14 @@ def images_section(conflicts: ImageConflicts) -> Section:
             f"{_images(conflicts.num_differing)} whose records are of different accepted taxa; {num_between} of them between sources. "
             f"In {number(conflicts.num_differing_near)} a picture is only near the kept one and may be another photograph."
         )
-        parts += [note(text), _cards(conflicts.differing, conflicts.num_differing, "splits/conflicts.parquet")]
+        parts += [note(text), _cards(conflicts.differing, conflicts.num_differing, layout.in_splits(layout.LABEL_CONFLICTS))]
     if conflicts.num_agreeing:
         parts.append(element("h3", "Different names, no contradiction"))
         text = (
             f"{_images(conflicts.num_agreeing)} whose records carry names that differ as given but agree once accepted, or of which one is "
             f"less exact or unresolved; {number(conflicts.num_agreeing_between_sources)} of them between sources."
         )
-        parts += [note(text), _cards(conflicts.agreeing, conflicts.num_agreeing, "duplicates/groups.parquet")]
+        parts += [note(text), _cards(conflicts.agreeing, conflicts.num_agreeing, layout.DUPLICATE_GROUPS)]
     absent = "Records of the same image agree on its name, or there is no image with several records."
     return Section("images", title, join(parts) if parts else None, absent)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bioclip.report.data.name_summary import TAXONOMY_PAGE
+from bioclip import layout
 from bioclip.report.data.report_data import DownloadSummary, NameExample, NameSummary, ReportData
 from bioclip.report.html.markup import Markup, element, join, name_of, number, percent, table
 from bioclip.report.sections.funnel import reason_list
@@ -84,7 +84,7 @@ def names_section(data: ReportData) -> Section:
     names = data.names
     if names is None:
         return Section("names", "Names", None, absence(data, "taxonomy", "No names have been resolved in this workspace yet."))
-    more = element("a", "Their own page", href=TAXONOMY_PAGE)
+    more = element("a", "Their own page", href=layout.NAMES_PAGE)
     text = f"{number(names.num_names)} distinct verbatim names stand for {number(names.num_records)} records. "
     summary = note(text, more, " holds the tree of what was resolved, doubtful matches, and images under several names.")
     rows = [
