@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
+from bioclip.drop_reasons import find_reason
 from bioclip.errors import AccountingError
 
 
@@ -14,21 +15,29 @@ from bioclip.errors import AccountingError
 class Counts:
     """What one piece of work read, wrote and dropped.
 
-    `dropped` maps stable snake_case reasons to numbers; `notes` holds further counts that explain but do not balance
-    (requests made, retries that helped). Raises AccountingError unless read = written + sum(dropped).
+    `dropped` maps reasons of `bioclip.drop_reasons` to numbers; `notes` holds further counts that explain but do not balance
+    (requests made, retries that helped). Raises AccountingError unless read = written + sum(dropped), and for an unknown reason.
     """
 
     read: int = 0
     written: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    is_history: InitVar[bool] = False
+    """True for counts that an earlier version may have written: their reasons are not checked."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, is_history: bool) -> None:
         num_dropped = sum(self.dropped.values())
         if self.read != self.written + num_dropped:
             raise AccountingError(
                 f"read {self.read} but wrote {self.written} and dropped {num_dropped} ({dict(self.dropped)}): "
                 "rows were lost or made up; this is a bug, please report it."
+            )
+        unknown = [] if is_history else sorted(name for name in self.dropped if find_reason(name) is None)
+        if unknown:
+            raise AccountingError(
+                f"drop reason {unknown[0]!r} is not registered; add it with a sentence to bioclip/drop_reasons.py, "
+                "or to the SourceFormat that uses it."
             )
 
     def __add__(self, other: Counts) -> Counts:
@@ -45,8 +54,8 @@ class Counts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Counts:
-        """The counts that `to_dict` wrote; checked again."""
-        return cls(values["read"], values["written"], dict(values["dropped"]), dict(values["notes"]))
+        """The counts that `to_dict` wrote; the balance is checked again."""
+        return cls(values["read"], values["written"], dict(values["dropped"]), dict(values["notes"]), is_history=True)
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -59,4 +68,4 @@ def total(counts: Iterable[Counts]) -> Counts:
         written += one.written
         dropped.update(one.dropped)
         notes.update(one.notes)
-    return Counts(read, written, dict(sorted(dropped.items())), dict(sorted(notes.items())))
+    return Counts(read, written, dict(sorted(dropped.items())), dict(sorted(notes.items())), is_history=True)

@@ -15,22 +15,14 @@ from prefect.cache_policies import NO_CACHE
 
 from bioclip import layout
 from bioclip.download.allowance_service import serve_allowances
-from bioclip.download.stage import plan_images
-from bioclip.duplicates.pair_index import SEARCH_STAGE, plan_search
-from bioclip.duplicates.stage import plan_duplicates
-from bioclip.evaluation_sets.stage import plan_evaluation_sets
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
-from bioclip.publishing.stage import plan_publish
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.report.stage import plan_report
-from bioclip.selection.stage import plan_release
-from bioclip.shards.stage import plan_shards, release_version
+from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
-from bioclip.sources.stage import plan_records
+from bioclip.stages import Stage, curation_stages
 from bioclip.takedowns import read_takedowns
-from bioclip.taxonomy.stage import plan_backbones, plan_names
-from bioclip.taxonomy.vernacular_stage import plan_vernaculars
 from tasks.context import RunContext
 
 _ARTIFACT_EVERY_S = 1.0
@@ -110,55 +102,35 @@ def _show_counts(stage: str, counts: dict[str, Any]) -> None:
     get_run_logger().info("%s: %s", stage, counts)
 
 
-def _stage_task(stage: str, plan: Callable[[RunContext], Sequence[PartitionJob]], in_process: bool = False) -> Any:
-    def run(context: RunContext) -> StageSummary:
-        return run_stage(stage, plan(context), context, in_process)
+def _run_planned(stage: Stage, context: RunContext) -> StageSummary | None:
+    """Plan a stage and run it; None where it has nothing to do for these settings and images."""
+    jobs = stage.load_plan()(context.storage, context.settings)
+    if stage.may_be_empty and not jobs:
+        return None
+    return run_stage(stage.name, jobs, context, in_process=stage.runs_in == "flow")
 
-    return task(name=stage, cache_policy=NO_CACHE, persist_result=False)(run)
 
-
-@task(name="images", cache_policy=NO_CACHE, persist_result=False)
-def download(context: RunContext) -> StageSummary:
+def _download(stage: Stage, context: RunContext) -> StageSummary:
     """Fetch the images; what each host allows is kept here, for all workers."""
     settings = context.settings.download
     hashes = read_takedowns(context.storage, context.settings.ingest).hashes
     with serve_allowances(settings, settings.allowance_host or context.cluster.own_host) as allowance:
-        jobs = plan_images(context.storage, context.settings, allowance, media_roots(context.settings.sources), hashes)
-        return run_stage("images", jobs, context)
+        jobs = stage.load_plan()(context.storage, context.settings, allowance, media_roots(context.settings.sources), hashes)
+        return run_stage(stage.name, jobs, context)
 
 
-def _plan_embeddings(context: RunContext) -> Sequence[PartitionJob]:
-    from bioclip.encoding.image_embeddings import plan_embeddings  # needs torch, which data-only installations lack
-
-    return plan_embeddings(context.storage, context.settings)
+_RUNNERS: dict[str, Callable[[Stage, RunContext], StageSummary | None]] = {"images": _download}
+"""Stages that need more than a plan and the cluster."""
 
 
-def _plan_scores(context: RunContext) -> Sequence[PartitionJob]:
-    from bioclip.scorers.stage import plan_scores  # a scorer may need torch
+def stage_task(stage: Stage) -> Any:
+    """The Prefect task of a stage: `task(context)` returns its StageSummary, or None where it has nothing to do."""
+    run = _RUNNERS.get(stage.name, _run_planned)
 
-    return plan_scores(context.storage, context.settings)
+    def run_in_context(context: RunContext) -> StageSummary | None:
+        return run(stage, context)
 
-
-ingest = _stage_task("records", lambda c: plan_records(c.storage, c.settings))
-compile_backbones = _stage_task("backbones", lambda c: plan_backbones(c.storage, c.settings))
-resolve_names = _stage_task("taxonomy", lambda c: plan_names(c.storage, c.settings))
-read_vernaculars = _stage_task("vernaculars", lambda c: plan_vernaculars(c.storage, c.settings))
-read_evaluation_sets = _stage_task("evaluation-sets", lambda c: plan_evaluation_sets(c.storage, c.settings))
-embed_images = _stage_task("embeddings", _plan_embeddings)
-score_images = _stage_task("scores", _plan_scores)
-
-
-@task(name="duplicates", cache_policy=NO_CACHE, persist_result=False)
-def group_duplicates(context: RunContext) -> StageSummary:
-    """Group the images; where they are too many for one machine, the cluster searches for their pairs first."""
-    if searches := plan_search(context.storage, context.settings):
-        run_stage(SEARCH_STAGE, searches, context)
-    return run_stage("duplicates", plan_duplicates(context.storage, context.settings), context)
-
-
-assign_splits = _stage_task("release", lambda c: plan_release(c.storage, c.settings))
-write_shards = _stage_task("shards", lambda c: plan_shards(c.storage, c.settings))
-_publish = _stage_task("publish", lambda c: plan_publish(c.storage, c.settings), in_process=True)
+    return task(name=stage.name, cache_policy=NO_CACHE, persist_result=False)(run_in_context)
 
 
 @dataclass(frozen=True)
@@ -174,14 +146,14 @@ class ReleaseSummary:
     """Version of the release that it continues."""
 
 
-def publish(context: RunContext, stages: Sequence[StageSummary]) -> ReleaseSummary:
-    """Complete the release that the stages made and point `latest` at it."""
-    summary: StageSummary = _publish(context)
+def curate_release(context: RunContext) -> ReleaseSummary:
+    """Run the stages up to `publish` that the settings ask for, in their order, and point `latest` at the release."""
+    summaries = [stage_task(stage)(context) for stage in curation_stages(context.settings)]
     version = release_version(context.storage, context.settings)
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
     splits = {name: {**split, "shards": len(split["shards"])} for name, split in release.manifest["splits"].items()}
-    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, (*stages, summary), release.parent[0])
+    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, tuple(filter(None, summaries)), release.parent[0])
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

@@ -20,37 +20,27 @@ from bioclip.selection.stage import rule_inputs
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.shards.index import shard_lists
 from bioclip.shards.stage import SHARDS_STAGE, release_version, rule_tables
+from bioclip.stages import find_stage, manifest_stages
 from bioclip.storage import Storage
 
-PUBLISH_STAGE = "publish"
+STAGE = find_stage("publish")
 MANIFEST_SCHEMA_VERSION = 2
-
-
-_PUBLISH_VERSION = 7
-
-
+_VERSION = 7
 _COPY_BYTES = 1 << 20
-
-
-DATA_STAGES = ("records", "images", "backbones", "taxonomy", "duplicates", "release", "shards")
-"""Stages whose digests and counts a manifest states, in the order in which its card lists them."""
-
-
-_DATA_SECTIONS = ("ingest", "download", "duplicates", "taxonomy", "release", "leakage", "shards", "card")
 
 
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job that completes the release; its manifest names every file's digest."""
     version = release_version(storage, settings)
-    digests = {stage: read_stage(storage, stage).digest for stage in DATA_STAGES}
+    digests = {stage: read_stage(storage, stage).digest for stage in manifest_stages()}
     return [
         PartitionJob(
-            stage=PUBLISH_STAGE,
+            stage=STAGE.name,
             name="publish",
             directory=layout.release_partitions_dir(version),
-            version=_PUBLISH_VERSION,
+            version=_VERSION,
             inputs=digests | rule_inputs(storage, settings),
-            settings=digest_value({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS}),
+            settings=digest_value({section: meaningful(getattr(settings, section)) for section in STAGE.sections}),
             work=publish,
             storage=storage,
             arguments={"version": version, "settings": settings},
@@ -81,7 +71,7 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
     written = [replace(output, name=release_name(version, output.name)) for output in writer.outputs]
     manifest["files"] = {o.name: {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *written]}
     data = readable_json(manifest)
-    writer.write_bytes(f"{folder}/{layout.SEAL}", f"{digest_bytes(data)}  manifest.json\n".encode())
+    writer.write_bytes(f"{folder}/{layout.SEAL}", f"{digest_bytes(data)}  {layout.MANIFEST}\n".encode())
     writer.write_bytes(f"{folder}/{layout.MANIFEST}", data)
     num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
     return Counts(num_samples, num_samples)
@@ -91,7 +81,7 @@ def release_manifest(
     storage: Storage, settings: PipelineSettings, version: str, tally: ReleaseTally, shards: list[OutputFile]
 ) -> dict[str, Any]:
     """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
-    stages = {stage: read_stage(storage, stage) for stage in DATA_STAGES}
+    stages = {stage: read_stage(storage, stage) for stage in manifest_stages()}
     parent = read_parent(storage)
     own = (o.name for o in shards if o.name.endswith(layout.TAR) and not o.name.startswith("../"))
     splits: dict[str, Any] = {}
@@ -120,7 +110,7 @@ def release_manifest(
         "sources": {source.name: _archive_digest(stages["records"], source.name) for source in settings.sources},
         "snapshots": _snapshots(storage, stages["records"]),
         "backbones": {partition.name: partition.key for partition in stages["backbones"].partitions},
-        "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in _DATA_SECTIONS})),
+        "settings": json.loads(json.dumps({section: meaningful(getattr(settings, section)) for section in STAGE.sections})),
         "counts": {stage: manifest.counts.to_dict() for stage, manifest in stages.items()},
         **({"tail": json.loads(storage.read_bytes(layout.in_splits(layout.LONG_TAIL)))} if has_tail else {}),
     }
@@ -136,6 +126,6 @@ def _archive_digest(records: StageManifest, name: str) -> str:
 
 def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
     """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
-    names = sorted({"/".join(output.name.split("/")[1:3]) for output in records.outputs if output.name.count("/") > 2})
-    found = [json.loads(storage.read_bytes(f"records/{name}/_snapshot.json")) for name in names]
+    snapshots = sorted({layout.snapshot_of(output.name) for output in records.outputs if output.name.count("/") > 2})
+    found = [json.loads(storage.read_bytes(layout.snapshot_file(*snapshot))) for snapshot in snapshots]
     return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}

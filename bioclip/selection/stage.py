@@ -32,14 +32,14 @@ from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
 from bioclip.selection.texts import changed_taxa, release_texts, text_inputs
 from bioclip.selection.train_small import train_small
 from bioclip.settings import PipelineSettings, meaningful
+from bioclip.stages import find_stage
 from bioclip.storage import Storage
 from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 
 STAGE = "release"
 SAMPLE_GROUP_ROWS = 65_536
-NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "name_not_resolved", "rank_above_minimum", "val_species_without_training"
+NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "lineage_not_resolved", "rank_above_minimum", "val_species_without_training"
 _VERSION = 6
-_UPSTREAM = ("records", "images", "taxonomy", "duplicates")
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -50,7 +50,7 @@ def plan_release(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, parent: ParentRef) -> PartitionJob:
-    inputs = {stage: read_stage(storage, stage).digest for stage in _UPSTREAM} | gate_inputs(storage, settings)
+    inputs = {stage: read_stage(storage, stage).digest for stage in find_stage(STAGE).upstream} | gate_inputs(storage, settings)
     return PartitionJob(
         stage=STAGE,
         name="samples",

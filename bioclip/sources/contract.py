@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
 
+from bioclip.drop_reasons import DropReason, register_reasons
 from bioclip.errors import ArchiveError
 from bioclip.licenses import normalize_license
 from bioclip.records import Record
@@ -54,6 +55,11 @@ class SourceFormat:
     uses_scratch: bool = False
     local_media: bool = False
     """True when its records may have `local:` and `file:` URLs, read below the source's media root; any other source's are refused."""
+    drop_reasons: Mapping[str, str] = field(default_factory=dict)
+    """Reason -> one sentence, for reasons that `bioclip.drop_reasons` does not list yet."""
+
+    def __post_init__(self) -> None:
+        register_reasons(DropReason(name, ("records",), sentence) for name, sentence in self.drop_reasons.items())
 
     def items(self, source: SourceSettings, scratch: Path, buffer_bytes: int) -> Iterator[Item]:
         """Read with everything that this reader can use."""

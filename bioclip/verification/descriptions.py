@@ -15,10 +15,10 @@ from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import release_card
 from bioclip.publishing.catalog_tables import LICENSES_SCHEMA
 from bioclip.publishing.croissant import croissant
-from bioclip.publishing.stage import DATA_STAGES
 from bioclip.publishing.tally import tally_samples
 from bioclip.releases.manifest import SPLITS
 from bioclip.shards.index import shard_lists
+from bioclip.stages import manifest_stages
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.manifest import stated_settings
@@ -63,7 +63,7 @@ def _in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **manifest,
         "splits": {split: splits[split] for split in SPLITS},
-        "counts": {stage: counts[stage] for stage in DATA_STAGES},
+        "counts": {stage: counts[stage] for stage in manifest_stages()},
     }
 
 

@@ -17,6 +17,7 @@ from bioclip.partitions import PartitionResult, read_stage
 from bioclip.releases.locating import open_release
 from bioclip.shards.stage import release_version
 from bioclip.sources.stage import plan_records
+from bioclip.stages import find_stage
 from bioclip.storage import Storage
 from bioclip.takedowns import read_takedowns
 from bioclip.trace import Descent, Sight, find_images, trace_image, with_takedowns
@@ -95,7 +96,7 @@ def test_the_task_hands_the_listed_hashes_to_the_downloads(grown: Grown, storage
     monkeypatch.setattr(tasks.stages, "run_stage", lambda name, jobs, context: jobs)
     settings = grown.settings_of("second", storage.root)
     context: Any = SimpleNamespace(settings=settings, storage=storage, cluster=SimpleNamespace(own_host="127.0.0.1"))
-    jobs: Any = tasks.stages.download.fn(context)
+    jobs: Any = tasks.stages.stage_task(find_stage("images")).fn(context)
     assert {job.arguments["taken_down"] for job in jobs} == {frozenset({"0" * 64})}
 
 

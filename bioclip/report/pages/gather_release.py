@@ -24,18 +24,11 @@ from bioclip.report.data.runs import check_descent, gather_scores, gather_traini
 from bioclip.report.data.sample_tally import summarize_samples
 from bioclip.report.data.samples import Counterpart, DropGroup, Photo, SampleSummary
 from bioclip.report.data.thumbnails import load_thumbnails
+from bioclip.stages import find_stage, manifest_stages
 from bioclip.storage import Storage
 
-STAGE_UNITS = {
-    "records": "provider rows",
-    "images": "records",
-    "backbones": "backbone rows",
-    "taxonomy": "distinct verbatim names",
-    "duplicates": "images",
-    "release": "images",
-    "shards": "samples",
-}
-"""Stages that a report knows, in the order of the pipeline, and what each reads."""
+STAGE_UNITS = {name: find_stage(name).reads for name in manifest_stages()}
+"""Stages that a report shows, in the order of the pipeline, and what each reads."""
 
 
 def gather_inputs(storage: Storage, version: str, model_id: str | None, evaluation_id: str | None) -> dict[str, str]:

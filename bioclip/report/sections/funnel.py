@@ -12,18 +12,8 @@ from bioclip.report.data.sample_tally import BALANCE_REASONS
 from bioclip.report.data.samples import DropGroup
 from bioclip.report.html.markup import Markup, element, figure, join, name_of, number, percent, table
 from bioclip.report.sections.section import Section, note
+from bioclip.stages import STAGES, find_stage
 
-CHAINED_STAGES = ("records", "images", "release", "shards")
-"""Stages that each image passes one after another."""
-STAGE_PRODUCTS = {
-    "records": "records",
-    "images": "images",
-    "backbones": "taxa",
-    "taxonomy": "resolved names",
-    "duplicates": "distinct images",
-    "release": "samples",
-    "shards": "samples in shards",
-}
 DUPLICATE_REASONS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
 SPLIT_REASONS = ("evaluated_before", "above_heldout_species", "val_species_without_training", *BALANCE_REASONS)
 """Reasons that arise when splits are drawn, guarded and balanced; those of leakage begin with `leak_`."""
@@ -136,7 +126,7 @@ def _steps_table(steps: Sequence[FunnelStep], data: ReportData) -> Markup:
 
 def _broken_links(data: ReportData, steps: Sequence[FunnelStep]) -> list[str]:
     """A sentence for each place where what came is not what the step before had left."""
-    stages = [stage for name in CHAINED_STAGES if (stage := data.stage(name)) is not None]
+    stages = [summary for one in STAGES if one.passes_images and (summary := data.stage(one.name)) is not None]
     said = [
         f"Stage {after.stage} read {number(after.counts.read)} though {before.stage} had written {number(before.counts.written)}: "
         "they are not of one run."
@@ -159,7 +149,7 @@ def _stage_row(stage: StageSummary) -> tuple[str, ...]:
         element("code", stage.stage),
         stage.unit,
         number(counts.read),
-        join([number(counts.written), element("span", f" {STAGE_PRODUCTS[stage.stage]}", class_="unit")]),
+        join([number(counts.written), element("span", f" {find_stage(stage.stage).makes}", class_="unit")]),
         number(sum(counts.dropped.values())),
         reason_list(counts.dropped) if counts.dropped else "—",
     )
