@@ -277,7 +277,7 @@ def _write_names(storage: Storage, writer: PartitionWriter, *, population: Popul
         "verbatim_scientific_name": names["species"],
         "canonical_name": names["species"],
         "match_type": pc.if_else(is_unknown, "NONE", "EXACT"),
-        "reason": pc.if_else(is_unknown, "name_not_found", ""),
+        "reason": pc.if_else(is_unknown, "not_in_backbone", ""),
         "accepted_id": pc.if_else(is_unknown, blank, texts("taxon:", taxa)),
         "accepted_name": pc.if_else(is_unknown, blank, names["species"]),
         "resolved_rank": pc.if_else(is_unknown, blank, pc.if_else(is_genus, "genus", "species")),

@@ -29,7 +29,6 @@ from typing import Any, Literal
 from bioclip import layout
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import ModelError, UsageError
-from bioclip.models.trained import model_dir
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 
@@ -169,7 +168,7 @@ class ModelRef:
         if self.kind == "workspace":
             if workspace is None:
                 raise ModelError(f"model {self.name!r} is the id of a workspace's model, but no workspace is given; name its folder.")
-            storage, folder = workspace, model_dir(self.name)
+            storage, folder = workspace, layout.model_dir(self.name)
         else:
             path = Path(self.path)
             storage, folder = Storage(str(path.parent)), path.name

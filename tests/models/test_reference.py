@@ -10,9 +10,9 @@ import pytest
 
 from bioclip import layout
 from bioclip.errors import ModelError, UsageError
+from bioclip.layout import model_dir
 from bioclip.models.clip import create_model, save_model
 from bioclip.models.reference import ModelRef
-from bioclip.models.trained import model_dir
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 from tests.training.conftest import TINY_MODEL

@@ -146,7 +146,7 @@ def test_names_show_reasons_the_unresolved_and_the_synonyms(full_page: str) -> N
     assert ["Lepista nuda", "Collybia nuda", "7"] in rows_of(full_page, "Synonyms merged")
     unresolved = rows_of(full_page, "Unresolved names")
     assert [row[2] for row in unresolved] == ["5", "3", "2"]
-    assert unresolved[2] == ["Oenanthe", "homonym", "2"]
+    assert unresolved[2] == ["Oenanthe", "homonym_ambiguous", "2"]
 
 
 def test_each_group_shows_the_kept_image_first_with_the_reason(full_page: str) -> None:
@@ -165,7 +165,7 @@ def test_failed_downloads_get_a_placeholder_and_are_capped(full_page: str) -> No
     assert gone.count("HTTP 404") == 6
     assert "3 more" in gone
     assert "<img" not in gone
-    unresolved = next(card for card in dropped.split("<article") if ">name_not_found<" in card)
+    unresolved = next(card for card in dropped.split("<article") if ">not_in_backbone<" in card)
     assert unresolved.count("<img") == 4
 
 
@@ -209,7 +209,7 @@ def test_a_section_without_data_says_so_in_one_sentence(new_workspace: Callable[
 def test_a_release_without_samples_gives_a_whole_page(new_workspace: Callable[[], Workspace]) -> None:
     workspace = fill(new_workspace(), {"fungi": 24})
     for row in workspace.samples:
-        row |= {"split": "", "drop_reason": "name_not_found"}
+        row |= {"split": "", "drop_reason": "not_in_backbone"}
     workspace.write()
     data = gather_report(workspace.storage, VERSION)
     reader = Reader(render_page(data, render_sections(data)).decode())

@@ -142,7 +142,7 @@ class Workspace:
         names = self._table("taxonomy/names.parquet", self.names, LINEAGE_SCHEMA)
         if self.conflicts:
             self._table("splits/conflicts.parquet", self.conflicts, CONFLICT_SCHEMA)
-        self._stage("records", num_records + 13, num_records, {"license_not_allowed": 9, "media_url_missing": 4}, [])
+        self._stage("records", num_records + 13, num_records, {"license_not_allowed": 9, "no_media_url": 4}, [])
         self._stage(
             "images",
             num_records,
@@ -246,7 +246,7 @@ def fill(workspace: Workspace, per_folder: Mapping[str, int]) -> Workspace:
         text = text.replace("\ud800", "")
         row |= {"creator": text, "species": text, "license": text[:80], "source": text[:60]}
     for row in rows[10:14]:
-        row |= dict.fromkeys(RANKS, "") | {"split": "", "drop_reason": "name_not_found", "drop_detail": SCRIPT, "resolved_rank": ""}
+        row |= dict.fromkeys(RANKS, "") | {"split": "", "drop_reason": "not_in_backbone", "drop_detail": SCRIPT, "resolved_rank": ""}
     for row, place in zip(rows[5:10], ((51.5, 7.2), (51.6, 7.3), (-17.7, 168.3), (0.0, 0.0), (95.0, 10.0)), strict=True):
         row["latitude"], row["longitude"] = place
     for size in range(2, 7):
@@ -277,8 +277,8 @@ def _add_names(workspace: Workspace) -> None:
     decided = [
         ("Collybia nuda", "EXACT", "", "1", "1", 30), ("Clitocybe nuda", "EXACT", "", "2", "1", 12),
         ("Lepista nuda", "EXACT", "", "3", "1", 7),
-        ("Coreopsis binctorte", "NONE", "not_found", "", "", 3), (SCRIPT, "NONE", "not_a_name", "", "", 5),
-        ("Oenanthe", "AMBIGUOUS", "homonym", "", "", 2), ("Zea maiz", "FUZZY", "one_letter", "9", "9", 4),
+        ("Coreopsis binctorte", "NONE", "not_in_backbone", "", "", 3), (SCRIPT, "NONE", "unparsable", "", "", 5),
+        ("Oenanthe", "AMBIGUOUS", "homonym_ambiguous", "", "", 2), ("Zea maiz", "FUZZY", "one_letter", "9", "9", 4),
     ]  # fmt: skip
     for index, (name, match_type, reason, matched, accepted, num_records) in enumerate(decided):
         values = {

@@ -39,6 +39,6 @@ def test_a_release_is_made_of_them_and_is_sound(tmp_path: Path) -> None:
     assert verify_release(made.storage).findings == ()
     samples = made.samples(["split", "drop_reason", "record_id"]).to_pylist()
     assert len(samples) == 1_500
-    assert {"duplicate_bytes", "duplicate_pixels", "duplicate_near", "name_not_found", ""} <= {row["drop_reason"] for row in samples}
+    assert {"duplicate_bytes", "duplicate_pixels", "duplicate_near", "not_in_backbone", ""} <= {row["drop_reason"] for row in samples}
     assert {"train", "val"} <= {row["split"] for row in samples}
     assert pq.read_schema(next(Path(tmp_path).rglob("records/museum/*/part-00001.parquet"))).equals(RECORD_SCHEMA)

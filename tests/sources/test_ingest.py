@@ -84,8 +84,8 @@ def test_memory_decides_nothing(tmp_path: Path) -> None:
 def test_a_table_stands_for_as_many_records_as_it_has_rows(tmp_path: Path, registered: Any) -> None:
     table = pa.table({"source_id": ["1", "2"], "media_url": ["http://a/1", "http://a/2"], "license_verbatim": ["CC BY 4.0", ""]})
     first = Record(source="mixed", source_id="1", media_url="http://a/1", license="MIT", title="came first")
-    [manifest] = ingest(tmp_path, registered("mixed", first, table, Dropped("odd", 3)))
-    assert manifest.counts.to_dict() == {"read": 6, "written": 2, "dropped": {"odd": 3, "record_repeated": 1}, "notes": {}}
+    [manifest] = ingest(tmp_path, registered("mixed", first, table, Dropped("not_an_image_file", 3)))
+    assert manifest.counts.to_dict() == {"read": 6, "written": 2, "dropped": {"not_an_image_file": 3, "record_repeated": 1}, "notes": {}}
     found = {row["source_id"]: row for row in rows(tmp_path, manifest)}
     assert (found["1"]["title"], found["1"]["license"], found["2"]["license"]) == ("came first", "MIT", "")
     assert found["2"]["record_id"] == record_id("mixed", "2", "http://a/2")
