@@ -37,8 +37,9 @@ from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
 from bioclip.download.stage import download_partition
 from bioclip.partitions import PartitionWriter
-from bioclip.records import Record, records_table
+from bioclip.records import Record
 from bioclip.settings import DownloadSettings
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage
 
 _NUM_PROCESSES = 2

@@ -27,9 +27,10 @@ from bioclip.accounting import Counts
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
 from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, read_manifest, run_partition, write_stage
-from bioclip.records import Record, partition_of, records_table
+from bioclip.records import Record, partition_of
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage, open_workspace
 
 _NUM_PROCESSES, _NUM_HOSTS, _NUM_KILLS = 2, 8, 5

@@ -28,8 +28,9 @@ from benchmarks.registry import Context
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
 from bioclip.download.stage import download_partition
 from bioclip.partitions import PartitionWriter
-from bioclip.records import Record, records_table
+from bioclip.records import Record
 from bioclip.settings import DownloadSettings
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage
 
 _SLOW_S, _USUAL_S = 3.0, 0.05

@@ -41,7 +41,7 @@ def planted(train: HashArray, number: int, rng: np.random.Generator) -> HashArra
 
 
 def images(prefix: str, hashes: HashArray, rng: np.random.Generator) -> pa.Table:
-    """GATE_SCHEMA rows whose other columns seldom meet."""
+    """FINGERPRINT_SCHEMA rows whose other columns seldom meet."""
     number = len(hashes)
     digests = [f"{value:064x}" for value in rng.integers(0, 2**62, number).tolist()]
     columns = {

@@ -27,8 +27,9 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.download.chunks import ROW_GROUP_ROWS
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
-from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, partition_bounds
+from bioclip.records import RANKS, partition_bounds
 from bioclip.sample import sample_path
+from bioclip.schemas import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RECORD_SCHEMA
 from bioclip.storage import Storage
 
 SOURCES = {"observations": 0.6, "museum": 0.2, "encyclopedia": 0.15, "camera": 0.05}

@@ -26,14 +26,16 @@ from bioclip.digests import digest_bytes, digest_value
 from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.publishing.stage import plan_publish
-from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, Record, partition_of, records_table
+from bioclip.records import RANKS, Record, partition_of
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
+from bioclip.schemas import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA
 from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
 from bioclip.shards.stage import plan_shards, release_version
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage, open_workspace
 
 WIDTH, HEIGHT = 256, 192

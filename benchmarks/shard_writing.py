@@ -27,7 +27,8 @@ from bioclip import layout
 from bioclip.images.encoding import encode_jpeg
 from bioclip.images.hashing import decode_upright
 from bioclip.partitions import PartitionWriter
-from bioclip.records import IMAGE_SCHEMA, RANKS, SAMPLE_SCHEMA, record_id
+from bioclip.records import RANKS, record_id
+from bioclip.schemas import IMAGE_SCHEMA, SAMPLE_SCHEMA
 from bioclip.settings import ShardSettings
 from bioclip.shards.members import sample_members, write_tar
 from bioclip.shards.writing import write_partition

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from bioclip.digests import digest_value
 from bioclip.download.outcomes import LEDGER_SCHEMA, SUCCESS
 from bioclip.partitions import PARQUET_OPTIONS
-from bioclip.records import IMAGE_SCHEMA
+from bioclip.schemas import IMAGE_SCHEMA
 from bioclip.storage import Storage
 
 SETTINGS_KEY = b"treeoflife.image_settings"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from bioclip.images.checking import CheckedImage, RefusedImage
-from bioclip.records import OUTCOME_SCHEMA
+from bioclip.schemas import OUTCOME_SCHEMA
 
 SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"
 NOT_MODIFIED = "not_modified"

@@ -23,7 +23,7 @@ from bioclip.download.queues import download
 from bioclip.images.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
 from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
-from bioclip.records import IMAGE_SCHEMA
+from bioclip.schemas import IMAGE_SCHEMA
 from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 

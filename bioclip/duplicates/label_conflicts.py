@@ -7,33 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from bioclip.records import RANKS
 
 LABEL_CONFLICT = "label_conflict"
-CONFLICT_SCHEMA = pa.schema(
-    [
-        pa.field("group_id", pa.string(), nullable=False),
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("distance", pa.int8(), nullable=False),
-        pa.field("rank", pa.string(), nullable=False),
-        pa.field("accepted_name", pa.string(), nullable=False),
-        pa.field("verbatim_name", pa.string(), nullable=False),
-        pa.field("decision", pa.string(), nullable=False),
-    ]
-)
-"""splits/conflicts.parquet: every member of each group whose members carry different accepted names, sorted by (group_id, record_id).
-`rank` is the highest at which they differ, `accepted_name` the member's name there (empty: none), `decision` what became of the group's
-kept image for that reason: `kept` or `label_conflict`."""
 
 Rule = Literal["keep", "drop", "majority"]
 
 
 @dataclass(frozen=True)
 class ConflictingMember:
-    """A row of CONFLICT_SCHEMA."""
+    """A row of LABEL_CONFLICT_SCHEMA."""
 
     group_id: str
     record_id: str

@@ -14,7 +14,7 @@ from bioclip.duplicates.pair_index import find_pairs, plan_search, write_index
 from bioclip.duplicates.similarity import ImageFacts, find_likeness
 from bioclip.images.hashing import HASH_VERSION
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.records import DUPLICATE_SCHEMA
+from bioclip.schemas import DUPLICATE_SCHEMA
 from bioclip.settings import DuplicateSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 

@@ -67,7 +67,7 @@ def load_evaluation_set(
     indexes: Sequence[BackboneIndex],
     taxonomy: TaxonomySettings,
 ) -> tuple[pa.Table, Counts]:
-    """(GATE_SCHEMA and `path`, counts of image files). Notes: `images`, `species_resolved`, `names_unresolved`."""
+    """(FINGERPRINT_SCHEMA and `path`, counts of image files). Notes: `images`, `species_resolved`, `names_unresolved`."""
     read = read_evaluation_set(settings, download, min_entropy_bits)
     taxa = resolve_names(read.table, indexes, taxonomy)
     columns = {name: read.table[name] for name in read.table.column_names if name not in {"path", "scientific_name", *RANK_COLUMNS}}

@@ -10,19 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.duplicates.hamming.cross_search import IndexArray
-
-EVIDENCE_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("evaluation_set", pa.string(), nullable=False),
-        pa.field("evaluation_record_id", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("value", pa.float64()),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
-"""leaks.parquet: one row for each training image, evaluation image and kind of evidence, sorted by these. `value` is the pHash distance
-in bits (`leak_near`) or the cosine (`leak_embedding`), null where something is equal; `detail` says what is."""
+from bioclip.schemas import LEAK_SCHEMA
 
 MAX_LISTED = 64
 """Pairs that are all listed where several images of either side share one key; of more, as many are listed as name every image of both."""
@@ -100,7 +88,7 @@ def evidence_table(
     details: pa.ChunkedArray | str,
     values: npt.NDArray[np.float64] | None = None,
 ) -> pa.Table:
-    """EVIDENCE_SCHEMA rows of `hits`; `details` one for each hit, or one for all."""
+    """LEAK_SCHEMA rows of `hits`; `details` one for each hit, or one for all."""
     num = len(hits.train)
     columns = [
         train["record_id"].take(pa.array(hits.train)),
@@ -110,4 +98,4 @@ def evidence_table(
         pa.nulls(num, pa.float64()) if values is None else pa.array(values, pa.float64()),
         pa.array([details], pa.string()).take(pa.array(np.zeros(num, np.int64))) if isinstance(details, str) else details,
     ]
-    return pa.table(columns, names=EVIDENCE_SCHEMA.names).cast(EVIDENCE_SCHEMA)
+    return pa.table(columns, names=LEAK_SCHEMA.names).cast(LEAK_SCHEMA)

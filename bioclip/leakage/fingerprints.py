@@ -9,29 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-GATE_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("sha256", pa.string()),
-        pa.field("pixel_sha256", pa.string()),
-        pa.field("phash", pa.uint64()),
-        pa.field("is_flat", pa.bool_()),
-        pa.field("source_occurrence", pa.string()),
-        pa.field("occurrence_id", pa.string()),
-        pa.field("observer", pa.string()),
-        pa.field("event_day", pa.string()),
-        pa.field("species", pa.string()),
-        pa.field("accepted_id", pa.string()),
-        pa.field("canonical_name", pa.string()),
-    ]
-)
-"""One row an image, sorted by record_id; null where it is not known, and null never matches.
-
-`sha256` is of the bytes as they came, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` true where the pHash says nothing.
-`source_occurrence` is comparable among records of one source only, `occurrence_id` is the provider's own. `species` is the accepted
-binomial and `accepted_id` `<backbone>:<taxon id>` of a species; both null where the name is not resolved to one. `canonical_name` is the
-verbatim name without authors.
-"""
+from bioclip.schemas import FINGERPRINT_SCHEMA
 
 NOBODY = (
     "anonymous",
@@ -53,7 +31,7 @@ NOBODY = (
 
 
 def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
-    """GATE_SCHEMA table of raw `columns` (Arrow arrays or sequences of `num_rows`, sorted by record_id); what is absent is null.
+    """FINGERPRINT_SCHEMA table of raw `columns` (Arrow arrays or sequences of `num_rows`, sorted by record_id); what is absent is null.
 
     `observer`, `occurrence_id`, `event_date` are taken as providers write them; `event_date` becomes `event_day`.
     """
@@ -68,12 +46,12 @@ def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
     ):
         if name in given:
             given[name] = normalise(given[name])
-    arrays = [given[field.name].cast(field.type) if field.name in given else pa.nulls(num_rows, field.type) for field in GATE_SCHEMA]
-    table = pa.table(arrays, names=GATE_SCHEMA.names)
+    arrays = [given[field.name].cast(field.type) if field.name in given else pa.nulls(num_rows, field.type) for field in FINGERPRINT_SCHEMA]
+    table = pa.table(arrays, names=FINGERPRINT_SCHEMA.names)
     table = table.set_column(table.schema.get_field_index("is_flat"), "is_flat", _flatness(table["phash"], table["is_flat"]))
     for name in ("sha256", "pixel_sha256", "source_occurrence", "accepted_id"):
         table = table.set_column(table.schema.get_field_index(name), name, _filled(table[name]))
-    return table.cast(GATE_SCHEMA)
+    return table.cast(FINGERPRINT_SCHEMA)
 
 
 def observer_key(names: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -104,7 +82,7 @@ def _flatness(phash: pa.ChunkedArray, is_flat: pa.ChunkedArray) -> pa.Array:
 def _array(values: Any, name: str) -> pa.ChunkedArray:
     if isinstance(values, pa.ChunkedArray):
         return values
-    kind = GATE_SCHEMA.field(name).type if name in GATE_SCHEMA.names else pa.string()
+    kind = FINGERPRINT_SCHEMA.field(name).type if name in FINGERPRINT_SCHEMA.names else pa.string()
     return pa.chunked_array([values if isinstance(values, pa.Array) else pa.array(values, kind)])
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.leakage.evidence import EVIDENCE_SCHEMA
 from bioclip.leakage.guards import (
     EvaluationSide,
     FloatArray,
@@ -20,6 +19,7 @@ from bioclip.leakage.guards import (
     observer_day_guard,
     species_guard,
 )
+from bioclip.schemas import LEAK_SCHEMA
 from bioclip.settings import LeakGuards
 
 GUARDS = ("bytes", "pixels", "occurrence", "near", "embedding", "observer_day", "species")
@@ -53,7 +53,7 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Leaks:
-    """`evidence` (EVIDENCE_SCHEMA), what could not be checked, and how many further pairs of images stand behind crowded keys."""
+    """`evidence` (LEAK_SCHEMA), what could not be checked, and how many further pairs of images stand behind crowded keys."""
 
     evidence: pa.Table
     unchecked: tuple[Unchecked, ...] = ()
@@ -78,11 +78,11 @@ def find_leaks(
 ) -> Leaks:
     """Every training image that gives away an image or a held-out species of `sides`, with all evidence.
 
-    `train` and the sides are GATE_SCHEMA tables; `embeddings` [len(train), D] are of the model that made those of the sides.
+    `train` and the sides are FINGERPRINT_SCHEMA tables; `embeddings` [len(train), D] are of the model that made those of the sides.
     `radius` is in bits of the 64-bit pHash, `threshold` a cosine. Deterministic whatever the number of cores. Training is looked at a
     million images at a time: whether one leaks depends on no other.
     """
-    tables, num_unlisted = [EVIDENCE_SCHEMA.empty_table()], 0
+    tables, num_unlisted = [LEAK_SCHEMA.empty_table()], 0
     for start in range(0, train.num_rows, _SLICE_ROWS):
         rows = train.slice(start, _SLICE_ROWS)
         near = NearGuard(rows, list(sides), radius) if guards.near else None

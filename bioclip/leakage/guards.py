@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.duplicates.hamming.cross_search import HashArray, IndexArray, cross_pairs
-from bioclip.leakage.evidence import EVIDENCE_SCHEMA, Groups, Hits, evidence_table, pair_groups, shared_values
+from bioclip.leakage.evidence import Groups, Hits, evidence_table, pair_groups, shared_values
+from bioclip.schemas import LEAK_SCHEMA
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -23,7 +24,10 @@ _COSINE_DECIMALS = 6
 
 @dataclass(frozen=True)
 class EvaluationSide:
-    """One evaluation set: GATE_SCHEMA images, whether its species must not be trained on, and unit embeddings [images, D] with rows of NaN
+    """One evaluation set.
+
+    `images` are FINGERPRINT_SCHEMA rows, `holds_out_species` says whether its species must not be trained on, and `embeddings` are unit
+    vectors [images, D] with rows of NaN
     where an image has none."""
 
     name: str
@@ -58,7 +62,7 @@ def observer_day_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Foun
 def species_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
     """Images of a species that the set holds out: by accepted id, by accepted name, and by verbatim names where a side is not resolved."""
     if not side.holds_out_species:
-        return EVIDENCE_SCHEMA.empty_table(), 0
+        return LEAK_SCHEMA.empty_table(), 0
     (open_train, verbatim_train), (open_side, verbatim_side) = _verbatim_names(train), _verbatim_names(side.images)
     accepted, verbatim = "by its accepted name", "by its verbatim name"
     trials = [
@@ -157,7 +161,7 @@ def _renumbered(known: HashArray, hashes: HashArray, groups: IndexArray) -> Inde
 def embedding_guard(train: pa.Table, embeddings: FloatArray, side: EvaluationSide, kind: str, threshold: float) -> Found:
     """Images whose embeddings have a cosine of at least `threshold`; both sides must come from one model without augmentation."""
     if side.embeddings is None or not len(side.embeddings) or not len(embeddings):
-        return EVIDENCE_SCHEMA.empty_table(), 0
+        return LEAK_SCHEMA.empty_table(), 0
     on_train, on_side, cosines = cosine_pairs(embeddings, side.embeddings, threshold)
     hits = Hits(on_train, on_side, np.arange(len(on_train)))
     return evidence_table(train, side.images, side.name, kind, hits, "cosine of embeddings", cosines), 0

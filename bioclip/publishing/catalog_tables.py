@@ -18,60 +18,14 @@ import pyarrow.parquet as pq
 from bioclip import layout
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.partitions import PARQUET_OPTIONS, PartitionWriter, StageManifest
-from bioclip.records import RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA, partition_bounds, partition_of
+from bioclip.records import RANKS, partition_bounds, partition_of
+from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
 from bioclip.storage import Storage
 
 NOT_PROVIDED = "not provided"
 """What TreeOfLife-200M writes for a holder or title that nobody gives."""
 ROW_GROUP_ROWS = 65_536
 
-CATALOG_SCHEMA = pa.schema(
-    [
-        (name, pa.string())
-        for name in (
-            "uuid", "source_url", *RANKS, "scientific_name", "common", "data_source", "publisher", "basisOfRecord", "img_type",
-            "source_id", "shard_filename", "shard_file_path", "base_dataset_file_path", "basis_of_record", "split",
-        )
-    ]
-)  # fmt: skip
-"""catalog.parquet: a row a sample. `species` is the epithet; null where nothing is known. After TreeOfLife-200M's columns come
-`basis_of_record`, as its newer files spell `basisOfRecord`, and `split`."""
-PROVENANCE_SCHEMA = pa.schema(
-    [
-        (name, pa.string())
-        for name in (
-            "uuid", "source_id", "data_source", "source_url", "license_name", "copyright_owner", "license_link", "title",
-            "bibliographicCitation",
-        )
-    ]
-)  # fmt: skip
-"""provenance.parquet: a row a sample, in the columns of TreeOfLife-200M."""
-ATTRIBUTION_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in (
-                "license", "license_url", "license_verbatim", "rights_holder", "creator", "title", "source", "source_id", "source_url",
-                "occurrence_url",
-            )
-        ),
-        pa.field("needs_attribution", pa.bool_(), nullable=False),
-        pa.field("lacks_holder", pa.bool_(), nullable=False),
-    ]
-)  # fmt: skip
-"""attribution.parquet: a row a sample; empty where the provider says nothing. `occurrence_url` is the provider's page of the image or
-occurrence. `lacks_holder`: the licence asks for attribution, and neither holder nor creator is known."""
-LICENSES_SCHEMA = pa.schema(
-    [
-        pa.field("license", pa.string(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("needs_attribution", pa.bool_(), nullable=False),
-        pa.field("images", pa.int64(), nullable=False),
-        pa.field("images_lacking_holder", pa.int64(), nullable=False),
-    ]
-)
-"""licenses.parquet: a row a licence and address of its text, by number of images. An empty licence is one that is not stated."""
 
 _SAMPLES = pa.schema(
     [

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from bioclip import layout
 from bioclip.partitions import OutputFile
-from bioclip.publishing.catalog_tables import CATALOG_SCHEMA
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.tally import ReleaseTally
+from bioclip.schemas import CATALOG_SCHEMA
 from bioclip.settings import CardSettings
 
 CROISSANT_VERSION = "http://mlcommons.org/croissant/1.0"

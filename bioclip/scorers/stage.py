@@ -9,8 +9,9 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
+from bioclip.schemas import FILTER_SCORE_SCHEMA
 from bioclip.scorers import build_scorer
-from bioclip.selection.filters import SCORE_SCHEMA, SCORES_STAGE
+from bioclip.selection.filters import SCORES_STAGE
 from bioclip.settings import FilterSettings, PipelineSettings
 from bioclip.storage import Storage
 
@@ -52,5 +53,5 @@ def score_partition(storage: Storage, writer: PartitionWriter, *, images: str, p
             num_read += batch.num_rows
             scores += scorer.score(list(zip(batch["record_id"].to_pylist(), batch["image"].to_pylist(), strict=True)))
     rows = [{"record_id": record_id, "score": round(score, _DECIMALS)} for record_id, score in scores]
-    writer.write_table(layout.filter_scores(filter_.name, part), pa.Table.from_pylist(rows, schema=SCORE_SCHEMA))
+    writer.write_table(layout.filter_scores(filter_.name, part), pa.Table.from_pylist(rows, schema=FILTER_SCORE_SCHEMA))
     return Counts(num_read, len(rows), {"image_undecodable": num_read - len(rows)} if num_read > len(rows) else {})

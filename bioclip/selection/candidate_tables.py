@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from bioclip import layout
 from bioclip.errors import StorageError
 from bioclip.partitions import read_stage
-from bioclip.records import IMAGE_SCHEMA, LINEAGE_SCHEMA, RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA
+from bioclip.records import RANKS
+from bioclip.schemas import IMAGE_SCHEMA, LINEAGE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.candidates import Candidates, Side
 from bioclip.selection.splits import occurrence_keys
 from bioclip.storage import Storage

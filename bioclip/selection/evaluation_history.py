@@ -11,34 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.leakage import EvaluationSide, gate_table
+from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, VAL
 
 EVALUATED_BEFORE = "evaluated_before"
 """Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it may not be trained on.
 Also the name under which the gate speaks of images that are evaluated on no longer."""
-EVALUATED_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("is_sample", pa.bool_(), nullable=False),
-        pa.field("stored_sha256", pa.string(), nullable=False),
-        pa.field("sha256", pa.string()),
-        pa.field("pixel_sha256", pa.string()),
-        pa.field("phash", pa.uint64()),
-        pa.field("is_flat", pa.bool_()),
-        pa.field("occurrence", pa.string(), nullable=False),
-        pa.field("species", pa.string(), nullable=False),
-    ]
-)
-"""evaluated.parquet, sorted by record_id: every image of `val` and `heldout` in this release or in one that it continues, and the images
-that stand behind such a one as its duplicates (`is_sample` false). Columns otherwise as in the gate's GATE_SCHEMA; `stored_sha256` is of
-the bytes that samples hold, `species` the accepted binomial then."""
 _GATE_COLUMNS = ("record_id", "sha256", "pixel_sha256", "phash", "is_flat")
 
 
 def evaluated_images(candidates: Candidates, images: pa.Table, former: pa.Table | None) -> pa.Table:
-    """EVALUATED_SCHEMA after the splits are given; `images` are the candidates' GATE_SCHEMA rows, `former` the parent's list."""
+    """EVALUATED_SCHEMA after the splits are given; `images` are the candidates' FINGERPRINT_SCHEMA rows, `former` the parent's list."""
     is_sample = candidates.is_in(VAL) | candidates.is_in(HELDOUT)
     groups = candidates.codes("kept_record_id")
     of_group = np.zeros(len(groups.values), np.int8)

@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.partitions import read_stage
+from bioclip.schemas import FILTER_SCORE_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.settings import FilterSettings, ReleaseSettings
 from bioclip.storage import Storage
 
 SCORES_STAGE = "scores"
-SCORE_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("score", pa.float64(), nullable=False)])
-"""scores/<filter>/part-*.parquet: one row an image that could be scored, rounded to 6 decimals."""
 SIDE, ASPECT, NEAR_CONSTANT, IMAGE_TYPE = "side_below_minimum", "aspect_above_maximum", "near_constant", "image_type_excluded"
 
 
@@ -52,8 +51,8 @@ def filter_images(storage: Storage, candidates: Candidates, settings: ReleaseSet
 
 
 def read_scores(storage: Storage, filter_name: str) -> pa.Table:
-    """SCORE_SCHEMA of all images under one filter."""
-    tables = [SCORE_SCHEMA.empty_table()]
+    """FILTER_SCORE_SCHEMA of all images under one filter."""
+    tables = [FILTER_SCORE_SCHEMA.empty_table()]
     for output in read_stage(storage, SCORES_STAGE).outputs:
         if output.name.startswith(f"{layout.filter_scores_dir(filter_name)}/"):
             with storage.reader(output.name) as stream:

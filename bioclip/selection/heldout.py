@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bioclip.records import RANKS
+from bioclip.schemas import HELDOUT_LIST_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.selection.split_rules import check_listed
@@ -22,17 +23,6 @@ from bioclip.selection.splits import HELDOUT, TRAIN, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
-LISTED_SCHEMA = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
-        pa.field("species", pa.string(), nullable=False),
-        pa.field("num_images", pa.int64(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-    ]
-)
-"""splits/heldout_list.parquet: each name of the list in its order, the accepted binomial it stands for, and its outcome: `held_out`,
-`not_drawn`, `no_image`, `not_resolved` (no backbone knows such a species, and no image bears the name) or `other_category`."""
 ABOVE_HELDOUT = "above_heldout_species"
 """Drop reason of images identified no further than to a taxon whose species are held out: they may show them, and train their genus."""
 _CATEGORY_COLUMNS = ("redlistCategory", "category")
@@ -52,7 +42,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`species` is None where only the older rules are set; they decide then. `listed` is LISTED_SCHEMA of a list that was given."""
+    """`species` is None where only the older rules are set; they decide then. `listed` is HELDOUT_LIST_SCHEMA of a list that was given."""
 
     species: frozenset[str] | None = None
     listed: pa.Table | None = None
@@ -194,4 +184,4 @@ def _listed_table(listed: Sequence[Listed], images: Counter[str], species: froze
         else:
             outcome = "no_image" if not images[name] else "held_out" if name in species else "not_drawn"
         rows.append({"name": one.name, "category": one.category, "species": name, "num_images": images[name], "outcome": outcome})
-    return pa.Table.from_pylist(rows, schema=LISTED_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=HELDOUT_LIST_SCHEMA)

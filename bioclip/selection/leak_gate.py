@@ -37,7 +37,7 @@ def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
 
 
 def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
-    """GATE_SCHEMA rows of the candidates, in their order."""
+    """FINGERPRINT_SCHEMA rows of the candidates, in their order."""
     phash, species = candidates.numbers("phash").astype(np.uint64), candidates.column("species")
     is_flat = (candidates.numbers("entropy_bits") < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
     is_species = pc.equal(pc.fill_null(candidates.column("resolved_rank"), ""), "species")

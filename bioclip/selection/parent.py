@@ -19,11 +19,10 @@ import pyarrow.parquet as pq
 from bioclip import layout
 from bioclip.digests import digest_value
 from bioclip.errors import StorageError
-from bioclip.records import SAMPLE_SCHEMA
 from bioclip.releases.aliases import LATEST, read_aliases
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import SPLITS, Release, list_releases
-from bioclip.selection.evaluation_history import EVALUATED_SCHEMA
+from bioclip.schemas import EVALUATED_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.splits import TRAIN, occurrence_keys
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
@@ -84,7 +83,7 @@ class Parent:
         return pa.table({name: (columns | missing)[name] for name in EVALUATED_SCHEMA.names}, schema=EVALUATED_SCHEMA)
 
     def texts(self) -> pa.Table | None:
-        """Its further texts (`bioclip.selection.texts.TEXTS_SCHEMA`), None where it has none."""
+        """Its further texts (`bioclip.schemas.TEXTS_SCHEMA`), None where it has none."""
         if layout.TEXTS not in self.release.files():
             return None
         with self.release.storage.reader(layout.TEXTS) as stream:

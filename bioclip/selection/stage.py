@@ -14,10 +14,11 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.grouping import KEPT
-from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, LABEL_CONFLICT, Conflicts, find_conflicts
+from bioclip.duplicates.label_conflicts import LABEL_CONFLICT, Conflicts, find_conflicts
 from bioclip.errors import SettingsError
 from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
-from bioclip.records import RANKS, SAMPLE_SCHEMA
+from bioclip.records import RANKS
+from bioclip.schemas import LABEL_CONFLICT_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.balance import balance_training
 from bioclip.selection.candidate_tables import described_parts, read_candidates
 from bioclip.selection.candidates import Candidates
@@ -111,7 +112,7 @@ def assign_samples(
     _write_samples(storage, writer, candidates, shards)
     writer.write_table(
         layout.in_splits(layout.LABEL_CONFLICTS),
-        pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=CONFLICT_SCHEMA),
+        pa.Table.from_pylist([asdict(member) for member in conflicts.members], schema=LABEL_CONFLICT_SCHEMA),
     )
     writer.write_table(layout.in_splits(layout.LEAKS), leaks.evidence)
     prints = images.append_column("split", candidates.split_column())

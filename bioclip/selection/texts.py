@@ -14,6 +14,7 @@ from bioclip.captions import scientific_name
 from bioclip.errors import SettingsError, StorageError
 from bioclip.partitions import read_stage
 from bioclip.records import RANKS
+from bioclip.schemas import TEXTS_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.settings import PipelineSettings, ReleaseSettings
@@ -21,10 +22,6 @@ from bioclip.storage import Storage
 from bioclip.taxonomy.vernacular_stage import STAGE as VERNACULARS_STAGE
 from bioclip.taxonomy.vernacular_stage import plan_vernaculars, vernaculars_name
 
-TEXTS_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("accepted_id", "scientific_name", "member", "text", "source", "license")]
-)
-"""splits/texts.parquet: one row a taxon and member, sorted; `source` and `license` of the text itself where they are known."""
 _SENTENCE = "a photo of {}."
 
 TextKey = tuple[str, str]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from bioclip.schemas import TRAIN_SMALL_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import TRAIN, unit_hashes
 from bioclip.settings import ReleaseSettings
-
-TRAIN_SMALL_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("shard", pa.string(), nullable=False)])
-"""splits/train_small.parquet, sorted by record_id: the training samples of the part, and where they lie."""
 
 
 def train_small(candidates: Candidates, shards: pa.Array, settings: ReleaseSettings) -> pa.Table:

@@ -17,19 +17,9 @@ from bioclip.digests import readable_json
 from bioclip.errors import StorageError
 from bioclip.partitions import OutputFile
 from bioclip.releases.manifest import Release
+from bioclip.schemas import SHARD_INDEX_SCHEMA
 from bioclip.shards.tar_writer import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter
 
-SHARD_INDEX_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.string(), nullable=False),
-        pa.field("member", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("num_bytes", pa.int64(), nullable=False),
-    ]
-)
-"""A row for each member in the order of the tar: key and extension of its name, the tar within the release that wrote it, where its
-content begins and how long it is, in bytes. Its header is the block of 512 bytes before."""
 _CHECK = "check the release with `treeoflife verify --deep`."
 
 

@@ -16,7 +16,8 @@ from pyarrow import compute as pc
 
 from bioclip.errors import SettingsError, StorageError, UnknownNameError
 from bioclip.partitions import OutputFile, run_partition
-from bioclip.records import RECORD_SCHEMA, partition_bounds
+from bioclip.records import partition_bounds
+from bioclip.schemas import RECORD_SCHEMA
 from bioclip.settings import PipelineSettings, SourceSettings, WorkspaceSettings
 from bioclip.sources.external.scratch import scratch_folder
 from bioclip.sources.snapshots import list_snapshots, read_snapshot

@@ -17,7 +17,8 @@ from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
 from bioclip.licenses import normalize_license
 from bioclip.partitions import PartitionJob, PartitionWriter
-from bioclip.records import RECORD_SCHEMA, Record
+from bioclip.records import Record
+from bioclip.schemas import RECORD_SCHEMA
 from bioclip.settings import IngestSettings, PipelineSettings, SourceSettings, meaningful
 from bioclip.sources import Dropped, Noted, source_format
 from bioclip.sources.contract import Item

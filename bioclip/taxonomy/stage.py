@@ -17,7 +17,8 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import BackboneError, SettingsError
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.records import LINEAGE_SCHEMA, VERBATIM_NAME_COLUMNS
+from bioclip.records import VERBATIM_NAME_COLUMNS
+from bioclip.schemas import DECISION_SCHEMA, LINEAGE_SCHEMA
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
 from bioclip.storage import Storage, explain_os_error, explain_user_file
 from bioclip.taxonomy.backbones import open_backbone
@@ -25,7 +26,7 @@ from bioclip.taxonomy.index.build import compile_source
 from bioclip.taxonomy.index.lookup import BackboneIndex, load_index
 from bioclip.taxonomy.matching.batch_resolve import resolve_table
 from bioclip.taxonomy.matching.curation import Curation, read_curation
-from bioclip.taxonomy.matching.decision_table import DECISION_SCHEMA, LINEAGE_COLUMNS
+from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
 from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.names.vernaculars import choose_verbatim_name
 

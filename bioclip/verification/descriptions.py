@@ -13,10 +13,10 @@ from bioclip.parquet import read_batches
 from bioclip.partitions import OutputFile
 from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import release_card
-from bioclip.publishing.catalog_tables import LICENSES_SCHEMA
 from bioclip.publishing.croissant import croissant
 from bioclip.publishing.tally import tally_samples
 from bioclip.releases.manifest import SPLITS
+from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.shards.index import shard_lists
 from bioclip.stages import manifest_stages
 from bioclip.storage import Storage

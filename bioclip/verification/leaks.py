@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
-from bioclip.leakage import EVIDENCE_SCHEMA, GATE_SCHEMA, EvaluationSide, find_leaks, gate_table
+from bioclip.leakage import FINGERPRINT_SCHEMA, LEAK_SCHEMA, EvaluationSide, find_leaks, gate_table
 from bioclip.parquet import read_batches
-from bioclip.selection.evaluation_history import EVALUATED_BEFORE, EVALUATED_SCHEMA
+from bioclip.schemas import EVALUATED_SCHEMA
+from bioclip.selection.evaluation_history import EVALUATED_BEFORE
 from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_keys
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
@@ -19,7 +20,7 @@ from bioclip.verification.manifest import stated_settings
 from bioclip.verification.rows import aligned, differing_rows, has_form, read_samples
 
 _GATE_ROWS = 1_000_000
-_PRINTS_SCHEMA = GATE_SCHEMA.append(pa.field("split", pa.string()))
+_PRINTS_SCHEMA = FINGERPRINT_SCHEMA.append(pa.field("split", pa.string()))
 _SAMPLE_COLUMNS = (
     "record_id", "split", "sha256", "species", "resolved_rank", "accepted_id", "source", "source_id", "occurrence_id", "event_date",
 )  # fmt: skip
@@ -33,8 +34,8 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     """The gate once more, over what the release says of its own images, a slice of training at a time: each of its images gives one away
     or does not, whatever the others. Embeddings are no part of a release."""
     settings = stated_settings(manifest).leakage
-    columns = [*GATE_SCHEMA.names, "split"]
-    parts = {split: [GATE_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
+    columns = [*FINGERPRINT_SCHEMA.names, "split"]
+    parts = {split: [FINGERPRINT_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
     for rows in read_batches(storage, layout.FINGERPRINTS, columns):
         for split, tables in parts.items():
             tables.append(_of_split(rows, split))
@@ -173,7 +174,7 @@ def _listed(samples: pa.Table, rows: pa.Table, listed: pa.Table) -> Iterator[Fin
 
 def check_evidence(storage: Storage) -> Iterator[Finding]:
     """The evidence of leaks.parquet is of exactly the images that samples.parquet says were dropped for it."""
-    yield from has_form(storage, layout.LEAKS, EVIDENCE_SCHEMA)
+    yield from has_form(storage, layout.LEAKS, LEAK_SCHEMA)
     kinds: dict[str, set[str]] = {}
     for rows in read_batches(storage, layout.LEAKS, ("record_id", "kind")):
         for row in rows.to_pylist():

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.parquet import read_batches
-from bioclip.records import RANKS, SAMPLE_SCHEMA
+from bioclip.records import RANKS
 from bioclip.releases.manifest import SPLITS
+from bioclip.schemas import SAMPLE_SCHEMA
 from bioclip.selection.splits import HELDOUT, TRAIN
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding

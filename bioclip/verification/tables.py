@@ -15,21 +15,10 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.parquet import read_batches
-from bioclip.publishing.catalog_tables import (
-    ATTRIBUTION_SCHEMA,
-    CATALOG_SCHEMA,
-    LICENSES_SCHEMA,
-    PROVENANCE_SCHEMA,
-    attribution_table,
-    catalog_table,
-    count_licenses,
-    licenses_table,
-    provenance_table,
-)
+from bioclip.publishing.catalog_tables import attribution_table, catalog_table, count_licenses, licenses_table, provenance_table
 from bioclip.records import RANKS
-from bioclip.selection.heldout import LISTED_SCHEMA
+from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, HELDOUT_LIST_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, TRAIN_SMALL_SCHEMA
 from bioclip.selection.splits import TRAIN, unit_hashes
-from bioclip.selection.train_small import TRAIN_SMALL_SCHEMA
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.rows import aligned, differing_rows, has_form, read_samples
@@ -102,7 +91,7 @@ def check_lists(storage: Storage, manifest: Mapping[str, Any], heldout: set[str]
         yield from has_form(storage, layout.TRAIN_SMALL, TRAIN_SMALL_SCHEMA)
         yield from _train_small(storage, int(rules["seed"]), float(rules.get("train_small_fraction", 0)))
     if layout.HELDOUT_LIST in heldout:
-        yield from has_form(storage, layout.HELDOUT_LIST, LISTED_SCHEMA)
+        yield from has_form(storage, layout.HELDOUT_LIST, HELDOUT_LIST_SCHEMA)
         yield from _heldout_list(storage, manifest)
 
 
@@ -125,7 +114,7 @@ def _chosen(storage: Storage, seed: int, fraction: float) -> Iterator[pa.Table]:
 
 
 def _heldout_list(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    listed = pa.concat_tables([LISTED_SCHEMA.empty_table(), *read_batches(storage, layout.HELDOUT_LIST, LISTED_SCHEMA.names)])
+    listed = pa.concat_tables([HELDOUT_LIST_SCHEMA.empty_table(), *read_batches(storage, layout.HELDOUT_LIST, HELDOUT_LIST_SCHEMA.names)])
     outcomes = Counter(listed["outcome"].to_pylist())
     notes = manifest["counts"]["release"]["notes"]
     noted = {name.removeprefix("heldout_list_"): number for name, number in notes.items() if name.startswith("heldout_list_")}

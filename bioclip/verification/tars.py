@@ -18,8 +18,9 @@ from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError
 from bioclip.parquet import SortedTable, open_sorted
 from bioclip.releases.manifest import own_name
+from bioclip.schemas import SHARD_INDEX_SCHEMA
 from bioclip.selection.texts import Texts, text_key
-from bioclip.shards.index import SHARD_INDEX_SCHEMA, index_table
+from bioclip.shards.index import index_table
 from bioclip.shards.members import SAMPLE_COLUMNS, sample_members
 from bioclip.shards.plan import ShardRange, read_ranges
 from bioclip.shards.tar_writer import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter, padded

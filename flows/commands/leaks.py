@@ -105,7 +105,7 @@ def _indexes(settings: PipelineSettings) -> list[BackboneIndex]:
 def _load(
     one: EvaluationSetSettings, settings: PipelineSettings, indexes: Sequence[BackboneIndex]
 ) -> tuple[pa.Table, np.ndarray[tuple[int, int], np.dtype[np.float32]] | None]:
-    """(GATE_SCHEMA images, their embeddings where a model is set and the set has files)."""
+    """(FINGERPRINT_SCHEMA images, their embeddings where a model is set and the set has files)."""
     entropy = settings.duplicates.min_entropy_bits
     table, _ = load_evaluation_set(one, settings.download, entropy, indexes, settings.taxonomy)
     images, embedding = table.drop_columns(["path"]), settings.leakage.embedding

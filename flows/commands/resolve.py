@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from bioclip.errors import UsageError
 from bioclip.sample import sample_path
+from bioclip.schemas import DECISION_SCHEMA
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.files import BackboneInfo, build_index, is_index, open_index, read_info
 from bioclip.taxonomy.matching.batch_resolve import resolve_table
 from bioclip.taxonomy.matching.curation import read_curation
-from bioclip.taxonomy.matching.decision_table import DECISION_SCHEMA
 from bioclip.taxonomy.matching.decisions import VerbatimLineage
 from bioclip.taxonomy.matching.resolve import explain_lineage
 from bioclip.taxonomy.name_tables import NameTable, TableWriter, decisions_table, distinct_lineages

@@ -17,9 +17,10 @@ from bioclip.digests import digest_bytes
 from bioclip.download.chunks import ROW_GROUP_ROWS, ChunkLog
 from bioclip.download.stage import plan_images, read_outcomes
 from bioclip.partitions import PartitionJob, PartitionWriter, run_partition, write_stage
-from bioclip.records import Record, records_table
+from bioclip.records import Record
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage, open_workspace
 from tests.download.asking import photograph
 from tests.download.fault_server import FaultServer, answer

@@ -18,7 +18,7 @@ from bioclip.duplicates import pair_index
 from bioclip.duplicates.pair_index import plan_search, read_index
 from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionManifest, PartitionWriter, run_partition, write_stage
-from bioclip.records import DUPLICATE_SCHEMA
+from bioclip.schemas import DUPLICATE_SCHEMA
 from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage
 

@@ -20,11 +20,11 @@ from huggingface_hub import DatasetCard
 from bioclip.errors import SettingsError
 from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import front_matter
-from bioclip.publishing.catalog_tables import LICENSES_SCHEMA
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.markdown import cell
 from bioclip.publishing.tally import ReleaseTally, tally_samples
 from bioclip.sample.server import SampleServer
+from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.settings import CardSettings
 from tests.conftest import Curated, sample_settings
 from tests.publishing.conftest import CARD

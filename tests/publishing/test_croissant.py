@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.publishing.catalog_tables import LICENSES_SCHEMA
 from bioclip.publishing.croissant import croissant
 from bioclip.publishing.tally import ReleaseTally
+from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.settings import CardSettings
 from bioclip.shards.index import find_sample
 from tests.conftest import Curated

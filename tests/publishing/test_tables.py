@@ -13,19 +13,11 @@ from bioclip.accounting import Counts
 from bioclip.duplicates.stage import read_columns
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.partitions import OutputFile, PartitionManifest, PartitionWriter, StageManifest, read_stage
-from bioclip.publishing.catalog_tables import (
-    ATTRIBUTION_SCHEMA,
-    CATALOG_SCHEMA,
-    LICENSES_SCHEMA,
-    NOT_PROVIDED,
-    PROVENANCE_SCHEMA,
-    catalog_table,
-    described_samples,
-    provenance_table,
-    write_tables,
-)
-from bioclip.records import RANKS, RECORD_SCHEMA, SAMPLE_SCHEMA, Record, records_table
+from bioclip.publishing.catalog_tables import NOT_PROVIDED, catalog_table, described_samples, provenance_table, write_tables
+from bioclip.records import RANKS, Record
 from bioclip.releases import Release
+from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage
 from tests.conftest import Curated
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from bioclip.errors import StorageError
-from bioclip.records import SAMPLE_SCHEMA
 from bioclip.releases.aliases import point_alias, point_latest
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release, list_releases, workspace_name
+from bioclip.schemas import SAMPLE_SCHEMA
 from bioclip.selection.parent import NO_PARENT, Parent, read_parent
 from bioclip.selection.shard_numbers import find_former, number_shards
 from bioclip.selection.stage import plan_release

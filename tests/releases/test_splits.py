@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.selection.evaluation_history import EVALUATED_SCHEMA
+from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.split_rules import EARLIER_COLUMNS, earlier_splits
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL
 from tests.selection.rows import candidates_of, splits_of

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip import layout
-from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA, find_conflicts
+from bioclip.duplicates.label_conflicts import find_conflicts
 from bioclip.partitions import read_stage, run_partition
 from bioclip.releases import open_release
 from bioclip.report import plan_report
 from bioclip.report.data.image_conflicts import MAX_MEMBERS, ImageConflicts, gather_conflicts
 from bioclip.report.sections.name_conflicts import images_section
+from bioclip.schemas import LABEL_CONFLICT_SCHEMA
 from bioclip.settings import PipelineSettings
 
 from .test_page import Reader
@@ -47,7 +48,7 @@ def write_conflicts(workspace: Workspace, rule: Any = "keep") -> None:
     rows = [{**row, "scientific_name": row["verbatim_name"], **places.get(row["record_id"], alone)} for row in workspace.samples]
     members = [asdict(member) for member in find_conflicts(rows, rule).members]
     with storage.writer(layout.in_splits(layout.LABEL_CONFLICTS)) as stream:
-        pq.write_table(pa.Table.from_pylist(members, schema=CONFLICT_SCHEMA), stream)
+        pq.write_table(pa.Table.from_pylist(members, schema=LABEL_CONFLICT_SCHEMA), stream)
 
 
 def conflicts_of(workspace: Workspace) -> ImageConflicts:

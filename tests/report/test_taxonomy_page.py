@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.errors import UsageError
-from bioclip.records import LINEAGE_SCHEMA, RANKS
+from bioclip.records import RANKS
 from bioclip.report.charts.taxon_tree import TaxonNode, choose_taxa, count_taxa, grow_tree, render_tree
 from bioclip.report.data import decision_tables
 from bioclip.report.data.name_decisions import DecisionSummary, Weight, sum_up_decisions
@@ -22,6 +22,7 @@ from bioclip.report.html.markup import Markup
 from bioclip.report.pages.gather_names import gather_taxonomy, table_page
 from bioclip.report.pages.gather_release import gather_report
 from bioclip.report.pages.names import TaxonomyPage, render_taxonomy_page
+from bioclip.schemas import LINEAGE_SCHEMA
 from flows.commands.cli import main
 from tests.conftest import Curated
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE

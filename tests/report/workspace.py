@@ -19,11 +19,18 @@ from PIL import Image
 
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, readable_json
-from bioclip.duplicates.label_conflicts import CONFLICT_SCHEMA
-from bioclip.leakage.evidence import EVIDENCE_SCHEMA
 from bioclip.partitions import OutputFile, PartitionManifest, write_stage
-from bioclip.records import DUPLICATE_SCHEMA, IMAGE_SCHEMA, LINEAGE_SCHEMA, OUTCOME_SCHEMA, RANKS, SAMPLE_SCHEMA, partition_of, record_id
+from bioclip.records import RANKS, partition_of, record_id
 from bioclip.sample import sample_path
+from bioclip.schemas import (
+    DUPLICATE_SCHEMA,
+    IMAGE_SCHEMA,
+    LABEL_CONFLICT_SCHEMA,
+    LEAK_SCHEMA,
+    LINEAGE_SCHEMA,
+    OUTCOME_SCHEMA,
+    SAMPLE_SCHEMA,
+)
 from bioclip.storage import Storage
 
 SCRIPT = '<script>alert("x")</script>'
@@ -141,7 +148,7 @@ class Workspace:
         )
         names = self._table("taxonomy/names.parquet", self.names, LINEAGE_SCHEMA)
         if self.conflicts:
-            self._table("splits/conflicts.parquet", self.conflicts, CONFLICT_SCHEMA)
+            self._table("splits/conflicts.parquet", self.conflicts, LABEL_CONFLICT_SCHEMA)
         self._stage("records", num_records + 13, num_records, {"license_not_allowed": 9, "no_media_url": 4}, [])
         self._stage(
             "images",
@@ -164,7 +171,7 @@ class Workspace:
             for split in ("train", "val", "heldout")
         }
         if self.leaks:
-            self._table(f"{folder}/leaks.parquet", self.leaks, EVIDENCE_SCHEMA)
+            self._table(f"{folder}/leaks.parquet", self.leaks, LEAK_SCHEMA)
         if self.pages:
             pages = [{"record_id": record_id, "occurrence_url": url} for record_id, url in sorted(self.pages.items())]
             self._table(f"{folder}/attribution.parquet", pages, pa.schema([("record_id", pa.string()), ("occurrence_url", pa.string())]))

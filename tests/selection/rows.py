@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bioclip.records import RECORD_SCHEMA, SAMPLE_SCHEMA
+from bioclip.schemas import RECORD_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.candidates import Candidates, Codes
 from bioclip.selection.split_rules import SplitRule
 from bioclip.selection.splits import SPLIT_NAMES

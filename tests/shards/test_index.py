@@ -15,9 +15,9 @@ import pytest
 from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 from bioclip.errors import StorageError
-from bioclip.records import SAMPLE_SCHEMA
 from bioclip.releases.manifest import Release
-from bioclip.shards.index import SHARD_INDEX_SCHEMA, find_sample, read_sample
+from bioclip.schemas import SAMPLE_SCHEMA, SHARD_INDEX_SCHEMA
+from bioclip.shards.index import find_sample, read_sample
 from bioclip.shards.members import MEMBER_EXTENSIONS, sample_members
 from bioclip.storage import Storage
 from bioclip.verification.verify import verify_release

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.release_tables import Population, mixed, record_ids, write_tables
 from benchmarks.release_workspace import make_settings, release
-from bioclip.records import RECORD_SCHEMA, partition_of
+from bioclip.records import partition_of
+from bioclip.schemas import RECORD_SCHEMA
 from bioclip.storage import Storage
 from bioclip.verification.verify import verify_release
 

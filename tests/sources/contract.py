@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from bioclip.records import Record, records_table
+from bioclip.records import Record
 from bioclip.sample import sample_path
 from bioclip.settings import SourceSettings
 from bioclip.sources import Dropped
+from bioclip.sources.parsing.columns import records_table
 from tests.sources.formats.test_dwca_and_eol import SourceContract, read
 
 __all__ = ["FormatContract", "drops", "only_record", "photos", "read", "records", "write_json", "write_tar"]

@@ -9,8 +9,10 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.errors import BackboneError, SettingsError, StorageError
 from bioclip.partitions import OutputFile, PartitionManifest, PartitionWriter, run_partition, write_stage
-from bioclip.records import LINEAGE_SCHEMA, Record, lineage_id, records_table
+from bioclip.records import Record, lineage_id
+from bioclip.schemas import LINEAGE_SCHEMA
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
+from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage
 from bioclip.taxonomy.stage import plan_backbones, plan_names
 from tests.taxonomy.sample_backbone import SAMPLE_BACKBONE

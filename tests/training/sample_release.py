@@ -19,8 +19,9 @@ from PIL import Image
 
 from bioclip.captions import captions
 from bioclip.digests import digest_bytes, readable_json
-from bioclip.records import RANKS, SAMPLE_SCHEMA, record_id
+from bioclip.records import RANKS, record_id
 from bioclip.releases import Release, open_release
+from bioclip.schemas import SAMPLE_SCHEMA
 from bioclip.storage import Storage
 
 VERSION = "sample"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
-from bioclip.records import RECORD_SCHEMA, Record
+from bioclip.records import Record
+from bioclip.schemas import RECORD_SCHEMA
 
 PROVIDED_SCHEMA = pa.schema([field for field in RECORD_SCHEMA if field.name not in {"record_id", "lineage_id"}])
 """RECORD_SCHEMA less the two ids, which the stage computes."""
@@ -130,3 +132,16 @@ def records_columns(records: list[Record]) -> pa.Table:
         values = [getattr(record, name) for record in records]
         columns[name] = [sorted(value.items()) for value in values] if name == "verbatim" else values
     return pa.table(columns, schema=PROVIDED_SCHEMA)
+
+
+def records_table(records: Iterable[Record]) -> pa.Table:
+    """RECORD_SCHEMA table of `records`, in the order given."""
+    columns: dict[str, list[Any]] = {name: [] for name in RECORD_SCHEMA.names}
+    names = [f.name for f in fields(Record) if f.name != "verbatim"]
+    for record in records:
+        columns["record_id"].append(record.id)
+        columns["lineage_id"].append(record.lineage_id)
+        for name in names:
+            columns[name].append(getattr(record, name))
+        columns["verbatim"].append(sorted(record.verbatim.items()))
+    return pa.table(columns, schema=RECORD_SCHEMA)

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.records import RANKS
+from bioclip.schemas import DECISION_SCHEMA
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.build import STATUSES
 from bioclip.taxonomy.index.lookup import BackboneIndex
 from bioclip.taxonomy.matching.batch_columns import HIGHER_RANKS, RANK_NAMES, Answers, Ints, Questions
 from bioclip.taxonomy.matching.batch_scoring import Pairs, Scores, score_pairs
 from bioclip.taxonomy.matching.curation import Curation
-from bioclip.taxonomy.matching.decision_table import DECISION_SCHEMA, decision_columns, verbatim_lineages
+from bioclip.taxonomy.matching.decision_table import decision_columns, verbatim_lineages
 from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.matching.implied_kingdoms import implied_kingdoms
 from bioclip.taxonomy.matching.resolve import resolve_lineage

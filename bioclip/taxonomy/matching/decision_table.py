@@ -8,27 +8,12 @@ from dataclasses import fields
 import pyarrow as pa
 
 from bioclip.records import RANKS
+from bioclip.schemas import DECISION_SCHEMA
 from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.names.ranks import EMPTY_LINEAGE
 
 LINEAGE_COLUMNS = tuple(field.name for field in fields(VerbatimLineage))
 """Columns of a table of verbatim lineages, strings without nulls."""
-
-DECISION_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string(), nullable=False) for name in ("canonical_name", "match_type")),
-        *(pa.field(name, pa.int16(), nullable=False) for name in ("confidence", "margin")),
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in ("reason", "matched_id", "matched_name", "accepted_id", "accepted_name", "resolved_rank", *RANKS)
-        ),
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in ("infraspecific", "qualifier", "common_name", "backbone", "rank_sources", "contradicts", "curation")
-        ),
-    ]
-)
-"""One row a lineage: the fields of Resolution, the lineage as one column a rank."""
 
 
 def lineage_columns(lineages: Sequence[VerbatimLineage]) -> pa.Table:

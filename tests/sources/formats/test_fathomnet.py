@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bioclip.errors import ArchiveError
-from bioclip.records import records_table
 from bioclip.settings import SourceSettings
+from bioclip.sources.parsing.columns import records_table
 from tests.sources.contract import STATED, FormatContract, drops, records, write_json
 
 

@@ -1,0 +1,49 @@
+"""Arrow schemas of every table that several packages read: what is in a workspace and in a release."""
+
+from bioclip.schemas.release_tables import (
+    ATTRIBUTION_SCHEMA,
+    CATALOG_SCHEMA,
+    EVALUATED_SCHEMA,
+    FINGERPRINT_SCHEMA,
+    HELDOUT_LIST_SCHEMA,
+    LABEL_CONFLICT_SCHEMA,
+    LEAK_SCHEMA,
+    LICENSES_SCHEMA,
+    PROVENANCE_SCHEMA,
+    SAMPLE_SCHEMA,
+    SHARD_INDEX_SCHEMA,
+    TEXTS_SCHEMA,
+    TRAIN_SMALL_SCHEMA,
+)
+from bioclip.schemas.workspace_tables import (
+    DECISION_SCHEMA,
+    DUPLICATE_SCHEMA,
+    FILTER_SCORE_SCHEMA,
+    IMAGE_SCHEMA,
+    LINEAGE_SCHEMA,
+    OUTCOME_SCHEMA,
+    RECORD_SCHEMA,
+)
+
+__all__ = [
+    "ATTRIBUTION_SCHEMA",
+    "CATALOG_SCHEMA",
+    "DECISION_SCHEMA",
+    "DUPLICATE_SCHEMA",
+    "EVALUATED_SCHEMA",
+    "FILTER_SCORE_SCHEMA",
+    "FINGERPRINT_SCHEMA",
+    "HELDOUT_LIST_SCHEMA",
+    "IMAGE_SCHEMA",
+    "LABEL_CONFLICT_SCHEMA",
+    "LEAK_SCHEMA",
+    "LICENSES_SCHEMA",
+    "LINEAGE_SCHEMA",
+    "OUTCOME_SCHEMA",
+    "PROVENANCE_SCHEMA",
+    "RECORD_SCHEMA",
+    "SAMPLE_SCHEMA",
+    "SHARD_INDEX_SCHEMA",
+    "TEXTS_SCHEMA",
+    "TRAIN_SMALL_SCHEMA",
+]
