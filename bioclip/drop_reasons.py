@@ -129,6 +129,7 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
     (
         ("evaluation-sets", "duplicates"),
         (
+            ("image_not_local", "The image is given by a URL; images of evaluation sets are read from files."),
             ("file_missing", "The file does not exist."),
             ("file_unreadable", "The file cannot be read."),
             ("id_repeated", "An earlier row of the collection has the same id."),

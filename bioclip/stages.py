@@ -128,7 +128,7 @@ STAGES: tuple[Stage, ...] = (
         "read and hash evaluation sets from outside",
         upstream=("backbones",),
         sections=("leakage", "taxonomy", "download"),
-        plan="bioclip.evaluation_sets.stage:plan_evaluation_sets",
+        plan="bioclip.leakage.stage:plan_evaluation_sets",
         reads="files",
         makes="evaluation images",
         is_wanted=lambda settings: bool(settings.leakage.against),

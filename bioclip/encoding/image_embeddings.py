@@ -21,13 +21,12 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import SettingsError, TrainingError
-from bioclip.evaluation_sets.reading import iter_images
-from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
-from bioclip.evaluation_sets.stage import image_paths
+from bioclip.evaluation_sets.reading import read_evaluation_set
+from bioclip.leakage.release_gate import EMBEDDINGS_STAGE as STAGE
+from bioclip.leakage.stage import STAGE as SETS_STAGE
 from bioclip.models.clip import ClipModel, create_model, load_model
 from bioclip.models.preprocessing import evaluation_square
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
-from bioclip.selection.leak_gate import EMBEDDINGS_STAGE as STAGE
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
@@ -78,8 +77,7 @@ def embed_set(
     download: DownloadSettings,
 ) -> Counts:
     """Embed the images of an evaluation set whose files can be read."""
-    paths = image_paths(storage, evaluation_set.name)
-    images = iter_images(evaluation_set, paths, download.max_body_bytes)
+    images = read_evaluation_set(evaluation_set).iter_images(max_bytes=download.max_body_bytes)
     table, counts = embed_images(load_tower(embedding), images, embedding.batch_size)
     writer.write_table(layout.set_embeddings(evaluation_set.name), table)
     return counts

@@ -10,11 +10,11 @@ from typing import Any
 from bioclip import __version__, layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes, digest_value, readable_json
+from bioclip.leakage.release_gate import gate_inputs
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.publishing import write_metadata
 from bioclip.publishing.tally import ReleaseTally, tally_samples
 from bioclip.releases.manifest import SPLITS, release_name
-from bioclip.selection.leak_gate import gate_inputs
 from bioclip.selection.parent import SHARD_FORM, next_shards, open_parent, read_parent
 from bioclip.selection.stage import rule_inputs
 from bioclip.settings import PipelineSettings, meaningful

@@ -16,6 +16,14 @@ from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.grouping import KEPT
 from bioclip.duplicates.label_conflicts import LABEL_CONFLICT, Conflicts, find_conflicts
 from bioclip.errors import SettingsError
+from bioclip.leakage.release_gate import (
+    GATE_ONLY_COLUMNS,
+    check_leaks,
+    gate_images,
+    gate_inputs,
+    gate_notes,
+    leaking_rows,
+)
 from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS
 from bioclip.schemas import LABEL_CONFLICT_SCHEMA, SAMPLE_SCHEMA
@@ -25,7 +33,6 @@ from bioclip.selection.candidates import Candidates
 from bioclip.selection.evaluation_history import EVALUATED_BEFORE, absent_side, evaluated_images
 from bioclip.selection.filters import filter_images, filter_inputs
 from bioclip.selection.heldout import HeldOut, choose_heldout, heldout_inputs, read_listed
-from bioclip.selection.leak_gate import GATE_ONLY_COLUMNS, check_leaks, drop_leaks, gate_images, gate_inputs, gate_notes
 from bioclip.selection.parent import NO_PARENT, Parent, ParentRef, choose_parent, open_parent
 from bioclip.selection.shard_numbers import find_former, number_shards
 from bioclip.selection.split_rules import EARLIER_COLUMNS, SplitRule, earlier_splits
@@ -97,8 +104,10 @@ def assign_samples(
     candidates.forget(*GATE_ONLY_COLUMNS)
     former_evaluated = continued.evaluated() if continued else None
     absent = absent_side(candidates, former_evaluated) if former_evaluated else None
-    leaks = check_leaks(storage, images, candidates.split, settings, absent)
-    drop_leaks(candidates, leaks)
+    parts = {split: images.filter(pa.array(candidates.is_in(split))) for split in (TRAIN, VAL, HELDOUT)}
+    leaks = check_leaks(storage, parts, settings, absent)
+    for rows, reason, details in leaking_rows(candidates.column("record_id"), leaks):
+        candidates.drop(rows, reason, details)
     tail = balance_training(candidates, settings.release)
     _drop_untrained(candidates)
     _check_not_empty(candidates)

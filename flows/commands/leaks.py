@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -16,13 +12,13 @@ from rich.table import Table
 
 from bioclip import layout
 from bioclip.errors import SettingsError, StorageError, UsageError
-from bioclip.evaluation_sets.reading import is_release
-from bioclip.evaluation_sets.stage import load_evaluation_set
-from bioclip.leakage import GUARDS, EvaluationSide, Leaks, find_leaks
+from bioclip.evaluation_sets.evaluation_set import EvaluationSet
+from bioclip.evaluation_sets.release_splits import is_release
+from bioclip.leakage import GUARDS, Leaks
+from bioclip.leakage.comparison import compare_sets, name_sets
 from bioclip.releases.aliases import LATEST, latest_release, read_aliases
-from bioclip.settings import DownloadSettings, DuplicateSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings
+from bioclip.settings import EvaluationSetSettings, PipelineSettings
 from bioclip.storage import open_workspace
-from bioclip.taxonomy.index.lookup import BackboneIndex
 from bioclip.taxonomy.stage import load_indexes
 
 LEAKS_FOUND = 3
@@ -34,26 +30,19 @@ def check_sets(
 ) -> int:
     """Check `release` against each of `against`, print hits and gaps, write the evidence; 0 when clean, LEAKS_FOUND when not.
 
-    Names are reconciled with the compiled backbones of the workspace where `settings` name one, else compared as written. Raises
+    Names are resolved by the compiled backbones of the workspace where `settings` name one, else compared as written. Raises
     SettingsError or UsageError for what cannot be read.
     """
     radius = settings.leakage.radius if radius is None else radius
     if not 0 <= radius <= 12:
         raise UsageError(f"--radius {radius} is refused: the search is exact from 0 to 12 bits of 64.")
-    indexes = _indexes(settings)
+    indexes = load_indexes(open_workspace(settings.workspace), settings.taxonomy) if settings.taxonomy.backbones else []
     training = EvaluationSetSettings(name="training", path=_training_path(settings, release), splits=("train",))
-    settings = _hashed_alike(settings, Path(training.path).expanduser())
     taken = [one.name for one in settings.leakage.against]
-    sets = [EvaluationSetSettings(name=name, path=path, holds_out_species=holds_out_species) for name, path in _named(against, taken)]
-    sets += settings.leakage.against
-    train, vectors = _load(training, settings, indexes)
-    sides = []
-    for one in sets:
-        images, embeddings = _load(one, settings, indexes)
-        sides.append(EvaluationSide(one.name, images, one.holds_out_species, embeddings))
-    threshold = settings.leakage.embedding.threshold if settings.leakage.embedding else 1.0
-    leaks = find_leaks(train, sides, settings.leakage.guards, radius, vectors, threshold)
-    _print(leaks, train.num_rows, {side.name: side.images.num_rows for side in sides}, bool(indexes))
+    sets = [EvaluationSetSettings(name=name, path=path, holds_out_species=holds_out_species) for name, path in name_sets(against, taken)]
+    compared = compare_sets(settings, training, [*sets, *settings.leakage.against], radius, indexes, _embedder(settings))
+    leaks = compared.leaks
+    _print(leaks, compared.num_train, compared.num_images, compared.is_resolved)
     if output is not None:
         _write(output, leaks.evidence)
     return LEAKS_FOUND if leaks.strongest else 0
@@ -74,57 +63,18 @@ def _training_path(settings: PipelineSettings, release: str) -> str:
     return folder
 
 
-def _hashed_alike(settings: PipelineSettings, training: Path) -> PipelineSettings:
-    """`settings` with what a release was hashed by, so that hashes of other sets are of pixels decoded in the same way."""
-    if not is_release(training) or not (training / layout.MANIFEST).is_file():
-        return settings
-    stated = json.loads((training / layout.MANIFEST).read_bytes())["settings"]
-    sections: dict[str, type[DownloadSettings | DuplicateSettings]] = {"download": DownloadSettings, "duplicates": DuplicateSettings}
-    known = {
-        name: kind.model_validate({key: value for key, value in stated[name].items() if key in kind.model_fields})
-        for name, kind in sections.items()
-    }
-    return settings.model_copy(update=known)
-
-
-def _named(paths: Sequence[str], taken: Sequence[str]) -> list[tuple[str, str]]:
-    """A short name for each path, numbered where two would be alike."""
-    names: dict[str, str] = {}
-    for path in paths:
-        stem = re.sub(r"[^a-z0-9_-]+", "-", Path(path).stem.lower()).strip("-_") or "set"
-        stem = f"set-{stem}" if stem in {"train", "val", "heldout"} else stem
-        numbered = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-        names[next(name for name in numbered if name not in names and name not in taken)] = path
-    return list(names.items())
-
-
-def _indexes(settings: PipelineSettings) -> list[BackboneIndex]:
-    return load_indexes(open_workspace(settings.workspace), settings.taxonomy) if settings.taxonomy.backbones else []
-
-
-def _load(
-    one: EvaluationSetSettings, settings: PipelineSettings, indexes: Sequence[BackboneIndex]
-) -> tuple[pa.Table, np.ndarray[tuple[int, int], np.dtype[np.float32]] | None]:
-    """(FINGERPRINT_SCHEMA images, their embeddings where a model is set and the set has files)."""
-    entropy = settings.duplicates.min_entropy_bits
-    table, _ = load_evaluation_set(one, settings.download, entropy, indexes, settings.taxonomy)
-    images, embedding = table.drop_columns(["path"]), settings.leakage.embedding
+def _embedder(settings: PipelineSettings) -> Callable[[EvaluationSet], pa.Table] | None:
+    """Embeds the images of a set by the model of `leakage.embedding`; None without one."""
+    embedding = settings.leakage.embedding
     if embedding is None or not settings.leakage.guards.embedding:
-        return images, None
-    return images, _embed(one, table, embedding, settings.download.max_body_bytes)
-
-
-def _embed(
-    one: EvaluationSetSettings, table: pa.Table, embedding: LeakEmbeddingSettings, max_bytes: int
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]] | None:
-    from bioclip.encoding.image_embeddings import embed_images, load_tower
-    from bioclip.evaluation_sets.reading import iter_images
-    from bioclip.selection.leak_gate import embeddings_of
-
-    if table["path"].null_count == table.num_rows:
         return None
-    vectors, _ = embed_images(load_tower(embedding), iter_images(one, table, max_bytes), embedding.batch_size)
-    return embeddings_of(table, vectors)
+    from bioclip.encoding.image_embeddings import embed_images, load_tower
+
+    def embed(evaluation_set: EvaluationSet) -> pa.Table:
+        images = evaluation_set.iter_images(max_bytes=settings.download.max_body_bytes)
+        return embed_images(load_tower(embedding), images, embedding.batch_size)[0]
+
+    return embed
 
 
 def _write(output: Path, evidence: pa.Table) -> None:
@@ -139,7 +89,7 @@ def _write(output: Path, evidence: pa.Table) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _print(leaks: Leaks, num_train: int, sets: dict[str, int], is_reconciled: bool) -> None:
+def _print(leaks: Leaks, num_train: int, sets: Mapping[str, int], is_resolved: bool) -> None:
     print(f"{len(leaks.strongest):,} of {num_train:,} training images leak")
     hits = Table("guard")
     for name, number in sets.items():
@@ -157,5 +107,5 @@ def _print(leaks: Leaks, num_train: int, sets: dict[str, int], is_reconciled: bo
         for one in leaks.unchecked:
             gaps.add_row(one.guard, one.side, one.reason, f"{one.num_images:,} of {one.num_total:,}")
         Console().print(gaps)
-    if not is_reconciled:
-        print("Names are compared as written; settings with taxonomy.backbones and the workspace that compiled them reconcile synonyms.")
+    if not is_resolved:
+        print("Names were compared as written; settings with taxonomy.backbones and the workspace that compiled them resolve synonyms.")

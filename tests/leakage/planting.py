@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from bioclip.evaluation_sets.stage import load_evaluation_set
 from bioclip.images.hashing import decode_upright, phash
 from bioclip.leakage import EvaluationSide
+from bioclip.leakage.stage import load_fingerprints
 from bioclip.sample import sample_path
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, TaxonomySettings
 from bioclip.taxonomy.index.lookup import BackboneIndex
@@ -97,8 +97,7 @@ def plant(folder: Path) -> Sets:
 
 def load(settings: EvaluationSetSettings, index: BackboneIndex) -> tuple[pa.Table, EvaluationSide]:
     """The set as either side of the gate sees it."""
-    table, _ = load_evaluation_set(settings, DownloadSettings(), 1.0, [index], TaxonomySettings())
-    images = table.drop_columns(["path"])
+    images, _ = load_fingerprints(settings, DownloadSettings(), 1.0, [index], TaxonomySettings())
     return images, EvaluationSide(settings.name, images, settings.holds_out_species)
 
 

@@ -6,20 +6,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bioclip.encoding.image_embeddings import embed_images, load_tower, plan_embeddings
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets.reading import iter_images, read_evaluation_set
-from bioclip.evaluation_sets.stage import plan_evaluation_sets
+from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.leakage import EvaluationSide, find_leaks
 from bioclip.leakage.guards import cosine_pairs
+from bioclip.leakage.release_gate import embeddings_of
+from bioclip.leakage.stage import plan_evaluation_sets
 from bioclip.models.clip import save_model
 from bioclip.partitions import PartitionJob
-from bioclip.selection.leak_gate import embeddings_of
 from bioclip.selection.stage import plan_release
-from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
+from bioclip.settings import EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards
 from bioclip.storage import Storage
 from bioclip.taxonomy.index.lookup import BackboneIndex
 from flows.commands.cli import main
@@ -32,10 +33,11 @@ TOWER = LeakEmbeddingSettings(model=TINY_MODEL, seed=5, batch_size=8)
 
 
 def embedded(settings: EvaluationSetSettings, tower: LeakEmbeddingSettings = TOWER) -> np.ndarray:
-    table = read_evaluation_set(settings, DownloadSettings(), 1.0).table
-    vectors, counts = embed_images(load_tower(tower), iter_images(settings, table, 1 << 24), tower.batch_size)
-    assert counts.written == table.num_rows
-    return embeddings_of(table, vectors)
+    images = read_evaluation_set(settings)
+    vectors, counts = embed_images(load_tower(tower), images.iter_images(), tower.batch_size)
+    assert counts.written == len(images)
+    ids = pa.table({"record_id": sorted(images.item_ids)})
+    return embeddings_of(ids, vectors)
 
 
 def test_a_crop_too_wide_for_the_hash_is_caught_by_the_embedding_and_passes_without_it(planted: Sets, index: BackboneIndex) -> None:

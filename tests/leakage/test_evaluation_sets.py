@@ -1,4 +1,4 @@
-"""Evaluation sets of every kind come out as one table, and what cannot be read says so."""
+"""Evaluation sets are fingerprinted for the gate: images hashed, stated hashes and ids kept, and what cannot be hashed counted."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bioclip.accounting import Counts
 from bioclip.errors import SettingsError
+from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.reading import read_evaluation_set
-from bioclip.settings import DownloadSettings, EvaluationSetSettings
+from bioclip.leakage.set_fingerprints import fingerprint_set
+from bioclip.settings import DownloadSettings, EvaluationSetSettings, TaxonomySettings
 from tests.conftest import Curated
 from tests.leakage.planting import Sets, photographs
 
 
-def read(path: Path, **values: object):
-    return read_evaluation_set(EvaluationSetSettings(name="other", path=str(path), **values), DownloadSettings(), 1.0)
+def read(path: Path, **values: object) -> EvaluationSet:
+    return read_evaluation_set(EvaluationSetSettings(name="other", path=str(path), **values))
+
+
+def fingerprint(path: Path, **values: object) -> tuple[pa.Table, Counts]:
+    return fingerprint_set(read(path, **values), DownloadSettings(), 1.0, [], TaxonomySettings())
 
 
 def test_a_folder_gives_its_classes_as_names_and_hashes_what_is_an_image(tmp_path: Path) -> None:
@@ -29,15 +36,16 @@ def test_a_folder_gives_its_classes_as_names_and_hashes_what_is_an_image(tmp_pat
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    images = read(tmp_path)
-    rows = {row["record_id"]: row for row in images.table.to_pylist()}
-    assert {name: row["scientific_name"] for name, row in rows.items()} == {
-        "Amanita_muscaria/a.jpg": "Amanita muscaria", "Amanita_muscaria/torn.jpg": "Amanita muscaria", "b.jpg": None,
+    prints, counts = fingerprint(tmp_path)
+    rows = {row["record_id"]: row for row in prints.to_pylist()}
+    assert {name: row["canonical_name"] for name, row in rows.items()} == {
+        "Amanita_muscaria/a.jpg": "amanita muscaria", "Amanita_muscaria/torn.jpg": "amanita muscaria", "b.jpg": None,
     }  # fmt: skip
     assert rows["b.jpg"]["sha256"] == rows["Amanita_muscaria/a.jpg"]["sha256"]
     assert rows["Amanita_muscaria/torn.jpg"]["sha256"]
     assert rows["Amanita_muscaria/torn.jpg"]["phash"] is None
-    assert images.counts.to_dict() == {"read": 3, "written": 2, "dropped": {"image_truncated": 1}, "notes": {}}
+    notes = {"images": 3, "names_unresolved": 3}
+    assert counts.to_dict() == {"read": 3, "written": 2, "dropped": {"image_truncated": 1}, "notes": notes}
 
 
 def test_a_table_of_another_making_is_read_by_its_own_column_names(tmp_path: Path) -> None:
@@ -46,7 +54,7 @@ def test_a_table_of_another_making_is_read_by_its_own_column_names(tmp_path: Pat
     )
     rows = read(tmp_path / "set.tsv", columns={"scientific_name": "label", "phash": "hash"}).table.to_pylist()
     assert [row["occurrence_id"] for row in rows] == ["1", "2"]
-    assert rows[0]["record_id"] == "row 1"
+    assert rows[0]["item_id"] == "row 1"
     assert rows[0]["phash"] == 0xFF00FF00FF00FF00
     assert (rows[0]["observer"], rows[0]["event_date"], rows[0]["scientific_name"]) == ("Ada", "2021-05-04", "Amanita muscaria")
     assert all(rows[1][name] is None for name in ("observer", "event_date", "scientific_name", "phash", "sha256"))
@@ -55,33 +63,40 @@ def test_a_table_of_another_making_is_read_by_its_own_column_names(tmp_path: Pat
 def test_parquet_and_csv_say_the_same(planted: Sets, tmp_path: Path) -> None:
     from_csv = read(Path(planted.evaluation.path))
     folder = Path(planted.evaluation.path).parent
-    columns = [name for name in from_csv.table.column_names if name not in {"sha256", "pixel_sha256", "phash", "is_flat"}]
-    pq.write_table(from_csv.table.select(columns), tmp_path / "set.parquet")
-    assert read(tmp_path / "set.parquet", images=str(folder)).table.equals(from_csv.table)
+    stated = {"item_id": "record_id", "image": "path"}
+    columns = [*stated, "scientific_name", "occurrence_id", "observer", "event_date"]
+    table = from_csv.table.select(columns).rename_columns([stated.get(name, name) for name in columns])
+    pq.write_table(table, tmp_path / "set.parquet")
+    from_parquet = fingerprint(tmp_path / "set.parquet", images=str(folder))
+    assert from_parquet[0].equals(fingerprint(Path(planted.evaluation.path))[0])
+    assert from_parquet[0]["phash"].null_count == 0
 
 
 def test_a_file_that_is_missing_or_outside_is_counted_and_never_opened(tmp_path: Path) -> None:
     (tmp_path / "secret.jpg").write_bytes(photographs(1)[0])
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "set.csv").write_text('path\nabsent.jpg\n../secret.jpg\n""\n')
-    images = read(tmp_path / "set" / "set.csv")
-    assert images.counts.dropped == {"media_missing": 2, "unsafe_path": 1}
-    assert images.table["sha256"].null_count == 3
+    prints, counts = fingerprint(tmp_path / "set" / "set.csv")
+    assert counts.dropped == {"media_missing": 2, "unsafe_path": 1}
+    assert prints["sha256"].null_count == 3
 
 
 def test_a_release_is_read_by_its_fingerprints_and_only_its_evaluation_splits(curated: Curated) -> None:
-    images = read(Path(curated.release.storage.root))
+    prints, _ = fingerprint(Path(curated.release.storage.root))
     splits = curated.release.manifest["splits"]
-    assert images.table.num_rows == splits["val"]["num_samples"] + splits["heldout"]["num_samples"] > 0
-    assert images.table["sha256"].null_count == images.table["phash"].null_count == images.table["scientific_name"].null_count == 0
+    assert prints.num_rows == splits["val"]["num_samples"] + splits["heldout"]["num_samples"] > 0
+    assert prints["sha256"].null_count == prints["phash"].null_count == prints["canonical_name"].null_count == 0
+    stated = pq.read_table(curated.release.storage.uri("fingerprints.parquet"), filters=[("split", "!=", "train")])
+    for name in ("sha256", "pixel_sha256", "phash", "is_flat", "source_occurrence", "occurrence_id", "observer", "event_day"):
+        assert prints[name].to_pylist() == stated[name].to_pylist(), name
 
 
 @pytest.mark.parametrize(
     ("content", "values", "message"),
     [
-        ("a,b\n1,2\n", {}, r"has no column that the gate knows among a, b; name them in its `columns`"),
+        ("a,b\n1,2\n", {}, r"has no column that is known among a, b; name them in its `columns`"),
         ("path\nx.jpg\n", {"columns": {"phash": "hash"}}, r"column 'hash' is not in the table; known: path"),
-        ("path\nx.jpg\n", {"columns": {"name": "path"}}, r"'name' is nothing the gate asks for; known: record_id, path"),
+        ("path\nx.jpg\n", {"columns": {"name": "path"}}, r"'name' is no column of an evaluation set; known: record_id, path"),
         ("phash\nxyz\n", {}, r"pHash 'xyz' is neither an integer nor 16 hexadecimal digits"),
         ("", {}, r"cannot be read as a table"),
     ],
@@ -95,7 +110,7 @@ def test_a_table_that_cannot_serve_is_refused_in_one_sentence(
 
 
 def test_a_path_that_is_nothing_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is no folder, no release and no file that ends in \.csv"):
+    with pytest.raises(SettingsError, match="does not exist"):
         read(tmp_path / "absent")
     with pytest.raises(SettingsError, match="holds no file"):
         read(tmp_path)
@@ -104,4 +119,4 @@ def test_a_path_that_is_nothing_and_an_empty_folder_are_refused(tmp_path: Path) 
 def test_an_older_release_without_fingerprints_says_the_way_out(curated: Curated, tmp_path: Path) -> None:
     pq.write_table(pa.table({"record_id": ["a"], "split": ["val"]}), tmp_path / "samples.parquet")
     with pytest.raises(SettingsError, match=r"has no fingerprints\.parquet.*unpack its shards"):
-        read(tmp_path)
+        fingerprint(tmp_path)

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bioclip.evaluation_sets.reading import COLUMNS
-from bioclip.evaluation_sets.stage import resolve_names
+from bioclip.evaluation_sets.evaluation_set import EVALUATION_SET_SCHEMA
 from bioclip.leakage import EvaluationSide, find_leaks, gate_table
 from bioclip.leakage.evidence import MAX_LISTED
+from bioclip.leakage.set_fingerprints import resolve_names
 from bioclip.settings import LeakGuards, TaxonomySettings
 from bioclip.taxonomy.index.lookup import BackboneIndex
 from tests.leakage.planting import Sets, load
@@ -63,7 +63,9 @@ def test_the_synonym_is_caught_although_no_name_is_shared(planted: Sets, index: 
 )
 def test_names_that_no_backbone_knows_are_compared_as_written(train_name: str, evaluation_name: str, index: BackboneIndex) -> None:
     def one(record_id: str, name: str) -> pa.Table:
-        table = pa.table({column: pa.array([name if column == "scientific_name" else None], pa.string()) for column in COLUMNS})
+        table = pa.table(
+            {column: pa.array([name if column == "scientific_name" else None], pa.string()) for column in EVALUATION_SET_SCHEMA.names}
+        )
         return gate_table({"record_id": [record_id], **resolve_names(table, [index], TaxonomySettings())}, 1)
 
     side = EvaluationSide("other", one("e", evaluation_name), holds_out_species=True)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bioclip.errors import LeakageError
-from bioclip.evaluation_sets.stage import plan_evaluation_sets
+from bioclip.leakage.stage import plan_evaluation_sets
 from bioclip.partitions import run_partition
 from bioclip.selection.stage import plan_release
 from bioclip.settings import EvaluationSetSettings, LeakGuards, LeakSettings, PipelineSettings
@@ -140,7 +140,7 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert f"0 of {curated.release.num_samples('train'):,} training images leak" in printed
         assert "no_observer" in printed
-        assert "Names are compared as written" in printed
+        assert "Names were compared as written" in printed
 
     def test_leaks_are_printed_written_and_told_by_the_exit_code(
         self, curated: Curated, workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -179,7 +179,7 @@ class TestCommand:
         ("arguments", "code", "message"),
         [
             (["absent", "--against", "."], 1, "'absent' is neither a path nor a release of"),
-            ([".", "--against", "absent"], 2, "is no folder, no release and no file"),
+            ([".", "--against", "absent"], 2, "does not exist"),
             ([".", "--against", ".", "--radius", "13"], 2, "--radius 13 is refused: the search is exact from 0 to 12"),
         ],
     )

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.errors import SettingsError
+from bioclip.leakage.release_gate import gate_images
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.manifest import Release
 from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.evaluation_history import absent_side, evaluated_images
-from bioclip.selection.leak_gate import gate_images
 from bioclip.selection.parent import Parent
 from bioclip.selection.split_rules import EARLIER_COLUMNS, earlier_splits
 from bioclip.selection.splits import SPLIT_NAMES

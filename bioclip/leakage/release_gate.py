@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,13 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.errors import LeakageError
-from bioclip.evaluation_sets.stage import STAGE as SETS_STAGE
-from bioclip.evaluation_sets.stage import read_sides
-from bioclip.leakage import EvaluationSide, Leaks, find_leaks, gate_table
+from bioclip.leakage.fingerprints import gate_table
+from bioclip.leakage.gate import Leaks, find_leaks
+from bioclip.leakage.guards import EvaluationSide
+from bioclip.leakage.stage import STAGE as SETS_STAGE
+from bioclip.leakage.stage import read_sides
 from bioclip.partitions import StageManifest, read_stage
-from bioclip.selection.candidates import Candidates
-from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits
+from bioclip.releases.manifest import SPLITS
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
@@ -27,6 +29,19 @@ GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "ev
 """Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
 EMBEDDINGS_STAGE = "embeddings"
 """Written by `bioclip.encoding.image_embeddings`, which needs torch; the gate reads numbers only."""
+TRAIN, VAL, HELDOUT = SPLITS
+
+
+class ImageColumns(Protocol):
+    """The images of a release before the gate, by column."""
+
+    def __len__(self) -> int: ...
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Values of a column."""
+
+    def numbers(self, name: str) -> npt.NDArray[Any]:
+        """Values of a numeric column."""
 
 
 def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
@@ -36,7 +51,7 @@ def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
     return {stage: read_stage(storage, stage).digest for stage in stages}
 
 
-def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
+def gate_images(candidates: ImageColumns, min_entropy_bits: float) -> pa.Table:
     """FINGERPRINT_SCHEMA rows of the candidates, in their order."""
     phash, species = candidates.numbers("phash").astype(np.uint64), candidates.column("species")
     is_flat = (candidates.numbers("entropy_bits") < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
@@ -56,14 +71,12 @@ def gate_images(candidates: Candidates, min_entropy_bits: float) -> pa.Table:
     return gate_table(columns, len(candidates))
 
 
-def check_leaks(
-    storage: Storage, images: pa.Table, splits: Splits, settings: PipelineSettings, absent: EvaluationSide | None = None
-) -> Leaks:
-    """Training images that give away an evaluation image, of this release or (`absent`) of one that it continues.
+def check_leaks(storage: Storage, parts: Mapping[str, pa.Table], settings: PipelineSettings, absent: EvaluationSide | None = None) -> Leaks:
+    """Training images that leak an evaluation image, of this release or (`absent`) of one that it continues.
 
-    Raises LeakageError, after writing the evidence to REFUSED_NAME, where the gate is set to fail.
+    `parts` are the FINGERPRINT_SCHEMA rows of each split. Where the gate is set to fail, the evidence is written to
+    leaks-refused.parquet and LeakageError is raised.
     """
-    parts = {split: images.filter(pa.array(splits == SPLIT_NAMES.index(split))) for split in (TRAIN, VAL, HELDOUT)}
     sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
     sides += [absent] if absent and absent.images.num_rows else []
     sides += read_sides(storage, settings) if settings.leakage.against else []
@@ -99,15 +112,15 @@ def describe_leaks(leaks: Leaks) -> str:
     return "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in by_set.items())
 
 
-def drop_leaks(candidates: Candidates, leaks: Leaks) -> None:
-    """Drop each leaking image for its strongest kind of evidence."""
+def leaking_rows(record_ids: pa.ChunkedArray, leaks: Leaks) -> Iterator[tuple[npt.NDArray[np.int64], str, list[str]]]:
+    """(rows of `record_ids`, drop reason, detail of each row) by reason: each leaking image once, for its strongest kind of evidence."""
     chosen = leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64()))
-    places = pc.index_in(candidates.column("record_id"), value_set=chosen["record_id"].combine_chunks())
-    rows = np.flatnonzero(places.is_valid())
-    leaking = chosen.take(pc.drop_null(places)).to_pylist()
+    positions = pc.index_in(record_ids, value_set=chosen["record_id"].combine_chunks())
+    rows = np.flatnonzero(positions.is_valid())
+    leaking = chosen.take(pc.drop_null(positions)).to_pylist()
     for kind in sorted({row["kind"] for row in leaking}):
-        here = [place for place, row in enumerate(leaking) if row["kind"] == kind]
-        candidates.drop(rows[here], kind, [_detail(leaking[place]) for place in here])
+        of_kind = [position for position, row in enumerate(leaking) if row["kind"] == kind]
+        yield rows[of_kind], kind, [_detail(leaking[position]) for position in of_kind]
 
 
 def gate_notes(leaks: Leaks) -> dict[str, int]:

@@ -1,0 +1,107 @@
+"""From the columns of anybody's table to those of an evaluation set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bioclip.errors import SettingsError
+from bioclip.evaluation_sets.contract import Listing, image_root
+from bioclip.settings import EvaluationSetSettings
+
+RANK_COLUMNS = ("kingdom", "phylum", "class", "order", "family", "genus")
+SETTABLE = (
+    "record_id", "path", "label", "scientific_name", *RANK_COLUMNS, "species", "common_name", "sha256", "pixel_sha256", "phash", "is_flat",
+    "source_occurrence", "occurrence_id", "observer", "event_date", "source", "license",
+)  # fmt: skip
+"""What the setting `columns` may name."""
+_SPELLINGS = {
+    "path": ("file", "filename", "file_name", "filepath"),
+    "record_id": ("id", "image_id", "key"),
+    "label": ("category", "class_name"),
+    "occurrence_id": ("occurrenceid", "observation_id", "observation_uuid"),
+    "observer": ("recordedby", "recorded_by", "observer_id"),
+    "event_date": ("eventdate", "observed_on", "date"),
+    "scientific_name": ("scientificname",),
+    "common_name": ("vernacularname", "vernacular_name"),
+}
+"""How tables write our columns, case aside, where `columns` says nothing."""
+_PREFERRED = {"sha256": ("original_sha256", "sha256")}
+"""Columns of which another spelling is the better one: in our own image tables `sha256` is of the stored bytes."""
+_TYPED = {"phash", "is_flat"}
+
+
+def choose_columns(there: Sequence[str], settings: EvaluationSetSettings) -> dict[str, str]:
+    """Our column -> theirs, stated ones first; raises SettingsError for a column that neither side has, and where none is known."""
+    for name, column in settings.columns.items():
+        if name not in SETTABLE or column not in there:
+            what = f"{name!r} is no column of an evaluation set" if name not in SETTABLE else f"column {column!r} is not in the table"
+            raise SettingsError(
+                f"evaluation set {settings.name!r}: {what}; known: {', '.join(SETTABLE if name not in SETTABLE else there)}."
+            )
+    by_case = {column.casefold(): column for column in reversed(there)}
+    chosen = dict(settings.columns)
+    for name in SETTABLE:
+        spellings = _PREFERRED.get(name, (name, *_SPELLINGS.get(name, ())))
+        spelt = next((by_case[spelling] for spelling in spellings if spelling in by_case), None)
+        if name not in chosen and spelt is not None and spelt not in chosen.values():
+            chosen[name] = spelt
+    return chosen
+
+
+def check_known(chosen: Mapping[str, str], there: Sequence[str], settings: EvaluationSetSettings) -> None:
+    """Raises SettingsError where nothing but an id is known of the items."""
+    if not set(chosen) - {"record_id"}:
+        raise SettingsError(
+            f"evaluation set {settings.name!r} has no column that is known among {', '.join(there[:12])}; name them in its `columns`, "
+            "e.g. {path: file_name, scientific_name: label}."
+        )
+
+
+def table_listing(table: pa.Table, settings: EvaluationSetSettings, path: Path, image: Mapping[str, Sequence[Any]]) -> Listing:
+    """The items of `table`, whose columns are ours; `image` are further columns that locate the images of a table that holds them."""
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    for name in set(columns) - _TYPED:
+        columns[name] = [None if value is None or str(value).strip() == "" else str(value).strip() for value in columns[name]]
+    if "phash" in columns:
+        columns["phash"] = [_parsed_hash(value) for value in columns["phash"]]
+    if "is_flat" in columns:
+        columns["is_flat"] = [_parsed_flag(value) for value in columns["is_flat"]]
+    paths = columns.pop("path", None)
+    ids = columns.pop("record_id", None) or paths or [None] * table.num_rows
+    columns["item_id"] = [value or f"row {row}" for row, value in enumerate(ids, start=1)]
+    root = str(image_root(settings, path))
+    if image:
+        columns |= {name: list(values) for name, values in image.items()}
+        root = str(path.parent)
+    elif paths is not None:
+        root, columns["image"] = _below_root(paths, root, bool(settings.images))
+    return Listing(columns, root, (path,))
+
+
+def _below_root(paths: Sequence[str | None], root: str, is_stated: bool) -> tuple[str, list[str | None]]:
+    """(root, paths below it). Absolute paths throughout have their common folder as root, unless the settings state one."""
+    known = [path for path in paths if path]
+    if known and not is_stated and all(Path(path).is_absolute() for path in known):
+        root = os.path.commonpath([str(Path(path).parent) for path in known])
+    return root, [path.removeprefix(f"{Path(root).as_posix()}/") if path else None for path in paths]
+
+
+def _parsed_hash(value: Any) -> int | None:
+    """A pHash as an integer, or as imagehash writes it: 16 hexadecimal digits."""
+    try:
+        if value is None or isinstance(value, int):
+            return value
+        return int(value, 16 if len(value) == 16 else 10) if value else None
+    except ValueError:
+        raise SettingsError(f"pHash {value!r} is neither an integer nor 16 hexadecimal digits; correct the table or its columns.") from None
+
+
+def _parsed_flag(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
