@@ -106,7 +106,7 @@ def test_the_list_grows_along_the_line_and_is_part_of_the_release(line: Line) ->
 def test_a_release_made_before_there_was_a_list_is_continued_by_its_samples(grown: Grown, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = Parent(grown.first, is_reusable=True)
     known = parent.evaluated()
-    monkeypatch.setattr("bioclip.selection.parent.EVALUATED_FILE", "not there")
+    monkeypatch.setattr("bioclip.layout.EVALUATED", "not there")
     bare = parent.evaluated()
     assert bare.schema.equals(EVALUATED_SCHEMA)
     samples = known.filter(known["is_sample"])
