@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from bioclip.download.stage import plan_images
@@ -24,6 +25,11 @@ from bioclip.shards.stage import plan_shards, release_version
 from bioclip.sources.stage import plan_records
 from bioclip.storage import Storage, open_workspace
 from bioclip.taxonomy.stage import plan_backbones, plan_names
+from tests.workspace_cache import MASTERS, WorkspaceCache, code_digest, remove_old_masters
+
+# A deadline, and the check that examples are drawn fast, are timed assertions: they fail on a busy machine.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +73,38 @@ def curate_in_process(settings: PipelineSettings) -> dict[str, list[PartitionRes
 class Curated:
     """A curated workspace: settings, storage, results by stage, and its release. Tests must not write into it."""
 
-    def __init__(self, settings: PipelineSettings) -> None:
+    def __init__(self, settings: PipelineSettings, results: dict[str, list[PartitionResult]] | None = None) -> None:
         self.settings = settings
         self.storage = open_workspace(settings.workspace)
-        self.results = curate_in_process(settings)
+        self.results = curate_in_process(settings) if results is None else results
         self.release: Release = open_release(self.storage, release_version(self.storage, settings))
 
 
 @pytest.fixture(scope="session")
-def curated(sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Curated:
-    """The whole bundled sample, curated once a session."""
-    return Curated(sample_settings(sample_server, tmp_path_factory.mktemp("curated")))
+def workspace_cache() -> WorkspaceCache:
+    """Workspaces shared by all processes that run tests of this state of the code."""
+    remove_old_masters()
+    return WorkspaceCache(MASTERS, code_digest())
+
+
+@pytest.fixture(scope="session")
+def copy_curated(
+    workspace_cache: WorkspaceCache, sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Curated]:
+    """Copy the sample, curated once with the sections of settings that go with `name`."""
+
+    def copy(name: str, **sections: dict[str, Any]) -> Curated:
+        folder = tmp_path_factory.mktemp(name) / "workspace"
+        results = workspace_cache.copy(name, folder, lambda master: curate_in_process(sample_settings(sample_server, master, **sections)))
+        return Curated(sample_settings(sample_server, folder, **sections), results)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def curated(copy_curated: Callable[..., Curated]) -> Curated:
+    """The whole bundled sample, curated."""
+    return copy_curated("curated")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.darwin_core import FieldLayout, TableLayout, open_archive, read_rows, read_tables
@@ -33,7 +33,6 @@ def both(data: bytes, table: TableLayout, block_bytes: int) -> tuple[list[dict[s
     return arrow, list(read_rows(io.BytesIO(data), table))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.lists(VALUE, min_size=1, max_size=4), ENDING), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"])
 )
@@ -43,7 +42,6 @@ def test_plain_tables_read_as_row_by_row(rows: list[tuple[list[str], str]], bloc
     assert arrow == slow
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(VALUE, min_size=3, max_size=3), max_size=12), st.integers(1, 60), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_enclosed_tables_read_as_row_by_row(rows: list[list[str]], block_bytes: int, end: str, is_well_quoted: bool) -> None:
     def quoted(value: str) -> str:

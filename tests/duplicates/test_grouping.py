@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.duplicate_search import planted_hashes, with_hub
@@ -54,7 +54,6 @@ def some_images(draw: st.DrawFn) -> ImageFacts:
 
 
 @given(some_images(), st.sampled_from([0, 1, 2, 4]))
-@settings(deadline=None)
 def test_rounds_over_all_images_give_the_stars_of_going_one_by_one(facts: ImageFacts, radius: int) -> None:
     expected = one_by_one(facts, radius)
     alone = [image for image in expected if list(expected.values()).count(expected[image]) == 1]
@@ -63,7 +62,6 @@ def test_rounds_over_all_images_give_the_stars_of_going_one_by_one(facts: ImageF
 
 
 @given(some_images(), st.sampled_from([1, 4]))
-@settings(deadline=None)
 def test_a_diameter_is_the_greatest_distance_of_any_two_of_a_group(facts: ImageFacts, radius: int) -> None:
     groups = group_alike(facts, find_likeness(facts, radius))
     for kept in np.unique(groups.kept):

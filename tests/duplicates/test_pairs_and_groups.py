@@ -40,7 +40,6 @@ def test_every_pair_within_the_radius_is_found(radius: int) -> None:
 
 
 @given(npst.arrays(np.uint64, st.integers(0, 30), elements=st.integers(0, 255)), st.integers(0, 12))
-@settings(deadline=None)
 def test_crowded_hashes_are_searched_exactly_too(hashes: np.ndarray, radius: int) -> None:
     pairs = near_pairs(hashes, radius)
     first, second = np.triu_indices(len(pairs.unique), 1)
@@ -73,7 +72,7 @@ def test_nothing_at_all_makes_no_group() -> None:
 
 
 @given(st.permutations(range(12)))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_groups_do_not_depend_on_the_order_of_images(order: list[int]) -> None:
     facts = facts_of([0, 1, 3, 1 << 40, (1 << 40) + 1, 255, 254, 1 << 60, 7 << 60, 12, 0, 3])
     places = np.array(order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -39,7 +39,6 @@ def assert_same(found: HashPairs, expected: HashPairs) -> None:
 
 
 @given(HASHES, RADII)
-@settings(deadline=None)
 def test_recall_is_one_and_nothing_is_beyond_the_radius(hashes: np.ndarray, radius: int) -> None:
     pairs = near_pairs(hashes, radius)
     assert codes_of(pairs) == (brute_force_pairs(pairs.unique, radius).tolist() if radius else [])
@@ -47,7 +46,6 @@ def test_recall_is_one_and_nothing_is_beyond_the_radius(hashes: np.ndarray, radi
 
 
 @given(HASHES, RADII, st.randoms(use_true_random=False), st.integers(1, 5))
-@settings(deadline=None)
 def test_order_and_threads_change_nothing(hashes: np.ndarray, radius: int, random: np.random.Generator, num_threads: int) -> None:
     order = list(range(len(hashes)))
     random.shuffle(order)
@@ -67,7 +65,6 @@ def test_the_parts_of_a_search_find_together_what_one_search_finds(radius: int, 
 
 
 @given(HASHES, HASHES, HASHES, RADII)
-@settings(deadline=None)
 def test_new_images_against_the_index_give_what_a_full_run_gives(gone: np.ndarray, kept: np.ndarray, new: np.ndarray, radius: int) -> None:
     index = pair_index(near_pairs(np.concatenate([gone, kept]), radius), radius)
     assert index is not None

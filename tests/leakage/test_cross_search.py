@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -46,7 +46,6 @@ def test_a_crowd_beyond_the_bound_is_thinned_and_counted_and_no_hash_of_it_is_lo
 
 
 @given(*(npst.arrays(np.uint64, st.integers(0, 40), elements=st.integers(0, 300), unique=True) for _ in range(2)), st.integers(0, 12))
-@settings(deadline=None)
 def test_crowded_hashes_are_searched_exactly_too(left: np.ndarray, right: np.ndarray, radius: int) -> None:
     left, right = np.sort(left), np.sort(right)
     pairs = cross_pairs(left, right, radius)

@@ -72,7 +72,7 @@ def _share_when_open(train: dict[str, Any], other: dict[str, Any], names: list[s
 
 
 @given(IMAGES, IMAGES, st.sampled_from([0, 4, 8, 12]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_gate_says_what_a_loop_over_all_pairs_says(train: list[dict[str, Any]], other: list[dict[str, Any]], radius: int) -> None:
     leaks = find_leaks(table_of(train, "t"), [EvaluationSide("set", table_of(other, "e"), True)], LeakGuards(), radius)
     found = {(row["record_id"], row["evaluation_record_id"], row["kind"]) for row in leaks.evidence.to_pylist()}
@@ -88,7 +88,6 @@ def test_the_gate_says_what_a_loop_over_all_pairs_says(train: list[dict[str, Any
 
 
 @given(*(st.lists(st.integers(-1, 3), max_size=40) for _ in range(2)))
-@settings(deadline=None)
 def test_every_row_of_a_shared_group_is_in_a_pair_and_the_rest_is_counted(left: list[int], right: list[int]) -> None:
     groups = [Groups.of(np.array(one, np.int64), 4) for one in (left, right)]
     shared = np.flatnonzero(groups[0].counts * groups[1].counts)

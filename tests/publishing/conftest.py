@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from bioclip.sample.server import SampleServer
 from bioclip.settings import CardSettings
-from tests.conftest import Curated, sample_settings
+from tests.conftest import Curated
 
 CARD = CardSettings(
     title="Bundled sample",
@@ -18,6 +19,6 @@ CARD = CardSettings(
 
 
 @pytest.fixture(scope="session")
-def complete(sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Curated:
+def complete(copy_curated: Callable[..., Curated]) -> Curated:
     """The sample, curated with CARD."""
-    return Curated(sample_settings(sample_server, tmp_path_factory.mktemp("complete"), card=CARD.model_dump()))
+    return copy_curated("complete", card=CARD.model_dump())

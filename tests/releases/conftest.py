@@ -25,6 +25,7 @@ from bioclip.sources.stage import plan_records
 from bioclip.storage import Storage, open_workspace
 from bioclip.taxonomy.stage import plan_backbones, plan_names
 from tests.conftest import Curated, sample_settings
+from tests.workspace_cache import WorkspaceCache
 
 STAGES: dict[str, Callable[[Storage, PipelineSettings], Any]] = {
     "records": plan_records,
@@ -74,7 +75,10 @@ class Grown:
 
 
 @pytest.fixture(scope="session")
-def grown(curated: Curated, sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+def grown(
+    curated: Curated, sample_server: SampleServer, workspace_cache: WorkspaceCache, tmp_path_factory: pytest.TempPathFactory
+) -> Grown:
+    """Both releases in a workspace of this process."""
     folder = tmp_path_factory.mktemp("grown")
     trained = [row["record_id"] for row in curated.release.samples(["record_id", "split"]).to_pylist() if row["split"] == "train"]
     added, withdrawn = frozenset(trained[::50]), frozenset(trained[7::400])
@@ -85,11 +89,16 @@ def grown(curated: Curated, sample_server: SampleServer, tmp_path_factory: pytes
         shards = {"samples_per_shard": SAMPLES_PER_SHARD} | sections.pop("shards", {})
         return sample_settings(sample_server, workspace, ingest=ingest, shards=shards, **sections)
 
-    first, _ = curate(settings_of("first"))
+    def grow(workspace: Path) -> tuple[str, str, dict[str, str]]:
+        """Both releases in an empty folder: their versions, and the digests of the first before the second was made."""
+        first, _ = curate(settings_of("first", workspace))
+        digests = digests_below(first.storage)
+        second, _ = curate(settings_of("second", workspace))
+        return first.version, second.version, digests
+
+    first, second, digests = workspace_cache.copy("grown", folder / "workspace", grow)
     storage = open_workspace(settings_of("first").workspace)
-    digests = digests_below(first.storage)
-    second, _ = curate(settings_of("second"))
-    return Grown(folder, storage, first, second, added, withdrawn, digests, settings_of)
+    return Grown(folder, storage, open_release(storage, first), open_release(storage, second), added, withdrawn, digests, settings_of)
 
 
 def digests_below(storage: Storage, prefix: str = "") -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_second_run_copies_nothing_and_a_second_release_only_what_is_its_own(g
 def test_a_copy_that_was_killed_is_no_release_and_the_next_run_goes_on(grown: Grown, destination: Storage) -> None:
     code = (
         "import os, signal, sys, threading\n"
-        "from bioclip.releases import export, reading\n"
+        "from bioclip.releases import export, locating\n"
         "from bioclip.storage import Storage\n"
         "copy, copied = export._copy, []\n"
         "def die_at_the_tenth(*arguments):\n"
@@ -83,7 +83,7 @@ def test_a_copy_that_was_killed_is_no_release_and_the_next_run_goes_on(grown: Gr
         "    if len(copied) == 10: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    copy(*arguments)\n"
         "export._copy = die_at_the_tenth\n"
-        "export.export_release(reading.open_release(Storage(sys.argv[1]), 'latest'), Storage(sys.argv[2]))\n"
+        "export.export_release(locating.open_release(Storage(sys.argv[1]), 'latest'), Storage(sys.argv[2]))\n"
     )
     killed = subprocess.run([sys.executable, "-c", code, grown.storage.root, destination.root], check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.digests import digest_path
@@ -217,7 +217,6 @@ class TestScratch:
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=8)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=20), st.integers(1, 65536))
 def test_ids_of_a_batch_are_those_of_its_records(pairs: list[tuple[str, str]], num_partitions: int) -> None:
     identifiers, urls = pa.array([i for i, _ in pairs], pa.string()), pa.array([u for _, u in pairs], pa.string())
@@ -227,7 +226,6 @@ def test_ids_of_a_batch_are_those_of_its_records(pairs: list[tuple[str, str]], n
     assert digest_partitions(digests, num_partitions).tolist() == [partition_of(one, num_partitions) for one in expected]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(alphabet="ab\x1f", max_size=2), min_size=11, max_size=11), max_size=8))
 def test_lineage_ids_of_a_batch_are_those_of_its_records(names: list[list[str]]) -> None:
     table = pa.table({column: pa.array([row[place] for row in names], pa.string()) for place, column in enumerate(VERBATIM_NAME_COLUMNS)})

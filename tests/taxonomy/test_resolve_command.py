@@ -147,7 +147,7 @@ def test_an_explanation_names_every_candidate_and_the_winner(backbone: Path, cap
         max_size=9,
     )
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_and_company_change_no_decision_and_resolving_again_changes_nothing(sample_index: BackboneIndex, words: list[str]) -> None:
     names = [VerbatimLineage(scientific_name=word) for word in words]
     alone = {name: resolve_lineages([name], [sample_index], TaxonomySettings())[0] for name in names}

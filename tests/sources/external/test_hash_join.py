@@ -39,7 +39,7 @@ def joined_by_dict(left: list[tuple[str, int]], right: list[tuple[str, int]]) ->
     return rows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(KEYS, KEYS, st.integers(1, 9), st.sampled_from([IN_MEMORY, ON_DISK, 200]))
 def test_it_joins_as_a_dict_does(left: list[tuple[str, int]], right: list[tuple[str, int]], size: int, buffer_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def test_a_right_side_without_any_table_is_refused(tmp_path: Path) -> None:
         list(HashJoin("k", "r", tmp_path).join(list, []))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=20), max_size=20), st.integers(1, 300))
 def test_equal_keys_share_a_bucket_however_they_are_chunked(keys: list[str], num_buckets: int) -> None:
     whole = key_buckets(pa.chunked_array([pa.array(keys, pa.string())]), num_buckets)
@@ -94,13 +94,12 @@ def test_buckets_of_running_numbers_are_even() -> None:
     assert counts.max() < 1300
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=30))
 def test_positions_count_the_equal_ones_before(groups: list[int]) -> None:
     assert positions_within(np.array(groups, np.int64)).tolist() == [groups[:place].count(group) for place, group in enumerate(groups)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 400))
 def test_a_spill_gives_each_bucket_its_rows_in_the_order_they_came(buckets: list[int], buffer_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -58,7 +58,7 @@ def test_several_backbones_are_asked_in_order_in_columns_too(sample_index: Backb
         assert alone[-1].reason == "kingdom_conflict"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000), st.integers(1, 7))
 def test_order_and_partition_change_no_decision(sample_index: BackboneIndex, seed: int, num_parts: int) -> None:
     table = lineage_columns(lineages(sample_index, 120, seed=seed))
@@ -101,7 +101,7 @@ def test_plain_names_of_the_backbone_are_read_as_the_parser_reads_them(sample_in
     assert 0.8 * len(asked) < check_plain(asked)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(
     st.lists(
         st.sampled_from(_WORDS.split()),

@@ -291,7 +291,7 @@ WORDS = [
 PLACES = st.sampled_from(["", "Animalia", "Plantae", "Fungi", "Metazoa"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4),
     kingdom=PLACES,

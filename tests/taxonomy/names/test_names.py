@@ -271,7 +271,7 @@ def test_each_cleaning_rule_does_what_it_says() -> None:
     assert {name: rewrite(dirty[name][0]) for name, rewrite in CLEANING} == {name: clean for name, (_, clean) in dirty.items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_no_string_stops_the_parser(text: str) -> None:
     parsed = parse_name(text)
@@ -287,7 +287,7 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(_WORDS, max_size=6).map(" ".join))
 def test_plain_strings_are_those_that_no_rule_touches(text: str) -> None:
     if is_plain(text):
@@ -295,7 +295,7 @@ def test_plain_strings_are_those_that_no_rule_touches(text: str) -> None:
         assert not any(verdict.pattern.fullmatch(text) for verdict in verdicts())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_WORDS, min_size=1, max_size=6).map(" ".join))
 def test_strings_that_look_clean_are_those_that_cleaning_leaves(text: str) -> None:
     cleaned = text
@@ -304,7 +304,7 @@ def test_strings_that_look_clean_are_those_that_cleaning_leaves(text: str) -> No
     assert clean_name(text) == cleaned
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("äöüßéèñçøåæÄÖÜÉ× abcXYZ", min_size=1, max_size=20))
 def test_what_was_misread_is_read_again(text: str) -> None:
     for encoding in ("cp1252", "latin-1"):
