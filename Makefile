@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format bench ui clean install
+.PHONY: demo docs test check format bench ui clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -30,6 +30,9 @@ check: $(STAMP) ## format, lint, types, layers
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## the generated pages of docs/reference
+	$(BIN)/python docs/generate.py
 
 bench: $(STAMP) ## every benchmark, side by side with its peer; prints ratios
 	$(BIN)/python -m benchmarks

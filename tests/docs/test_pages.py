@@ -1,0 +1,39 @@
+"""The documentation: generated pages are current, every page can be reached, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
+_LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]+)(?:#[^)\s]*)?\)")
+
+
+def _links(page: Path) -> list[Path]:
+    return [(page.parent / target).resolve() for target in _LINK.findall(page.read_text(encoding="utf-8"))]
+
+
+def test_generated_pages_are_current() -> None:
+    checked = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_page_that_is_out_of_date_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    main = generate["main"]
+    monkeypatch.setitem(main.__globals__, "FOLDER", tmp_path)
+    assert main([]) == 0
+    (tmp_path / "stages.md").write_text("something else")
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().out == "out of date: stages.md; run `make docs`\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_that_there_are(page: Path) -> None:
+    assert [str(target) for target in _links(page) if not target.exists()] == []
