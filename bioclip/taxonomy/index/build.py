@@ -27,7 +27,7 @@ from bioclip.taxonomy.index.usage_columns import (
     DOUBTFUL,
     RANK_NAMES,
     STATUSES,
-    Faults,
+    BackboneFaults,
     Mask,
     Rows,
     UsageColumns,
@@ -126,7 +126,7 @@ def compile_tables(
     `rank_order`, `rank_missing`, `species_outside_genus`, `synonym_chain`, `synonym_pro_parte`, `accepted_duplicate`,
     `accepted_homonym`, `rank_repaired_class`, `rank_repaired_order`, `vernaculars`, `vernacular_dangling`, `common_names`.
     """
-    faults = Faults()
+    faults = BackboneFaults()
     usages = read_columns(tables, faults)
     num_unusable = sum(faults.dropped.values())
     target = _accepted_rows(usages, faults)
@@ -141,7 +141,7 @@ def compile_tables(
     return CompiledBackbone(table, Counts(num_read, table.num_rows, dict(faults.dropped), dict(faults.notes)), dict(faults.examples))
 
 
-def _accepted_rows(usages: UsageColumns, faults: Faults) -> Rows:
+def _accepted_rows(usages: UsageColumns, faults: BackboneFaults) -> Rows:
     """The accepted usage that each row leads to, or -1."""
     num = len(usages)
     is_end = (usages.status == ACCEPTED) | ((usages.status == DOUBTFUL) & ~usages.names_accepted)
@@ -173,7 +173,7 @@ def _leads_to_cycle(step: Rows, is_end: Mask, rows: npt.NDArray[np.intp]) -> Mas
     return found
 
 
-def _spoken(vernaculars: Iterable[Vernacular], language: str, faults: Faults) -> Iterator[Vernacular]:
+def _spoken(vernaculars: Iterable[Vernacular], language: str, faults: BackboneFaults) -> Iterator[Vernacular]:
     for vernacular in vernaculars:
         faults.notes["vernaculars"] += 1
         if speaks(vernacular.language, language) and vernacular.name.strip():
@@ -188,7 +188,7 @@ def _common_names(
     label: Rows,
     vernaculars: Iterable[Vernacular],
     source_priority: tuple[str, ...],
-    faults: Faults,
+    faults: BackboneFaults,
 ) -> dict[int, Vernacular]:
     """Label row -> common name. Names of collapsed usages (a subspecies, a subfamily) do not climb to their label."""
     spoken = list(vernaculars)
@@ -215,7 +215,7 @@ class _Writer:
     repaired_by: npt.NDArray[np.int16]
     common_names: dict[int, Vernacular]
 
-    def table(self, faults: Faults) -> pa.Table:
+    def table(self, faults: BackboneFaults) -> pa.Table:
         """The sorted index."""
         usages = self.usages
         kept = np.flatnonzero((self.target >= 0) & (self.stands_for >= 0))
@@ -293,7 +293,7 @@ def _source_letters(sources: npt.NDArray[np.int8], is_label: Mask) -> pa.Array:
     return pa.array(spelt, pa.string()).take(encoded.indices)
 
 
-def _note_homonyms(columns: dict[str, pa.Array], is_label: Mask, faults: Faults) -> None:
+def _note_homonyms(columns: dict[str, pa.Array], is_label: Mask, faults: BackboneFaults) -> None:
     """Accepted taxa that share their name with another one."""
     accepted = pc.and_(pa.array(is_label), pc.equal(columns["status"], "accepted"))
     encoded = columns["key"].filter(accepted).dictionary_encode()

@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lineages import LineageMatrix
-from bioclip.taxonomy.index.usage_columns import LINNAEAN, Faults, Rows, UsageColumns
+from bioclip.taxonomy.index.usage_columns import LINNAEAN, BackboneFaults, Rows, UsageColumns
 from bioclip.taxonomy.names.ranks import LEVELS
 
 _SPECIES = LEVELS["species"]
 _RANK_LEVELS = np.array([LEVELS[rank] for rank in RANKS])
 
 
-def choose_labels(usages: UsageColumns, target: Rows, matrix: LineageMatrix, faults: Faults) -> Rows:
+def choose_labels(usages: UsageColumns, target: Rows, matrix: LineageMatrix, faults: BackboneFaults) -> Rows:
     """Accepted row -> the row that stands for it in labels, or -1. Notes `accepted_duplicate`: accepted usages of one rank and lineage."""
     num = len(usages)
     is_accepted = target == np.arange(num)
@@ -55,7 +55,7 @@ class _First:
         return np.where(self._keys[place] == keys, self._rows[place], default).astype(np.int32)
 
 
-def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], faults: Faults) -> _First:
+def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], faults: BackboneFaults) -> _First:
     """Of rows equal in rank and lineage the one of the best status, then the smallest id."""
     order = rows[np.argsort(keys[rows], kind="stable")]
     is_new = np.ones(len(order), bool)

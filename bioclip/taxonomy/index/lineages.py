@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.records import RANKS
-from bioclip.taxonomy.index.usage_columns import LINNAEAN, Faults, Mask, Rows, UsageColumns
+from bioclip.taxonomy.index.usage_columns import LINNAEAN, BackboneFaults, Mask, Rows, UsageColumns
 from bioclip.taxonomy.names.ranks import LEVELS
 
-Codes = npt.NDArray[np.int32]
+CodeArray = npt.NDArray[np.int32]
 
 NOTHING, PATH, COLUMN, OWN, BINOMIAL, OVERLAY = range(6)
 SOURCE_LETTERS = ".pconr"
@@ -36,15 +36,15 @@ class LineageMatrix:
 
     texts: pa.Array
     """Names by code."""
-    codes: Codes
+    codes: CodeArray
     sources: npt.NDArray[np.int8]
     label: Rows
-    own: Codes
+    own: CodeArray
     """Code of each usage's own name."""
     parent: Rows
 
 
-def pool_texts(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Codes]]:
+def pool_texts(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[CodeArray]]:
     """One dictionary for several columns (plain or dictionary-encoded): its texts, "" first, and the codes of each column."""
     encoded = [column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode() for column in columns]
     whole = pa.concat_arrays([pa.array([""]), *(column.dictionary for column in encoded)]).dictionary_encode()
@@ -58,7 +58,7 @@ def pool_texts(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[Codes]]:
     return whole.dictionary, codes
 
 
-def assemble_lineages(usages: UsageColumns, target: Rows, extra_names: Sequence[str], faults: Faults) -> LineageMatrix:
+def assemble_lineages(usages: UsageColumns, target: Rows, extra_names: Sequence[str], faults: BackboneFaults) -> LineageMatrix:
     """Lineages of accepted usages; other rows have none. `extra_names` get codes too. Notes `parent_cycle`, `rank_order`,
     `species_outside_genus`."""
     num = len(usages)
@@ -92,9 +92,9 @@ def _binomials(usages: UsageColumns) -> tuple[pa.Array, pa.Array]:
 class _Filler:
     usages: UsageColumns
     matrix: LineageMatrix
-    columns: Codes
-    genus: Codes
-    binomial: Codes
+    columns: CodeArray
+    genus: CodeArray
+    binomial: CodeArray
     out_of_order: Mask
     outside: Mask
 
@@ -119,7 +119,7 @@ class _Filler:
         matrix.codes[rows], matrix.sources[rows] = codes, sources
         matrix.label[rows] = np.where(LINNAEAN[level], rows, np.where(has_parent, matrix.label[parent], -1))
 
-    def _complete_species(self, rows: Rows, level: npt.NDArray[np.int16], codes: Codes, sources: npt.NDArray[np.int8]) -> None:
+    def _complete_species(self, rows: Rows, level: npt.NDArray[np.int16], codes: CodeArray, sources: npt.NDArray[np.int8]) -> None:
         genus, binomial = self.genus[rows], self.binomial[rows]
         lacks_species = (binomial > 0) & (level != _SPECIES) & (codes[:, 6] == 0)
         codes[lacks_species, 6], sources[lacks_species, 6] = binomial[lacks_species], BINOMIAL
@@ -128,7 +128,7 @@ class _Filler:
         codes[lacks_genus, 5], sources[lacks_genus, 5] = genus[lacks_genus], BINOMIAL
 
 
-def _by_depth(usages: UsageColumns, parent: Rows, faults: Faults) -> Iterator[Rows]:
+def _by_depth(usages: UsageColumns, parent: Rows, faults: BackboneFaults) -> Iterator[Rows]:
     """Rows level by level from the roots; a cycle is cut above its highest member. `parent` is mended in place."""
     order = np.argsort(parent, kind="stable").astype(np.int32)
     starts = np.searchsorted(parent[order], np.arange(len(parent)), side="left")

@@ -16,7 +16,7 @@ from bioclip.errors import BackboneError
 from bioclip.records import RANKS
 from bioclip.storage import Storage
 from bioclip.taxonomy.index.build import INDEX_SCHEMA
-from bioclip.taxonomy.index.sorted_columns import SortedRows, Texts
+from bioclip.taxonomy.index.sorted_columns import SortedRows, StringColumn
 from bioclip.taxonomy.names.keys import name_key
 from bioclip.taxonomy.names.ranks import Lineage
 
@@ -64,7 +64,7 @@ class BackboneIndex:
         self.name = name
         self._columns = {column: _whole(table.column(column)) for column in INDEX_SCHEMA.names}
         self._num_rows = table.num_rows
-        self._texts = {field.name: Texts(self._columns[field.name]) for field in INDEX_SCHEMA if field.type == pa.string()}
+        self._texts = {field.name: StringColumn(self._columns[field.name]) for field in INDEX_SCHEMA if field.type == pa.string()}
         self._labels = memoryview(self._columns["label"].to_numpy())
         self._by_stem = memoryview(self._columns["by_stem"].to_numpy())
         self._keys = SortedRows(self._num_rows, self._texts["key"].at)

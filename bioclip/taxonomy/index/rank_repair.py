@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from bioclip.errors import BackboneError
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lineages import OVERLAY, LineageMatrix
-from bioclip.taxonomy.index.usage_columns import LINNAEAN, RANK_NAMES, Faults, UsageColumns
+from bioclip.taxonomy.index.usage_columns import LINNAEAN, RANK_NAMES, BackboneFaults, UsageColumns
 from bioclip.taxonomy.names.ranks import LEVELS
 
 _FILE = "data/rank_repairs.csv"
@@ -69,7 +69,7 @@ def repair_names() -> list[str]:
     return sorted({name for r in rank_repairs() for name in (r.kingdom, r.phylum, r.name, r.class_, r.order) if name})
 
 
-def apply_repairs(matrix: LineageMatrix, usages: UsageColumns, faults: Faults) -> npt.NDArray[np.int16]:
+def apply_repairs(matrix: LineageMatrix, usages: UsageColumns, faults: BackboneFaults) -> npt.NDArray[np.int16]:
     """Mend lineages, and the ranks and labels of usages that are themselves at a wrong rank, in place.
 
     Returns the number of the last repair that touched each row, from 1; 0 for none. Notes `rank_repaired_class`

@@ -13,7 +13,7 @@ import pyarrow as pa
 _STEP = 64
 
 
-class Texts:
+class StringColumn:
     """The strings of an Arrow array as bytes, one at a time, without making Arrow scalars."""
 
     def __init__(self, column: pa.Array) -> None:

@@ -38,7 +38,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
-class Faults:
+class BackboneFaults:
     """What is wrong with a backbone: usages dropped by reason, further counts, and the first few ids of each."""
 
     dropped: Counter[str] = field(default_factory=Counter)
@@ -69,9 +69,9 @@ class UsageColumns:
     names: pa.Array
     authorships: pa.Array
     rank: npt.NDArray[np.int16]
-    """Codes of RANK_NAMES."""
+    """CodeArray of RANK_NAMES."""
     status: npt.NDArray[np.int8]
-    """Codes of STATUSES."""
+    """CodeArray of STATUSES."""
     parent: Rows
     accepted: Rows
     names_accepted: Mask
@@ -95,7 +95,7 @@ def normalise_status(verbatim: str, has_accepted: bool) -> str:
     return "synonym" if has_accepted else "doubtful"
 
 
-def read_columns(tables: Iterable[pa.Table], faults: Faults) -> UsageColumns:
+def read_columns(tables: Iterable[pa.Table], faults: BackboneFaults) -> UsageColumns:
     """The usages that have an id of their own and a name. Drops `id_missing`, `id_duplicate`, `name_missing`, `excluded_by_source`."""
     whole = pa.concat_tables([USAGE_SCHEMA.empty_table(), *tables]).combine_chunks()
     table = whole.filter(pa.array(_usable(whole, faults)))
@@ -146,7 +146,7 @@ def _normal_ranks(ranks: pa.Array) -> list[str]:
     return [normalise_rank(rank) for rank in ranks.to_pylist()]
 
 
-def _usable(table: pa.Table, faults: Faults) -> Mask:
+def _usable(table: pa.Table, faults: BackboneFaults) -> Mask:
     ids = _flat(table["taxon_id"])
     codes = ids.dictionary_encode().indices.to_numpy()
     is_first = np.zeros(len(ids), bool)

@@ -20,16 +20,16 @@ from bioclip.taxonomy.names.batch_parsing import PlainNames
 from bioclip.taxonomy.names.ranks import LEVELS
 
 Ints = npt.NDArray[np.int64]
-Codes = npt.NDArray[np.int32]
+CodeArray = npt.NDArray[np.int32]
 
 HIGHER_RANKS = RANKS[:-1]
 RANK_NAMES = (*LEVELS, "")
 NOTHING, ELSEWHERE = -2, -1
-"""Codes of a rank that a record leaves empty, and of a taxon that the backbone does not have at that rank."""
+"""CodeArray of a rank that a record leaves empty, and of a taxon that the backbone does not have at that rank."""
 _STATED_COLUMNS = dict(zip(HIGHER_RANKS, ("kingdom", "phylum", "class_", "order", "family", "genus"), strict=True))
 
 
-class Questions:
+class NameColumns:
     """What m plain names ask for, with what their records state beside them."""
 
     def __init__(self, lineages: pa.Table, names: PlainNames) -> None:
@@ -58,30 +58,30 @@ def _normalised(rank: str, column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 @dataclass(frozen=True)
-class Answers:
+class UsageAttributes:
     """Per usage of a backbone: how many share its key from here on, codes of rank and status, its label's taxa at HIGHER_RANKS."""
 
-    num_same: Codes
+    num_same: CodeArray
     rank: npt.NDArray[np.int8]
     status: npt.NDArray[np.int8]
-    label: Codes
-    taxa: dict[str, Codes]
+    label: CodeArray
+    taxa: dict[str, CodeArray]
     """Rank -> code by row, 0 where there is none; meaningful on labels."""
     vocabularies: dict[str, pa.Array]
     """Rank -> normalised taxa by code."""
 
     @classmethod
-    def of(cls, index: BackboneIndex) -> Answers:
+    def of(cls, index: BackboneIndex) -> UsageAttributes:
         """Made once for each index that is open."""
         if index not in _MADE:
             _MADE[index] = _answers(index)
         return _MADE[index]
 
 
-_MADE: WeakKeyDictionary[BackboneIndex, Answers] = WeakKeyDictionary()
+_MADE: WeakKeyDictionary[BackboneIndex, UsageAttributes] = WeakKeyDictionary()
 
 
-def _answers(index: BackboneIndex) -> Answers:
+def _answers(index: BackboneIndex) -> UsageAttributes:
     num = len(index)
     keys = index.column("key")
     is_first = np.ones(num, bool)
@@ -91,7 +91,7 @@ def _answers(index: BackboneIndex) -> Answers:
     taxa, vocabularies = {}, {}
     for rank in HIGHER_RANKS:
         taxa[rank], vocabularies[rank] = _vocabulary(rank, index.column(rank))
-    return Answers(
+    return UsageAttributes(
         num_same=num_same,
         rank=_codes(index.column("rank"), RANK_NAMES),
         status=_codes(index.column("status"), STATUSES),
@@ -101,7 +101,7 @@ def _answers(index: BackboneIndex) -> Answers:
     )
 
 
-def _vocabulary(rank: str, column: pa.Array) -> tuple[Codes, pa.Array]:
+def _vocabulary(rank: str, column: pa.Array) -> tuple[CodeArray, pa.Array]:
     encoded = column.dictionary_encode()
     texts = [normalise_taxon(rank, text) if text else "" for text in encoded.dictionary.to_pylist()]
     distinct = dict.fromkeys(["", *texts])
@@ -115,7 +115,7 @@ def _codes(column: pa.Array, names: tuple[str, ...]) -> npt.NDArray[np.int8]:
     return codes
 
 
-def stated_codes(stated: pa.DictionaryArray, vocabulary: pa.Array) -> Codes:
+def stated_codes(stated: pa.DictionaryArray, vocabulary: pa.Array) -> CodeArray:
     """The codes in a vocabulary of what records state; NOTHING and ELSEWHERE for what has none."""
     code = pc.fill_null(pc.index_in(stated.dictionary, value_set=vocabulary), ELSEWHERE).to_numpy().astype(np.int32)
     code[pc.equal(stated.dictionary, "").to_numpy(zero_copy_only=False)] = NOTHING

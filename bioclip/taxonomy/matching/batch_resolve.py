@@ -19,7 +19,7 @@ from bioclip.schemas import DECISION_SCHEMA
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.build import STATUSES
 from bioclip.taxonomy.index.lookup import BackboneIndex
-from bioclip.taxonomy.matching.batch_columns import HIGHER_RANKS, RANK_NAMES, Answers, Ints, Questions
+from bioclip.taxonomy.matching.batch_columns import HIGHER_RANKS, RANK_NAMES, Ints, NameColumns, UsageAttributes
 from bioclip.taxonomy.matching.batch_scoring import Pairs, Scores, score_pairs
 from bioclip.taxonomy.matching.curation import Curation
 from bioclip.taxonomy.matching.decision_table import decision_columns, verbatim_lineages
@@ -61,7 +61,7 @@ def resolve_table(
 
 def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> pa.Table:
     names = plain_names(lineages)
-    questions = Questions(lineages, names)
+    questions = NameColumns(lineages, names)
     implied = implied_kingdoms(questions.stated, indexes)
     is_unknown, is_open = np.zeros(lineages.num_rows, bool), np.ones(lineages.num_rows, bool)
     is_unknown[names.rows] = True
@@ -123,8 +123,10 @@ def _one_by_one(
     return decision_columns(decided).take(pa.array(back))
 
 
-def _decide(questions: Questions, implied: pa.DictionaryArray, waiting: Ints, index: BackboneIndex, settings: TaxonomySettings) -> _Decided:
-    answers = Answers.of(index)
+def _decide(
+    questions: NameColumns, implied: pa.DictionaryArray, waiting: Ints, index: BackboneIndex, settings: TaxonomySettings
+) -> _Decided:
+    answers = UsageAttributes.of(index)
     first = index.first_rows(questions.keys.take(pa.array(waiting)))
     is_known = first >= 0
     pairs = _pairs(answers, waiting, first)
@@ -148,7 +150,9 @@ def _decide(questions: Questions, implied: pa.DictionaryArray, waiting: Ints, in
     return _Decided(is_known, is_final, pairs.place[chosen], table)
 
 
-def _winners(questions: Questions, answers: Answers, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints) -> tuple[Ints, Mask]:
+def _winners(
+    questions: NameColumns, answers: UsageAttributes, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints
+) -> tuple[Ints, Mask]:
     """The place of each name's best pair, the pairs being in the order of name and score; and where rivals leave it open.
 
     Rivals are taxa within one point of evidence; among those of one class (single words: of one family) an accepted one goes first, as in
@@ -172,7 +176,7 @@ def _winners(questions: Questions, answers: Answers, pairs: Pairs, scores: Score
     return winner, is_contested & ~is_settled
 
 
-def _same_class(answers: Answers, one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], num_ranks: Ints) -> Mask:
+def _same_class(answers: UsageAttributes, one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], num_ranks: Ints) -> Mask:
     """Whether labels agree in the kingdom and, as far as they have them, in the first `num_ranks` ranks, and share one of these."""
     agree, share = np.ones(len(one), bool), np.zeros(len(one), bool)
     for place, rank in enumerate(RANKS[:5]):
@@ -185,7 +189,7 @@ def _same_class(answers: Answers, one: npt.NDArray[np.int32], other: npt.NDArray
 _NONE = -(10**6)
 
 
-def _pairs(answers: Answers, waiting: Ints, first: npt.NDArray[np.int32]) -> Pairs:
+def _pairs(answers: UsageAttributes, waiting: Ints, first: npt.NDArray[np.int32]) -> Pairs:
     """Every known name with each usage that has it."""
     known = np.flatnonzero(first >= 0)
     times = answers.num_same[first[known]].astype(np.int64)
@@ -208,9 +212,9 @@ def _certainty(score: Ints, next_score: Ints) -> tuple[Ints, Ints]:
 
 
 def _decisions(
-    questions: Questions, waiting: Ints, pairs: Pairs, contradicts: Ints, certainty: Ints, margin: Ints, index: BackboneIndex
+    questions: NameColumns, waiting: Ints, pairs: Pairs, contradicts: Ints, certainty: Ints, margin: Ints, index: BackboneIndex
 ) -> pa.Table:
-    usage, label = pa.array(pairs.usage), pa.array(Answers.of(index).label[pairs.usage])
+    usage, label = pa.array(pairs.usage), pa.array(UsageAttributes.of(index).label[pairs.usage])
     names, matched = questions.names.take(pa.array(pairs.question)), index.column("name").take(usage)
     ranks = {rank: index.column(rank).take(label) for rank in RANKS}
     resolved_rank, rank = index.column("label_rank").take(label), index.column("rank").take(usage)

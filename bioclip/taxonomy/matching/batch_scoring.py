@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.taxonomy.index.build import STATUSES
-from bioclip.taxonomy.matching.batch_columns import HIGHER_RANKS, NOTHING, RANK_NAMES, Answers, Ints, Questions, stated_codes
+from bioclip.taxonomy.matching.batch_columns import HIGHER_RANKS, NOTHING, RANK_NAMES, Ints, NameColumns, UsageAttributes, stated_codes
 from bioclip.taxonomy.matching.scoring import (
     AGREEMENT,
     ELSEWHERE_SCORE,
@@ -59,7 +59,9 @@ class Scores(_Parallel):
     is_vetoed: npt.NDArray[np.bool_]
 
 
-def score_pairs(questions: Questions, implied: pa.DictionaryArray, answers: Answers, authorships: pa.Array, pairs: Pairs) -> Scores:
+def score_pairs(
+    questions: NameColumns, implied: pa.DictionaryArray, answers: UsageAttributes, authorships: pa.Array, pairs: Pairs
+) -> Scores:
     """What `score_candidate` and `contradictions` say of each pair."""
     classification, contradicts = _classification(questions, implied, answers, pairs)
     names = np.where(questions.has_epithet, name_score("a b"), name_score("a"))[pairs.question]
@@ -74,7 +76,7 @@ def score_pairs(questions: Questions, implied: pa.DictionaryArray, answers: Answ
     return Scores(evidence + status, evidence, contradicts, is_vetoed)
 
 
-def _classification(questions: Questions, implied: pa.DictionaryArray, answers: Answers, pairs: Pairs) -> tuple[Ints, Ints]:
+def _classification(questions: NameColumns, implied: pa.DictionaryArray, answers: UsageAttributes, pairs: Pairs) -> tuple[Ints, Ints]:
     total, contradicts, agrees = (np.zeros(len(pairs.usage), np.int64) for _ in range(3))
     label, is_uninomial = answers.label[pairs.usage], ~questions.has_epithet[pairs.question]
     for place, rank in enumerate(HIGHER_RANKS):
@@ -107,7 +109,7 @@ def _is_elsewhere(agrees: Ints, contradicts: Ints) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _kingdoms(stated: pa.DictionaryArray, answers: Answers, pairs: Pairs, at: Ints, is_uninomial: npt.NDArray[np.bool_]) -> Ints:
+def _kingdoms(stated: pa.DictionaryArray, answers: UsageAttributes, pairs: Pairs, at: Ints, is_uninomial: npt.NDArray[np.bool_]) -> Ints:
     """What kingdoms count for the pairs `at`, far below 0 for a veto; 0 where nothing is stated, and for all other pairs."""
     kingdoms = answers.vocabularies["kingdom"].to_pylist()
     codes = answers.taxa["kingdom"][answers.label[pairs.usage[at]]].astype(np.int64) * 2 + is_uninomial[at]
@@ -121,7 +123,7 @@ def _kingdoms(stated: pa.DictionaryArray, answers: Answers, pairs: Pairs, at: In
     return total
 
 
-def _authorships(questions: Questions, authorships: pa.Array, known_ranks: Ints, pairs: Pairs) -> Ints:
+def _authorships(questions: NameColumns, authorships: pa.Array, known_ranks: Ints, pairs: Pairs) -> Ints:
     """Only pairs in which both sides name authors need a look."""
     total = np.zeros(len(pairs.usage), np.int64)
     is_given = pc.not_equal(questions.authorships.dictionary, "").to_numpy(zero_copy_only=False)

@@ -32,7 +32,7 @@ _NUM_CACHED = 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearCandidate:
     """A usage with how it was found, and what that takes off its score."""
 
     candidate: Candidate
@@ -50,7 +50,7 @@ class _Below:
     stems: Sequence[str]
 
 
-def is_backed(query: Query, near: Near) -> bool:
+def is_backed(query: Query, near: NearCandidate) -> bool:
     """Whether a near name has what its kind needs: two edits of an epithet, or another word at its beginning, need the same author, since
     congeners are often so called and a classification says nothing between these."""
     if near.match_type is not MatchType.FUZZY:
@@ -65,22 +65,22 @@ def _is_other_word(one: str, other: str) -> bool:
     return any((one.startswith(a) and other.startswith(b)) or (one.startswith(b) and other.startswith(a)) for a, b in _ELEMENTS)
 
 
-class InexactIndex:
-    """Near names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
+class FuzzyIndex:
+    """NearCandidate names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
 
     def __init__(self, index: BackboneIndex) -> None:
         self._index, self._keys = index, index.column("key")
         self._below = lru_cache(_NUM_CACHED)(self._read_below)
         self._genera = lru_cache(_NUM_CACHED)(self._read_genera)
 
-    def stemmed(self, name: str) -> list[Near]:
+    def stemmed(self, name: str) -> list[NearCandidate]:
         """Usages of the same genus whose epithets have the same stems."""
         genus, _, epithets = name_key(name).partition(" ")
         below, wanted = self._below(genus), stems_of(epithets)
         rows = [row for row, stem in enumerate(below.stems, below.first) if stem == wanted] if wanted in below.stems else []
-        return [Near(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
+        return [NearCandidate(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
-    def edited(self, name: str) -> list[Near]:
+    def edited(self, name: str) -> list[NearCandidate]:
         """Usages of the same genus whose epithet is few edits away."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
@@ -90,23 +90,25 @@ class InexactIndex:
         found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
         return list(self._nearest({below.first + place: int(edits) for _, edits, place in found})) if found else []
 
-    def _nearest(self, found: dict[int, int]) -> Iterator[Near]:
+    def _nearest(self, found: dict[int, int]) -> Iterator[NearCandidate]:
         for row, num_edits in sorted(found.items()):
             penalty = _EDIT_PENALTY + _NEXT_EDIT_PENALTY * (num_edits - 1)
             for candidate in self._index.candidates_at([row]):
-                yield Near(candidate, MatchType.FUZZY, penalty, num_edits)
+                yield NearCandidate(candidate, MatchType.FUZZY, penalty, num_edits)
 
-    def of_other_genera(self, name: str) -> list[Near]:
+    def of_other_genera(self, name: str) -> list[NearCandidate]:
         """Usages of a genus nearly so called whose epithet has the same stem; these are few, so only their genera are compared."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET or len(genus) < _LEAST_GENUS:
             return []
         rows_of = self._genera(stem_key(epithet), genus[0])
         most, is_rare = 1 if len(genus) < _LONG_GENUS else 2, len(genus) >= _SHORT_GENUS and len(rows_of) <= _FEW
-        found: list[Near] = []
+        found: list[NearCandidate] = []
         for other, edits, _ in process.extract(genus, list(rows_of), scorer=OSA.distance, score_cutoff=most, limit=None):
             penalty = (_RARE_GENUS_PENALTY if is_rare else _GENUS_PENALTY) + _NEXT_EDIT_PENALTY * (int(edits) - 1)
-            found += [Near(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])]
+            found += [
+                NearCandidate(candidate, MatchType.FUZZY, penalty, int(edits)) for candidate in self._index.candidates_at(rows_of[other])
+            ]
         return found
 
     def _read_below(self, genus: str) -> _Below:

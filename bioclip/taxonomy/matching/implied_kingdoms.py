@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lookup import BackboneIndex
-from bioclip.taxonomy.matching.batch_columns import Answers
+from bioclip.taxonomy.matching.batch_columns import UsageAttributes
 from bioclip.taxonomy.matching.scoring import normalise_taxon
 from bioclip.taxonomy.names.ranks import Lineage
 
@@ -75,11 +75,11 @@ def family_code(family: str) -> str:
 def kingdoms_of(index: BackboneIndex) -> dict[tuple[str, str], str]:
     """(rank, normalised taxon) -> its kingdoms in a backbone, separated by `|`; made once for each index that is open."""
     if index not in _MADE:
-        _MADE[index] = _kingdoms_of(Answers.of(index))
+        _MADE[index] = _kingdoms_of(UsageAttributes.of(index))
     return _MADE[index]
 
 
-def _kingdoms_of(answers: Answers) -> dict[tuple[str, str], str]:
+def _kingdoms_of(answers: UsageAttributes) -> dict[tuple[str, str], str]:
     kingdoms = answers.vocabularies["kingdom"].to_pylist()
     found: dict[tuple[str, str], str] = {}
     for rank in TELLING_RANKS:

@@ -22,7 +22,7 @@ _NUM_CACHED = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Lookup:
     """A name to look up; `is_name` when it is all that the record's name says for certain."""
 
     query: Query
@@ -50,46 +50,46 @@ def _binomial(genus: str, epithet: str) -> str:
     return f"{genus} {epithet}" if genus else ""
 
 
-def trials_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "") -> Iterator[Trial]:
+def lookups_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "") -> Iterator[Lookup]:
     """Names to look up, from the fullest to the highest; `implied` is the kingdom that the rank columns imply where none is stated."""
     if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
     if parsed.type in _VERBATIM_TYPES:
-        yield Trial(Query(clean_name(parsed.verbatim), "", "", lineage, implied), True, may_vary=False)
+        yield Lookup(Query(clean_name(parsed.verbatim), "", "", lineage, implied), True, may_vary=False)
     if parsed.type is NameType.VIRUS:
         return
     asked: set[str] = {""}
-    for trial in _trials_of_name(verbatim, parsed, lineage, implied):
-        asked.add(trial.query.name.casefold())
-        yield trial
+    for lookup in _lookups_of_name(verbatim, parsed, lineage, implied):
+        asked.add(lookup.query.name.casefold())
+        yield lookup
     for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):
         if name and " " not in name and name.casefold() not in asked:
             asked.add(name.casefold())
-            yield Trial(Query(name, rank, "", lineage, implied), False)
+            yield Lookup(Query(name, rank, "", lineage, implied), False)
             if usual := _usual_name(rank, name):
-                yield Trial(Query(usual, rank, "", lineage, implied), False)
+                yield Lookup(Query(usual, rank, "", lineage, implied), False)
 
 
-def _trials_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage, implied: str) -> Iterator[Trial]:
+def _lookups_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lineage, implied: str) -> Iterator[Lookup]:
     name, full = parsed.canonical_name, parsed.canonical_full
     if not name:
         return
     is_open = parsed.type in _OPEN_TYPES
     rank = _asked_rank(parsed, verbatim.taxon_rank)
     if parsed.infraspecific and not is_open:
-        yield Trial(Query(full, rank, parsed.authorship, lineage, implied), True)
+        yield Lookup(Query(full, rank, parsed.authorship, lineage, implied), True)
         rank = "species"
         if joined := _joined(parsed):
-            yield Trial(Query(joined, rank, parsed.authorship, lineage, implied), True)
+            yield Lookup(Query(joined, rank, parsed.authorship, lineage, implied), True)
     is_whole = not is_open and (bool(parsed.infraspecific) or name == full)
-    yield Trial(Query(name, rank, parsed.authorship if name == full else "", lineage, implied), is_whole)
+    yield Lookup(Query(name, rank, parsed.authorship if name == full else "", lineage, implied), is_whole)
     if " " not in name and is_whole:
         for higher_rank in RANKS[:5]:
             if is_name_of_rank(higher_rank, name) and (usual := _usual_name(higher_rank, name)):
-                yield Trial(Query(usual, higher_rank, "", lineage, implied), True)
+                yield Lookup(Query(usual, higher_rank, "", lineage, implied), True)
     if parsed.genus:
-        yield Trial(Query(parsed.genus, "genus", "", lineage, implied), False)
+        yield Lookup(Query(parsed.genus, "genus", "", lineage, implied), False)
 
 
 def _joined(parsed: ParsedName) -> str:

@@ -1,8 +1,8 @@
 """From what records say of a name to an accepted lineage, or to the reason why there is none.
 
-A name is tried as a whole, then its certain parts from the species up, then the rank columns beside it. Of the backbones, the
-first that knows the name under trial decides. Candidates are scored (`bioclip.taxonomy.matching.scoring`); homonyms that the record
-does not tell apart end in AMBIGUOUS, never in the first row.
+The name is looked up as a whole, then its certain parts from the species up, then the rank columns. The first backbone that knows a
+name decides. Candidates are scored (`bioclip.taxonomy.matching.scoring`); homonyms that the record does not distinguish are
+AMBIGUOUS, never the first row.
 """
 
 from __future__ import annotations
@@ -16,10 +16,18 @@ from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.build import STATUSES
 from bioclip.taxonomy.index.lookup import BackboneIndex, Candidate
 from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
-from bioclip.taxonomy.matching.fuzzy import InexactIndex, Near, is_backed
+from bioclip.taxonomy.matching.fuzzy import FuzzyIndex, NearCandidate, is_backed
 from bioclip.taxonomy.matching.implied_kingdoms import implied_kingdom
-from bioclip.taxonomy.matching.queries import Trial, name_to_parse, stated_lineage, trials_of
-from bioclip.taxonomy.matching.scoring import Query, Scored, confidence, contradictions, normalise_taxon, score_candidate, score_parts
+from bioclip.taxonomy.matching.queries import Lookup, lookups_of, name_to_parse, stated_lineage
+from bioclip.taxonomy.matching.scoring import (
+    Query,
+    ScoredCandidate,
+    confidence,
+    contradictions,
+    normalise_taxon,
+    score_candidate,
+    score_parts,
+)
 from bioclip.taxonomy.names.parsing import NameType, ParsedName, parse_name
 from bioclip.taxonomy.names.ranks import EMPTY_LINEAGE, Lineage, is_infraspecific
 
@@ -61,15 +69,15 @@ def resolve_lineage(
     parsed = parsed or parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     is_looked_up = bool(parsed.canonical_name) and settings.allow_higher_rank
     unresolved = Resolution(MatchType.NONE, REASONS[NameType.SCIENTIFIC if is_looked_up else parsed.type])
-    for trial in trials_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
-        if not trial.is_name and not settings.allow_higher_rank:
+    for lookup in lookups_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
+        if not lookup.is_name and not settings.allow_higher_rank:
             break
-        decision = _first_decision(trial, indexes, settings, is_unknown and trial.query.name == parsed.canonical_full)
+        decision = _first_decision(lookup, indexes, settings, is_unknown and lookup.query.name == parsed.canonical_full)
         if decision is not None and decision.is_resolved:
-            return _described(decision, trial, parsed, verbatim.scientific_name or text)
+            return _described(decision, lookup, parsed, verbatim.scientific_name or text)
         if decision is not None:
             unresolved = decision
-            if trial.is_name or decision.reason == "kingdom_conflict":
+            if lookup.is_name or decision.reason == "kingdom_conflict":
                 break
     return replace(unresolved, canonical_name=parsed.canonical_name, qualifier=parsed.qualifier)
 
@@ -82,16 +90,16 @@ def explain_lineage(
     parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     decision = resolve_lineage(verbatim, indexes, settings)
     lines = [f"{text!r} is {parsed.type}: {parsed.canonical_full or 'no name'}" + (f", {parsed.authorship}" if parsed.authorship else "")]
-    for trial in trials_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
-        lines.append(f"looked up: {trial.query.name}" + ("" if trial.is_name else " (a part of it, or a rank column)"))
+    for lookup in lookups_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
+        lines.append(f"looked up: {lookup.query.name}" + ("" if lookup.is_name else " (a part of it, or a rank column)"))
         found = 0
         for index in indexes:
-            ways = [[Near(one, MatchType.EXACT, 0) for one in index.candidates(trial.query.name)]]
-            if trial.is_name and trial.may_vary and " " in trial.query.name:
-                ways += [getattr(inexact_index(index), kind)(trial.query.name) for kind in _INEXACT[settings.inexact]]
+            ways = [[NearCandidate(one, MatchType.EXACT, 0) for one in index.candidates(lookup.query.name)]]
+            if lookup.is_name and lookup.may_vary and " " in lookup.query.name:
+                ways += [getattr(fuzzy_index(index), kind)(lookup.query.name) for kind in _INEXACT[settings.inexact]]
             near = next((way for way in ways if way), [])
             found += len(near)
-            lines += [_explained(trial, one, index.name) for one in near]
+            lines += [_explained(lookup, one, index.name) for one in near]
         if not found:
             lines.append("  no backbone knows it, nor another spelling of it")
         elif decision.is_resolved:
@@ -107,9 +115,9 @@ def explain_lineage(
     return lines, decision
 
 
-def _explained(trial: Trial, near: Near, backbone: str) -> str:
+def _explained(lookup: Lookup, near: NearCandidate, backbone: str) -> str:
     one = near.candidate
-    parts = score_parts(trial.query, one, near.penalty)
+    parts = score_parts(lookup.query, one, near.penalty)
     score = "vetoed by its kingdom" if parts is None else f"{sum(parts.values())} = " + " ".join(f"{k} {v:+d}" for k, v in parts.items())
     where = " > ".join(name for name in one.taxon.lineage[:5] if name)
     how = "" if near.match_type is MatchType.EXACT else f" [{near.match_type}]"
@@ -117,91 +125,91 @@ def _explained(trial: Trial, near: Near, backbone: str) -> str:
     return f"  {backbone} {one.taxon_id} {one.name}{author}, {one.rank} {one.status}{how}, for {one.taxon.name} in {where}: {score}"
 
 
-def _first_decision(trial: Trial, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, is_unknown: bool) -> Resolution | None:
+def _first_decision(lookup: Lookup, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, is_unknown: bool) -> Resolution | None:
     """Of the first backbone that knows the name; one that has it only in forbidden kingdoms or by other authors has another. A name
     that none knows may be another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
     refused: Resolution | None = None
     for index in () if is_unknown else indexes:
-        exact = [Near(candidate, MatchType.EXACT, 0) for candidate in index.candidates(trial.query.name)]
-        decision = _decide(trial, exact, index, settings)
+        exact = [NearCandidate(candidate, MatchType.EXACT, 0) for candidate in index.candidates(lookup.query.name)]
+        decision = _decide(lookup, exact, index, settings)
         if decision is not None and decision.reason not in REFUSALS:
             return decision
         refused = refused or decision
-    if refused is None and trial.is_name and trial.may_vary and " " in trial.query.name:
+    if refused is None and lookup.is_name and lookup.may_vary and " " in lookup.query.name:
         for kind in _INEXACT[settings.inexact]:
             for index in indexes:
-                decision = _decide(trial, getattr(inexact_index(index), kind)(trial.query.name), index, settings)
+                decision = _decide(lookup, getattr(fuzzy_index(index), kind)(lookup.query.name), index, settings)
                 if decision is not None and decision.is_resolved:
                     return decision
     return refused
 
 
 _INEXACT = {"none": (), "stem": ("stemmed",), "fuzzy": ("stemmed", "edited", "of_other_genera")}
-_INEXACT_INDEXES: WeakKeyDictionary[BackboneIndex, InexactIndex] = WeakKeyDictionary()
+_INEXACT_INDEXES: WeakKeyDictionary[BackboneIndex, FuzzyIndex] = WeakKeyDictionary()
 
 
-def inexact_index(index: BackboneIndex) -> InexactIndex:
+def fuzzy_index(index: BackboneIndex) -> FuzzyIndex:
     """The near names of a backbone, made once."""
     if index not in _INEXACT_INDEXES:
-        _INEXACT_INDEXES[index] = InexactIndex(index)
+        _INEXACT_INDEXES[index] = FuzzyIndex(index)
     return _INEXACT_INDEXES[index]
 
 
-def _described(decision: Resolution, trial: Trial, parsed: ParsedName, text: str) -> Resolution:
+def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: str) -> Resolution:
     """`decision` with what the verbatim name adds to it."""
     is_spelt_so = " ".join(text.split()).startswith(decision.matched_name)
     match_type, reason = decision.match_type, decision.reason
-    if not trial.is_name and reason != "homonym_common_ancestor":
+    if not lookup.is_name and reason != "homonym_common_ancestor":
         match_type, reason = MatchType.HIGHER_RANK, REASONS[parsed.type]
     elif match_type is MatchType.EXACT and not is_spelt_so:
         match_type = MatchType.NORMALIZED
-    is_species_of_it = trial.is_name and trial.query.name == parsed.canonical_name and decision.resolved_rank == "species"
+    is_species_of_it = lookup.is_name and lookup.query.name == parsed.canonical_name and decision.resolved_rank == "species"
     infraspecific = decision.infraspecific or (parsed.infraspecific if is_species_of_it else "")
     return replace(
         decision,
         match_type=match_type,
         reason=reason,
-        canonical_name=parsed.canonical_name if trial.may_vary else decision.matched_name,
+        canonical_name=parsed.canonical_name if lookup.may_vary else decision.matched_name,
         infraspecific=infraspecific,
-        qualifier=parsed.qualifier if trial.may_vary else "",
+        qualifier=parsed.qualifier if lookup.may_vary else "",
     )
 
 
-def _decide(trial: Trial, near: Sequence[Near], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
+def _decide(lookup: Lookup, near: Sequence[NearCandidate], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
     """What one backbone says of a name, given the usages that have it or nearly; None when there are none."""
-    near = [one for one in near if _can_be(trial, one.candidate) and is_backed(trial.query, one)]
+    near = [one for one in near if _can_be(lookup, one.candidate) and is_backed(lookup.query, one)]
     if not near:
         return None
     found = {id(one.candidate): one for one in near}
-    scored = [one for other in near if (one := score_candidate(trial.query, other.candidate, other.penalty)) is not None]
+    scored = [one for other in near if (one := score_candidate(lookup.query, other.candidate, other.penalty)) is not None]
     if not scored:
         return Resolution(MatchType.NONE, "kingdom_conflict")
     ranked = _best_of_each_taxon(scored)
-    rivals = _rivals(ranked, trial.query)
+    rivals = _rivals(ranked, lookup.query)
     if len(rivals) > 1:
-        return _common_ancestor(rivals, trial.query, index, settings) or Resolution(MatchType.AMBIGUOUS, "homonym_ambiguous")
+        return _common_ancestor(rivals, lookup.query, index, settings) or Resolution(MatchType.AMBIGUOUS, "homonym_ambiguous")
     best = rivals[0]
     others = [one.score for one in ranked if one.candidate.taxon.row != best.candidate.taxon.row]
     lead = max(0, best.score - max(others)) if others else None
     certainty, margin = confidence(best.score, lead), 100 if lead is None else min(100, lead)
     if certainty < settings.min_confidence:
         return Resolution(MatchType.NONE, "low_confidence", confidence=certainty, margin=margin)
-    return _accepted(trial.query, found[id(best.candidate)], certainty, margin, index.name)
+    return _accepted(lookup.query, found[id(best.candidate)], certainty, margin, index.name)
 
 
-def _can_be(trial: Trial, candidate: Candidate) -> bool:
+def _can_be(lookup: Lookup, candidate: Candidate) -> bool:
     """Genus and higher taxa that stand in for a name must have the rank they are tried at."""
-    return trial.is_name or not trial.query.rank or candidate.rank in {trial.query.rank, ""}
+    return lookup.is_name or not lookup.query.rank or candidate.rank in {lookup.query.rank, ""}
 
 
-def _best_of_each_taxon(scored: list[Scored]) -> list[Scored]:
-    best: dict[int, Scored] = {}
+def _best_of_each_taxon(scored: list[ScoredCandidate]) -> list[ScoredCandidate]:
+    best: dict[int, ScoredCandidate] = {}
     for one in sorted(scored, key=lambda s: (-s.score, STATUSES.index(s.candidate.status), s.candidate.taxon_id)):
         best.setdefault(one.candidate.taxon.row, one)
     return list(best.values())
 
 
-def _rivals(ranked: list[Scored], query: Query) -> list[Scored]:
+def _rivals(ranked: list[ScoredCandidate], query: Query) -> list[ScoredCandidate]:
     """The best alone, or all that the record does not tell apart from it.
 
     Rivals are within one point of evidence. An accepted name goes before others of its class only (a single word: of its family), since
@@ -218,7 +226,7 @@ def _rivals(ranked: list[Scored], query: Query) -> list[Scored]:
     return stated if len(stated) == 1 else rivals
 
 
-def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
+def _common_ancestor(rivals: list[ScoredCandidate], query: Query, index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
     """The genus or family that all rivals share; what they share above says too little of a name to stand for it."""
     if not settings.allow_higher_rank:
         return None
@@ -230,7 +238,7 @@ def _common_ancestor(rivals: list[Scored], query: Query, index: BackboneIndex, s
             is_it = one.status == "accepted" and one.taxon.rank == RANKS[place] and one.taxon.lineage[: place + 1] == lineage
             if is_it and one.taxon.taxon_id == one.taxon_id:
                 certainty = confidence(max(rival.score for rival in rivals), 0)
-                found = _accepted(query, Near(one, MatchType.EXACT, 0), certainty, 0, index.name)
+                found = _accepted(query, NearCandidate(one, MatchType.EXACT, 0), certainty, 0, index.name)
                 return replace(found, match_type=MatchType.HIGHER_RANK, reason="homonym_common_ancestor", infraspecific="")
     return None
 
@@ -248,10 +256,10 @@ def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
 
 def resolution_of_usage(index: BackboneIndex, candidate: Candidate) -> Resolution:
     """What a usage stands for, whatever a record says."""
-    return _accepted(Query(candidate.name, "", "", EMPTY_LINEAGE), Near(candidate, MatchType.EXACT, 0), 100, 100, index.name)
+    return _accepted(Query(candidate.name, "", "", EMPTY_LINEAGE), NearCandidate(candidate, MatchType.EXACT, 0), 100, 100, index.name)
 
 
-def _accepted(query: Query, near: Near, certainty: int, margin: int, backbone: str) -> Resolution:
+def _accepted(query: Query, near: NearCandidate, certainty: int, margin: int, backbone: str) -> Resolution:
     candidate, taxon = near.candidate, near.candidate.taxon
     match_type, reason = near.match_type, ""
     is_below = is_infraspecific(candidate.rank) and taxon.rank == "species"

@@ -57,7 +57,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredCandidate:
     """A candidate with its score; `evidence` is the score without the status."""
 
     candidate: Candidate
@@ -65,13 +65,13 @@ class Scored:
     score: int
 
 
-def score_candidate(query: Query, candidate: Candidate, penalty: int = 0) -> Scored | None:
+def score_candidate(query: Query, candidate: Candidate, penalty: int = 0) -> ScoredCandidate | None:
     """The score less the `penalty` of another spelling, or None when the kingdoms forbid the match."""
     parts = score_parts(query, candidate, penalty)
     if parts is None:
         return None
     score = sum(parts.values())
-    return Scored(candidate, score - parts["status"], score)
+    return ScoredCandidate(candidate, score - parts["status"], score)
 
 
 def score_parts(query: Query, candidate: Candidate, penalty: int = 0) -> dict[str, int] | None:
@@ -195,10 +195,10 @@ def authorship_score(given: str, known: str, rank: str) -> int:
     """What an author counts beside a usage's author and rank. Genera of one name by different authors are homonyms more often than not."""
     if "\ufffd" in given:  # letters lost on the way say neither yes nor no
         return 0
-    verdict = compare_authorship(given, known)
-    if verdict > 0:
+    agreement = compare_authorship(given, known)
+    if agreement > 0:
         return 12
-    if verdict < 0:
+    if agreement < 0:
         return -6 if is_suprageneric(rank) else _OTHER_AUTHOR_OF_GENUS if rank == "genus" else -18
     return -1 if given and not known else 0
 

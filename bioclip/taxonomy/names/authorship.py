@@ -103,10 +103,10 @@ def compare_authorship(one: str, other: str) -> int:
     gap = min((abs(year - other_year) for year in a.years for other_year in b.years), default=None)
     if not (a.authors or a.original_authors) or not (b.authors or b.original_authors):
         return 0 if gap is None else 1 if gap <= 1 else -1
-    verdict = _compare_teams(a, b)
-    if gap is None or verdict is _OTHER:
-        return min(verdict, 1)
-    if verdict is _MAYBE:
+    agreement = _compare_teams(a, b)
+    if gap is None or agreement is _OTHER:
+        return min(agreement, 1)
+    if agreement is _MAYBE:
         return 1 if gap <= 1 else -1 if gap > _IMPRINT_YEARS else 0
     return 1 if gap <= _IMPRINT_YEARS else 0
 
@@ -150,9 +150,9 @@ def _best(some: Sequence[Author], others: Sequence[Author]) -> int:
 def _compare_authors(a: Author, b: Author) -> int:
     if a.suffix != b.suffix:
         return _OTHER
-    verdict = max(_compare_surnames(x, a.is_abbreviated, y, b.is_abbreviated) for x in a.surnames for y in b.surnames)
-    if verdict is not _OTHER:
-        return verdict if _can_be_one(a.given, b.given) else _OTHER
+    agreement = max(_compare_surnames(x, a.is_abbreviated, y, b.is_abbreviated) for x in a.surnames for y in b.surnames)
+    if agreement is not _OTHER:
+        return agreement if _can_be_one(a.given, b.given) else _OTHER
     is_part = _is_among(a.given, b.surnames) or _is_among(b.given, a.surnames)
     return _MAYBE if is_part else _OTHER
 

@@ -34,7 +34,7 @@ class NameType(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TypeRule:
     """Strings that `pattern` fits whole are of `type`."""
 
     type: NameType
@@ -83,48 +83,48 @@ def _any_of(words: Iterable[str]) -> str:
     return "|".join(re.escape(word) for word in sorted(words))
 
 
-def _verdict(kind: NameType, pattern: str, flags: int = re.IGNORECASE) -> Verdict:
-    return Verdict(kind, re.compile(pattern, flags))
+def _type_rule(kind: NameType, pattern: str, flags: int = re.IGNORECASE) -> TypeRule:
+    return TypeRule(kind, re.compile(pattern, flags))
 
 
 @cache
-def verdicts() -> tuple[Verdict, ...]:
+def type_rules() -> tuple[TypeRule, ...]:
     """The rules in order; the first that fits the whole cleaned string decides."""
     words = word_lists()
     placeholder = _any_of(words["placeholders"])
     return (
-        _verdict(NameType.EMPTY, rf"\W*|0|{_any_of(words['empty'])}"),
-        _verdict(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
-        _verdict(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?(?: .*)?"),
-        _verdict(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
-        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME}){_OPEN_WORDS}", 0),
-        _verdict(
+        _type_rule(NameType.EMPTY, rf"\W*|0|{_any_of(words['empty'])}"),
+        _type_rule(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
+        _type_rule(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?(?: .*)?"),
+        _type_rule(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
+        _type_rule(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME}){_OPEN_WORDS}", 0),
+        _type_rule(
             NameType.INFORMAL,
             rf"(?P<qualifier>[Uu]ncultured) (?P<taxon>{NAME})(?: (?:{_MARKER}|bacterium|fungus|eukaryote|clone)(?: .*)?)?",
             0,
         ),
-        _verdict(NameType.INFORMAL, rf"(?P<qualifier>(?i:cf|aff|nr|near)\.?|\?) ?(?P<open>{NAME}(?: {EPITHET})?)(?: .*)?", 0),
-        _verdict(NameType.PLACEHOLDER, rf"(?:{placeholder})(?:\b|(?<=\.)).*|not .*"),
-        _verdict(NameType.PLACEHOLDER, rf"{_MARKER}(?: .*)?|(?:g|n)\. sp\..*|.*\b(?:uncultured|environmental)\b.*"),
-        _verdict(NameType.INFORMAL, rf"(?P<qualifier>{_CLUSTER})[ |,;:]+(?P<taxon>{NAME}(?: {EPITHET})?)", 0),
-        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}(?: (?!spp?\b){EPITHET})?)[ |,;:]+\(?(?P<qualifier>{_CLUSTER})\)?", 0),
-        _verdict(NameType.IDENTIFIER, rf"{_CLUSTER}\b.*|{_CODE}"),
-        _verdict(
+        _type_rule(NameType.INFORMAL, rf"(?P<qualifier>(?i:cf|aff|nr|near)\.?|\?) ?(?P<open>{NAME}(?: {EPITHET})?)(?: .*)?", 0),
+        _type_rule(NameType.PLACEHOLDER, rf"(?:{placeholder})(?:\b|(?<=\.)).*|not .*"),
+        _type_rule(NameType.PLACEHOLDER, rf"{_MARKER}(?: .*)?|(?:g|n)\. sp\..*|.*\b(?:uncultured|environmental)\b.*"),
+        _type_rule(NameType.INFORMAL, rf"(?P<qualifier>{_CLUSTER})[ |,;:]+(?P<taxon>{NAME}(?: {EPITHET})?)", 0),
+        _type_rule(NameType.INFORMAL, rf"(?P<taxon>{NAME}(?: (?!spp?\b){EPITHET})?)[ |,;:]+\(?(?P<qualifier>{_CLUSTER})\)?", 0),
+        _type_rule(NameType.IDENTIFIER, rf"{_CLUSTER}\b.*|{_CODE}"),
+        _type_rule(
             NameType.INFORMAL,
             rf"(?P<taxon>{NAME})(?:[,:]| -)? \(?(?P<qualifier>(?:{_FIRST_OPEN_WORD}|(?i:{placeholder})\.?){_OPEN_WORDS})\)?",
             0,
         ),
-        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME}) (?P<qualifier>(?i:null|nan|none|n/a)|NA)", 0),
-        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME} {EPITHET}) (?P<qualifier>indet\.?)", 0),
-        _verdict(NameType.INFORMAL, rf"(?P<taxon>{NAME})(?: (?P<open>{EPITHET}))? (?P<qualifier>\(?\?\)?)", 0),
-        _verdict(NameType.INFORMAL, rf"{_GENUS} (?P<qualifier>{EPITHET}{_EITHER}{_SAME}{EPITHET}.*)", 0),
-        _verdict(NameType.INFORMAL, rf"(?P<qualifier>{NAME}(?: {EPITHET}\.?)?{_EITHER}{NAME}(?: .*)?)", 0),
-        _verdict(NameType.INFORMAL, r"(?P<taxon>[a-z]+) (?P<qualifier>(?:family|order|class|genus|species))"),
-        _verdict(NameType.FORMULA, rf"{_GENUS} (?P<qualifier>{EPITHET}.* [×xX] (?:{_SAME}{EPITHET}.*|\?))", 0),
-        _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>\({EPITHET} [×xX] {EPITHET}\))", 0),
-        _verdict(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>[×xX])", 0),
-        _verdict(NameType.FORMULA, rf"(?P<qualifier>{NAME}(?: {EPITHET})? [×xX] {NAME}(?: .*)?)", 0),
-        _verdict(NameType.UNPARSABLE, rf"{EPITHET}(?:/{EPITHET})*", 0),
+        _type_rule(NameType.INFORMAL, rf"(?P<taxon>{NAME}) (?P<qualifier>(?i:null|nan|none|n/a)|NA)", 0),
+        _type_rule(NameType.INFORMAL, rf"(?P<taxon>{NAME} {EPITHET}) (?P<qualifier>indet\.?)", 0),
+        _type_rule(NameType.INFORMAL, rf"(?P<taxon>{NAME})(?: (?P<open>{EPITHET}))? (?P<qualifier>\(?\?\)?)", 0),
+        _type_rule(NameType.INFORMAL, rf"{_GENUS} (?P<qualifier>{EPITHET}{_EITHER}{_SAME}{EPITHET}.*)", 0),
+        _type_rule(NameType.INFORMAL, rf"(?P<qualifier>{NAME}(?: {EPITHET}\.?)?{_EITHER}{NAME}(?: .*)?)", 0),
+        _type_rule(NameType.INFORMAL, r"(?P<taxon>[a-z]+) (?P<qualifier>(?:family|order|class|genus|species))"),
+        _type_rule(NameType.FORMULA, rf"{_GENUS} (?P<qualifier>{EPITHET}.* [×xX] (?:{_SAME}{EPITHET}.*|\?))", 0),
+        _type_rule(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>\({EPITHET} [×xX] {EPITHET}\))", 0),
+        _type_rule(NameType.FORMULA, rf"(?P<taxon>{NAME}) (?P<qualifier>[×xX])", 0),
+        _type_rule(NameType.FORMULA, rf"(?P<qualifier>{NAME}(?: {EPITHET})? [×xX] {NAME}(?: .*)?)", 0),
+        _type_rule(NameType.UNPARSABLE, rf"{EPITHET}(?:/{EPITHET})*", 0),
     )
 
 

@@ -16,7 +16,7 @@ import nameparser
 from bioclip.taxonomy.names.casing import restore_case
 from bioclip.taxonomy.names.cleaning import clean_name as clean_name
 from bioclip.taxonomy.names.cleaning import fold as fold
-from bioclip.taxonomy.names.name_types import STRAIN, is_plain, verdicts, word_lists
+from bioclip.taxonomy.names.name_types import STRAIN, is_plain, type_rules, word_lists
 from bioclip.taxonomy.names.name_types import NameType as NameType
 from bioclip.taxonomy.names.name_types import not_name_words as not_name_words
 from bioclip.taxonomy.names.ranks import normalise_rank, rank_by_suffix
@@ -58,9 +58,9 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     text, strain = verbatim, ""
     if not is_plain(verbatim) or (rank == "species" and not verbatim.partition(" ")[2][:1].islower()):
         text = restore_case(clean_name(verbatim), rank)
-        for verdict in verdicts():
-            if match := verdict.pattern.fullmatch(text):
-                return _judged(verbatim, verdict.type, match)
+        for rule in type_rules():
+            if match := rule.pattern.fullmatch(text):
+                return _judged(verbatim, rule.type, match)
         if tail := STRAIN.search(text):
             text, strain = text[: tail.start()], tail["strain"]
     parsed = _parsed(verbatim, text, authorship, rank)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bioclip.taxonomy.names.cleaning import CLEANING, repair_encoding
-from bioclip.taxonomy.names.name_types import is_plain, verdicts
+from bioclip.taxonomy.names.name_types import is_plain, type_rules
 from bioclip.taxonomy.names.parsing import NameType, clean_name, parse_name, parse_names
 
 PLACEHOLDERS = (
@@ -278,7 +278,7 @@ def test_no_string_stops_the_parser(text: str) -> None:
     assert parsed.canonical_name.isascii()
     assert parsed.canonical_full or not parsed.canonical_name
     assert clean_name(clean_name(text)) == clean_name(clean_name(clean_name(text)))
-    assert parsed.type in {verdict.type for verdict in verdicts()} | set(NameType)
+    assert parsed.type in {rule.type for rule in type_rules()} | set(NameType)
 
 
 _WORDS = st.sampled_from(
@@ -292,7 +292,7 @@ _WORDS = st.sampled_from(
 def test_plain_strings_are_those_that_no_rule_touches(text: str) -> None:
     if is_plain(text):
         assert [name for name, rewrite in CLEANING if rewrite(text) != text] == []
-        assert not any(verdict.pattern.fullmatch(text) for verdict in verdicts())
+        assert not any(rule.pattern.fullmatch(text) for rule in type_rules())
 
 
 @settings(max_examples=300)
