@@ -141,7 +141,7 @@ def formats_page() -> str:
         rows.append(_item(f"`{name}`: {summary} Options: {options}."))
     return (
         "# Source formats\n\n`sources[].format` is one of these; its options go under `sources[].options` (bold: required). "
-        "[Sources](../sources.md) says how each\nreads its files.\n\n" + "\n".join(rows) + "\n"
+        "[Sources](sources.md) says how each\nreads its files.\n\n" + "\n".join(rows) + "\n"
     )
 
 

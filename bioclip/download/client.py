@@ -1,6 +1,7 @@
 """One request, one answer: the pooled HTTP client of a worker, and what it takes from an answer.
 
-HTTP/1.1 with keep-alive and one TLS context a worker; why not HTTP/2 is in docs/download.md. Nothing is followed, retried or decoded here.
+HTTP/1.1 with keep-alive and one TLS context for each worker; docs/concepts/download.md says why not HTTP/2. Nothing is followed,
+retried or decoded here.
 """
 
 from __future__ import annotations

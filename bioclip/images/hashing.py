@@ -3,7 +3,7 @@
 JPEGs are decoded at the smallest scale (1, 1/2, 1/4, 1/8 of libjpeg's DCT) that leaves the shorter side at HASH_DECODE_PX or more and still
 covers what is stored, so that one decode serves both: at 12 megapixels that costs a quarter of a full decode. Images whose shorter side is
 under twice HASH_DECODE_PX are decoded in full, so hashes of other formats and of small JPEGs are imagehash's to the bit; for reduced ones
-the drift is at most 2 bits (docs/download.md).
+the drift is at most 2 bits (docs/concepts/download.md).
 """
 
 from __future__ import annotations

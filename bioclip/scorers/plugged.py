@@ -85,7 +85,7 @@ def build_plugged(name: str, options: Mapping[str, Any], batch_size: int) -> Plu
         raise SettingsError(f"scorer {name!r} refuses its options: {type(error).__name__}: {error}.") from error
     if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "identity"):
         raise SettingsError(
-            f"scorer {name!r} gave a {type(scorer).__name__}, which has no `score` and `identity`; see docs/release-rules.md."
+            f"scorer {name!r} gave a {type(scorer).__name__}, which has no `score` and `identity`; see docs/concepts/release-rules.md."
         )
     try:
         canonical_json(scorer.identity)
