@@ -19,7 +19,6 @@ from PIL import Image
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, num_cores, seconds_of
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
-from bioclip.encoding.image_embeddings import load_tower
 from bioclip.models.clip import import_open_clip
 from bioclip.scorers.zero_shot import ZeroShotOptions, ZeroShotScorer
 from bioclip.settings import ModelSettings
@@ -38,7 +37,7 @@ def run(context: Context) -> Report:
     torch.set_num_threads(num_cores())
     images = list(large_photographs(8 if context.quick else 48, scale=0.5))
     scorer = make_scorer(BATCH_SIZE)
-    network = load_tower(scorer.tower).network
+    network = scorer.encoder.model.network
     peer = f"open_clip {importlib.metadata.version('open-clip-torch')}"
     comparisons, facts = [], []
     ours = score_images(scorer, images)

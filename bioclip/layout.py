@@ -14,6 +14,7 @@
     stages/<stage>.json                              manifests of stages
     releases/<version>/                              a release; see the names under "Releases"
     models/<id>/, evaluations/<id>/, reports/<id>/   what training, evaluation and the report write
+    features/<key>/                                  features of images, kept for further evaluations of the same model
 
 Names are relative to the workspace (or to the release where it says so) and use `/`.
 """
@@ -265,10 +266,10 @@ def shard_index(shard: str) -> str:
 
 # Models, evaluations and reports
 
-MODELS_DIR, EVALUATIONS_DIR, REPORTS_DIR = "models", "evaluations", "reports"
+MODELS_DIR, EVALUATIONS_DIR, REPORTS_DIR, FEATURES_DIR = "models", "evaluations", "reports", "features"
 MODEL_INFO, TRAINING_METRICS = "model.json", "metrics.jsonl"
 MODEL_CONFIG, MODEL_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-SCORES_INFO, SCORES_TABLE = "scores.json", "scores.parquet"
+SCORES_INFO, SCORES_TABLE, SCORES_OUTCOMES = "scores.json", "scores.parquet", "outcomes.parquet"
 TRACKING = "mlflow.json"
 """The MLflow run of a model or an evaluation."""
 RELEASE_PAGE, NAMES_PAGE = "report.html", "taxonomy.html"
@@ -292,6 +293,11 @@ def evaluation_dir(evaluation_id: str) -> str:
 def evaluation_info(evaluation_id: str) -> str:
     """Description of an evaluation; it is written last, so an evaluation with one is finished."""
     return f"{evaluation_dir(evaluation_id)}/{SCORES_INFO}"
+
+
+def features_dir(key: str) -> str:
+    """Folder of the features that one way of encoding images gives."""
+    return f"{FEATURES_DIR}/{key}"
 
 
 def report_dir(report_id: str) -> str:

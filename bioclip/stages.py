@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
         "embed images for the leakage gate",
         upstream=("images", "evaluation-sets"),
         sections=("leakage",),
-        plan="bioclip.encoding.image_embeddings:plan_embeddings",
+        plan="bioclip.leakage.embeddings_stage:plan_embeddings",
         reads="images",
         makes="embeddings",
         is_wanted=lambda settings: settings.leakage.embedding is not None and settings.leakage.guards.embedding,

@@ -19,7 +19,8 @@ from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import EvaluationError, TrainingError
 from bioclip.evaluation import command as evaluation_command
-from bioclip.evaluation import find_evaluation, planned_evaluation_id
+from bioclip.evaluation import find_evaluation, load_scores, planned_evaluation_id
+from bioclip.models.reference import ModelRef
 from bioclip.models.trained import ModelInfo, read_model_info
 from bioclip.releases import Release, open_release
 from bioclip.settings import PipelineSettings, meaningful
@@ -104,7 +105,7 @@ def evaluate_model(context: RunContext, version: str, model_id: str) -> Evaluati
     """Score a model on a release unless its scores are there; raises EvaluationError with the evaluator's own words."""
     settings, storage = context.settings, context.storage
     release, info = open_release(storage, version), read_model_info(storage, model_id)
-    evaluation_id = planned_evaluation_id(settings.evaluation, info, release.digest)
+    evaluation_id = planned_evaluation_id(settings.evaluation, ModelRef("workspace", model_id), storage, release.digest)
     reused = find_evaluation(storage, evaluation_id) is not None
     bar = context.progress.add_task("evaluate", total=1, completed=int(reused), note="")
     if not reused:
@@ -236,19 +237,15 @@ def _log_folder(tracker: Tracker, run: TrackedRun, storage: Storage, folder: str
 
 
 def headline_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
-    """Every score as `benchmark.task….metric`, with its bounds and chance level, for MLflow."""
-    import pyarrow.parquet as pq
-
-    with storage.reader(f"{layout.evaluation_dir(evaluation_id)}/{layout.SCORES_TABLE}") as stream:
-        rows = pq.read_table(stream).to_pylist()
+    """Every score as `benchmark.task….metric`, with its bounds, chance level and majority baseline, for MLflow."""
     metrics: dict[str, float] = {}
-    for row in rows:
-        if row["value"] is None:
-            continue
-        parts = [row["benchmark"], row["task"], row["caption_type"] or "", row["rank"] or "", f"{row['shots']}shot" if row["shots"] else ""]
-        name = ".".join(str(part) for part in [*parts, row["metric"]] if part)
+    for row in load_scores(storage, evaluation_id).rows():
+        known = dict(row["parameters"])
+        shown = [known.pop("caption_type", ""), known.pop("rank", ""), f"{known.pop('shots')}shot" if "shots" in known else ""]
+        others = [f"{name}-{value}" for name, value in sorted(known.items())]
+        name = ".".join(part for part in [row["benchmark"], row["task"], *map(str, shown), *others, row["metric"]] if part)
         metrics[name] = row["value"]
-        for bound in ("ci_low", "ci_high", "chance"):
+        for bound in ("ci_low", "ci_high", "chance", "majority"):
             if row[bound] is not None:
                 metrics[f"{name}.{bound}"] = row[bound]
     return metrics

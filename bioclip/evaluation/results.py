@@ -10,42 +10,48 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.errors import EvaluationError
+from bioclip.evaluation.predictions import read_parameters
 from bioclip.evaluation.runs import EvaluationInfo, find_evaluation, list_evaluations
 from bioclip.storage import Storage
 
-SCORE_SCHEMA = pa.schema(
+MEASUREMENT_SCHEMA = pa.schema(
     [
         pa.field("benchmark", pa.string(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
-        pa.field("caption_type", pa.string(), nullable=False),
-        pa.field("rank", pa.string(), nullable=False),
-        pa.field("shots", pa.int32(), nullable=False),
+        pa.field("parameters", pa.string(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
         pa.field("value", pa.float64(), nullable=False),
         pa.field("ci_low", pa.float64(), nullable=False),
         pa.field("ci_high", pa.float64(), nullable=False),
-        pa.field("chance", pa.float64(), nullable=False),
+        pa.field("interval_method", pa.string(), nullable=False),
+        pa.field("interval_unit", pa.string(), nullable=False),
         pa.field("num_images", pa.int64(), nullable=False),
-        pa.field("num_classes", pa.int64(), nullable=False),
+        pa.field("num_units", pa.int64(), nullable=False),
+        pa.field("num_classes", pa.int64()),
+        pa.field("chance", pa.float64()),
+        pa.field("majority", pa.float64()),
     ]
 )
-"""evaluations/<id>/scores.parquet, one row a score. `task` is zero_shot (shots 0) or few_shot (caption_type ''); `metric` is top1, top5
-or macro_top1; values are shares from 0 to 1 with the ends of their 95 % bootstrap interval over images; `num_images` took part,
-`num_classes` were to choose from."""
+"""evaluations/<id>/scores.parquet, one row a measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
+rank of few_shot, any other of a task from outside. The interval is of 95 %, made by `interval_method` over `num_units` units of
+`interval_unit` (`image` or `species`); `num_images` took part. `chance` is what guessing reaches and `majority` what the best constant
+answer does; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have units of
+their own."""
 
 _PREFERRED_CAPTION_TYPE = "taxon_com"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """An evaluation with its SCORE_SCHEMA table."""
+    """An evaluation with its MEASUREMENT_SCHEMA table."""
 
     info: EvaluationInfo
     table: pa.Table
 
     def rows(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Rows whose columns have the wanted values, in stored order."""
-        return [row for row in self.table.to_pylist() if all(row[name] == value for name, value in wanted.items())]
+        """Rows whose columns or parameters have the wanted values, in stored order; `parameters` is a mapping."""
+        rows = [row | {"parameters": read_parameters(row["parameters"])} for row in self.table.to_pylist()]
+        return [row for row in rows if all((row["parameters"] | row).get(name) == value for name, value in wanted.items())]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class Headline:
     chance: float | None
     num_images: int
     num_classes: int
+    majority: float | None = None
+    interval_unit: str = "image"
+    num_units: int = 0
     reason: str = ""
 
 
@@ -79,17 +88,17 @@ def headlines(scores: Scores) -> list[Headline]:
     for benchmark in scores.info.benchmarks:
         name = benchmark["name"]
         rows = scores.rows(benchmark=name, rank="species", metric="top1")
-        types = [row["caption_type"] for row in rows if row["task"] == "zero_shot"]
+        types = [row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"]
         shown = _PREFERRED_CAPTION_TYPE if _PREFERRED_CAPTION_TYPE in types else next(iter(types), "")
-        lines += [_headline(name, row) for row in rows if row["task"] == "few_shot" or row["caption_type"] == shown]
+        lines += [_headline(name, row) for row in rows if row["task"] == "few_shot" or row["parameters"].get("caption_type") == shown]
         if not rows:
-            lines.append(
-                Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], benchmark["reason"])
-            )
+            reason = benchmark["reason"] or "no task gave a top-1 at the species"
+            lines.append(Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], reason=reason))
     return lines
 
 
 def _headline(benchmark: str, row: dict[str, Any]) -> Headline:
-    measure = f"{row['shots']}-shot top-1" if row["task"] == "few_shot" else f"zero-shot top-1, {row['caption_type']}"
-    numbers = [row[name] for name in ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes")]
-    return Headline(benchmark, measure, *numbers)
+    parameters = row["parameters"]
+    measure = f"{parameters['shots']}-shot top-1" if row["task"] == "few_shot" else f"zero-shot top-1, {parameters.get('caption_type', '')}"
+    names = ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes", "majority", "interval_unit", "num_units")
+    return Headline(benchmark, measure, *(row[name] for name in names))

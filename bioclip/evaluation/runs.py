@@ -1,6 +1,6 @@
 """Finished evaluations, and how one is started as a process of its own; nothing here imports torch.
 
-An evaluation's identity is the digest of what decides its scores: the evaluation settings, the model's weights, the release and the
+An evaluation's identity is the digest of what decides its scores: the evaluation settings, the model's identity, the release and the
 evaluator's version. Its folder `evaluations/<id>/` is complete when `scores.json` is there.
 """
 
@@ -14,30 +14,38 @@ from typing import Any
 
 from bioclip import layout
 from bioclip.digests import digest_value, readable_json
-from bioclip.models.trained import ModelInfo
+from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
-EVALUATION_VERSION = 1
-"""Raised whenever the evaluator comes to give other scores for the same inputs."""
+EVALUATION_VERSION = 2
+"""Raised whenever the evaluator gives other scores for the same inputs."""
 
 
 @dataclass(frozen=True)
 class EvaluationInfo:
-    """`scores.json`: what was scored, on what, and what was left out; the scores themselves are in `scores.parquet`."""
+    """`scores.json`: what was scored, on what, and what was left out; the scores themselves are in `scores.parquet`, the answers to
+    each image in `outcomes.parquet`."""
 
     evaluation_id: str
     key: str
     """SHA-256 of all that decides the scores; `evaluation_id` is its start."""
     model_id: str
+    """Id of a workspace's model; '' for any other."""
     weights_sha256: str
+    """Content of the weights, or the name of a published model."""
     release_version: str
     release_digest: str
     settings: dict[str, Any]
     benchmarks: list[dict[str, Any]]
-    """One entry a benchmark: name, split, num_images, num_classes, dropped (images by reason), few_shot (what each number of shots left
-    out), reason (why there is no score, or '')."""
+    """One entry a benchmark: name, split (its evaluation set), num_images, num_classes, dropped (images by reason), few_shot (what each
+    number of shots left out), notes (of other tasks), reason (why there is no score, or '')."""
     scores_sha256: str
+    outcomes_sha256: str = ""
+    model: str = ""
+    """The model as it was named; of a path its last part."""
+    model_digest: str = ""
+    """Of weights, architecture, preprocessing and tokenizer."""
 
     @property
     def folder(self) -> str:
@@ -49,14 +57,14 @@ class EvaluationInfo:
         return readable_json(asdict(self))
 
 
-def evaluation_key(settings: EvaluationSettings, model: ModelInfo, release_digest: str) -> str:
-    """SHA-256 of (evaluator's version, settings, weights, release)."""
-    return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), model.key, model.weights_sha256, release_digest])
+def evaluation_key(settings: EvaluationSettings, model_digest: str, data_digest: str) -> str:
+    """SHA-256 of (evaluator's version, settings, model's identity, release or evaluation sets)."""
+    return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), model_digest, data_digest])
 
 
-def planned_evaluation_id(settings: EvaluationSettings, model: ModelInfo, release_digest: str) -> str:
-    """Id that the evaluation of this model on this release has or will have: 12 hexadecimal digits."""
-    return evaluation_key(settings, model, release_digest)[:12]
+def planned_evaluation_id(settings: EvaluationSettings, model: ModelRef, workspace: Storage, data_digest: str) -> str:
+    """Id that the evaluation of this model on this release has or will have: 12 hexadecimal digits. Raises ModelError."""
+    return evaluation_key(settings, model.identity(workspace).digest, data_digest)[:12]
 
 
 def find_evaluation(storage: Storage, evaluation_id: str) -> EvaluationInfo | None:
@@ -76,7 +84,7 @@ def list_evaluations(storage: Storage) -> list[str]:
     return sorted(name.split("/")[1] for name in names if name.endswith(f"/{layout.SCORES_INFO}") and name.count("/") == 2)
 
 
-def command(settings_path: Path, release: str, model_id: str, log_path: Path | None = None) -> list[str]:
+def command(settings_path: Path, release: str, model: str, log_path: Path | None = None) -> list[str]:
     """Command line of the evaluator."""
     log = ["--log", str(log_path)] if log_path is not None else []
-    return [sys.executable, "-m", "bioclip.evaluation", "--settings", str(settings_path), "--release", release, "--model", model_id, *log]
+    return [sys.executable, "-m", "bioclip.evaluation", "--settings", str(settings_path), "--release", release, "--model", model, *log]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -13,27 +14,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip import layout
-from bioclip.captions import captions
-from bioclip.digests import digest_bytes
+from bioclip.digests import canonical_json, digest_bytes, digest_value
+from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions, open_encoder
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.benchmarks import build_benchmark
-from bioclip.evaluation.benchmarks.labels import Benchmark
-from bioclip.evaluation.features import encode_captions, encode_split
-from bioclip.evaluation.few_shot import measure_few_shot
-from bioclip.evaluation.results import SCORE_SCHEMA
+from bioclip.evaluation.predictions import PREDICTION_SCHEMA, Predictions
+from bioclip.evaluation.results import MEASUREMENT_SCHEMA
 from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluation
 from bioclip.evaluation.statistics import Measurement, score
-from bioclip.evaluation.zero_shot import measure_zero_shot
-from bioclip.models.clip import ClipModel, load_model
-from bioclip.models.devices import choose_device
-from bioclip.models.trained import ModelInfo
+from bioclip.evaluation.tasks import find_task
+from bioclip.evaluation.tasks.contract import TaskInput
 from bioclip.partitions import PARQUET_OPTIONS
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from bioclip.evaluation.benchmark import Benchmark
+    from bioclip.models.reference import ModelRef
     from bioclip.releases import Release
     from bioclip.storage import Storage
 
@@ -42,139 +39,190 @@ _MAX_LOG_LINES_PER_S = 4
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A finished evaluation; `reused` when an earlier run had made it."""
+    """A finished evaluation; `reused` when an earlier run had made it. `num_encoded` images went through the network now."""
 
     info: EvaluationInfo
     reused: bool
+    num_encoded: int = 0
+
+
+@dataclass(frozen=True)
+class BenchmarkScores:
+    """One benchmark's MEASUREMENT_SCHEMA rows, its PREDICTION_SCHEMA tables and its entry of scores.json."""
+
+    rows: list[dict[str, Any]]
+    outcomes: list[pa.Table]
+    entry: dict[str, Any]
 
 
 @dataclass
 class Evaluator:
-    """A model, a release and the benchmarks to score, with the features computed so far: each split is encoded once."""
+    """An encoder and the benchmarks to score, with the features computed so far: each image set is encoded once."""
 
     settings: EvaluationSettings
-    model: ClipModel
-    release: Release
-    benchmarks: list[Benchmark]
+    encoder: Encoder
+    benchmarks: Sequence[Benchmark]
     log: TextIO | None = None
-    encoded: dict[str, tuple[tuple[str, ...], NDArray[np.float32]]] = field(default_factory=dict)
+    encoded: dict[str, EncodedImages] = field(default_factory=dict)
 
-    def images(self, benchmark: Benchmark) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-        """Keys [N] and features [N, D] of the benchmark's images."""
-        if benchmark.split not in self.encoded:
-            wanted = {key for other in self.benchmarks if other.split == benchmark.split for key in other.labels}
-            progress = _progress(self.log, benchmark.split, len(wanted))
-            self.encoded[benchmark.split] = encode_split(
-                self.model, self.release, benchmark.split, wanted, self.settings.batch_size, progress
-            )
-        keys, features = self.encoded[benchmark.split]
-        chosen = [position for position, key in enumerate(keys) if key in benchmark.labels]
-        return tuple(keys[position] for position in chosen), features[chosen]
+    @property
+    def num_encoded(self) -> int:
+        """Images that went through the network."""
+        return sum(one.num_encoded for one in self.encoded.values())
 
-    def evaluate(self, benchmark: Benchmark) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """(score rows, entry of scores.json) of one benchmark."""
+    def encode(self, benchmark: Benchmark) -> EncodedImages:
+        """The images of the benchmark's set that any benchmark scores; those that cannot be decoded are left out."""
+        images = benchmark.images
+        if images.digest not in self.encoded:
+            wanted = {key for other in self.benchmarks if other.images.digest == images.digest for key in other.labels}
+            progress = _progress(self.log, images.name, len(wanted))
+            self.encoded[images.digest] = self.encoder.encode_images(images.read(wanted), progress)
+        return self.encoded[images.digest]
+
+    def evaluate(self, benchmark: Benchmark) -> BenchmarkScores:
+        """Run the benchmark's tasks. Raises UnknownNameError, EvaluationError and ModelError."""
         entry: dict[str, Any] = {
             "name": benchmark.name,
-            "split": benchmark.split,
+            "split": benchmark.images.name,
             "num_images": len(benchmark.labels),
             "num_classes": len(benchmark.classes),
             "dropped": dict(benchmark.dropped),
             "few_shot": [],
+            "notes": {},
             "reason": benchmark.reason,
         }
         if benchmark.reason:
-            return [], entry
-        keys, images = self.images(benchmark)
-        labels = np.array([benchmark.labels[key] for key in keys], dtype=np.int64)
-        measurements = self._zero_shot(benchmark, images, labels) if "zero_shot" in benchmark.tasks else []
-        for shots in self.settings.shots if "few_shot" in benchmark.tasks else ():
-            found = measure_few_shot(images, labels, keys, shots, self.settings.num_folds, self.settings.seed)
-            measurements += found.measurements
-            left = {"left_out_classes": found.left_out_classes, "left_out_images": found.left_out_images}
-            entry["few_shot"].append({"shots": shots, "num_classes": found.num_classes, **left})
-        rows = [{"benchmark": benchmark.name, **row} for row in self._scored(measurements)]
-        _write_log(self.log, {"event": "scored", "benchmark": benchmark.name, "num_images": len(labels), "num_scores": len(rows)})
-        return rows, entry
-
-    def _zero_shot(self, benchmark: Benchmark, images: NDArray[np.float32], labels: NDArray[np.int64]) -> list[Measurement]:
-        texts = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in benchmark.classes]
-        logit_scale = self.model.network.get_parameter("logit_scale").detach().exp().item()
+            return BenchmarkScores([], [], entry)
+        given = self._input(benchmark, entry)
         measurements: list[Measurement] = []
-        for caption_type in self.settings.caption_types:
-            heads = encode_captions(self.model, [text[caption_type] for text in texts], self.settings.batch_size)
-            ranks = self.settings.ranks
-            measurements += measure_zero_shot(images, heads, logit_scale, labels, benchmark.classes, ranks, caption_type)
-        return measurements
+        predictions: list[Predictions] = []
+        for name in benchmark.tasks:
+            result = find_task(name)(given)
+            measurements += result.measurements
+            predictions += result.predictions
+            notes = dict(result.notes)
+            entry["few_shot"] += notes.pop("few_shot", [])
+            entry["notes"] |= {name: notes} if notes else {}
+        rows = self._rows(benchmark, measurements)
+        _write_log(self.log, {"event": "scored", "benchmark": benchmark.name, "num_images": len(given.labels), "num_scores": len(rows)})
+        return BenchmarkScores(rows, [one.outcomes(benchmark.name, given.item_ids) for one in predictions], entry)
 
-    def _scored(self, measurements: list[Measurement]) -> Iterable[dict[str, Any]]:
+    def _input(self, benchmark: Benchmark, entry: dict[str, Any]) -> TaskInput:
+        encoded = self.encode(benchmark)
+        chosen = [position for position, key in enumerate(encoded.ids) if key in benchmark.labels]
+        if lost := sum(key in benchmark.labels for key in encoded.undecodable):
+            entry["dropped"]["image_undecodable"] = lost
+            entry["num_images"] -= lost
+        ids = tuple(encoded.ids[position] for position in chosen)
+        if not ids:
+            raise EvaluationError(f"none of the {lost} images of benchmark {benchmark.name!r} can be decoded; repair the evaluation set.")
+        labels = np.array([benchmark.labels[key] for key in ids], dtype=np.int64)
+        return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings)
+
+    def _rows(self, benchmark: Benchmark, measurements: list[Measurement]) -> list[dict[str, Any]]:
         if not measurements:
-            return
-        for m, found in zip(measurements, score(measurements, self.settings.num_bootstraps, self.settings.seed), strict=True):
-            yield {
+            return []
+        found = score(measurements, self.settings.num_bootstraps, self.settings.seed)
+        return [
+            {
+                "benchmark": benchmark.name,
                 "task": m.task,
-                "caption_type": m.caption_type,
-                "rank": m.rank,
-                "shots": m.shots,
+                "parameters": canonical_json(dict(m.parameters)).decode(),
                 "metric": m.metric,
-                "value": found.value,
-                "ci_low": found.ci_low,
-                "ci_high": found.ci_high,
-                "chance": m.chance,
-                "num_images": int((m.trials > 0).sum()),
+                "value": one.value,
+                "ci_low": one.ci_low,
+                "ci_high": one.ci_high,
+                "interval_method": one.method,
+                "interval_unit": one.unit,
+                "num_images": int(m.statistic.takes_part.sum()),
+                "num_units": one.num_units,
                 "num_classes": m.num_classes,
+                "chance": m.chance,
+                "majority": m.majority,
             }
+            for m, one in zip(measurements, found, strict=True)
+        ]
 
 
 def evaluate(
-    settings: EvaluationSettings, model_info: ModelInfo, release: Release, storage: Storage, log: TextIO | None = None
+    settings: EvaluationSettings, model: ModelRef, release: Release, storage: Storage, log: TextIO | None = None
 ) -> EvaluationResult:
-    """Score a finished model on `settings.benchmarks` and write `evaluations/<id>/`, or find it done.
+    """Score a model on the benchmarks of a release that `settings.benchmarks` names; see `evaluate_on`."""
+    descent = (release.version, release.digest)
+    return evaluate_on(settings, model, lambda: [build_benchmark(name, release) for name in settings.benchmarks], storage, log, descent)
 
-    A benchmark without images is listed with the reason. Raises EvaluationError, UnknownNameError.
+
+def evaluate_on(
+    settings: EvaluationSettings,
+    model: ModelRef,
+    build: Callable[[], Sequence[Benchmark]],
+    storage: Storage,
+    log: TextIO | None = None,
+    release: tuple[str, str] | None = None,
+) -> EvaluationResult:
+    """Score any model on any benchmarks and write `evaluations/<id>/` to the workspace `storage`, or reuse what is there.
+
+    `release` is the (version, digest) that the benchmarks are made of; without it they are identified by the digests of their sets. A
+    benchmark without images is listed with the reason. Raises EvaluationError, ModelError, UnknownNameError.
     """
-    key = evaluation_key(settings, model_info, release.digest)
+    benchmarks = None if release else build()
+    key = evaluation_key(settings, model.identity(storage).digest, release[1] if release else sets_digest(benchmarks or ()))
     if (info := find_evaluation(storage, key[:12])) is not None and info.key == key:
         return EvaluationResult(info, reused=True)
     if unknown := [rank for rank in settings.ranks if rank not in RANKS]:
         raise EvaluationError(f"rank {unknown[0]!r} of evaluation.ranks is not known; choose from {', '.join(RANKS)}.")
-    benchmarks = [build_benchmark(name, release) for name in settings.benchmarks]
-    model = load_model(storage, model_info.folder)
-    model.network.to(choose_device(settings.device)).eval()
-    evaluator = Evaluator(settings, model, release, benchmarks, log)
+    benchmarks = build() if benchmarks is None else benchmarks
+    options = EncodingOptions(settings.preprocessing, settings.precision, settings.batch_size, settings.num_loader_workers)
+    encoder = open_encoder(model, options, settings.device, storage, settings.stored_features)
+    evaluator = Evaluator(settings, encoder, benchmarks, log)
     found = [evaluator.evaluate(benchmark) for benchmark in benchmarks]
-    return EvaluationResult(_write(found, settings, key, model_info, release, storage), reused=False)
+    return EvaluationResult(_write(found, settings, key, model, release or ("", ""), storage), False, evaluator.num_encoded)
+
+
+def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
+    """SHA-256 of the images, classes, labels and tasks of benchmarks."""
+    return digest_value(
+        [
+            [one.name, one.images.digest, [[c.lineage, c.common_name] for c in one.classes], dict(one.labels), one.tasks, dict(one.options)]
+            for one in benchmarks
+        ]
+    )
 
 
 def _write(
-    found: list[tuple[list[dict[str, Any]], dict[str, Any]]],
-    settings: EvaluationSettings,
-    key: str,
-    model_info: ModelInfo,
-    release: Release,
-    storage: Storage,
+    found: list[BenchmarkScores], settings: EvaluationSettings, key: str, model: ModelRef, release: tuple[str, str], storage: Storage
 ) -> EvaluationInfo:
-    folder = layout.evaluation_dir(key[:12])
-    table = pa.Table.from_pylist([row for rows, _ in found for row in rows], schema=SCORE_SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **PARQUET_OPTIONS)
-    data = sink.getvalue().to_pybytes()
-    storage.write_bytes(f"{folder}/{layout.SCORES_TABLE}", data)
+    folder, identity = layout.evaluation_dir(key[:12]), model.identity(storage)
+    scores = _parquet(pa.Table.from_pylist([row for one in found for row in one.rows], schema=MEASUREMENT_SCHEMA))
+    outcomes = _parquet(pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *(table for one in found for table in one.outcomes)]))
+    storage.write_bytes(f"{folder}/{layout.SCORES_TABLE}", scores)
+    storage.write_bytes(f"{folder}/{layout.SCORES_OUTCOMES}", outcomes)
     info = EvaluationInfo(
         evaluation_id=key[:12],
         key=key,
-        model_id=model_info.model_id,
-        weights_sha256=model_info.weights_sha256,
-        release_version=release.version,
-        release_digest=release.digest,
+        model_id=model.name if model.kind == "workspace" else "",
+        model=PurePath(model.path).name if model.path else model.label,
+        weights_sha256=identity.weights,
+        model_digest=identity.digest,
+        release_version=release[0],
+        release_digest=release[1],
         settings=meaningful(settings),
-        benchmarks=[entry for _, entry in found],
-        scores_sha256=digest_bytes(data),
+        benchmarks=[one.entry for one in found],
+        scores_sha256=digest_bytes(scores),
+        outcomes_sha256=digest_bytes(outcomes),
     )
     storage.write_bytes(f"{folder}/{layout.SCORES_INFO}", info.to_bytes())
     return info
 
 
-def _progress(log: TextIO | None, split: str, num_images: int) -> Callable[[int], None]:
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **PARQUET_OPTIONS)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _progress(log: TextIO | None, name: str, num_images: int) -> Callable[[int], None]:
     started = last = time.perf_counter()
 
     def report(num_done: int) -> None:
@@ -183,7 +231,7 @@ def _progress(log: TextIO | None, split: str, num_images: int) -> Callable[[int]
         if num_done == num_images or now - last >= 1 / _MAX_LOG_LINES_PER_S:
             last = now
             speed = round(num_done / max(now - started, 1e-9), 1)
-            _write_log(log, {"event": "encoded", "split": split, "done": num_done, "num_images": num_images, "images_per_second": speed})
+            _write_log(log, {"event": "encoded", "split": name, "done": num_done, "num_images": num_images, "images_per_second": speed})
 
     return report
 

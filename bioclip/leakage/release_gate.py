@@ -28,7 +28,7 @@ from bioclip.storage import Storage
 GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
 """Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
 EMBEDDINGS_STAGE = "embeddings"
-"""Written by `bioclip.encoding.image_embeddings`, which needs torch; the gate reads numbers only."""
+"""Written by `bioclip.leakage.embeddings_stage`, which needs torch; the gate reads numbers only."""
 TRAIN, VAL, HELDOUT = SPLITS
 
 

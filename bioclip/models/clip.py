@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bioclip import layout
 from bioclip.digests import readable_json
-from bioclip.errors import TrainingError, UnknownNameError
-from bioclip.models.reference import HUB_PREFIX, ModelRef
+from bioclip.errors import ModelError, UnknownNameError
+from bioclip.models.evaluation_transform import Preprocessing
+from bioclip.models.reference import ModelRef, folder_files, tokenizer_files, weights_file
 from bioclip.models.torchvision_compat import allow_cpu_torch
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -30,26 +31,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ClipModel:
-    """A CLIP network with what is needed to feed it.
+    """A network with what is needed to feed it.
 
     `network(images, tokens)` gives (image features [B, D], text features [B, D], logit scale), the features of unit length.
-    `tokenizer(texts)` gives int64 token ids [B, L]. `config` is the content of `open_clip_config.json`.
+    `tokenizer(texts)` gives int64 token ids [B, L]; of a model that encodes images only it raises ModelError, and `no_texts` says why.
+    `config` is the content of `open_clip_config.json`.
     """
 
     network: torch.nn.Module
     tokenizer: Callable[[Sequence[str]], torch.Tensor]
     config: Mapping[str, Any]
+    no_texts: str = ""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input outside training."""
+        return Preprocessing.from_config(self.config["preprocess_cfg"])
 
     @property
     def image_px(self) -> int:
-        """Side in pixels of the square image that the network takes."""
-        size = self.config["preprocess_cfg"]["size"]
-        return int(size if isinstance(size, int) else size[0])
+        """Side in pixels of the square image that the network takes; its height where it takes a rectangle."""
+        return self.preprocessing.size[0]
 
     @property
     def resize_mode(self) -> str:
-        """How a whole image becomes a square: `shortest` (resize, then crop the centre) or `squash`."""
-        return str(self.config["preprocess_cfg"]["resize_mode"])
+        """`shortest` (resize, then crop the centre), `longest` (resize, then pad) or `squash`."""
+        return self.preprocessing.resize_mode
 
     @property
     def num_parameters(self) -> int:
@@ -68,42 +75,56 @@ class ClipModel:
 
 @cache
 def import_open_clip() -> Any:
-    """The open_clip module, importable beside a CPU torch; raises TrainingError when the `train` extra is not installed."""
+    """The open_clip module, importable beside a CPU torch; raises ModelError when the `train` extra is not installed."""
     try:
         allow_cpu_torch()
         import open_clip
     except ImportError as error:
-        raise TrainingError(f"a package of the `train` extra is missing: {error}; pip install 'bioclip-pipeline[train]'.") from None
+        raise ModelError(f"a package of the `train` extra is missing: {error}; pip install 'bioclip-pipeline[train]'.") from None
     return open_clip
 
 
 def create_model(settings: ModelSettings, seed: int) -> ClipModel:
-    """A model on the CPU in float32, started from `settings.pretrained` or at random from `seed`.
+    """A model that can be trained and saved, on the CPU in float32, started from `settings.pretrained` or at random from `seed`.
 
-    Raises UnknownNameError for an architecture that open_clip does not know and TrainingError for a start that is not there
-    or does not fit. torch's global random state is left as it was.
+    Raises as `open_model`, and ModelError for a tokenizer that cannot be saved with the model.
+    """
+    model = open_model(ModelRef.from_settings(settings, seed))
+    if model.no_texts or model.config["model_cfg"].get("text_cfg", {}).get("hf_tokenizer_name"):
+        raise ModelError(
+            f"model {settings.name!r} has a Hugging Face tokenizer or none, which cannot be saved with the model; "
+            "it can be evaluated but not trained: choose another architecture."
+        )
+    return model
+
+
+def open_model(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
+    """The model that `ref` names, on the CPU in float32; torch's global random state is left as it was.
+
+    A tokenizer that cannot be made here gives a model that encodes images only. Raises UnknownNameError for an architecture or tag that
+    open_clip does not know, and ModelError for weights that do not exist or do not fit, and for a table of embeddings.
     """
     open_clip = import_open_clip()
     import torch
 
-    ref = ModelRef.from_settings(settings, seed)
-    if ref.kind == "folder":
-        return load_model(*ref.place())
-    checkpoint = _local_checkpoint(ref)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if settings.pretrained.startswith(HUB_PREFIX):
-            return _explained(settings, lambda: _from_identifier(settings.pretrained, require_pretrained=True))
-        if settings.architecture:
-            preprocess = {"resize_mode": settings.resize_mode} if settings.resize_mode else {}
-            model = _explained(settings, lambda: _from_config({"model_cfg": settings.architecture, "preprocess_cfg": preprocess}))
+        torch.manual_seed(ref.seed)
+        if ref.kind in {"workspace", "folder"}:
+            return _explained(ref, lambda: load_model(*ref.place(workspace), ref.resize_mode))
+        if ref.kind == "hub":
+            return _explained(ref, lambda: _from_identifier(ref.name, require_pretrained=True, resize_mode=ref.resize_mode))
+        if ref.kind == "timm":
+            return _explained(ref, lambda: _from_timm(ref))
+        checkpoint = _local_checkpoint(ref)
+        if ref.architecture:
+            preprocess = {"resize_mode": ref.resize_mode} if ref.resize_mode else {}
+            model = _explained(ref, lambda: _from_config({"model_cfg": ref.config, "preprocess_cfg": preprocess}))
         else:
-            if settings.name not in open_clip.list_models():
-                raise UnknownNameError("architecture", settings.name, open_clip.list_models())
-            tag = "" if checkpoint else _known_tag(settings)
-            model = _explained(settings, lambda: _from_identifier(settings.name, tag, resize_mode=settings.resize_mode))
+            if ref.name not in open_clip.list_models():
+                raise UnknownNameError("architecture", ref.name, open_clip.list_models())
+            model = _explained(ref, lambda: _from_identifier(ref.name, _known_tag(ref), resize_mode=ref.resize_mode))
         if checkpoint:
-            _explained(settings, lambda: open_clip.load_checkpoint(model.network, str(checkpoint)))
+            _explained(ref, lambda: open_clip.load_checkpoint(model.network, str(checkpoint)))
     return model
 
 
@@ -116,15 +137,22 @@ def save_model(storage: Storage, folder: str, model: ClipModel) -> str:
     return storage.write_bytes(f"{folder}/{layout.MODEL_WEIGHTS}", save(tensors))
 
 
-def load_model(storage: Storage, folder: str) -> ClipModel:
-    """The model that `save_model` wrote, weights bit for bit; raises StorageError when it is not there."""
+def load_model(storage: Storage, folder: str, resize_mode: str = "") -> ClipModel:
+    """The model of an open_clip folder, weights bit for bit; raises StorageError when there is none."""
     import torch
 
     import_open_clip()
+    storage.read_range(f"{folder}/{layout.MODEL_CONFIG}", 0, 1)
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
-        for name in (layout.MODEL_CONFIG, layout.MODEL_WEIGHTS):
-            Path(scratch, name).write_bytes(storage.read_bytes(f"{folder}/{name}"))
-        return _from_identifier(f"local-dir:{scratch}", require_pretrained=True)
+        place = storage.uri(folder) if storage.is_local else _copy_folder(storage, folder, Path(scratch))
+        return _from_identifier(f"local-dir:{place}", require_pretrained=True, resize_mode=resize_mode)
+
+
+def _copy_folder(storage: Storage, folder: str, target: Path) -> Path:
+    names = folder_files(storage, folder)
+    for name in (layout.MODEL_CONFIG, weights_file(names), *tokenizer_files(names)):
+        (target / name).write_bytes(storage.read_bytes(f"{folder}/{name}"))
+    return target
 
 
 def _from_config(config: Mapping[str, Any]) -> ClipModel:
@@ -136,10 +164,6 @@ def _from_config(config: Mapping[str, Any]) -> ClipModel:
 def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: bool = False, resize_mode: str = "") -> ClipModel:
     open_clip = import_open_clip()
     model_cfg = open_clip.get_model_config(identifier)
-    if model_cfg.get("text_cfg", {}).get("hf_tokenizer_name"):
-        raise TrainingError(
-            f"{identifier!r} has a Hugging Face tokenizer, which cannot be saved with the model; choose another architecture."
-        )
     network = open_clip.create_model(
         identifier,
         pretrained=pretrained or None,
@@ -147,31 +171,51 @@ def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: 
         force_preprocess_cfg={"resize_mode": resize_mode} if resize_mode else None,
     )
     preprocess_cfg = json.loads(json.dumps(open_clip.get_model_preprocess_cfg(network)))
-    return ClipModel(network, open_clip.get_tokenizer(identifier), {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    try:
+        return ClipModel(network, open_clip.get_tokenizer(identifier), config)
+    except (ImportError, OSError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+        return _images_only(network, config, f"its tokenizer cannot be made here ({_one_line(error)})")
+
+
+def _from_timm(ref: ModelRef) -> ClipModel:
+    from bioclip.models.image_tower import make_image_tower
+
+    network, config = make_image_tower(ref)
+    return _images_only(network, config, f"{ref.label} is an image tower")
+
+
+def _images_only(network: torch.nn.Module, config: Mapping[str, Any], reason: str) -> ClipModel:
+    def refuse(texts: Sequence[str]) -> torch.Tensor:
+        raise ModelError(f"the model encodes images only: {reason}; choose tasks that need no texts, or another model.")
+
+    return ClipModel(network, refuse, config, reason)
 
 
 def _local_checkpoint(ref: ModelRef) -> Path | None:
     path = Path(ref.path)
     if ref.kind == "checkpoint" and not path.is_file():
-        raise TrainingError(f"checkpoint {ref.path!r} does not exist; set training.model.pretrained to a file, a tag or hf-hub:ORG/NAME.")
+        raise ModelError(f"checkpoint {ref.path!r} does not exist; name a file, a folder, a tag or hf-hub:ORG/NAME.")
     return path if ref.kind == "checkpoint" else None
 
 
-def _known_tag(settings: ModelSettings) -> str:
-    if settings.pretrained:
-        known = import_open_clip().list_pretrained_tags_by_model(settings.name)
-        if settings.pretrained not in known:
-            raise UnknownNameError(f"start of {settings.name}", settings.pretrained, known)
-    return settings.pretrained
+def _known_tag(ref: ModelRef) -> str:
+    if ref.tag:
+        known = import_open_clip().list_pretrained_tags_by_model(ref.name)
+        if ref.tag not in known:
+            raise UnknownNameError(f"start of {ref.name}", ref.tag, known)
+    return ref.tag
 
 
-def _explained(settings: ModelSettings, make: Callable[[], T]) -> T:
+def _explained(ref: ModelRef, make: Callable[[], T]) -> T:
     try:
         return make()
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        start = f" from {settings.pretrained!r}" if settings.pretrained else ""
-        raise TrainingError(
-            f"model {settings.name!r} cannot be made{start}: {reason}; check training.model (a download needs the network: "
-            "fetch the file by hand and name it in training.model.pretrained)."
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError, ImportError) as error:
+        raise ModelError(
+            f"model {ref.label!r} cannot be made: {_one_line(error)}; check the architecture and the weights (a download needs the "
+            "network: fetch the file by hand and name it as the checkpoint)."
         ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

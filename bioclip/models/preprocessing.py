@@ -1,4 +1,4 @@
-"""From encoded images to the squares of uint8 pixels that a model takes."""
+"""From encoded images to the squares of uint8 pixels that training takes."""
 
 from __future__ import annotations
 
@@ -33,17 +33,6 @@ def square(image: Image.Image, image_px: int, box: Box, flip: bool = False) -> N
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels: NDArray[np.uint8] = np.asarray(resized).transpose(2, 0, 1).copy()
     return pixels
-
-
-def evaluation_square(data: bytes, image_px: int, resize_mode: str, name: str) -> NDArray[np.uint8]:
-    """uint8 [3, image_px, image_px] of a whole image (`squash`) or of its central square (`shortest`)."""
-    image = decode(data, image_px, name)
-    width, height = image.size
-    if resize_mode == "squash":
-        return square(image, image_px, (0, 0, width, height))
-    side = min(width, height)
-    left, upper = (width - side) // 2, (height - side) // 2
-    return square(image, image_px, (left, upper, left + side, upper + side))
 
 
 def cost_bytes(image: Any) -> int:

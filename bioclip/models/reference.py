@@ -2,7 +2,7 @@
 
 | written as | kind | the weights are identified by |
 |-|-|-|
-| `0123456789ab` | workspace: a model trained in the workspace | content |
+| `0123456789ab` | workspace: a model trained in the workspace | content, as `model.json` records it |
 | `path/to/folder` with `open_clip_config.json` | folder | content |
 | `NAME:path/to/weights.pt` | checkpoint of the open_clip architecture NAME | content |
 | `NAME:TAG`, as `ViT-B-16:openai` | open_clip: one of its pretrained tags | name |
@@ -29,6 +29,7 @@ from typing import Any, Literal
 from bioclip import layout
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import ModelError, UsageError
+from bioclip.models.trained import find_model
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 
@@ -179,7 +180,9 @@ class ModelRef:
     def identity(self, workspace: Storage | None = None) -> ModelIdentity:
         """What decides this model's features; reads the weights. Raises ModelError where they do not exist."""
         if self.kind in {"workspace", "folder"}:
-            return _folder_identity(*self.place(workspace), self.resize_mode)
+            storage, folder = self.place(workspace)
+            info = find_model(storage, self.name) if self.kind == "workspace" else None
+            return _folder_identity(storage, folder, self.resize_mode, info.weights_sha256 if info else "")
         if self.kind == "embeddings":
             return ModelIdentity(self._content(), "", "", "")
         weights, by_name = (self._content(), False) if self.path else (self._published_name(), self.kind != "random")
@@ -229,12 +232,12 @@ def tokenizer_files(names: list[str]) -> list[str]:
     return sorted(name for name in names if _TOKENIZER_FILE.fullmatch(name))
 
 
-def _folder_identity(storage: Storage, folder: str, resize_mode: str) -> ModelIdentity:
+def _folder_identity(storage: Storage, folder: str, resize_mode: str, recorded: str) -> ModelIdentity:
     names = folder_files(storage, folder)
     config = json.loads(storage.read_bytes(f"{folder}/{layout.MODEL_CONFIG}"))
     model_cfg = config.get("model_cfg", config)
     return ModelIdentity(
-        weights=storage.digest(f"{folder}/{weights_file(names)}")[0],
+        weights=recorded or storage.digest(f"{folder}/{weights_file(names)}")[0],
         architecture=digest_value(model_cfg),
         preprocessing=_preprocessing_digest(model_cfg, config.get("preprocess_cfg", {}), resize_mode),
         tokenizer=_tokenizer_digest(model_cfg, {name: storage.digest(f"{folder}/{name}")[0] for name in tokenizer_files(names)}),

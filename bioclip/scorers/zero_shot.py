@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bioclip import layout
-from bioclip.encoding.image_embeddings import embed_images, load_tower, weights_digest
+from bioclip.encoding.encoder import Encoder, EncodingOptions, open_encoder
 from bioclip.errors import SettingsError
+from bioclip.models.reference import ModelRef
 from bioclip.scorers.options import read_options
-from bioclip.settings import LeakEmbeddingSettings, ModelSettings, Settings, meaningful
+from bioclip.settings import ModelSettings, Settings, meaningful
 
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
 
@@ -48,23 +49,35 @@ class ZeroShotScorer:
     batch_size: int
 
     @property
-    def tower(self) -> LeakEmbeddingSettings:
-        """The model as the embedding layer takes it."""
-        return LeakEmbeddingSettings(model=self.options.model, seed=self.options.seed, batch_size=self.batch_size)
+    def ref(self) -> ModelRef:
+        """The model."""
+        return ModelRef.from_settings(self.options.model, self.options.seed)
 
     @property
     def identity(self) -> Any:
-        """The options and the content of local weights."""
-        return {"version": 1, **meaningful(self.options), "weights": weights_digest(self.tower)}
+        """The options and the model's identity."""
+        return {"version": 1, **meaningful(self.options), "model": self.ref.identity().digest}
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The model ready to encode; its network is loaded once a process."""
+        return open_encoder(self.ref, EncodingOptions(transform="fast", batch_size=self.batch_size))
+
+    @cached_property
+    def direction(self) -> npt.NDArray[np.float64]:
+        """[D]: the positive class less the negative; its product with an image is the difference of their logits."""
+        classes = []
+        for prompts in (self.options.positive, self.options.negative):
+            mean = self.encoder.encode_texts(prompts).astype(np.float64).mean(axis=0)
+            classes.append(mean / np.linalg.norm(mean))
+        difference: npt.NDArray[np.float64] = classes[0] - classes[1]
+        return difference
 
     def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
-        """See Scorer. Raises as `create_model` and `load_model` do."""
-        table, _ = embed_images(load_tower(self.tower), images, self.batch_size)
-        width = table.schema.field("embedding").type.list_size
-        vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-        direction = _direction(self.tower.model_dump_json(), self.options.positive, self.options.negative)
-        logits = self.options.logit_scale * (vectors.astype(np.float64) @ direction)
-        for record_id, logit in zip(table["record_id"].to_pylist(), logits.tolist(), strict=True):
+        """See Scorer. Raises as `open_encoder` does."""
+        encoded = self.encoder.encode_images(images)
+        logits = self.options.logit_scale * (encoded.features.astype(np.float64) @ self.direction)
+        for record_id, logit in zip(encoded.ids, logits.tolist(), strict=True):
             yield record_id, float(np.exp(-np.logaddexp(0.0, -logit)))
 
 
@@ -88,19 +101,3 @@ def _check_weights(pretrained: str) -> None:
             f"release.filters: weights {pretrained!r} of scorer 'zero_shot' are not there; "
             "give a file, the folder of a model, an open_clip tag or hf-hub:ORG/NAME."
         )
-
-
-@lru_cache(maxsize=8)
-def _direction(tower: str, positive: tuple[str, ...], negative: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """[D]: the positive class less the negative; its product with an image is the difference of their logits."""
-    import torch
-
-    model = load_tower(LeakEmbeddingSettings.model_validate_json(tower))
-    classes = []
-    for prompts in (positive, negative):
-        with torch.no_grad():
-            features = model.network.encode_text(model.tokenizer(list(prompts)), normalize=True)  # type: ignore[operator]
-        mean = features.double().mean(dim=0).numpy()
-        classes.append(mean / np.linalg.norm(mean))
-    difference: npt.NDArray[np.float64] = classes[0] - classes[1]
-    return difference

@@ -17,10 +17,11 @@ class ModelSettings(Settings):
     architecture: dict[str, Any] = {}
     """open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`); empty: open_clip's own of that name."""
     pretrained: str = ""
-    """Start: a local checkpoint or an open_clip tag or hub id (`hf-hub:…`); empty: random from the seed."""
-    resize_mode: Literal["", "shortest", "squash"] = ""
-    """How a whole image becomes a square outside training: `shortest` resizes the shorter side and crops the centre, `squash` changes
-    the aspect; empty: as the start says, or `shortest`."""
+    """Start: a local checkpoint, the folder of an open_clip model, an open_clip tag or a hub id (`hf-hub:…`); empty: random from the
+    seed."""
+    resize_mode: Literal["", "shortest", "longest", "squash"] = ""
+    """How a whole image becomes a square outside training: `shortest` resizes the shorter side and crops the centre, `longest` resizes
+    the longer side and pads, `squash` changes the aspect; empty: as the start says, or `shortest`."""
 
 
 class TrainingSettings(Settings):
@@ -97,6 +98,15 @@ class EvaluationSettings(Settings):
     """Registered benchmarks."""
     caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
     """Caption types of zero-shot classification."""
+    metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
+    """Metrics of zero-shot classification: registered names, or `module:function`."""
+    preprocessing: Literal["exact", "fast"] = "fast"
+    """From an image to the model's input: `exact` gives the pixels of open_clip's own transform, `fast` decodes JPEGs at a reduced scale
+    and resizes in one step; its pixels differ."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the encoder."""
+    stored_features: Literal["float32", "float16"] = "float32"
+    """How features are kept between evaluations; `float16` halves their size and may change scores."""
     ranks: tuple[str, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
     """Ranks scored by summing species probabilities."""
     shots: tuple[int, ...] = (1, 5)
@@ -109,5 +119,7 @@ class EvaluationSettings(Settings):
     """Folds and bootstraps."""
     batch_size: int = operational(64, gt=0)
     """Images encoded at once."""
+    num_loader_workers: int = operational(2, ge=0)
+    """Decoding threads; 0 decodes in the encoder's."""
     device: str = operational("auto")
     """`auto`, `cpu` or `cuda`."""

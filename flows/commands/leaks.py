@@ -68,11 +68,11 @@ def _embedder(settings: PipelineSettings) -> Callable[[EvaluationSet], pa.Table]
     embedding = settings.leakage.embedding
     if embedding is None or not settings.leakage.guards.embedding:
         return None
-    from bioclip.encoding.image_embeddings import embed_images, load_tower
+    from bioclip.leakage.embeddings_stage import embed_images, open_guard
 
     def embed(evaluation_set: EvaluationSet) -> pa.Table:
         images = evaluation_set.iter_images(max_bytes=settings.download.max_body_bytes)
-        return embed_images(load_tower(embedding), images, embedding.batch_size)[0]
+        return embed_images(open_guard(embedding), images)[0]
 
     return embed
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioclip.evaluation.few_shot import draw_support, measure_few_shot
+from bioclip.evaluation.tasks.few_shot import draw_support, measure_few_shot
 
 
 def _features(num: int, seed: int = 2) -> np.ndarray:
@@ -30,15 +30,15 @@ def test_simpleshot_equals_a_plain_reference(shots: int) -> None:
             trials[query] += 1
     found = measure_few_shot(images, LABELS, KEYS, shots, num_folds=3, seed=9)
     top1 = found.measurements[0]
-    assert np.array_equal(top1.hits, hits)
-    assert np.array_equal(top1.trials, trials)
+    assert np.array_equal(top1.statistic.hits, hits)
+    assert np.array_equal(top1.statistic.trials, trials)
     assert top1.chance == pytest.approx(1 / 3)
 
 
 def test_classes_without_a_query_left_are_left_out_and_counted() -> None:
     found = measure_few_shot(_features(12), LABELS, KEYS, 3, num_folds=2, seed=9)
     assert (found.num_classes, found.left_out_classes, found.left_out_images) == (2, 2, 4)
-    assert found.measurements[0].trials[[4, 5, 6, 11]].sum() == 0
+    assert found.measurements[0].statistic.trials[[4, 5, 6, 11]].sum() == 0
     none = measure_few_shot(_features(12), LABELS, KEYS, 5, num_folds=2, seed=9)
     assert (none.measurements, none.left_out_classes, none.left_out_images) == ([], 4, 12)
 
@@ -48,8 +48,8 @@ def test_the_support_does_not_depend_on_the_order_of_the_images() -> None:
     images = _features(12)
     straight = measure_few_shot(images, LABELS, KEYS, 1, num_folds=4, seed=3).measurements[0]
     shuffled = measure_few_shot(images[order], LABELS[order], [KEYS[n] for n in order], 1, num_folds=4, seed=3).measurements[0]
-    assert np.array_equal(straight.trials[order], shuffled.trials)
-    assert np.array_equal(straight.hits[order], shuffled.hits)
+    assert np.array_equal(straight.statistic.trials[order], shuffled.statistic.trials)
+    assert np.array_equal(straight.statistic.hits[order], shuffled.statistic.hits)
 
 
 def test_folds_and_seeds_draw_other_supports() -> None:
@@ -60,6 +60,6 @@ def test_folds_and_seeds_draw_other_supports() -> None:
 def test_features_that_are_all_the_same_are_no_better_than_chance() -> None:
     labels, keys = np.repeat(np.arange(6), 4), [str(number) for number in range(24)]
     found = measure_few_shot(np.ones((24, 4), np.float32) / 2, labels, keys, 1, num_folds=5, seed=1)
-    by_metric = {m.metric: m.hits.sum() / m.trials.sum() for m in found.measurements}
+    by_metric = {m.metric: m.statistic.hits.sum() / m.statistic.trials.sum() for m in found.measurements}
     assert by_metric["top1"] == pytest.approx(1 / 6)
     assert by_metric["top5"] == pytest.approx(5 / 6)

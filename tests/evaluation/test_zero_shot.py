@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from bioclip.errors import UnknownNameError
+from bioclip.evaluation.benchmark import SpeciesClass
 from bioclip.evaluation.benchmarks import BENCHMARKS, build_benchmark
-from bioclip.evaluation.benchmarks.labels import SpeciesClass
-from bioclip.evaluation.zero_shot import measure_zero_shot, taxa_at
+from bioclip.evaluation.metrics import METRICS
+from bioclip.evaluation.statistics import Measurement
+from bioclip.evaluation.tasks.zero_shot import predict, taxa_at
 from bioclip.records import RANKS
 from bioclip.releases import Release
 
@@ -30,9 +32,10 @@ def _unit(random: np.random.Generator, rows: int) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def _by_metric(images: np.ndarray, heads: np.ndarray, labels: np.ndarray) -> dict[tuple[str, str], object]:
-    found = measure_zero_shot(images, heads, 7.0, labels, CLASSES, RANKS, "taxon")
-    return {(m.rank, m.metric): m for m in found}
+def _by_metric(images: np.ndarray, heads: np.ndarray, labels: np.ndarray) -> dict[tuple[str, str], Measurement]:
+    answers = predict(images, heads, 7.0, labels, CLASSES, RANKS, "taxon")
+    found = [metric(one) for one in answers for metric in METRICS.values()]
+    return {(str(m.parameters["rank"]), m.metric): m for m in found if m is not None}
 
 
 def test_each_rank_equals_a_plain_sum_over_its_species() -> None:
@@ -45,19 +48,19 @@ def test_each_rank_equals_a_plain_sum_over_its_species() -> None:
             weights = np.exp(7.0 * (heads @ image).astype(np.float64))
             summed = {path: sum(w for w, p in zip(weights, paths, strict=True) if p == path) for path in sorted(set(paths))}
             expected = max(summed, key=summed.__getitem__) == paths[label] and bool(paths[label][-1])
-            assert found[rank, "top1"].hits[number] == expected
-            assert found[rank, "top1"].trials[number] == bool(paths[label][-1])
+            assert found[rank, "top1"].statistic.hits[number] == expected
+            assert found[rank, "top1"].statistic.trials[number] == bool(paths[label][-1])
 
 
 def test_top5_counts_a_truth_among_the_five_best() -> None:
     random = np.random.default_rng(4)
     images, heads, labels = _unit(random, 60), _unit(random, 6), random.integers(6, size=60)
     worst = (images @ heads.T).argmin(axis=1)
-    assert np.array_equal(_by_metric(images, heads, labels)["species", "top5"].hits, (labels != worst).astype(float))
+    assert np.array_equal(_by_metric(images, heads, labels)["species", "top5"].statistic.hits, (labels != worst).astype(float))
 
 
 def test_a_genus_name_of_two_kingdoms_is_two_genera() -> None:
-    genera = taxa_at(CLASSES, "genus")
+    genera = taxa_at(CLASSES, "genus").of_species
     numbers = {c.lineage[-1]: number for c, number in zip(CLASSES, genera, strict=True)}
     assert numbers["Prunella modularis"] != numbers["Prunella vulgaris"]
     assert numbers["Hemigymnus fasciatus"] == numbers["Hemigymnus melapterus"]
@@ -77,8 +80,8 @@ def test_chance_is_that_of_naming_a_species_at_random() -> None:
 def test_a_model_that_says_the_same_of_everything_is_no_better_than_chance() -> None:
     labels = np.arange(6)
     found = _by_metric(np.ones((6, 5), np.float32), np.ones((6, 5), np.float32), labels)
-    assert found["species", "top1"].hits.sum() == 1
-    assert found["species", "top5"].hits.sum() == 5
+    assert found["species", "top1"].statistic.hits.sum() == 1
+    assert found["species", "top5"].statistic.hits.sum() == 5
 
 
 def test_benchmarks_take_their_images_and_answers_from_the_right_splits(release: Release) -> None:

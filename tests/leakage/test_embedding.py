@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.encoding.image_embeddings import embed_images, load_tower, plan_embeddings
-from bioclip.errors import SettingsError
+from bioclip.errors import ModelError
 from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.leakage import EvaluationSide, find_leaks
+from bioclip.leakage.embeddings_stage import embed_images, open_guard, plan_embeddings
 from bioclip.leakage.guards import cosine_pairs
 from bioclip.leakage.release_gate import embeddings_of
 from bioclip.leakage.stage import plan_evaluation_sets
@@ -34,7 +34,7 @@ TOWER = LeakEmbeddingSettings(model=TINY_MODEL, seed=5, batch_size=8)
 
 def embedded(settings: EvaluationSetSettings, tower: LeakEmbeddingSettings = TOWER) -> np.ndarray:
     images = read_evaluation_set(settings)
-    vectors, counts = embed_images(load_tower(tower), images.iter_images(), tower.batch_size)
+    vectors, counts = embed_images(open_guard(tower), images.iter_images())
     assert counts.written == len(images)
     ids = pa.table({"record_id": sorted(images.item_ids)})
     return embeddings_of(ids, vectors)
@@ -59,7 +59,7 @@ def test_a_crop_too_wide_for_the_hash_is_caught_by_the_embedding_and_passes_with
 
 
 def test_the_same_vectors_come_from_the_saved_model(planted: Sets, tmp_path: Path) -> None:
-    save_model(Storage(str(tmp_path)), "model", load_tower(TOWER))
+    save_model(Storage(str(tmp_path)), "model", open_guard(TOWER).model)
     saved = TOWER.model_copy(update={"model": TINY_MODEL.model_copy(update={"pretrained": str(tmp_path / "model")})})
     assert (embedded(planted.evaluation, saved) == embedded(planted.evaluation)).all()
 
@@ -79,8 +79,8 @@ def test_cosines_are_those_of_brute_force_and_missing_vectors_match_nothing() ->
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     broken = TOWER.model_copy(update={"model": TINY_MODEL.model_copy(update={"pretrained": str(tmp_path)})})
-    with pytest.raises(SettingsError, match=r"has no open_clip_config\.json; name an open_clip model"):
-        load_tower(broken)
+    with pytest.raises(ModelError, match=r"has no open_clip_config\.json; name an open_clip model"):
+        open_guard(broken)
 
 
 def first_and_last(jobs: list[PartitionJob]) -> list[PartitionJob]:
@@ -109,7 +109,9 @@ def test_in_the_release_stage_the_guard_finds_copies_that_all_others_are_told_to
 
 def test_what_cannot_be_decoded_has_no_vector_and_is_counted() -> None:
     photo = photographs(1)[0]
-    table, counts = embed_images(load_tower(TOWER), [("a", photo), ("torn", photo[:300]), ("b", photo)], batch_size=2)
+    table, counts = embed_images(
+        open_guard(TOWER.model_copy(update={"batch_size": 2})), [("a", photo), ("torn", photo[:300]), ("b", photo)]
+    )
     assert table["record_id"].to_pylist() == ["a", "b"]
     assert counts.to_dict() == {"read": 3, "written": 2, "dropped": {"image_undecodable": 1}, "notes": {}}
     vectors = np.stack(table["embedding"].to_pylist())
@@ -118,7 +120,7 @@ def test_what_cannot_be_decoded_has_no_vector_and_is_counted() -> None:
 
 
 def test_the_command_compares_embeddings_of_folders_too(planted: Sets, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_model(Storage(str(tmp_path)), "model", load_tower(TOWER))
+    save_model(Storage(str(tmp_path)), "model", open_guard(TOWER).model)
     guards = {guard: False for guard in LeakGuards.model_fields if guard != "embedding"}
     leakage = {"guards": guards, "embedding": {"model": {"pretrained": str(tmp_path / "model")}, "threshold": 1.0}}
     arguments = ["leaks", planted.train.path, "--against", planted.evaluation.path]

@@ -239,7 +239,9 @@ class Workspace:
 
 
 def _score(task: str, value: float, half: float, **values: Any) -> dict[str, Any]:
-    return {"caption_type": "", "shots": 0, "task": task, "value": value, "ci_low": value - half, "ci_high": value + half, **values}
+    parameters = {name: values.pop(name) for name in ("caption_type", "rank", "shots") if name in values}
+    interval = {"ci_low": value - half, "ci_high": value + half}
+    return {"task": task, "parameters": json.dumps(parameters), "value": value, **interval, **values}
 
 
 def fill(workspace: Workspace, per_folder: Mapping[str, int]) -> Workspace:

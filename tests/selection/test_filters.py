@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFilter
 
-from bioclip.encoding.image_embeddings import embed_images, load_tower
 from bioclip.errors import SettingsError, StorageError, UnknownNameError
 from bioclip.scorers import build_scorer
 from bioclip.scorers.stage import plan_scores
@@ -149,12 +148,12 @@ class TestScorers:
         photos = photographs(6)
         scorer = build_scorer("zero_shot", OPTIONS, 4)
         scores = dict(scorer.score([(str(number), photo) for number, photo in enumerate(photos)]))
-        model = load_tower(scorer.tower)
-        table, _ = embed_images(model, [(str(number), photo) for number, photo in enumerate(photos)], 6)
+        model = scorer.encoder.model
+        encoded = scorer.encoder.encode_images([(str(number), photo) for number, photo in enumerate(photos)])
         with torch.no_grad():
             classes = [model.network.encode_text(model.tokenizer(prompts), normalize=True).mean(0) for prompts in PROMPTS.values()]
             stacked = torch.stack([one / one.norm() for one in classes])
-            expected = (3 * torch.tensor(table["embedding"].to_pylist(), dtype=torch.float32) @ stacked.T).softmax(-1)[:, 0]
+            expected = (3 * torch.tensor(encoded.features) @ stacked.T).softmax(-1)[:, 0]
         assert np.allclose([scores[str(number)] for number in range(6)], expected.numpy(), atol=1e-5)
 
     def test_exchanged_prompts_turn_the_score_round(self) -> None:

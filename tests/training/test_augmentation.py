@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bioclip.errors import TrainingError
-from bioclip.models.preprocessing import decode, evaluation_square, square
+from bioclip.models.preprocessing import decode, square
 from bioclip.releases import Release
 from bioclip.shards.sample_index import index_split
 from bioclip.training.augmentation import decode_px, random_crop
@@ -54,18 +54,6 @@ def test_a_flip_mirrors_the_pixels(jpeg: bytes) -> None:
     image = decode(jpeg, 32, "x")
     box = (0, 0, *image.size)
     assert np.array_equal(square(image, 32, box, flip=True), square(image, 32, box)[:, :, ::-1])
-
-
-def test_evaluation_sees_the_centre_or_the_whole(jpeg: bytes) -> None:
-    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
-    wide = Image.new("RGB", (image.width * 3, image.height))
-    wide.paste(image, (image.width, 0))
-    sink = io.BytesIO()
-    wide.save(sink, "JPEG", quality=95)
-    centre, whole = (evaluation_square(sink.getvalue(), 32, mode, "x") for mode in ("shortest", "squash"))
-    assert centre.shape == whole.shape == (3, 32, 32)
-    assert centre[:, :, :3].mean() > 10
-    assert whole[:, :, :6].mean() < 3, "the black margin is part of the whole image"
 
 
 def test_an_image_that_does_not_decode_is_named(jpeg: bytes) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bioclip import layout
-from bioclip.errors import StorageError, TrainingError, UnknownNameError
+from bioclip.errors import ModelError, StorageError, UnknownNameError
 from bioclip.models import torchvision_compat
 from bioclip.models.clip import create_model, import_open_clip, load_model, save_model
 from bioclip.settings import ModelSettings
@@ -64,15 +64,15 @@ def test_pixels_are_normalised_as_open_clip_normalises_them() -> None:
 def test_a_start_that_is_not_there_or_does_not_fit_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="architecture 'ViT-B-61' is not registered"):
         create_model(ModelSettings(name="ViT-B-61"), seed=1)
-    with pytest.raises(TrainingError, match=r"checkpoint '/nowhere/x.pt' does not exist"):
+    with pytest.raises(ModelError, match=r"checkpoint '/nowhere/x.pt' does not exist"):
         create_model(ModelSettings(name="ViT-B-16", pretrained="/nowhere/x.pt"), seed=1)
     with pytest.raises(UnknownNameError, match=r"start of ViT-B-16 'opanai' is not registered; known: .*openai"):
         create_model(ModelSettings(name="ViT-B-16", pretrained="opanai"), seed=1)
     save_model(Storage(str(tmp_path)), "m", create_model(TINY_MODEL, seed=3))
     wider = json.loads(json.dumps(TINY_MODEL.architecture)) | {"embed_dim": 48}
-    with pytest.raises(TrainingError, match=r"model 'tiny' cannot be made from .*size mismatch"):
+    with pytest.raises(ModelError, match=r"cannot be made: .*size mismatch"):
         create_model(ModelSettings(name="tiny", architecture=wider, pretrained=str(tmp_path / "m" / layout.MODEL_WEIGHTS)), seed=1)
-    with pytest.raises(TrainingError, match="model 'tiny' cannot be made"):
+    with pytest.raises(ModelError, match="model 'tiny' cannot be made"):
         create_model(ModelSettings(name="tiny", architecture={"embed_dim": 4}), seed=1)
     with pytest.raises(StorageError, match="does not exist"):
         load_model(Storage(str(tmp_path)), "models/none")
@@ -80,7 +80,7 @@ def test_a_start_that_is_not_there_or_does_not_fit_is_explained(tmp_path: Path) 
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(TrainingError, match=r"pip install 'bioclip-pipeline\[train\]'"):
+    with pytest.raises(ModelError, match=r"pip install 'bioclip-pipeline\[train\]'"):
         import_open_clip.__wrapped__()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bioclip.errors import UnknownNameError
+from bioclip.evaluation.benchmark import Benchmark
 from bioclip.evaluation.benchmarks import heldout_species, known_species
-from bioclip.evaluation.benchmarks.labels import Benchmark
 
 if TYPE_CHECKING:
     from bioclip.releases import Release

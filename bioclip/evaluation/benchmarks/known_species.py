@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bioclip.evaluation.benchmarks.labels import Benchmark, build_from_splits
+from bioclip.evaluation.benchmark import Benchmark
+from bioclip.evaluation.benchmarks.release_splits import build_from_splits
 
 if TYPE_CHECKING:
     from bioclip.releases import Release

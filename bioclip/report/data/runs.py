@@ -21,9 +21,7 @@ _LEARNING_RATE_KEYS = ("learning_rate", "lr")
 SCORE_COLUMNS = [
     "benchmark",
     "task",
-    "caption_type",
-    "rank",
-    "shots",
+    "parameters",
     "metric",
     "value",
     "ci_low",
@@ -105,19 +103,20 @@ def _thinned(points: list[tuple[int, float, float]]) -> list[tuple[int, float, f
 
 
 def _score(row: dict[str, Any]) -> Score:
+    parameters = json.loads(row["parameters"])
     return Score(
         benchmark=row["benchmark"],
         task=row["task"],
-        caption_type=row["caption_type"] or "",
-        rank=row["rank"] or "",
-        shots=row["shots"] or 0,
+        caption_type=parameters.get("caption_type", ""),
+        rank=parameters.get("rank", ""),
+        shots=parameters.get("shots", 0),
         metric=row["metric"],
         value=row["value"],
         ci_low=_finite(row["ci_low"]),
         ci_high=_finite(row["ci_high"]),
         chance=_finite(row["chance"]),
         num_images=row["num_images"],
-        num_classes=row["num_classes"],
+        num_classes=row["num_classes"] or 0,
     )
 
 

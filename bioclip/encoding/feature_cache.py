@@ -1,0 +1,74 @@
+"""Features of images, kept by what decides them: the model's weights and preprocessing, the transform, the precision and the image's bytes.
+
+One folder a model and way of encoding, `features/<key>/`, holds Parquet parts of (`bytes_sha256`, `features` [D]), each named by its
+content. A part is written whole; deleting any of them only means that its images are encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip import layout
+from bioclip.digests import digest_value
+from bioclip.storage import Storage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+StoredDtype = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """The features that `key` decides, in `storage`; `dtype` is what new parts are written in."""
+
+    storage: Storage
+    key: str
+    dtype: StoredDtype = "float32"
+
+    @property
+    def folder(self) -> str:
+        """Its folder."""
+        return layout.features_dir(f"{self.key[:16]}-{self.dtype}")
+
+    def read(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """SHA-256 of an image's bytes -> float32 features [D], of those of `wanted` that are stored."""
+        asked = pa.array(sorted(set(wanted)), pa.string())
+        found: dict[str, NDArray[np.float32]] = {}
+        for name in self.storage.list(self.folder):
+            if name.endswith(layout.PARQUET):
+                with self.storage.reader(name) as stream:
+                    table = pq.read_table(stream)
+                table = table.filter(pa.compute.is_in(table["bytes_sha256"], asked))
+                found.update(zip(table["bytes_sha256"].to_pylist(), _matrix(table), strict=True))
+        return found
+
+    def rounded(self, features: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Features as they will be read back, so that the first use of an image gives what later ones give."""
+        return {name: values.astype(self.dtype).astype(np.float32) for name, values in features.items()}
+
+    def write(self, features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add one part; nothing for no features."""
+        if not features:
+            return
+        names = sorted(features)
+        vectors = np.stack([features[name] for name in names]).astype(self.dtype)
+        values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"bytes_sha256": pa.array(names), "features": values}), sink, compression="zstd")
+        self.storage.write_bytes(f"{self.folder}/part-{digest_value(names)[:16]}{layout.PARQUET}", sink.getvalue().to_pybytes())
+
+
+def _matrix(table: pa.Table) -> NDArray[np.float32]:
+    if not table.num_rows:
+        return np.empty((0, 1), np.float32)
+    width = table.schema.field("features").type.list_size
+    flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix: NDArray[np.float32] = flat.astype(np.float32).reshape(-1, width)
+    return matrix

@@ -1,0 +1,51 @@
+"""Accuracy: the share of images whose class is answered first, or among the first five."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bioclip.evaluation.statistics import Measurement, Share
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bioclip.evaluation.predictions import Predictions
+
+TOP = 5
+
+
+def measure_top1(predictions: Predictions) -> Measurement:
+    """Over all images. Chance is the mean probability that guessing gives the true class."""
+    asked = predictions.asked
+    chance = float(predictions.guess[predictions.truth[asked]].mean())
+    return _measurement(predictions, "top1", 1, chance, _best_constant(predictions, 1))
+
+
+def measure_macro_top1(predictions: Predictions) -> Measurement:
+    """The mean over classes of each one's share."""
+    present = np.unique(predictions.truth[predictions.asked])
+    chance = float(predictions.guess[present].mean())
+    return _measurement(predictions, "macro_top1", 1, chance, 1 / len(present), predictions.truth)
+
+
+def measure_top5(predictions: Predictions) -> Measurement | None:
+    """Among the first five, at the species, where there are more than five classes."""
+    if predictions.parameters.get("rank") != "species" or predictions.num_classes <= TOP:
+        return None
+    return _measurement(predictions, "top5", TOP, TOP / predictions.num_classes, _best_constant(predictions, TOP))
+
+
+def _measurement(
+    predictions: Predictions, metric: str, top: int, chance: float, majority: float, classes: NDArray[np.int64] | None = None
+) -> Measurement:
+    trials = predictions.asked.astype(np.float64)
+    share = Share((predictions.position < top) * trials, trials, classes)
+    return Measurement(predictions.task, predictions.parameters, metric, share, chance, majority, predictions.num_classes)
+
+
+def _best_constant(predictions: Predictions, top: int) -> float:
+    """The share that always answering the `top` commonest classes of these images reaches."""
+    sizes = np.sort(np.bincount(predictions.truth[predictions.asked]))[::-1]
+    return float(sizes[:top].sum() / sizes.sum())

@@ -1,0 +1,20 @@
+"""Tasks by name. To add one: a file beside this one with a `run` function, and a line in TASKS.
+
+One from outside is named `module:function` and needs no line.
+"""
+
+from __future__ import annotations
+
+from bioclip.evaluation.registered import find_function
+from bioclip.evaluation.tasks import few_shot, zero_shot
+from bioclip.evaluation.tasks.contract import Task
+
+TASKS: dict[str, Task] = {
+    "zero_shot": zero_shot.run,
+    "few_shot": few_shot.run,
+}
+
+
+def find_task(name: str) -> Task:
+    """The task registered as `name`, or that of `module:function`; raises UnknownNameError and EvaluationError."""
+    return find_function("task", name, TASKS)

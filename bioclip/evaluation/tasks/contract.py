@@ -1,0 +1,64 @@
+"""What a task is given and what it gives back. N images, D embedding width, C classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from bioclip.captions import captions
+from bioclip.records import RANKS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bioclip.evaluation.benchmark import Benchmark
+    from bioclip.evaluation.predictions import Predictions
+    from bioclip.evaluation.statistics import Measurement
+    from bioclip.settings import EvaluationSettings
+
+
+class TextEncoder(Protocol):
+    """The part of an encoder that makes heads."""
+
+    @property
+    def no_texts(self) -> str:
+        """Why texts cannot be encoded; '' where they can."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines before the softmax."""
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 features [len(texts), D] of unit length."""
+
+
+@dataclass(frozen=True)
+class TaskInput:
+    """`images` [N, D] of unit length with their ids and `labels` [N], the number of each one's class in `benchmark.classes`."""
+
+    benchmark: Benchmark
+    item_ids: tuple[str, ...]
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    texts: TextEncoder
+    settings: EvaluationSettings
+
+    def heads(self, caption_type: str) -> NDArray[np.float32]:
+        """[C, D] features of one caption a class."""
+        made = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in self.benchmark.classes]
+        return self.texts.encode_texts([text[caption_type] for text in made])
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Measurements of the input's N images; `predictions` become per-image outcomes, `notes` an entry of scores.json."""
+
+    measurements: Sequence[Measurement]
+    predictions: Sequence[Predictions] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+Task = Callable[[TaskInput], TaskResult]

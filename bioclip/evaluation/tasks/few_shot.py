@@ -1,0 +1,141 @@
+"""SimpleShot (Wang et al. 2019, "SimpleShot: Revisiting nearest-centroid classification for few-shot learning").
+
+k support images a class are drawn from the benchmark's own images, all others are queries. Features lose the support's mean and are
+scaled to unit length; a query goes to the nearest class centroid. N images, D embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bioclip.evaluation.predictions import Predictions, rank_answers
+from bioclip.evaluation.statistics import Measurement, Parameter, Share
+from bioclip.evaluation.tasks.contract import TaskInput, TaskResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOP = 5
+
+
+def run(given: TaskInput) -> TaskResult:
+    """Every number of shots of the settings; the notes list what each left out because a class has no k + 1 images."""
+    measurements: list[Measurement] = []
+    predictions: list[Predictions] = []
+    notes = []
+    names = [one.lineage[-1] for one in given.benchmark.classes]
+    for shots in given.settings.shots:
+        found = measure_few_shot(given.images, given.labels, given.item_ids, shots, given.settings.num_folds, given.settings.seed, names)
+        measurements += found.measurements
+        predictions += found.predictions
+        left = {"left_out_classes": found.left_out_classes, "left_out_images": found.left_out_images}
+        notes.append({"shots": shots, "num_classes": found.num_classes, **left})
+    return TaskResult(measurements, predictions, {"few_shot": notes})
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """Measurements of one number of shots, the answers of each fold, and what had to be left out because a class has no k + 1 images."""
+
+    measurements: list[Measurement]
+    predictions: list[Predictions]
+    num_classes: int
+    left_out_classes: int
+    left_out_images: int
+
+
+def measure_few_shot(
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    keys: Sequence[str],
+    shots: int,
+    num_folds: int,
+    seed: int,
+    names: Sequence[str] = (),
+) -> FewShot:
+    """Accuracy over the queries of all folds together; `images` [N, D] are of unit length, `names` what outcomes call the classes.
+
+    An image counts as often as it was a query.
+    """
+    sizes = np.bincount(labels)
+    eligible = np.flatnonzero(sizes >= shots + 1)
+    taking_part = np.isin(labels, eligible)
+    left = (int((sizes > 0).sum()) - len(eligible), int((~taking_part).sum()))
+    if len(eligible) < 2:
+        return FewShot([], [], len(eligible), *left)
+    hits, top_hits, trials = (np.zeros(len(labels)) for _ in range(3))
+    folds = []
+    shown = [names[label] if names else str(label) for label in eligible.tolist()]
+    for fold in range(num_folds):
+        support = draw_support(labels, keys, eligible, shots, seed, fold)
+        queries = np.flatnonzero(taking_part & ~np.isin(np.arange(len(labels)), support.ravel()))
+        distances = _distances(images.astype(np.float64), support, queries)
+        ranked = rank_answers(-distances, np.searchsorted(eligible, labels[queries]))
+        hits[queries] += ranked.position == 0
+        top_hits[queries] += ranked.position < TOP
+        trials[queries] += 1
+        asked = np.isin(np.arange(len(labels)), queries)
+        folds.append(_fold(fold, shots, shown, asked, np.searchsorted(eligible, labels), ranked.position, ranked.top))
+    return FewShot(_measurements(hits, top_hits, trials, labels, shots, len(eligible)), folds, len(eligible), *left)
+
+
+def _measurements(
+    hits: NDArray[np.float64],
+    top_hits: NDArray[np.float64],
+    trials: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    shots: int,
+    num: int,
+) -> list[Measurement]:
+    parameters: dict[str, Parameter] = {"shots": shots, "rank": "species"}
+    sizes = np.sort(np.bincount(labels, weights=trials))[::-1] / trials.sum()
+    results = [
+        Measurement("few_shot", parameters, "top1", Share(hits, trials), 1 / num, float(sizes[0]), num),
+        Measurement("few_shot", parameters, "macro_top1", Share(hits, trials, labels), 1 / num, 1 / num, num),
+    ]
+    if num > TOP:
+        results.append(Measurement("few_shot", parameters, "top5", Share(top_hits, trials), TOP / num, float(sizes[:TOP].sum()), num))
+    return results
+
+
+def _fold(
+    fold: int,
+    shots: int,
+    names: Sequence[str],
+    asked: NDArray[np.bool_],
+    truth: NDArray[np.int64],
+    position: NDArray[np.int64],
+    top: NDArray[np.int64],
+) -> Predictions:
+    everywhere = np.zeros(len(asked), dtype=np.int64)
+    everywhere[asked] = position
+    first = np.zeros((len(asked), top.shape[1]), dtype=np.int64)
+    first[asked] = top
+    guess = np.full(len(names), 1 / len(names))
+    return Predictions(
+        "few_shot", {"shots": shots, "fold": fold, "rank": "species"}, names, truth, everywhere, first, asked, guess, len(names)
+    )
+
+
+def draw_support(
+    labels: NDArray[np.int64], keys: Sequence[str], eligible: NDArray[np.int64], shots: int, seed: int, fold: int
+) -> NDArray[np.int64]:
+    """[classes, shots] positions of the support images: in each class those with the lowest hash of (seed, fold, key)."""
+    hashes = [blake2b(f"{seed}/{fold}/{key}".encode(), digest_size=16).digest() for key in keys]
+    rows = [sorted(np.flatnonzero(labels == label).tolist(), key=hashes.__getitem__)[:shots] for label in eligible]
+    return np.array(rows, dtype=np.int64)
+
+
+def _distances(images: NDArray[np.float64], support: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared Euclidean distance [queries, classes] to the centroids."""
+    mean = images[support.ravel()].mean(axis=0)
+    centred = images - mean
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    centroids = centred[support].mean(axis=1)
+    result: NDArray[np.float64] = (centroids**2).sum(axis=1) - 2 * centred[queries] @ centroids.T
+    return result
