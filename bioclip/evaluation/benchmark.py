@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pyarrow as pa
+from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 
 Unit = Literal["image", "species"]
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images to evaluate on.
-
-    `table` has a row an image: `item_id`, the seven ranks and `common_name`, '' where unknown. `read` yields (item id, encoded image) of
-    the ids that it is given, in an order of its own that is always the same. `digest` is the revision: equal digests mean equal images
-    and labels.
-    """
-
-    name: str
-    digest: str
-    table: pa.Table
-    read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True, order=True)
@@ -36,16 +21,16 @@ class SpeciesClass:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Images and the species to choose from.
+    """The images of an evaluation set and the species to choose from.
 
-    `labels` maps the id of each scored image to its class; classes are sorted by lineage, so that every taxon is a run of them. `tasks` are
-    registered names or `module:function`, `options` what they read besides the evaluation settings. `unit` is what intervals resample:
-    `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts images of the set that are not
-    scored, by reason. `reason` says why nothing can be scored, if so.
+    `labels` maps the item id of each scored image to its class; classes are sorted by lineage, so that every taxon is a run of them.
+    `tasks` are registered names or `module:function`, `options` what they read besides the evaluation settings. `unit` is what intervals
+    resample: `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts images of the set
+    that are not scored, by reason. `reason` says why nothing can be scored, if so.
     """
 
     name: str
-    images: ImageSet
+    images: EvaluationSet
     classes: tuple[SpeciesClass, ...]
     labels: Mapping[str, int]
     tasks: tuple[str, ...] = ("zero_shot", "few_shot")

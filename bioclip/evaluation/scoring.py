@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
@@ -30,6 +31,7 @@ from bioclip.settings import EvaluationSettings, meaningful
 
 if TYPE_CHECKING:
     from bioclip.evaluation.benchmark import Benchmark
+    from bioclip.evaluation_sets.evaluation_set import EvaluationSet
     from bioclip.models.reference import ModelRef
     from bioclip.releases import Release
     from bioclip.storage import Storage
@@ -64,6 +66,8 @@ class Evaluator:
     benchmarks: Sequence[Benchmark]
     log: TextIO | None = None
     encoded: dict[str, EncodedImages] = field(default_factory=dict)
+    unread: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Revision of a set -> item id -> why its image cannot be read."""
 
     @property
     def num_encoded(self) -> int:
@@ -71,13 +75,14 @@ class Evaluator:
         return sum(one.num_encoded for one in self.encoded.values())
 
     def encode(self, benchmark: Benchmark) -> EncodedImages:
-        """The images of the benchmark's set that any benchmark scores; those that cannot be decoded are left out."""
-        images = benchmark.images
-        if images.digest not in self.encoded:
-            wanted = {key for other in self.benchmarks if other.images.digest == images.digest for key in other.labels}
+        """The images of the benchmark's set that any benchmark scores; those that cannot be read or decoded are left out."""
+        images, revision = benchmark.images, benchmark.images.revision
+        if revision not in self.encoded:
+            wanted = {key for other in self.benchmarks if other.images.revision == revision for key in other.labels}
             progress = _progress(self.log, images.name, len(wanted))
-            self.encoded[images.digest] = self.encoder.encode_images(images.read(wanted), progress)
-        return self.encoded[images.digest]
+            unread = self.unread.setdefault(revision, {})
+            self.encoded[revision] = self.encoder.encode_images(_readable(images.select(wanted), unread), progress)
+        return self.encoded[revision]
 
     def evaluate(self, benchmark: Benchmark) -> BenchmarkScores:
         """Run the benchmark's tasks. Raises UnknownNameError, EvaluationError and ModelError."""
@@ -110,12 +115,15 @@ class Evaluator:
     def _input(self, benchmark: Benchmark, entry: dict[str, Any]) -> TaskInput:
         encoded = self.encode(benchmark)
         chosen = [position for position, key in enumerate(encoded.ids) if key in benchmark.labels]
-        if lost := sum(key in benchmark.labels for key in encoded.undecodable):
-            entry["dropped"]["image_undecodable"] = lost
-            entry["num_images"] -= lost
+        lost = dict.fromkeys(encoded.undecodable, "image_undecodable") | self.unread[benchmark.images.revision]
+        reasons = Counter(reason for key, reason in lost.items() if key in benchmark.labels)
+        entry["dropped"] = dict(sorted((Counter(entry["dropped"]) + reasons).items()))
+        entry["num_images"] -= reasons.total()
         ids = tuple(encoded.ids[position] for position in chosen)
         if not ids:
-            raise EvaluationError(f"none of the {lost} images of benchmark {benchmark.name!r} can be decoded; repair the evaluation set.")
+            raise EvaluationError(
+                f"none of the {len(benchmark.labels)} images of benchmark {benchmark.name!r} can be decoded; repair the set."
+            )
         labels = np.array([benchmark.labels[key] for key in ids], dtype=np.int64)
         return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings)
 
@@ -183,7 +191,14 @@ def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
     """SHA-256 of the images, classes, labels and tasks of benchmarks."""
     return digest_value(
         [
-            [one.name, one.images.digest, [[c.lineage, c.common_name] for c in one.classes], dict(one.labels), one.tasks, dict(one.options)]
+            [
+                one.name,
+                one.images.revision,
+                [[c.lineage, c.common_name] for c in one.classes],
+                dict(one.labels),
+                one.tasks,
+                dict(one.options),
+            ]
             for one in benchmarks
         ]
     )
@@ -213,6 +228,14 @@ def _write(
     )
     storage.write_bytes(f"{folder}/{layout.SCORES_INFO}", info.to_bytes())
     return info
+
+
+def _readable(images: EvaluationSet, unread: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    for item_id, found in images.iter_reads():
+        if isinstance(found, bytes):
+            yield item_id, found
+        else:
+            unread[item_id] = found.reason
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,17 @@ import pytest
 from bioclip import layout
 from bioclip.errors import EvaluationError, UnknownNameError
 from bioclip.evaluation import load_scores
-from bioclip.evaluation.benchmark import Benchmark, ImageSet, SpeciesClass
+from bioclip.evaluation.benchmark import Benchmark, SpeciesClass
 from bioclip.evaluation.benchmarks import build_benchmark
 from bioclip.evaluation.predictions import PREDICTION_SCHEMA, rank_answers
 from bioclip.evaluation.scoring import evaluate, evaluate_on
+from bioclip.evaluation_sets.evaluation_set import EvaluationSet
+from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.models.reference import ModelRef
 from bioclip.models.trained import ModelInfo
 from bioclip.records import RANKS
 from bioclip.releases import Release
-from bioclip.settings import EvaluationSettings
+from bioclip.settings import EvaluationSetSettings, EvaluationSettings
 from bioclip.storage import Storage
 from tests.leakage.planting import photographs
 from tests.training.conftest import TINY_MODEL
@@ -100,23 +101,23 @@ def test_a_second_evaluation_of_a_model_on_the_same_images_encodes_none(release:
     assert values[0] == values[1]
 
 
-def species_images() -> tuple[ImageSet, tuple[SpeciesClass, ...]]:
-    """Photographs that belong to no release, one of them damaged."""
-    photos = {f"photo-{number}": data for number, data in enumerate(photographs(6))}
-    photos["photo-torn"] = b"<html>"
-
-    def read(wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        return ((name, data) for name, data in photos.items() if name in wanted)
-
+def trees(folder: Path) -> tuple[EvaluationSet, tuple[SpeciesClass, ...], dict[str, int]]:
+    """A folder of photographs that belong to no release, one of them damaged."""
+    for number, data in enumerate(photographs(6)):
+        path = folder / ("robur", "rubra")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / "robur" / "torn.jpg").write_bytes(b"<html>")
+    images = read_evaluation_set(EvaluationSetSettings(name="trees", path=str(folder)))
     classes = tuple(sorted(SpeciesClass((*("Plantae", "", "", "", "", "Quercus"), f"Quercus {name}"), "") for name in ("robur", "rubra")))
     assert len(classes[0].lineage) == len(RANKS)
-    return ImageSet("trees", "d" * 64, None, read), classes
+    labels = {row["item_id"]: ("robur", "rubra").index(row["label"]) for row in images.table.select(["item_id", "label"]).to_pylist()}
+    return images, classes, labels
 
 
 def test_any_model_is_scored_on_any_images(tmp_path: Path) -> None:
-    images, classes = species_images()
-    labels = {f"photo-{number}": number % 2 for number in range(6)} | {"photo-torn": 0}
-    storage, model = Storage(str(tmp_path)), ModelRef.from_settings(TINY_MODEL, seed=1)
+    images, classes, labels = trees(tmp_path / "trees")
+    storage, model = Storage(str(tmp_path / "workspace")), ModelRef.from_settings(TINY_MODEL, seed=1)
     result = evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels)], storage)
     entry = result.info.benchmarks[0]
     assert (entry["num_images"], entry["dropped"]) == (6, {"image_undecodable": 1})
@@ -124,7 +125,7 @@ def test_any_model_is_scored_on_any_images(tmp_path: Path) -> None:
     scores = load_scores(storage, result.info.evaluation_id)
     assert {row["parameters"]["rank"] for row in scores.rows()} == {"species"}, "no image has a family"
     assert scores.rows(task="zero_shot", metric="top1")[0]["majority"] == 0.5
-    other = evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels | {"photo-0": 1})], storage)
+    other = evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels | {min(labels): 1})], storage)
     assert not other.reused
     assert other.num_encoded == 0
 
@@ -134,8 +135,7 @@ def test_a_model_without_texts_is_scored_by_the_tasks_that_need_none(tmp_path: P
 
     timm = pytest.importorskip("timm")
     torch.save(timm.create_model("resnet10t", pretrained=False, num_classes=0).state_dict(), tmp_path / "weights.pth")
-    images, classes = species_images()
-    labels = {f"photo-{number}": number % 2 for number in range(6)}
+    images, classes, labels = trees(tmp_path / "trees")
     storage = Storage(str(tmp_path / "workspace"))
     model = ModelRef.parse(f"timm:resnet10t:{tmp_path / 'weights.pth'}")
     info = evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels)], storage).info

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
-from bioclip.digests import digest_value
-from bioclip.errors import EvaluationError
-from bioclip.evaluation.benchmark import Benchmark, ImageSet, SpeciesClass, Unit
+from bioclip.evaluation.benchmark import Benchmark, SpeciesClass, Unit
+from bioclip.evaluation_sets.evaluation_set import EvaluationSet
+from bioclip.evaluation_sets.reading import read_release_split
 from bioclip.records import RANKS
-from bioclip.shards.sample_index import index_split
 
 if TYPE_CHECKING:
     from bioclip.releases import Release
 
 _COLUMNS = ["record_id", "split", *RANKS, "common_name"]
-
-
-def images_of_split(release: Release, split: str) -> ImageSet:
-    """The images of one split, read from its shards in their order."""
-    samples = release.samples(columns=_COLUMNS)
-    table = samples.filter(pc.equal(samples["split"], split)).drop_columns(["split"]).rename_columns({"record_id": "item_id"})
-
-    def read(wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        index = index_split(release, split)
-        positions = [position for position, key in enumerate(index.keys) if key in wanted]
-        if missing := set(wanted) - {index.keys[position] for position in positions}:
-            raise EvaluationError(
-                f"{len(missing)} images of split {split!r} are in samples.parquet but in no shard, first {min(missing)!r}; release again."
-            )
-        for position in positions:
-            yield index.keys[position], index.read(position)["jpg"]
-
-    return ImageSet(split, digest_value([release.digest, split]), table, read)
 
 
 def build_from_splits(
@@ -53,18 +32,18 @@ def build_from_splits(
             forms.setdefault((row["kingdom"], row["species"]), Counter())[form] += 1
     chosen = {key: min(counts, key=lambda form: (-counts[form], form)) for key, counts in forms.items()}
     classes = tuple(sorted(chosen.values()))
-    images = images_of_split(release, split)
+    images = read_release_split(release.storage, [split])
     labels, dropped = label_images(images, classes)
     return Benchmark(name, images, classes, labels, tasks, {}, unit, dropped, _why_empty(split, labels, classes))
 
 
-def label_images(images: ImageSet, classes: tuple[SpeciesClass, ...]) -> tuple[dict[str, int], dict[str, int]]:
+def label_images(images: EvaluationSet, classes: tuple[SpeciesClass, ...]) -> tuple[dict[str, int], dict[str, int]]:
     """(class of each image by item id, images without a class by reason)."""
     number = {(c.lineage[0], c.lineage[-1]): position for position, c in enumerate(classes)}
     labels: dict[str, int] = {}
     dropped: Counter[str] = Counter()
     for row in images.table.select(["item_id", "kingdom", "species"]).to_pylist():
-        if (label := number.get((row["kingdom"], row["species"]))) is not None:
+        if (label := number.get((row["kingdom"] or "", row["species"] or ""))) is not None:
             labels[row["item_id"]] = label
         else:
             dropped["species_not_in_label_set" if row["species"] else "no_species"] += 1
