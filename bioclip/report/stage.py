@@ -9,11 +9,11 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.partitions import PartitionJob, PartitionWriter
 from bioclip.releases import open_release
-from bioclip.report.data.runs import flatten
-from bioclip.report.pages.gather_names import gather_taxonomy
-from bioclip.report.pages.gather_release import gather_inputs, gather_report
+from bioclip.report.data.model_runs import flatten
+from bioclip.report.data.name_decisions.name_report import gather_name_report
+from bioclip.report.data.workspace_report import gather_inputs, gather_report
 from bioclip.report.pages.names import render_taxonomy_page
-from bioclip.report.pages.release import render_page, render_sections
+from bioclip.report.pages.release import render_report, render_sections
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
@@ -68,8 +68,8 @@ def write_report(
     """Write the page as `name`, and the one on names beside it; counts are of the sections of the first."""
     data = gather_report(storage, version, model_id, evaluation_id, settings)
     sections = render_sections(data)
-    writer.write_bytes(name, render_page(data, sections))
-    if (taxonomy := gather_taxonomy(storage, open_release(storage, version), data)) is not None:
+    writer.write_bytes(name, render_report(data, sections))
+    if (taxonomy := gather_name_report(storage, open_release(storage, version), data)) is not None:
         writer.write_bytes(f"{name.rpartition('/')[0]}/{layout.NAMES_PAGE}", render_taxonomy_page(taxonomy))
     num_shown = sum(section.is_shown for section in sections)
     return Counts(len(sections), num_shown, {"section_without_data": len(sections) - num_shown})

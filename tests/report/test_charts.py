@@ -9,11 +9,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from bioclip.report.charts.axes import Scale, round_ticks
-from bioclip.report.charts.lines_and_dots import Dot, Series, curves_chart, dots_chart
+from bioclip.report.charts.lines_and_dots import Curve, ScorePoint, curves_chart, dots_chart
 from bioclip.report.charts.sunburst import lay_out, sunburst
-from bioclip.report.html.markup import Markup, coordinate, element, escape, link, plain, shorten
+from bioclip.report.charts.svg import coordinate, element
+from bioclip.report.html.components import link, note
+from bioclip.report.html.text import plain, shorten
 
 names = st.sampled_from(["", "Aa", "Bb", "Cc", "<b>"])
 lineages = st.dictionaries(st.tuples(names, names, names, names, names, names), st.integers(1, 500), min_size=1, max_size=30)
@@ -69,7 +72,7 @@ def test_a_log_scale_puts_equal_factors_at_equal_distances() -> None:
 
 
 def test_a_dot_lies_on_the_axis_where_its_value_is() -> None:
-    drawing = dots_chart("Zero-shot", [Dot("low", 0.0, 0.0, 0.1, 0.01), Dot("high", 0.5, None, None, None)], "top-1 accuracy")
+    drawing = dots_chart("Zero-shot", [ScorePoint("low", 0.0, 0.0, 0.1, 0.01), ScorePoint("high", 0.5, None, None, None)], "top-1 accuracy")
     x = [float(value) for value in re.findall(r'<circle cx="([\d.]+)"', drawing)]
     axis = [float(value) for value in re.findall(r'<line x1="([\d.]+)" y1="4" x2="\1"', drawing)]
     assert x[0] == axis[0]
@@ -80,14 +83,14 @@ def test_a_dot_lies_on_the_axis_where_its_value_is() -> None:
 
 
 def test_a_single_step_is_a_dot_and_a_broken_value_is_left_out() -> None:
-    drawing = curves_chart([Series("training loss", ((3, 2.5),))])
+    drawing = curves_chart([Curve("training loss", ((3, 2.5),))])
     assert drawing.count('class="dot"') == 1
-    assert "nan" not in curves_chart([Series("loss", ((1, 2.0), (2, math.nan), (3, 1.0)))]).lower()
+    assert "nan" not in curves_chart([Curve("loss", ((1, 2.0), (2, math.nan), (3, 1.0)))]).lower()
 
 
 @given(st.text())
 def test_escaped_text_holds_no_character_of_markup(text: str) -> None:
-    escaped = escape(text)
+    escaped = note(text).removeprefix("<p>").removesuffix("</p>")
     assert not set("<>\"'") & set(escaped)
     escaped.encode()
     assert element("p", text, title=text).count("<") == 2

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.report.data.batches import read_matching
-from bioclip.report.data.counting import Codes, DistinctNumbers, Tally, hash_strings, sizes_of
-from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.data.counting import DistinctNumbers, IndexCounter, StringIndex, hash_strings, sizes_of
+from bioclip.report.data.parquet_batches import read_matching
+from bioclip.report.data.workspace_report import gather_report
 
 from .workspace import VERSION, Workspace, sample_photos
 
@@ -28,16 +28,16 @@ def column(texts: list[str]) -> pa.ChunkedArray:
 
 @given(batches)
 def test_codes_and_tallies_count_what_a_counter_counts(given_batches: list[list[str]]) -> None:
-    codes, tally = Codes(), Tally()
+    codes, counter = StringIndex(), IndexCounter()
     for batch in given_batches:
-        tally.add(codes.encode(column(batch)))
+        counter.add(codes.encode(column(batch)))
     counted = Counter(text for batch in given_batches for text in batch)
-    assert dict(zip(codes.names, tally.of(len(codes)).tolist(), strict=True)) == counted
-    assert sizes_of(tally.of(len(codes))) == dict(Counter(counted.values()))
+    assert dict(zip(codes.names, counter.of(len(codes)).tolist(), strict=True)) == counted
+    assert sizes_of(counter.of(len(codes))) == dict(Counter(counted.values()))
 
 
 def test_null_counts_as_the_empty_string() -> None:
-    codes = Codes()
+    codes = StringIndex()
     numbered = codes.encode(pa.chunked_array([pa.array(["a", None, "", "a", None], pa.string())]))
     assert [codes.names[place] for place in numbered] == ["a", "", "", "a", ""]
 

@@ -11,8 +11,8 @@ import pytest
 
 from bioclip.accounting import Counts
 from bioclip.report.data.report_data import ReportData, StageSummary
-from bioclip.report.data.samples import DropGroup
-from bioclip.report.pages.gather_release import STAGE_UNITS, gather_report
+from bioclip.report.data.samples.sample_summary import DropGroup
+from bioclip.report.data.workspace_report import STAGE_UNITS, gather_report
 from bioclip.report.sections.funnel import FunnelStep, funnel_chart, funnel_section, funnel_steps, split_parts
 from bioclip.stages import STAGES
 from tests.conftest import Curated

@@ -11,26 +11,26 @@ from PIL import Image
 
 from bioclip.partitions import read_stage
 from bioclip.records import record_id
-from bioclip.report.data.batches import Smallest, most
-from bioclip.report.data.duplicate_groups import MAX_GROUPS_PER_KIND, GroupTally
-from bioclip.report.data.outcomes import gather_downloads, host_of
+from bioclip.report.data.counting import SmallestKeys, most_frequent
+from bioclip.report.data.download_outcomes import gather_downloads, host_of
+from bioclip.report.data.image_groups.duplicate_groups import MAX_GROUPS_PER_KIND, DuplicateCounter
 from bioclip.report.data.report_data import TrainingSummary
-from bioclip.report.data.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
-from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.data.samples.thumbnails import THUMBNAIL_PX, load_thumbnails, shrink_image
+from bioclip.report.data.workspace_report import gather_report
 
 from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace
 
 
 @given(st.lists(st.text(max_size=4), unique=True), st.integers(1, 5))
 def test_the_smallest_keys_stay_whatever_their_order(keys: list[str], cap: int) -> None:
-    kept = Smallest(cap)
+    kept = SmallestKeys(cap)
     for key in keys:
         kept.offer(key, key)
     assert kept.values() == sorted(keys)[:cap]
 
 
 def test_the_most_frequent_come_first_and_ties_by_name() -> None:
-    assert most([("b", 2), ("a", 2), ("c", 9), ("d", 1)], 3) == [("c", 9), ("a", 2), ("b", 2)]
+    assert most_frequent([("b", 2), ("a", 2), ("c", 9), ("d", 1)], 3) == [("c", 9), ("a", 2), ("b", 2)]
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_examples_of_failures_are_the_smallest_record_ids(full_workspace: Worksp
 
 
 def test_large_groups_are_shown_first_and_all_are_counted() -> None:
-    tally = GroupTally()
+    counter = DuplicateCounter()
     for index in range(20):
         kept = {"record_id": f"{index:02d}", "group_id": f"{index:02d}", "kept_record_id": f"{index:02d}", "kind": "kept", "distance": 0}
         others = [kept | {"record_id": f"{index:02d}-{n}", "kind": "duplicate_near", "distance": 2} for n in range(1 + index % 10)]
-        tally.add([kept, *others])
-    sizes = [size for size, _ in tally.shown]
+        counter.add([kept, *others])
+    sizes = [size for size, _ in counter.shown]
     assert sizes == sorted(sizes, reverse=True)[:MAX_GROUPS_PER_KIND] == [11, 11, 10, 10, 9, 9]
-    assert (tally.num_groups, tally.num_images) == (20, 130)
-    assert all(rows[0]["kind"] == "kept" for _, rows in tally.shown)
+    assert (counter.num_groups, counter.num_images) == (20, 130)
+    assert all(rows[0]["kind"] == "kept" for _, rows in counter.shown)
 
 
 def test_thumbnails_are_small_upright_jpegs_of_the_wanted_images_only(full_workspace: Workspace) -> None:

@@ -15,8 +15,8 @@ from bioclip.duplicates.label_conflicts import find_conflicts
 from bioclip.partitions import read_stage, run_partition
 from bioclip.releases import open_release
 from bioclip.report import plan_report
-from bioclip.report.data.image_conflicts import MAX_MEMBERS, ImageConflicts, gather_conflicts
-from bioclip.report.sections.name_conflicts import images_section
+from bioclip.report.data.image_groups.image_conflicts import MAX_MEMBERS, ImageConflicts, gather_conflicts
+from bioclip.report.sections.names_page.image_names import images_section
 from bioclip.schemas import LABEL_CONFLICT_SCHEMA
 from bioclip.settings import PipelineSettings
 

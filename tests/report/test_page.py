@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bioclip import layout
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.pages.release import SECTIONS, render_page, render_sections
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.pages.release import SECTIONS, render_report, render_sections
 
 from .workspace import LINEAGES, LONG, MODEL_ID, SCRIPT, VERSION, Workspace, fill, sample_photos
 
@@ -190,7 +190,7 @@ def test_every_image_and_drawing_says_what_it_shows(full_page: str) -> None:
 
 def test_without_model_and_scores_their_sections_say_so(full_workspace: Workspace) -> None:
     data = gather_report(full_workspace.storage, VERSION)
-    page = render_page(data, render_sections(data)).decode()
+    page = render_report(data, render_sections(data)).decode()
     assert "No model has been trained on this release yet." in page
     assert "No model has been evaluated on this release yet." in page
     assert sum(not section.is_shown for section in render_sections(data)) == 2
@@ -212,7 +212,7 @@ def test_a_release_without_samples_gives_a_whole_page(new_workspace: Callable[[]
         row |= {"split": "", "drop_reason": "not_in_backbone"}
     workspace.write()
     data = gather_report(workspace.storage, VERSION)
-    reader = Reader(render_page(data, render_sections(data)).decode())
+    reader = Reader(render_report(data, render_sections(data)).decode())
     assert (reader.unbalanced, reader.open) == ([], [])
     assert "This release holds no samples" in reader.text
     assert "No sample of this release is resolved to species." in reader.text
@@ -224,7 +224,7 @@ def test_a_release_of_one_species_is_drawn_as_full_rings(new_workspace: Callable
         workspace.add_photo(path, data, LINEAGES["grocery"][0])
     workspace.write_release()
     data = gather_report(workspace.storage, VERSION)
-    reader = Reader(render_page(data, render_sections(data)).decode())
+    reader = Reader(render_report(data, render_sections(data)).decode())
     assert data.samples.num_species == 1
     assert "of 1 species" in reader.text
     assert "NaN" not in reader.text
@@ -236,10 +236,10 @@ def test_a_stage_run_again_since_the_release_is_not_shown_as_its_own(new_workspa
     counts = {"read": 40, "written": 39, "dropped": {"duplicate_bytes": 1}, "notes": {}}
     workspace.write_release(inputs={"duplicates": "f" * 64}, counts={"duplicates": counts})
     data = gather_report(workspace.storage, VERSION)
-    page = render_page(data, render_sections(data)).decode()
+    page = render_report(data, render_sections(data)).decode()
     assert data.duplicates is None
     assert rows_of(page, "Counts of each stage")[3][:5] == ["duplicates", "images", "40", "39  distinct images", "1"]
-    assert "has run stage &#x27;duplicates&#x27; again since this release was made" in page
+    assert "has run stage &#39;duplicates&#39; again since this release was made" in page
 
 
 def test_a_model_section_names_the_model(full_page: str) -> None:

@@ -14,23 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.report.charts.world_map import centre_of, land_outlines, map_chart
-from bioclip.report.data.places import CELL_KM2, NUM_COLUMNS, NUM_ROWS, PlaceTally
-from bioclip.report.data.samples import MapCell, Places
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.sections.map import places_section, steps_of
+from bioclip.report.data.samples.places import CELL_KM2, NUM_COLUMNS, NUM_ROWS, PlaceCounter
+from bioclip.report.data.samples.sample_summary import MapCell, PlaceSummary
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.sections.collecting_places import places_section, steps_of
 
 from .workspace import VERSION, Workspace, fill
 
 
-def tallied(places: list[tuple[float | None, float | None]]) -> Places:
-    tally = PlaceTally()
+def counted_places(places: list[tuple[float | None, float | None]]) -> PlaceSummary:
+    counter = PlaceCounter()
     latitude, longitude = (pa.array([place[side] for place in places], pa.float64()) for side in (0, 1))
-    tally.add(pa.table({"latitude": latitude, "longitude": longitude}))
-    return tally.summary()
+    counter.add(pa.table({"latitude": latitude, "longitude": longitude}))
+    return counter.summary()
 
 
 def test_what_has_no_usable_coordinates_is_counted_by_why() -> None:
-    places = tallied([(None, 3.0), (5.0, None), (math.nan, 1.0), (91.0, 0.0), (10.0, 200.0), (0.0, 0.0), (0.0, 1e-6), (52.0, 13.0)])
+    places = counted_places([(None, 3.0), (5.0, None), (math.nan, 1.0), (91.0, 0.0), (10.0, 200.0), (0.0, 0.0), (0.0, 1e-6), (52.0, 13.0)])
     assert places.missing == {"no coordinates": 3, "outside the range of degrees": 2, "exactly 0° N, 0° E": 1}
     assert places.num_placed == 2
 
@@ -38,19 +38,19 @@ def test_what_has_no_usable_coordinates_is_counted_by_why() -> None:
 @given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), max_size=40))
 def test_every_place_on_earth_falls_into_a_cell_whose_middle_is_near(found: list[tuple[float, float]]) -> None:
     found = [place for place in found if place != (0, 0)]
-    places = tallied(list(found))
+    places = counted_places(list(found))
     assert places.num_placed == len(found) == sum(count for _, count in places.bands)
     assert all(0 <= cell.column < NUM_COLUMNS and 0 <= cell.row < NUM_ROWS for cell in places.cells)
     for latitude, longitude in found:
-        (cell,) = tallied([(latitude, longitude)]).cells
+        (cell,) = counted_places([(latitude, longitude)]).cells
         assert abs((cell.column + 0.5) / NUM_COLUMNS * 360 - 180 - longitude) <= 180 / NUM_COLUMNS + 1e-9
         assert abs(1 - 2 * (cell.row + 0.5) / NUM_ROWS - math.sin(math.radians(latitude))) <= 1 / NUM_ROWS + 1e-9
 
 
 def test_known_places_are_where_they_belong() -> None:
-    berlin, sydney, quito = (tallied([place]).cells[0] for place in ((52.5, 13.4), (-33.9, 151.2), (-0.2, -78.5)))
+    berlin, sydney, quito = (counted_places([place]).cells[0] for place in ((52.5, 13.4), (-33.9, 151.2), (-0.2, -78.5)))
     assert [centre_of(cell) for cell in (berlin, sydney, quito)] == ["52° N, 14° E", "34° S, 151° E", "0° N, 79° W"]
-    bands = tallied([(80, 1), (52.5, 13.4), (-0.2, -78.5), (-33.9, 151.2), (-90, 0)]).bands
+    bands = counted_places([(80, 1), (52.5, 13.4), (-0.2, -78.5), (-33.9, 151.2), (-90, 0)]).bands
     assert [count for _, count in bands] == [1, 1, 1, 1, 1]
 
 
@@ -58,9 +58,9 @@ def test_points_spread_evenly_over_the_sphere_fill_cells_evenly() -> None:
     random = np.random.default_rng(3)
     latitude = np.degrees(np.arcsin(random.uniform(-1, 1, 400_000)))
     longitude = random.uniform(-180, 180, 400_000)
-    tally = PlaceTally()
-    tally.add(pa.table({"latitude": latitude, "longitude": longitude}))
-    counts = np.array([cell.num_samples for cell in tally.summary().cells])
+    counter = PlaceCounter()
+    counter.add(pa.table({"latitude": latitude, "longitude": longitude}))
+    counts = np.array([cell.num_samples for cell in counter.summary().cells])
     assert len(counts) == NUM_COLUMNS * NUM_ROWS
     assert counts.mean() == pytest.approx(400_000 * CELL_KM2 / 510_065_622)
     assert counts.var() / counts.mean() == pytest.approx(1, abs=0.1), "a Poisson spread; cells of unequal area would differ far more"
@@ -72,14 +72,14 @@ def test_a_full_map_stays_small_and_a_million_points_make_it_no_larger() -> None
         MapCell(column, row, int(count))
         for (row, column), count in np.ndenumerate((10 ** random.uniform(0, 6, (NUM_ROWS, NUM_COLUMNS))).astype(int))
     )
-    drawing = map_chart(Places(cells), steps_of(10**6))
+    drawing = map_chart(PlaceSummary(cells), steps_of(10**6))
     assert len(drawing) < 220_000
     assert "nan" not in drawing.lower()
 
 
 def test_runs_of_cells_are_drawn_as_the_area_they_cover() -> None:
     cells = (MapCell(3, 0, 5), MapCell(4, 0, 6), MapCell(5, 0, 70), MapCell(143, 1, 5), MapCell(0, 2, 5))
-    drawing = map_chart(Places(cells), [1, 10])
+    drawing = map_chart(PlaceSummary(cells), [1, 10])
     paths = re.findall(r'<path d="([^"]+)" class="shade', drawing)
     assert paths == ["M3,0h2v1h-2zM143,1h1v1h-1zM0,2h1v1h-1z", "M5,0h1v1h-1z"]
 
@@ -118,7 +118,7 @@ def test_land_is_where_land_is() -> None:
 def test_the_page_says_how_many_samples_the_map_leaves_out(full_page: str, full_workspace: Workspace) -> None:
     num_samples = sum(bool(row["split"]) for row in full_workspace.samples)
     assert f"3 of {num_samples} samples (" in full_page
-    assert "in 2 of the map&#x27;s 8,784 squares" in full_page
+    assert "in 2 of the map&#39;s 8,784 squares" in full_page
     section = full_page.split('<section id="places"')[1].split("</section>")[0]
     rows = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="number">([\d,]+)<', section))
     assert (rows["outside the range of degrees"], rows["exactly 0° N, 0° E"]) == ("1", "1")
@@ -128,6 +128,6 @@ def test_the_page_says_how_many_samples_the_map_leaves_out(full_page: str, full_
 
 def test_without_coordinates_the_map_says_so(new_workspace: Callable[[], Workspace]) -> None:
     data = gather_report(fill(new_workspace(), {"fungi": 24}).write(), VERSION)
-    bare = replace(data, samples=replace(data.samples, places=Places()))
+    bare = replace(data, samples=replace(data.samples, places=PlaceSummary()))
     assert places_section(bare).absent == "No sample of this release has usable coordinates."
     assert places_section(bare).body is None

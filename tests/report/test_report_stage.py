@@ -11,8 +11,8 @@ import pytest
 from bioclip.errors import StorageError, UsageError
 from bioclip.partitions import run_partition
 from bioclip.report import plan_report
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.pages.release import render_page, render_sections
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.pages.release import render_report, render_sections
 from bioclip.report.stage import settings_shown
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
@@ -52,7 +52,7 @@ def test_the_number_of_partitions_changes_nothing_that_is_shown(tmp_path: Path, 
         data = gather_report(workspace.write(), VERSION)
         stages = tuple(replace(stage, digest="") for stage in data.stages)
         data = replace(data, inputs=(), stages=stages)
-        pages.append(render_page(data, render_sections(data)))
+        pages.append(render_report(data, render_sections(data)))
     assert pages[0] == pages[1]
 
 

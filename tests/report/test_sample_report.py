@@ -8,8 +8,8 @@ import re
 
 from PIL import Image
 
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.pages.release import render_page, render_sections
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.pages.release import render_report, render_sections
 from bioclip.report.stage import settings_shown
 from tests.conftest import Curated
 
@@ -43,7 +43,7 @@ def test_every_photograph_shown_has_a_picture_and_its_licence(curated: Curated) 
     photos = [*members, *data.samples.specimens, *(photo for drop in data.samples.drops for photo in drop.photos)]
     assert len(photos) > 40
     assert all(photo.thumbnail is not None and photo.license for photo in photos)
-    page = render_page(data, render_sections(data)).decode()
+    page = render_report(data, render_sections(data)).decode()
     assert len(page) < 2_000_000
     for encoded in re.findall(r"data:image/jpeg;base64,([^\"]+)", page):
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:

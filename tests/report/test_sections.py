@@ -8,14 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from bioclip.report.data.name_summary import MAX_NAMES
-from bioclip.report.data.outcomes import MAX_HOSTS
+from bioclip.report.data.download_outcomes import MAX_HOSTS
+from bioclip.report.data.name_decisions.name_summary import MAX_NAMES
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary, TrainingSummary
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.sections.galleries import dropped_section, duplicates_section
-from bioclip.report.sections.model import scores_section, training_section
-from bioclip.report.sections.stages import downloads_section, names_section
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.sections.downloads import downloads_section
+from bioclip.report.sections.dropped_images import dropped_section
+from bioclip.report.sections.duplicate_images import duplicates_section
+from bioclip.report.sections.names import names_section
+from bioclip.report.sections.scores import scores_section
 from bioclip.report.sections.taxa import taxa_section
+from bioclip.report.sections.training import training_section
 
 from .workspace import LINEAGES, SCRIPT, VERSION, Workspace, fill, sample_photos
 

@@ -15,19 +15,20 @@ import pytest
 
 from bioclip.records import record_id
 from bioclip.releases import open_release
-from bioclip.report.data.origins import MAX_ORIGINS
-from bioclip.report.data.photos import photo_of, read_photos
-from bioclip.report.data.random_choice import MAX_ON_SHEET, Draw
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.sections.galleries import dropped_section, sheets_section
+from bioclip.report.data.samples.origins import MAX_ORIGINS
+from bioclip.report.data.samples.photo_choice import MAX_ON_SHEET, RandomDraw
+from bioclip.report.data.samples.photos import photo_of, read_photos
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.sections.dropped_images import dropped_section
 from bioclip.report.sections.licenses import licenses_section
+from bioclip.report.sections.random_samples import random_samples_section
 from tests.conftest import Curated
 
 from .workspace import LINEAGES, VERSION, Workspace, fill, sample_photos
 
 
 def drawn(seed: str, ids: list[str], batch: int, cap: int = 5) -> list[str]:
-    draw = Draw(seed, cap)
+    draw = RandomDraw(seed, cap)
     for start in range(0, len(ids), batch):
         draw.add(pa.chunked_array([pa.array(ids[start : start + batch], pa.string())]))
     return draw.values()
@@ -63,7 +64,7 @@ def test_the_sheet_of_a_split_holds_its_own_images_only(curated: Curated) -> Non
 
 def test_each_picture_names_its_holder_and_links_its_licence_and_its_source(curated: Curated) -> None:
     data = gather_report(curated.storage, curated.release.version)
-    section = sheets_section(data).render()
+    section = random_samples_section(data).render()
     tiles = section.split("<figure")[1:]
     assert len(tiles) == sum(len(split.sheet) for split in data.samples.splits)
     assert all('<strong><a href="http' in tile or '<strong class="taxon"><a href="http' in tile for tile in tiles)

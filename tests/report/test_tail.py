@@ -16,9 +16,9 @@ from bioclip.records import RANKS
 from bioclip.report.charts.axes import Scale
 from bioclip.report.charts.rank_frequency import TailCurve, long_tail_chart
 from bioclip.report.data.report_data import ReportData
-from bioclip.report.data.sample_tally import BALANCE_REASONS
-from bioclip.report.data.samples import SplitSummary
-from bioclip.report.pages.gather_release import gather_report
+from bioclip.report.data.samples.sample_counts import BALANCE_REASONS
+from bioclip.report.data.samples.sample_summary import SplitSummary
+from bioclip.report.data.workspace_report import gather_report
 from bioclip.report.sections.coverage import coverage_of, coverage_section
 from bioclip.report.sections.long_tail import long_tail_section
 from bioclip.selection.balance import balance_training
@@ -65,7 +65,7 @@ def test_both_curves_are_those_of_the_release_before_and_after_balancing(balance
     section = long_tail_section(data).render()
     assert section.count('class="dashed"') == 1
     assert "before balancing</span>" in section
-    assert "Training by taxon of any rank, as the release&#x27;s manifest counts it" in section
+    assert "Training by taxon of any rank, as the release&#39;s manifest counts it" in section
 
 
 def test_without_balancing_there_is_one_curve(data: ReportData) -> None:

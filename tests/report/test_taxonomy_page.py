@@ -15,13 +15,13 @@ import pytest
 
 from bioclip.errors import UsageError
 from bioclip.records import RANKS
-from bioclip.report.charts.taxon_tree import TaxonNode, choose_taxa, count_taxa, grow_tree, render_tree
-from bioclip.report.data import decision_tables
-from bioclip.report.data.name_decisions import DecisionSummary, Weight, sum_up_decisions
-from bioclip.report.html.markup import Markup
-from bioclip.report.pages.gather_names import gather_taxonomy, table_page
-from bioclip.report.pages.gather_release import gather_report
-from bioclip.report.pages.names import TaxonomyPage, render_taxonomy_page
+from bioclip.report.data.name_decisions import decision_tables
+from bioclip.report.data.name_decisions.decision_summary import DecisionSummary, NameCounts, sum_up_decisions
+from bioclip.report.data.name_decisions.name_report import NameReport, gather_name_report, read_name_report
+from bioclip.report.data.name_decisions.taxon_tree import TaxonNode, choose_taxa, count_taxa, grow_tree
+from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.html.templates import render_macro
+from bioclip.report.pages.names import render_taxonomy_page
 from bioclip.schemas import LINEAGE_SCHEMA
 from flows.commands.cli import main
 from tests.conftest import Curated
@@ -41,7 +41,7 @@ def sample_rows(curated: Curated) -> list[dict[str, Any]]:
 
 
 def page_of(decisions: DecisionSummary) -> str:
-    return render_taxonomy_page(TaxonomyPage("names", Markup("here"), decisions)).decode()
+    return render_taxonomy_page(NameReport("names", decisions)).decode()
 
 
 def decision(name: str, lineage: str = "", **values: Any) -> dict[str, Any]:
@@ -54,14 +54,14 @@ def decision(name: str, lineage: str = "", **values: Any) -> dict[str, Any]:
 
 def test_counts_of_the_sample_are_those_of_its_table(curated: Curated, sample_rows: list[dict[str, Any]]) -> None:
     data = gather_report(curated.storage, curated.release.version)
-    made = gather_taxonomy(curated.storage, curated.release, data)
+    made = gather_name_report(curated.storage, curated.release, data)
     assert made is not None
     decisions, num_records = made.decisions, sum(row["num_records"] for row in sample_rows)
-    assert decisions.total == Weight(len(sample_rows), num_records)
+    assert decisions.total == NameCounts(len(sample_rows), num_records)
     assert decisions.total.num_records == curated.release.manifest["counts"]["records"]["written"]
     unresolved = [row for row in sample_rows if row["match_type"] in {"NONE", "AMBIGUOUS"}]
-    assert decisions.unresolved.weight == Weight(len(unresolved), sum(row["num_records"] for row in unresolved))
-    assert grow_tree(decisions.lineages).num_records == num_records - decisions.unresolved.weight.num_records
+    assert decisions.unresolved.counts == NameCounts(len(unresolved), sum(row["num_records"] for row in unresolved))
+    assert grow_tree(decisions.lineages).num_records == num_records - decisions.unresolved.counts.num_records
     page = render_taxonomy_page(made).decode()
     matches = rows_of(page, "By match type and reason")
     assert sum(integer(cells[2]) for cells in matches) == num_records
@@ -75,7 +75,7 @@ def test_counts_of_the_sample_are_those_of_its_table(curated: Curated, sample_ro
 
 
 def test_every_conflict_of_the_sample_is_on_its_page(curated: Curated) -> None:
-    made = gather_taxonomy(curated.storage, curated.release, gather_report(curated.storage, curated.release.version))
+    made = gather_name_report(curated.storage, curated.release, gather_report(curated.storage, curated.release.version))
     assert made is not None
     assert made.conflicts is not None
     with curated.storage.reader("splits/conflicts.parquet") as stream:
@@ -116,7 +116,7 @@ def test_hostile_names_are_shown_as_text(sample_rows: list[dict[str, Any]]) -> N
     assert LONG not in page
 
 
-def made_up_taxa(num_species: int, seed: int = 5) -> dict[tuple[str, ...], Weight]:
+def made_up_taxa(num_species: int, seed: int = 5) -> dict[tuple[str, ...], NameCounts]:
     """Lineages of every depth, some with gaps, records in a long tail."""
     draw = random.Random(seed)
     lineages = {}
@@ -124,7 +124,7 @@ def made_up_taxa(num_species: int, seed: int = 5) -> dict[tuple[str, ...], Weigh
         names = [f"{rank}{n // (num_species // 3 ** (place + 1) + 1)}" for place, rank in enumerate(RANKS[:-1])] + [f"species{n}"]
         depth = draw.choice([7, 7, 7, 6, 5, 2])
         names = [name if place < depth and (place != 3 or n % 11) else "" for place, name in enumerate(names)]
-        lineages[tuple(names)] = Weight(1, int(draw.paretovariate(0.8)))
+        lineages[tuple(names)] = NameCounts(1, int(draw.paretovariate(0.8)))
     return lineages
 
 
@@ -151,7 +151,7 @@ def test_a_bounded_tree_still_adds_up(max_children: int, max_taxa: int) -> None:
             min((c.num_records for c in node.listed), default=0) >= max((c.num_records for c in node.unlisted), default=0)
             or not node.listed
         )
-    assert add_up(str(render_tree(root))) == root.num_records
+    assert add_up(str(render_macro("tree.html", "tree", root))) == root.num_records
 
 
 def add_up(page: str) -> int:
@@ -176,7 +176,7 @@ def test_a_large_tree_makes_a_page_of_few_megabytes() -> None:
     root = grow_tree(made_up_taxa(50_000))
     num_named = choose_taxa(root)
     assert sum(count_taxa(root)) > 2 * num_named
-    assert len(render_tree(root)) < 3_000_000
+    assert len(render_macro("tree.html", "tree", root)) < 3_000_000
 
 
 def test_the_tree_names_what_is_between_its_ranks() -> None:
@@ -209,7 +209,7 @@ def test_doubtful_spellings_come_with_what_they_were_taken_for() -> None:
         ["Elymus lanceolata", "Elymus lanceolatus", "the same", "STEM", "93 %", "9", "1"],
         ["Agropyzon dasystachyum", "Agropyron dasystachyum", "Elymus lanceolatus", "FUZZY", "88 %", "2", "1"],
     ]
-    assert decisions.confidences == {88: Weight(1, 2), 93: Weight(1, 9), 100: Weight(1, 50)}
+    assert decisions.confidences == {88: NameCounts(1, 2), 93: NameCounts(1, 9), 100: NameCounts(1, 50)}
 
 
 def test_contradictions_are_counted_by_rank_and_by_pair() -> None:
@@ -304,7 +304,7 @@ def test_rows_that_say_the_same_of_a_name_are_one_lineage(tmp_path: Path) -> Non
     ]
     rows.append(rows[0] | {"verbatim_kingdom": None})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out.parquet", row_group_size=2)
-    assert table_page(tmp_path / "out.parquet").decisions.total == Weight(2, 6)
+    assert read_name_report(tmp_path / "out.parquet").decisions.total == NameCounts(2, 6)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
@@ -314,17 +314,17 @@ def test_a_table_without_rows_is_a_page_without_names(tmp_path: Path, ending: st
         pq.write_table(empty, tmp_path / "out.parquet")
     else:
         (tmp_path / "out.csv").write_text(",".join(empty.column_names) + "\n")
-    assert table_page(tmp_path / f"out.{ending}").decisions.total == Weight(0, 0)
+    assert read_name_report(tmp_path / f"out.{ending}").decisions.total == NameCounts(0, 0)
 
 
 def test_names_are_counted_the_same_however_often_they_are_summed_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [decided(verbatim_scientific_name=f"name {n % 700}") for n in range(3000)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out.parquet", row_group_size=100)
-    whole = table_page(tmp_path / "out.parquet").decisions
+    whole = read_name_report(tmp_path / "out.parquet").decisions
     monkeypatch.setattr(decision_tables, "_FOLD_AT", 50)
     monkeypatch.setattr(decision_tables, "_BATCH_ROWS", 64)
-    assert table_page(tmp_path / "out.parquet").decisions == whole
-    assert whole.total == Weight(700, 3000)
+    assert read_name_report(tmp_path / "out.parquet").decisions == whole
+    assert whole.total == NameCounts(700, 3000)
 
 
 @pytest.mark.parametrize(
@@ -339,4 +339,4 @@ def test_what_is_no_table_of_decisions_is_refused(tmp_path: Path, name: str, con
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=message):
-        table_page(tmp_path / name)
+        read_name_report(tmp_path / name)

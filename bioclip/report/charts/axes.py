@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from bioclip.report.html.markup import Markup, element, join
+from markupsafe import Markup
+
+from bioclip.report.charts.svg import join, label, segment
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _WHOLE_STEPS = (1, 2, 5, 10)
@@ -49,22 +51,6 @@ def round_ticks(low: float, high: float, num: int, is_whole: bool = False) -> li
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def svg(width: float, height: float, title: str, *content: str, class_: str = "chart") -> Markup:
-    """A drawing of the given size that scales with the page; `title` is what a screen reader says."""
-    view = f"0 0 {width:g} {height:g}"
-    return element("svg", element("title", title), *content, viewBox=view, role="img", aria_label=title, class_=class_)
-
-
-def label(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:
-    """A text with its baseline at (x, y)."""
-    return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
-
-
-def segment(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """A straight line."""
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
-
-
 def vertical_axis(scale: Scale, left: float, right: float, write: Callable[[float], str], title: str, num: int = 4) -> Markup:
     """Grid lines from `left` to `right` with their values to the left, and the title above."""
     lines = [segment(left, scale(tick), right, scale(tick), "grid") for tick in scale.ticks(num)]
@@ -77,8 +63,3 @@ def horizontal_axis(scale: Scale, top: float, bottom: float, write: Callable[[fl
     lines = [segment(scale(tick), top, scale(tick), bottom, "grid") for tick in scale.ticks(num)]
     values = [label(scale(tick), bottom + 16, write(tick), "middle") for tick in scale.ticks(num)]
     return join([*lines, *values, label(scale.end, bottom + 33, title, "end", "title")])
-
-
-def path(points: Sequence[tuple[float, float]]) -> str:
-    """Path data of a polyline."""
-    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)

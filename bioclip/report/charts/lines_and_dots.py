@@ -6,22 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bioclip.report.charts.axes import Scale, horizontal_axis, label, path, segment, svg, vertical_axis
-from bioclip.report.html.markup import Markup, element, join, number, percent, shorten
+from markupsafe import Markup
+
+from bioclip.report.charts.axes import Scale, horizontal_axis, vertical_axis
+from bioclip.report.charts.svg import element, join, label, path, segment, svg
+from bioclip.report.html.text import number, percent, shorten
 
 _WIDTH = 520.0
 """Narrow, so that the text stays legible where the page is."""
 
 
 @dataclass(frozen=True)
-class Series:
+class Curve:
     """A named curve: (step, value) in order of the step."""
 
     title: str
     points: tuple[tuple[int, float], ...]
 
 
-def curves_chart(panels: Sequence[Series]) -> Markup:
+def curves_chart(panels: Sequence[Curve]) -> Markup:
     """One panel a series, one above the other over the same steps."""
     width, left, panel_height = _WIDTH, 62.0, 160.0
     steps = [step for panel in panels for step, _ in panel.points]
@@ -49,7 +52,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Dot:
+class ScorePoint:
     """A score with its interval and chance level, all shares of 1; None where there is none."""
 
     title: str
@@ -59,7 +62,7 @@ class Dot:
     chance: float | None
 
 
-def dots_chart(title: str, dots: Sequence[Dot], axis_title: str) -> Markup:
+def dots_chart(title: str, dots: Sequence[ScorePoint], axis_title: str) -> Markup:
     """One row a score: a dot with a whisker over its interval, and a diamond at the chance level, on one axis in percent from 0."""
     width, left, right, row_height = 480.0, 112.0, 70.0, 30.0
     bottom = len(dots) * row_height + 8
@@ -83,7 +86,7 @@ def dots_chart(title: str, dots: Sequence[Dot], axis_title: str) -> Markup:
     return svg(width, bottom + 44, f"{title}. {said}.", axis, join(rows))
 
 
-def _described(dot: Dot) -> str:
+def _described(dot: ScorePoint) -> str:
     interval = f", 95 % interval {percent(dot.low)} to {percent(dot.high)}" if dot.low is not None and dot.high is not None else ""
     chance = f", chance {percent(dot.chance, digits=2)}" if dot.chance is not None else ""
     return f"{percent(dot.value)}{interval}{chance}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bioclip.report.charts.axes import Scale, horizontal_axis, path, svg, vertical_axis
-from bioclip.report.html.markup import Markup, element, number
+from markupsafe import Markup
+
+from bioclip.report.charts.axes import Scale, horizontal_axis, vertical_axis
+from bioclip.report.charts.svg import element, path, svg
+from bioclip.report.html.text import number
 
 Sizes = Mapping[int, int]
 """Images of a species -> species with so many."""

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 from bioclip.records import RANKS
-from bioclip.report.charts.axes import label, svg
-from bioclip.report.html.markup import Markup, element, number, percent, shorten
+from bioclip.report.charts.svg import element, label, svg
+from bioclip.report.html.text import number, percent, shorten
 
 KINGDOM_COLORS = {
     "Animalia": "#2f6690",

@@ -8,11 +8,12 @@ from importlib.resources import files
 from itertools import pairwise
 
 import yaml
+from markupsafe import Markup
 
-from bioclip.report.charts.axes import label, segment, svg
-from bioclip.report.data.places import NUM_COLUMNS, NUM_ROWS
-from bioclip.report.data.samples import MapCell, Places
-from bioclip.report.html.markup import Markup, element, number
+from bioclip.report.charts.svg import element, label, segment, svg
+from bioclip.report.data.samples.places import NUM_COLUMNS, NUM_ROWS
+from bioclip.report.data.samples.sample_summary import MapCell, PlaceSummary
+from bioclip.report.html.text import number
 
 _CELL_PX = 5.0
 
@@ -31,7 +32,7 @@ def centre_of(cell: MapCell) -> str:
     return f"{abs(latitude):.0f}° {'N' if latitude >= 0 else 'S'}, {abs(longitude):.0f}° {'E' if longitude >= 0 else 'W'}"
 
 
-def map_chart(places: Places, limits: list[int]) -> Markup:
+def map_chart(places: PlaceSummary, limits: list[int]) -> Markup:
     """Land, a graticule of 30 degrees, and one path a shade over all its cells."""
     shades = [
         element("path", d=path, class_=f"shade shade-{place}")
@@ -45,11 +46,11 @@ def map_chart(places: Places, limits: list[int]) -> Markup:
     return svg(_WIDTH, _HEIGHT, said, *parts, class_="chart map")
 
 
-def _densest(places: Places) -> str:
+def _densest(places: PlaceSummary) -> str:
     return centre_of(min(places.cells, key=lambda cell: (-cell.num_samples, cell.row, cell.column)))
 
 
-def _cell_path(places: Places, low: int, high: int | None) -> str:
+def _cell_path(places: PlaceSummary, low: int, high: int | None) -> str:
     """Runs of neighbouring cells as one rectangle each; `cells` are in order of row and column."""
     runs: list[list[int]] = []
     for cell in places.cells:
@@ -78,7 +79,7 @@ def _graticule() -> Markup:
 @cache
 def land_outlines() -> Markup:
     """One path in tenths of a px, each point relative to the one before."""
-    text = files("bioclip.report").joinpath("land.yaml").read_text(encoding="utf-8")
+    text = files("bioclip.report.charts").joinpath("land.yaml").read_text(encoding="utf-8")
     rings = yaml.safe_load(text)["rings"]
     drawn = []
     for ring in rings:

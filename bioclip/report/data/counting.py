@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ import pyarrow as pa
 Integers = npt.NDArray[np.int64]
 
 
-class Codes:
+class StringIndex:
     """Numbers strings from 0 in order of their first appearance."""
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class Codes:
         return list(self._places)
 
 
-class Tally:
+class IndexCounter:
     """How often each number from 0 came."""
 
     def __init__(self) -> None:
@@ -103,3 +105,30 @@ def hash_strings(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
 def sizes_of(counts: Integers) -> dict[int, int]:
     """Size -> how many counts are of that size, the largest first, zero left out."""
     return dict(sorted(Counter(counts[counts > 0].tolist()).items(), reverse=True))
+
+
+class SmallestKeys:
+    """The `cap` entries with the smallest keys among all that were offered, whatever their order: a draw that every run repeats."""
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._entries: dict[str, Any] = {}
+        self._largest = ""
+
+    def offer(self, key: str, value: Any) -> None:
+        """Keep `value` while no `cap` smaller keys are known."""
+        if len(self._entries) >= self._cap and key >= self._largest:
+            return
+        self._entries[key] = value
+        if len(self._entries) > self._cap:
+            del self._entries[self._largest]
+        self._largest = max(self._entries)
+
+    def values(self) -> list[Any]:
+        """The kept values in order of their keys."""
+        return [self._entries[key] for key in sorted(self._entries)]
+
+
+def most_frequent(counted: Iterable[tuple[Any, int]], cap: int) -> list[tuple[Any, int]]:
+    """The `cap` entries with the largest counts, ties in order of the entry."""
+    return heapq.nsmallest(cap, counted, key=lambda entry: (-entry[1], entry[0]))

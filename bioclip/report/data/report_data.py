@@ -1,4 +1,4 @@
-"""What a report shows, as plain frozen values: everything `page` needs and nothing it has to look up."""
+"""What a report shows, as plain frozen values; the sections read nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bioclip.accounting import Counts
-from bioclip.report.data.samples import DropGroup, Photo, SampleSummary
+from bioclip.report.data.samples.sample_summary import DropGroup, Photo, SampleSummary
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ class TrainingSummary:
     digest: str
     points: tuple[tuple[int, float, float], ...]
     facts: tuple[tuple[str, str], ...]
+    loss_ends: tuple[float, float] | None = None
+    """Mean loss of the first and of the last steps, as model.json and the console give it; None where it is not stated."""
 
 
 @dataclass(frozen=True)

@@ -8,43 +8,41 @@ import pyarrow as pa
 
 from bioclip.duplicates.collection_duplicates import Inspection
 from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember
-from bioclip.report.data.samples import Photo, Thumbnail
-from bioclip.report.data.thumbnails import shrink_image
-from bioclip.report.html.markup import element, join, number, plain, table
-from bioclip.report.pages.release import render_document
-from bioclip.report.sections.galleries import KEEPING_RULE, group_card
-from bioclip.report.sections.section import note
+from bioclip.report.data.samples.sample_summary import Photo, Thumbnail
+from bioclip.report.data.samples.thumbnails import shrink_image
+from bioclip.report.html.components import group, note, table
+from bioclip.report.html.templates import render_page
+from bioclip.report.html.text import number, plain
+from bioclip.report.sections.duplicate_images import KEEPING_RULE, group_card
 
 MAX_MEMBERS = 8
 _ORDER = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")
 
 
 def render_gallery(name: str, inspection: Inspection, radius: int, max_groups: int) -> bytes:
-    """The page as UTF-8. Of more than `max_groups` groups those are shown that deserve a look first: differing labels, then wide ones."""
-    groups = _ranked(inspection.groups)
+    """The page as UTF-8. At most `max_groups` groups are shown: differing labels first, then near duplicates, then large groups."""
+    groups, counts = _ranked(inspection.groups), inspection.counts
     shown = [_card_data(rows, inspection) for rows in groups[:max_groups]]
-    counts = inspection.counts
     rows = [("pictures", counts.read), *counts.dropped.items(), *((what, value) for what, value in counts.notes.items() if value)]
-    summary = table("What was looked at", ("", "Number"), [(what.replace("_", " "), number(value)) for what, value in rows], numeric=[1])
-    rule = note(f"A group is a star around the picture that is kept, pHash distance at most {radius} bits. Kept: {KEEPING_RULE}.")
-    left_out = len(groups) - len(shown)
-    more = note(f"{number(left_out)} more groups are in groups.parquet.") if left_out else ""
-    cards = element("div", *(group_card(group) for group in shown), class_="cards")
-    body = element("section", rule, cards, more) if groups else element("section", note("No duplicates were found."))
-    header = element("header", element("p", "Duplicates", class_="kicker"), element("h1", plain(name)), class_="top")
-    return render_document(f"Duplicates of {plain(name)}", header, element("main", element("section", summary), body, id="main"))
+    summary = table("Pictures read", ("", "Number"), [(what.replace("_", " "), number(value)) for what, value in rows], numeric=[1])
+    rule = note(f"A group holds the kept picture and those within {radius} bits of its pHash. Kept: {KEEPING_RULE}.")
+    parts = [rule, group("cards", *map(group_card, shown))] if groups else [note("No duplicates were found.")]
+    if num_more := len(groups) - len(shown):
+        parts.append(note(f"{number(num_more)} more groups are in groups.parquet."))
+    title = f"Duplicates of {plain(name)}"
+    return render_page("duplicates.html", title=title, name=name, sections=[], summary=summary, groups=parts)
 
 
 def _ranked(groups: pa.Table) -> list[list[dict[str, object]]]:
     rows = groups.to_pylist()
-    found = [list(members) for _, members in groupby(rows, key=lambda row: row["kept_record_id"])]
+    members_of_groups = [list(members) for _, members in groupby(rows, key=lambda row: row["kept_record_id"])]
 
-    def weight(members: list[dict[str, object]]) -> tuple[bool, int, int, str]:
+    def precedence(members: list[dict[str, object]]) -> tuple[bool, int, int, str]:
         labels = {row["label"] for row in members if row["label"]}
         kinds = [_ORDER.index(str(row["kind"])) for row in members if row["kind"] in _ORDER]
         return len(labels) < 2, min(kinds, default=0), -len(members), str(members[0]["kept_record_id"])
 
-    return sorted(found, key=weight)
+    return sorted(members_of_groups, key=precedence)
 
 
 def _card_data(rows: list[dict[str, object]], inspection: Inspection) -> DuplicateGroup:
@@ -61,5 +59,6 @@ def _photo(row: dict[str, object], inspection: Inspection) -> Photo:
     thumbnail = None
     if picture.read is not None:
         thumbnail = Thumbnail(shrink_image(picture.read()), width, height)
-    origin = join([picture.source or record_id])
-    return Photo(record_id, picture.label, "species", origin, picture.license, "", "", width, height, "", "", "", thumbnail)
+    return Photo(
+        record_id, picture.label, "species", picture.source or record_id, picture.license, "", "", width, height, "", "", "", thumbnail
+    )

@@ -1,23 +1,27 @@
-"""How far down the ranks images are named."""
+"""Names by rank: how many samples have a name at each rank."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from bioclip.records import RANKS
-from bioclip.report.charts.axes import Scale, horizontal_axis, label, svg
+from bioclip.report.charts.axes import Scale, horizontal_axis
+from bioclip.report.charts.svg import element, label, svg
 from bioclip.report.data.report_data import ReportData
-from bioclip.report.data.samples import Named, SampleSummary
-from bioclip.report.html.markup import Markup, element, figure, join, name_of, number, percent, table
-from bioclip.report.sections.section import Section, note
+from bioclip.report.data.samples.sample_summary import NamedRanks, SampleSummary
+from bioclip.report.html.components import columns, figure, join, name_of, note, table
+from bioclip.report.html.section import Section
+from bioclip.report.html.text import number, percent
 
 MAX_KINGDOMS = 12
 
 
 @dataclass(frozen=True)
 class RankCoverage:
-    """Samples and images (samples and those left out) that are named at `rank`, samples of which it is the lowest name, and its taxa."""
+    """Samples and images (samples and dropped images) that are named at `rank`, samples with their lowest name there, and taxa."""
 
     rank: str
     num_samples: int
@@ -41,7 +45,7 @@ def coverage_of(samples: SampleSummary) -> list[RankCoverage]:
     ]
 
 
-def _lowest(named: Named) -> int:
+def _lowest(named: NamedRanks) -> int:
     return max((place for place, is_named in enumerate(named.ranks) if is_named), default=-1)
 
 
@@ -52,17 +56,17 @@ def _distinct_taxa(samples: SampleSummary) -> list[int]:
 
 def coverage_section(data: ReportData) -> Section:
     """Shares by rank, of all and of each kingdom."""
-    samples, title = data.samples, "How far names go"
+    samples, title = data.samples, "Names by rank"
     if not samples.num_samples:
-        return Section("coverage", title, None, "This release holds no samples, so none is named.")
+        return Section("coverage", title, None, "This release holds no samples, so there are no names.")
     ranks = coverage_of(samples)
     unnamed = sum(named.num_samples for named in samples.named if not any(named.ranks))
     species = ranks[-1]
     summary = note(
-        f"{percent(species.num_samples, samples.num_samples)} of the samples are named to species, of all images that were considered "
+        f"{percent(species.num_samples, samples.num_samples)} of the samples are named to species; of all images, dropped ones included, "
         f"{percent(species.num_images, samples.num_images)}."
         + (f" {number(unnamed)} samples have no name at any rank." if unnamed else "")
-        + " A rank counts as named when the accepted lineage has a name there; backbones leave gaps."
+        + " A rank counts as named if the accepted lineage has a name there; backbones have gaps."
     )
     rows = [
         (
@@ -76,10 +80,12 @@ def coverage_section(data: ReportData) -> Section:
         for rank in ranks
     ]
     header = ("Rank", "Samples", "Share", "Of all images", "Lowest name", "Taxa")
-    numbers = table("Samples named at each rank, and those for which it is the lowest", header, rows, numeric=(1, 2, 3, 4, 5))
-    chart = figure("Share named at each rank: bars are samples, marks are all images that were considered.", coverage_chart(ranks, samples))
-    parts = [summary, element("div", chart, numbers, class_="columns"), _kingdom_table(samples)]
-    return Section("coverage", title, join(parts), "")
+    numbers = table("Samples named at each rank, and samples whose lowest name is at that rank", header, rows, numeric=(1, 2, 3, 4, 5))
+    chart = figure(
+        "Share named at each rank: bars show samples, marks show all images including dropped ones.", coverage_chart(ranks, samples)
+    )
+    parts = [summary, columns(chart, numbers), _kingdom_table(samples)]
+    return Section("coverage", title, join(parts))
 
 
 def coverage_chart(ranks: list[RankCoverage], samples: SampleSummary) -> Markup:
@@ -119,6 +125,6 @@ def _kingdom_table(samples: SampleSummary) -> Markup:
     return table(f"Share of each kingdom's samples named at each rank{left_out}", header, rows, numeric=range(1, len(RANKS) + 1))
 
 
-def _shares(named: Iterable[Named], whole: int) -> list[str]:
+def _shares(named: Iterable[NamedRanks], whole: int) -> list[str]:
     entries = list(named)
     return [percent(sum(entry.num_samples for entry in entries if entry.ranks[place]), whole) for place in range(1, len(RANKS))]

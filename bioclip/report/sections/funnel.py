@@ -1,4 +1,4 @@
-"""From provider rows to splits: each step with what it dropped and why, so that every row is accounted for once."""
+"""From provider rows to splits: what each step dropped and why; every row is counted once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bioclip.report.charts.axes import Scale, label, svg
+from markupsafe import Markup
+
+from bioclip.report.charts.axes import Scale
+from bioclip.report.charts.svg import element, label, svg
+from bioclip.report.charts.svg import join as join_svg
 from bioclip.report.data.report_data import ReportData, StageSummary
-from bioclip.report.data.sample_tally import BALANCE_REASONS
-from bioclip.report.data.samples import DropGroup
-from bioclip.report.html.markup import Markup, element, figure, join, name_of, number, percent, table
-from bioclip.report.sections.section import Section, note
+from bioclip.report.data.samples.sample_counts import BALANCE_REASONS
+from bioclip.report.data.samples.sample_summary import DropGroup
+from bioclip.report.html.components import code, details, figure, join, note, reason_glossary, reason_list, span, table
+from bioclip.report.html.section import Section
+from bioclip.report.html.text import number, percent
 from bioclip.stages import STAGES, find_stage
 
 DUPLICATE_REASONS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
 SPLIT_REASONS = ("evaluated_before", "above_heldout_species", "val_species_without_training", *BALANCE_REASONS)
-"""Reasons that arise when splits are drawn, guarded and balanced; those of leakage begin with `leak_`."""
+"""Reasons from drawing, guarding and balancing the splits; reasons of leakage begin with `leak_`."""
 _WIDTH, _LEFT, _ROW_HEIGHT = 590.0, 124.0, 40.0
 
 
 @dataclass(frozen=True)
 class FunnelStep:
-    """`kept` of `read` went on; `dropped` is by reason. `offset` is where a part of the step before begins, None for a step."""
+    """`kept` of `read` rows or images; `dropped` by reason. `offset` is the start of a split within the last step, None for a step."""
 
     title: str
     kept: int
@@ -50,12 +55,12 @@ RELEASE_STEPS: tuple[tuple[str, Callable[[DropGroup], bool]], ...] = (
     ("Named", _is_unnamed),
     ("Eligible", lambda drop: True),
 )
-"""Where an image dropped by the release leaves the funnel: at the first step that claims its reason."""
+"""An image that the release dropped is counted at the first of these steps whose rule matches its reason."""
 _ORDER = ("Not withdrawn", "Unique", "Named", "Eligible", "In splits")
 
 
 def funnel_steps(data: ReportData) -> list[FunnelStep]:
-    """Steps from the first stage that was run to the splits, each from what the one before left."""
+    """Steps from the first stage that ran to the splits; the input of each is the output of the one before."""
     steps: list[FunnelStep] = []
     for name, title in (("records", "Records"), ("images", "Downloaded")):
         if (stage := data.stage(name)) is not None:
@@ -78,7 +83,7 @@ def funnel_steps(data: ReportData) -> list[FunnelStep]:
 
 
 def split_parts(data: ReportData) -> list[FunnelStep]:
-    """The splits one after another: together they are the last step."""
+    """The splits as consecutive parts of the last step."""
     parts: list[FunnelStep] = []
     offset = 0
     for split in data.samples.splits:
@@ -88,23 +93,28 @@ def split_parts(data: ReportData) -> list[FunnelStep]:
 
 
 def funnel_section(data: ReportData) -> Section:
-    """Step by step: what came, what was left out and why, what went on; then the counts of each stage."""
+    """Input, drop reasons and output of each step, then the counts of each stage."""
     title = "From provider rows to splits"
     if not data.stages:
         return Section("funnel", title, None, "No stage has been run in this workspace yet.")
     steps = funnel_steps(data)
-    caption = "What goes on at each step; the hatched end of a bar is what that step dropped. All bars share one scale."
+    caption = "Rows or images kept at each step; the hatched end of a bar is what the step dropped. All bars share one scale."
     parts: list[Markup] = [figure(caption, funnel_chart(steps, split_parts(data)))]
     parts += map(note, _broken_links(data, steps))
     parts.append(_steps_table(steps, data))
     stages = table(
-        "Counts of each stage: read = written + dropped, checked by every stage and again here",
+        "Counts of each stage: read = written + dropped, checked by every stage and again for this page",
         ("Stage", "Reads", "Read", "Written", "Dropped", "Reasons"),
         [_stage_row(stage) for stage in data.stages],
         numeric=(2, 3, 4),
     )
-    parts.append(element("details", element("summary", "The same by stage, with names and backbones"), stages))
-    return Section("funnel", title, join(parts), "")
+    parts.append(details("Counts by stage, with names and backbones", stages))
+    parts.append(reason_glossary(reason for counts in _drop_counts(data, steps) for reason in counts))
+    return Section("funnel", title, join(parts))
+
+
+def _drop_counts(data: ReportData, steps: Sequence[FunnelStep]) -> list[Mapping[str, int]]:
+    return [*(step.dropped for step in steps), *(stage.counts.dropped for stage in data.stages)]
 
 
 def _steps_table(steps: Sequence[FunnelStep], data: ReportData) -> Markup:
@@ -120,50 +130,43 @@ def _steps_table(steps: Sequence[FunnelStep], data: ReportData) -> Markup:
         for step in steps
     ]
     splits = ", ".join(f"{split.split} {number(split.num_images)}" for split in data.samples.splits)
-    caption = f"Each step with its reasons; every image leaves once, for one reason. Splits: {splits or 'none'}"
-    return table(caption, ("Step", "Came", "Left out", "Went on", "Of all", "Reasons"), rows, numeric=(1, 2, 3, 4))
+    caption = f"Each step with its drop reasons; an image is dropped once, for one reason. Splits: {splits or 'none'}"
+    return table(caption, ("Step", "Input", "Dropped", "Kept", "Kept of all", "Reasons"), rows, numeric=(1, 2, 3, 4))
 
 
 def _broken_links(data: ReportData, steps: Sequence[FunnelStep]) -> list[str]:
-    """A sentence for each place where what came is not what the step before had left."""
-    stages = [summary for one in STAGES if one.passes_images and (summary := data.stage(one.name)) is not None]
+    """A sentence for each step whose input is not the output of the step before."""
+    stages = [summary for stage in STAGES if stage.passes_images and (summary := data.stage(stage.name)) is not None]
     said = [
-        f"Stage {after.stage} read {number(after.counts.read)} though {before.stage} had written {number(before.counts.written)}: "
-        "they are not of one run."
+        f"Stage {after.stage} read {number(after.counts.read)} rows but {before.stage} wrote {number(before.counts.written)}: "
+        "the two are not from the same run."
         for before, after in pairwise(stages)
         if before.counts.written != after.counts.read
     ]
     in_splits = next(step.kept for step in reversed(steps) if step.title == "In splits")
     if in_splits != data.samples.num_samples:
-        said.append(f"The splits hold {number(data.samples.num_samples)} though {number(in_splits)} should have come to them.")
+        said.append(f"The splits hold {number(data.samples.num_samples)} images but {number(in_splits)} are expected.")
     release = data.stage("release")
     if release is not None and (dropped := dict(release.counts.dropped)) != (found := {d.reason: d.count for d in data.samples.drops}):
         differing = sorted(reason for reason in dropped.keys() | found.keys() if dropped.get(reason) != found.get(reason))
-        said.append(f"The table of images and the manifest disagree on what was dropped as {', '.join(differing)}.")
+        said.append(f"The table of images and the manifest disagree on the number dropped as {', '.join(differing)}.")
     return said
 
 
 def _stage_row(stage: StageSummary) -> tuple[str, ...]:
     counts = stage.counts
     return (
-        element("code", stage.stage),
+        code(stage.stage),
         stage.unit,
         number(counts.read),
-        join([number(counts.written), element("span", f" {find_stage(stage.stage).makes}", class_="unit")]),
+        join([Markup("{}").format(number(counts.written)), span(f" {find_stage(stage.stage).makes}", "unit")]),
         number(sum(counts.dropped.values())),
         reason_list(counts.dropped) if counts.dropped else "—",
     )
 
 
-def reason_list(reasons: Mapping[str, int]) -> Markup:
-    """Reasons with their counts, the most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    items = (element("li", element("code", name_of(reason)), f" {number(count)}") for reason, count in ordered)
-    return element("ul", *items, class_="reasons")
-
-
 def funnel_chart(steps: Sequence[FunnelStep], parts: Sequence[FunnelStep] = ()) -> Markup:
-    """One bar a step, all to the scale of the largest, what was dropped hatched at its end; `parts` are drawn one behind the other."""
+    """One bar per step on one scale, with the dropped part hatched; `parts` are drawn one after another."""
     scale = Scale(0, max([1, *(step.read for step in steps)]), _LEFT, _WIDTH - 112)
     rows = [_row(step, index * _ROW_HEIGHT + 6, scale) for index, step in enumerate([*steps, *parts])]
     said = "; ".join(f"{step.title}: {step.kept} of {step.read}" for step in steps)
@@ -188,7 +191,7 @@ def _row(step: FunnelStep, top: float, scale: Scale) -> Markup:
         )
         drawn.append(label(read_px + 8, top + 26, f"−{number(lost)} ({percent(lost, step.read)})", class_="loss"))
     drawn.append(label(read_px + 8, top + (12 if lost else 19), number(step.kept), class_="strong"))
-    return join(drawn)
+    return join_svg(drawn)
 
 
 def _hatch() -> Markup:

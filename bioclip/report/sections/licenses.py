@@ -1,30 +1,33 @@
-"""Licences and sources: how many images and species each gives, and what it asks for."""
+"""Licences and sources: images and species of each, and the terms."""
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.report.data.report_data import ReportData
-from bioclip.report.data.samples import Origin
-from bioclip.report.html.markup import Markup, element, join, link, name_of, number, percent, table
-from bioclip.report.sections.section import Section, note
+from bioclip.report.data.samples.sample_summary import Origin
+from bioclip.report.html.components import code, join, link, name_of, note, table
+from bioclip.report.html.section import Section
+from bioclip.report.html.text import number, percent
 
 _TERMS = {"SA": "share alike", "NC": "no commercial use", "ND": "no derivatives"}
 
 
 def licenses_section(data: ReportData) -> Section:
-    """Licences and sources of all images, with what they ask for."""
+    """Licences and sources of all images, with their terms."""
     samples = data.samples
     if not samples.num_images:
         return Section("licenses", "Licences and sources", None, "This release considered no images.")
     attribution = note(
-        "Every sample carries its licence as given and normalised, its rights holder and its creator in samples.parquet, and "
-        "attribution.parquet lists them ready for use. Whoever passes images on must name them and keep to each licence; photographs on "
-        "this page name theirs below the picture. Licences that forbid derivatives or commercial use can be excluded with ",
-        element("code", "ingest.licenses"),
+        "samples.parquet holds the licence of every sample as given and normalised, its rights holder and its creator; "
+        "attribution.parquet lists them ready for use. Redistribution requires naming them and complying with each licence; photographs "
+        "on this page are credited below the picture. Licences that forbid derivatives or commercial use can be excluded with ",
+        code("ingest.licenses"),
         ".",
     )
     parts = [_license_table(data), _source_table(data), attribution]
-    return Section("licenses", "Licences and sources", join(parts), "")
+    return Section("licenses", "Licences and sources", join(parts))
 
 
 def _license_table(data: ReportData) -> Markup:
@@ -33,12 +36,12 @@ def _license_table(data: ReportData) -> Markup:
             link(license_url(o.name), shown=name_of(o.name, 44)) if o.name else _other(o, "no licence stated"),
             *_counts(o, data.samples.num_samples),
             number(o.num_without_holder),
-            "—" if o.is_rest else "must be named" if needs_attribution(o.name) else "not asked for",
+            "—" if o.is_rest else "required" if needs_attribution(o.name) else "not required",
             "—" if o.is_rest else _terms(o.name),
         )
         for o in data.samples.licenses
     ]
-    header = ("Licence", "Samples", "Share", "Species", "Left out", "No holder given", "Attribution", "Further terms")
+    header = ("Licence", "Samples", "Share", "Species", "Dropped", "No holder given", "Attribution", "Further terms")
     return table("Images by licence, with links to the texts", header, rows, numeric=(1, 2, 3, 4, 5))
 
 
@@ -51,9 +54,7 @@ def _source_table(data: ReportData) -> Markup:
         )
         for o in data.samples.sources
     ]
-    return table(
-        "Images by source", ("Source", "Samples", "Share", "Species", "Left out", "No holder given"), rows, numeric=(1, 2, 3, 4, 5)
-    )
+    return table("Images by source", ("Source", "Samples", "Share", "Species", "Dropped", "No holder given"), rows, numeric=(1, 2, 3, 4, 5))
 
 
 def _other(origin: Origin, nothing: str) -> str:
@@ -67,6 +68,6 @@ def _counts(origin: Origin, num_samples: int) -> tuple[str, ...]:
 
 def _terms(license_id: str) -> str:
     if license_id == "":
-        return "none known: all rights may be reserved"
+        return "unknown: all rights may be reserved"
     elements = license_id.split("-") if license_id.startswith("CC-") else []
     return ", ".join(said for short, said in _TERMS.items() if short in elements) or "—"

@@ -1,0 +1,52 @@
+"""SVG as `Markup`: elements, texts and lines; lengths are user units (px at full size)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from bioclip.report.html.text import plain
+
+
+def element(name: str, /, *children: str, **attributes: str | float | None) -> Markup:
+    """An element; text that is not `Markup` is escaped. Attributes: a trailing `_` is cut, other `_` become `-`, None is left out."""
+    given = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
+    written = Markup("").join(Markup(' {}="{}"').format(key, _attribute(value)) for key, value in given)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, join(children))
+
+
+def join(parts: Sequence[str]) -> Markup:
+    """The parts one after another; text that is not `Markup` is cleaned and escaped."""
+    return Markup("").join(part if isinstance(part, Markup) else escape(plain(part)) for part in parts)
+
+
+def _attribute(value: str | float) -> str:
+    return coordinate(value) if isinstance(value, float) else plain(str(value))
+
+
+def coordinate(value: float) -> str:
+    """A number with at most two decimals, the same on every machine."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+def svg(width: float, height: float, title: str, *content: str, class_: str = "chart") -> Markup:
+    """A drawing of the given size that scales with the page; `title` is its text for screen readers."""
+    view = f"0 0 {width:g} {height:g}"
+    return element("svg", element("title", title), *content, viewBox=view, role="img", aria_label=title, class_=class_)
+
+
+def label(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:
+    """A text with its baseline at (x, y)."""
+    return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
+
+
+def segment(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    """A straight line."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """Path data of a polyline."""
+    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)

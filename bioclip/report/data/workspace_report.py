@@ -1,0 +1,125 @@
+"""From a workspace to what a report shows.
+
+Memory does not grow with the number of partitions: ledgers and tables are read a batch at a time, and only what the
+galleries show is kept, chosen by record id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from bioclip import layout
+from bioclip.accounting import Counts
+from bioclip.digests import digest_bytes
+from bioclip.partitions import read_stage
+from bioclip.releases import Release, open_release
+from bioclip.report.data.download_outcomes import gather_downloads
+from bioclip.report.data.image_groups.counterparts import find_counterparts
+from bioclip.report.data.image_groups.duplicate_groups import DuplicateCounter, count_groups
+from bioclip.report.data.model_runs import check_descent, gather_scores, gather_training
+from bioclip.report.data.name_decisions.name_summary import gather_names
+from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember, DuplicateSummary, ReportData, StageSummary
+from bioclip.report.data.samples.photos import read_photos
+from bioclip.report.data.samples.sample_counts import summarize_samples
+from bioclip.report.data.samples.sample_summary import Counterpart, DropGroup, Photo, SampleSummary
+from bioclip.report.data.samples.thumbnails import load_thumbnails
+from bioclip.stages import find_stage, manifest_stages
+from bioclip.storage import Storage
+
+STAGE_UNITS = {name: find_stage(name).reads for name in manifest_stages()}
+"""Stages that a report shows, in the order of the pipeline, and what each reads."""
+
+
+def gather_inputs(storage: Storage, version: str, model_id: str | None, evaluation_id: str | None) -> dict[str, str]:
+    """What the report is made from -> SHA-256: stage manifests, release, model and scores.
+
+    Raises StorageError when one is missing, UsageError when they do not belong together.
+    """
+    inputs = {f"stage {stage}": layout.stage_manifest(stage) for stage in STAGE_UNITS if storage.exists(layout.stage_manifest(stage))}
+    digests = {what: digest_bytes(storage.read_bytes(name)) for what, name in inputs.items()}
+    release = open_release(storage, version)
+    check_descent(storage, release, model_id, evaluation_id)
+    digests[f"release {version}"] = release.digest
+    if model_id is not None:
+        digests[f"model {model_id}"] = digest_bytes(storage.read_bytes(layout.model_info(model_id)))
+    if evaluation_id is not None:
+        digests[f"evaluation {evaluation_id}"] = digest_bytes(storage.read_bytes(layout.evaluation_info(evaluation_id)))
+    return digests
+
+
+def gather_report(
+    storage: Storage,
+    version: str,
+    model_id: str | None = None,
+    evaluation_id: str | None = None,
+    settings: Iterable[tuple[str, str]] = (),
+) -> ReportData:
+    """Everything that a report on release `version` shows; raises as `gather_inputs` does."""
+    release = open_release(storage, version)
+    stages = _stages(storage, release)
+    current = {stage.stage for stage in stages if stage.is_current}
+    images = read_stage(storage, "images") if "images" in current else None
+    downloads, failed = gather_downloads(storage, images)
+    groups = count_groups(storage) if "duplicates" in current else None
+    samples, photos = summarize_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
+    pairs = find_counterparts(storage, release, samples.drops, "release" in current)
+    photos |= read_photos(release, {pair.record_id for pair in pairs.values()} - photos.keys())
+    thumbnails = load_thumbnails(storage, images, photos) if images else {}
+    photos = {identifier: replace(photo, thumbnail=thumbnails.get(identifier)) for identifier, photo in photos.items()}
+    return ReportData(
+        name=str(release.manifest.get("name", "")),
+        version=version,
+        digest=release.digest,
+        stages=stages,
+        samples=_illustrated(samples, photos, pairs),
+        downloads=downloads,
+        failed=failed,
+        duplicates=_duplicates(groups, photos) if groups else None,
+        names=gather_names(storage) if "taxonomy" in current else None,
+        training=gather_training(storage, model_id) if model_id is not None else None,
+        scores=gather_scores(storage, evaluation_id) if evaluation_id is not None else None,
+        inputs=tuple(gather_inputs(storage, version, model_id, evaluation_id).items()),
+        settings=tuple(settings),
+        tail=release.manifest.get("tail", {}),
+    )
+
+
+def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
+    """Each stage as the release was made from it; stages that its manifest does not name, as the workspace has them."""
+    inputs, counts = release.manifest.get("inputs", {}), release.manifest.get("counts", {})
+    stages = []
+    for name, unit in STAGE_UNITS.items():
+        manifest = read_stage(storage, name) if storage.exists(layout.stage_manifest(name)) else None
+        if name in inputs and name in counts:
+            is_current = manifest is not None and manifest.digest == inputs[name]
+            stages.append(StageSummary(name, unit, Counts.from_dict(counts[name]), inputs[name], is_current))
+        elif manifest is not None:
+            stages.append(StageSummary(name, unit, manifest.counts, manifest.digest))
+    return tuple(stages)
+
+
+def _illustrated(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:
+    """The same with the thumbnails of `photos`, and each dropped image with its other half where it has one."""
+
+    def shown(some: Iterable[Photo]) -> tuple[Photo, ...]:
+        return tuple(photos[photo.record_id] for photo in some)
+
+    def illustrated(drop: DropGroup) -> DropGroup:
+        mine = {photo.record_id: pairs[photo.record_id] for photo in drop.photos if photo.record_id in pairs}
+        others = {identifier: replace(pair, photo=photos.get(pair.record_id)) for identifier, pair in mine.items()}
+        return replace(drop, photos=shown(drop.photos), counterparts=others)
+
+    splits = tuple(replace(split, sheet=shown(split.sheet)) for split in samples.splits)
+    return replace(samples, drops=tuple(map(illustrated, samples.drops)), specimens=shown(samples.specimens), splits=splits)
+
+
+def _duplicates(counter: DuplicateCounter, photos: Mapping[str, Photo]) -> DuplicateSummary:
+    shown = []
+    for size, rows in counter.shown:
+        members = tuple(
+            DuplicateMember(photos[row["record_id"]], row["kind"], row["distance"]) for row in rows if row["record_id"] in photos
+        )
+        shown.append(DuplicateGroup(rows[0]["group_id"], size, members))
+    kinds = dict(sorted(counter.kinds.items()))
+    return DuplicateSummary(counter.num_groups, counter.num_images, kinds, dict(sorted(counter.sizes.items())), tuple(shown))

@@ -1,0 +1,145 @@
+"""Scores of the model on each benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
+
+from bioclip.records import RANKS
+from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
+from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
+from bioclip.report.html.components import absent, details, figure, group, heading, join, name_of, note, span, table
+from bioclip.report.html.section import Section
+from bioclip.report.html.text import number, percent, shorten
+from bioclip.report.sections.training import facts_table
+
+MAIN_METRIC = "top1"
+"""The metric of the charts, for tasks that have it; the table lists every metric."""
+PREFERRED_CAPTION_TYPE = "taxon_com"
+METRIC_TITLES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "macro_top1": "top-1 accuracy, mean over classes"}
+TASK_TITLES = {"zero_shot": "zero-shot", "few_shot": "SimpleShot"}
+MAX_OPEN_ROWS = 24
+MAX_HEADLINES = 4
+_Chart = tuple[str, str, list[ScorePoint]]
+
+
+def scores_section(data: ReportData) -> Section:
+    """Charts and a table of every score by benchmark; a benchmark without scores states why."""
+    scores = data.scores
+    if scores is None:
+        return Section("scores", "Scores", None, "No model has been evaluated on this release yet.")
+    if not (scores.scores or scores.benchmarks):
+        return Section("scores", "Scores", None, "The evaluation holds no benchmark.")
+    legend = note(
+        span("", "key dot"),
+        "score with its 95 % interval, ",
+        span("", "key chance"),
+        "chance level. If the interval includes the chance level, the score is no evidence that the model is better than guessing.",
+    )
+    names = dict.fromkeys([*(facts.name for facts in scores.benchmarks), *(score.benchmark for score in scores.scores)])
+    parts = [_benchmark(name, scores) for name in names]
+    facts = facts_table(f"Evaluation {scores.evaluation_id}: contents of scores.json", scores.facts)
+    return Section("scores", "Scores", join([legend, *parts, facts]))
+
+
+def headline_scores(data: ReportData) -> list[tuple[str, str]]:
+    """(what, score) of each benchmark for the head of the page: zero-shot at the lowest rank with the preferred captions."""
+    scores = data.scores.scores if data.scores else ()
+    shown = []
+    for name in dict.fromkeys(score.benchmark for score in scores):
+        zero = _main([score for score in scores if score.benchmark == name and score.task == "zero_shot"])
+        if zero:
+            caption_type = _preferred_captions(zero)
+            score = max((score for score in zero if score.caption_type == caption_type), key=lambda score: _depth(score.rank))
+            chance = f", chance {percent(score.chance)}" if score.chance is not None else ""
+            title = f"{shorten(name.replace('_', ' '), 40)}: zero-shot {_metric(score)} ({score.rank}){chance}"
+            shown.append((title, percent(score.value)))
+    return shown[:MAX_HEADLINES]
+
+
+def _benchmark(name: str, summary: ScoreSummary) -> Markup:
+    facts = next((facts for facts in summary.benchmarks if facts.name == name), None)
+    scores = [score for score in summary.scores if score.benchmark == name]
+    num_images = facts.num_images if facts else max(score.num_images for score in scores)
+    num_classes = facts.num_classes if facts else max(score.num_classes for score in scores)
+    title = heading(name_of(name), f"{number(num_images)} images, {number(num_classes)} classes")
+    if not scores:
+        return join([title, absent(f"No scores: {facts.reason if facts else ''}")])
+    charts = [figure(caption, dots_chart(f"{name}: {caption}", dots, metric)) for caption, metric, dots in _charts(scores)]
+    left_out = [note(sentence) for sentence in _left_out(facts)] if facts else []
+    return join([title, *left_out, group("charts", *charts), _score_table(name, scores)])
+
+
+def _left_out(facts: BenchmarkFacts) -> Iterator[str]:
+    if facts.dropped:
+        reasons = ", ".join(f"{number(count)} {reason}" for reason, count in sorted(facts.dropped.items()))
+        yield f"Images of split {facts.split} that are not scored: {reasons}."
+    for shots in facts.few_shot:
+        if shots.get("left_out_images"):
+            yield (
+                f"{shots['shots']}-shot: {number(shots['left_out_classes'])} classes ({number(shots['left_out_images'])} images) "
+                "have too few images and are not scored."
+            )
+
+
+def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
+    zero = _main([score for score in scores if score.task == "zero_shot"])
+    few = _main([score for score in scores if score.task == "few_shot"])
+    if zero:
+        lowest = max((score.rank for score in zero), key=_depth)
+        captions = [score for score in zero if score.rank == lowest]
+        yield f"Zero-shot by caption type ({lowest})", _metric(captions[0]), [_dot(score.caption_type, score) for score in captions]
+        shown = _preferred_captions(zero)
+        ranked = sorted((score for score in zero if score.caption_type == shown), key=lambda score: _depth(score.rank))
+        if len(ranked) > 1:
+            yield f"Zero-shot by rank (captions {shown})", _metric(ranked[0]), [_dot(score.rank, score) for score in ranked]
+    if few:
+        yield "SimpleShot by support images per class", _metric(few[0]), [_dot(f"{score.shots}-shot", score) for score in few]
+
+
+def _preferred_captions(scores: Sequence[Score]) -> str:
+    types = [score.caption_type for score in scores]
+    return PREFERRED_CAPTION_TYPE if PREFERRED_CAPTION_TYPE in types else types[0]
+
+
+def _depth(rank: str) -> int:
+    return RANKS.index(rank) if rank in RANKS else -1
+
+
+def _main(scores: Sequence[Score]) -> list[Score]:
+    metrics = {score.metric for score in scores}
+    main = MAIN_METRIC if MAIN_METRIC in metrics else min(metrics, default="")
+    return [score for score in scores if score.metric == main]
+
+
+def _metric(score: Score) -> str:
+    return METRIC_TITLES.get(score.metric, score.metric)
+
+
+def _dot(title: str, score: Score) -> ScorePoint:
+    return ScorePoint(title, score.value, score.ci_low, score.ci_high, score.chance)
+
+
+def _score_table(name: str, scores: Sequence[Score]) -> Markup:
+    header = ("Task", "Captions", "Rank", "Shots", "Metric", "Score", "95 % interval", "Chance", "Images", "Classes")
+    rows = table(f"All scores on {name}", header, map(_score_row, scores), numeric=(3, 5, 6, 7, 8, 9), class_="dense")
+    if len(scores) <= MAX_OPEN_ROWS:
+        return rows
+    return details(f"All {number(len(scores))} scores on {name}", rows)
+
+
+def _score_row(score: Score) -> tuple[str, ...]:
+    interval = f"{percent(score.ci_low)} – {percent(score.ci_high)}" if score.ci_low is not None and score.ci_high is not None else "—"
+    return (
+        TASK_TITLES.get(score.task, score.task),
+        score.caption_type or "—",
+        score.rank or "—",
+        str(score.shots) if score.shots else "—",
+        score.metric,
+        percent(score.value),
+        interval,
+        percent(score.chance, digits=2) if score.chance is not None else "—",
+        number(score.num_images),
+        number(score.num_classes),
+    )
