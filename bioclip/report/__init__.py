@@ -1,4 +1,4 @@
-"""Reports: a self-contained page on a release, what became of every provider row, and how a model trained on it scores."""
+"""Reports: a self-contained page on a release, the outcome of every provider row, and the scores of its model."""
 
 from bioclip.report.stage import plan_report
 

@@ -1,4 +1,4 @@
-"""The stage `report`: one self-contained page on a release, its model and its scores."""
+"""The stage `report`: a self-contained page on a release, its model and its scores."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "report"
-_VERSION = 3
+_VERSION = 4
 
 
 def plan_report(
     storage: Storage, settings: PipelineSettings, version: str, model_id: str | None, evaluation_id: str | None
 ) -> list[PartitionJob]:
-    """One job that writes reports/<id>/report.html, and taxonomy.html beside it where names were resolved.
+    """One job that writes reports/<id>/report.html, and taxonomy.html in the same folder if names were resolved.
 
-    The id is a digest of all that the pages show.
+    The id is a digest of everything that the pages show.
 
-    Raises StorageError when the release, the model or the evaluation is not in the workspace, UsageError when they do not belong together.
+    Raises StorageError when the release, the model or the evaluation does not exist, UsageError when they do not belong together.
     """
     inputs = gather_inputs(storage, version, model_id, evaluation_id)
     shown = settings_shown(settings)
@@ -65,7 +65,7 @@ def write_report(
     evaluation_id: str | None,
     settings: list[tuple[str, str]],
 ) -> Counts:
-    """Write the page as `name`, and the one on names beside it; counts are of the sections of the first."""
+    """Write the page as `name`, and the page on names in the same folder; the counts are those of the sections of the first."""
     data = gather_report(storage, version, model_id, evaluation_id, settings)
     sections = render_sections(data)
     writer.write_bytes(name, render_report(data, sections))
@@ -76,7 +76,7 @@ def write_report(
 
 
 def settings_shown(settings: PipelineSettings) -> list[tuple[str, str]]:
-    """(dotted key, value) of the settings that decide results; archives and backbones by their names, without their places."""
+    """(dotted key, value) of the settings that decide results; archives and backbones are given by name, without paths."""
     values = meaningful(settings)
     values["sources"] = _by_name(values["sources"])
     values["taxonomy"] = {**values["taxonomy"], "backbones": _by_name(values["taxonomy"]["backbones"])}

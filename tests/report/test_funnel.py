@@ -60,7 +60,7 @@ def test_each_reason_leaves_at_the_step_it_belongs_to(data: ReportData) -> None:
 
 
 def test_the_table_of_steps_adds_up_as_it_is_printed(full_page: str) -> None:
-    table = next(part for part in full_page.split("<table") if "<caption>Each step with its reasons" in part)
+    table = next(part for part in full_page.split("<table") if "<caption>Each step with its drop reasons" in part)
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tbody>")[1].split("<tr>")[1:]]
     assert len(rows) == 7
     for _, came, left_out, went_on, _, reasons in rows:
@@ -71,11 +71,11 @@ def test_the_table_of_steps_adds_up_as_it_is_printed(full_page: str) -> None:
 
 
 def test_a_stage_that_read_other_than_was_written_before_is_pointed_out(data: ReportData) -> None:
-    assert "they are not of one run" not in funnel_section(data).render()
+    assert "not from the same run" not in funnel_section(data).render()
     stages = [stage for stage in data.stages if stage.stage != "release"]
     torn = replace(data, stages=(*stages, StageSummary("release", "images", Counts(5, 5), "0" * 64)))
     written = next(stage.counts.written for stage in stages if stage.stage == "images")
-    assert f"Stage release read 5 though images had written {written}: they are not of one run." in funnel_section(torn).render()
+    assert f"Stage release read 5 rows but images wrote {written}: the two are not from the same run." in funnel_section(torn).render()
 
 
 def test_a_manifest_that_counts_other_drops_than_the_table_is_pointed_out(data: ReportData) -> None:
@@ -83,14 +83,14 @@ def test_a_manifest_that_counts_other_drops_than_the_table_is_pointed_out(data: 
     fewer = replace(data, samples=replace(data.samples, drops=data.samples.drops[1:]))
     reason = data.samples.drops[0].reason
     section = funnel_section(fewer).render()
-    assert f"disagree on what was dropped as {reason}." in section
+    assert f"disagree on the number dropped as {reason}." in section
 
 
 def test_images_that_left_without_a_reason_are_pointed_out(data: ReportData) -> None:
-    assert "should have come to them" not in funnel_section(data).render()
+    assert "are expected" not in funnel_section(data).render()
     fewer = replace(data, samples=replace(data.samples, num_samples=data.samples.num_samples - 1))
     num_left = data.samples.num_samples
-    assert f"The splits hold {num_left - 1} though {num_left} should have come to them." in funnel_section(fewer).render()
+    assert f"The splits hold {num_left - 1} images but {num_left} are expected." in funnel_section(fewer).render()
 
 
 def test_every_stage_of_the_funnel_has_a_unit() -> None:

@@ -99,7 +99,7 @@ def test_the_section_shows_both_names_both_sources_the_rank_and_the_decision(dis
     for text in (
         "2 sources",
         "differ at kingdom",
-        "image left out",
+        "image dropped",
         "eol",
         "inaturalist",
         "Fungi › Lepista nuda",

@@ -119,7 +119,7 @@ def test_counts_of_each_stage_in_the_page_add_up(full_page: str, full_workspace:
 
 def test_downloads_by_host_reason_and_status_each_cover_all_media(full_page: str, full_workspace: Workspace) -> None:
     num_media, num_images = len(full_workspace.outcomes), len(full_workspace.images)
-    hosts = rows_of(full_page, "Media and requests by host")
+    hosts = rows_of(full_page, "Media and attempts by host")
     assert sum(integer(row[1]) for row in hosts) == num_media
     assert sum(integer(row[2]) for row in hosts) == sum(outcome["attempts"] for outcome in full_workspace.outcomes)
     assert sum(integer(row[3]) for row in hosts) == num_images
@@ -175,7 +175,7 @@ def test_scores_show_value_interval_and_chance_for_every_benchmark(full_page: st
         assert len(rows) == 13
         assert all("%" in row[5] and "–" in row[6] and "%" in row[7] for row in rows)
     assert full_page.count("Zero-shot by rank (captions taxon_com)</figcaption>") == 2
-    assert "the loss went from 5.2" in full_page
+    assert "Loss 5.2" in full_page
 
 
 def test_every_image_and_drawing_says_what_it_shows(full_page: str) -> None:
@@ -239,8 +239,8 @@ def test_a_stage_run_again_since_the_release_is_not_shown_as_its_own(new_workspa
     page = render_report(data, render_sections(data)).decode()
     assert data.duplicates is None
     assert rows_of(page, "Counts of each stage")[3][:5] == ["duplicates", "images", "40", "39  distinct images", "1"]
-    assert "has run stage &#39;duplicates&#39; again since this release was made" in page
+    assert "Stage &#39;duplicates&#39; has run again in this workspace since this release" in page
 
 
 def test_a_model_section_names_the_model(full_page: str) -> None:
-    assert f"Model {MODEL_ID} as its run describes it" in full_page
+    assert f"Model {MODEL_ID}: contents of model.json" in full_page

@@ -86,7 +86,7 @@ def test_a_model_of_another_release_is_refused(new_workspace: Callable[[], Works
     workspace = new_workspace()
     workspace.write_release()
     workspace.storage.write_bytes("models/m/model.json", b'{"release_digest": "other", "release_version": "older"}')
-    with pytest.raises(UsageError, match="made on release 'older'"):
+    with pytest.raises(UsageError, match="belongs to release 'older'"):
         plan_report(workspace.storage, PipelineSettings(), VERSION, "m", None)
 
 

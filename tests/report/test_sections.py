@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import escape
 
+from bioclip.drop_reasons import find_reason
 from bioclip.report.data.download_outcomes import MAX_HOSTS
 from bioclip.report.data.name_decisions.name_summary import MAX_NAMES
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary, TrainingSummary
 from bioclip.report.data.workspace_report import gather_report
+from bioclip.report.html.components import note
+from bioclip.report.html.section import Section
+from bioclip.report.html.templates import environment
+from bioclip.report.pages import release
 from bioclip.report.sections.downloads import downloads_section
 from bioclip.report.sections.dropped_images import dropped_section
 from bioclip.report.sections.duplicate_images import duplicates_section
@@ -20,7 +29,8 @@ from bioclip.report.sections.scores import scores_section
 from bioclip.report.sections.taxa import taxa_section
 from bioclip.report.sections.training import training_section
 
-from .workspace import LINEAGES, SCRIPT, VERSION, Workspace, fill, sample_photos
+from .test_page import rows_of
+from .workspace import LINEAGES, MODEL_ID, SCRIPT, VERSION, Workspace, fill, sample_photos
 
 
 def top1(benchmark: str, caption_type: str, rank: str, value: float, **values: object) -> Score:
@@ -105,13 +115,13 @@ def test_groups_beyond_the_cap_are_counted(data: ReportData) -> None:
         in duplicates_section(replace(data, duplicates=many)).render()
     )
     none = replace(data.duplicates, num_groups=0)
-    assert duplicates_section(replace(data, duplicates=none)).absent == "Duplicates were looked for and none were found."
+    assert duplicates_section(replace(data, duplicates=none)).absent == "No duplicates were found."
 
 
 def test_duplicates_are_not_shown_twice(data: ReportData) -> None:
     section = dropped_section(data).render()
     assert "duplicate_bytes" not in section
-    assert "Another 15 images are duplicates; examples are shown above." in section
+    assert "Another 15 images are duplicates; examples are in the section on duplicate images." in section
     assert "duplicate_bytes" in dropped_section(replace(data, duplicates=None)).render()
 
 
@@ -134,8 +144,8 @@ def test_what_a_benchmark_left_out_is_said(data: ReportData) -> None:
     few = ({"shots": 5, "num_classes": 7, "left_out_classes": 3, "left_out_images": 9},)
     facts = BenchmarkFacts("known_species", "val", 50, 10, "", {"species_not_in_training": 4}, few)
     section = with_scores(data, top1("known_species", "sci", "species", 0.5), benchmarks=(facts,))
-    assert "Images of split val that take no part: 4 species_not_in_training." in section
-    assert "5-shot: 3 classes (9 images) have too few images and are left out." in section
+    assert "Images of split val that are not scored: 4 species_not_in_training." in section
+    assert "5-shot: 3 classes (9 images) have too few images and are not scored." in section
 
 
 def test_charts_show_top1_at_the_species_and_preferred_captions_by_rank(data: ReportData) -> None:
@@ -178,3 +188,48 @@ def test_scores_of_an_empty_evaluation_are_absent(new_workspace: Callable[[], Wo
     assert scores is not None
     assert scores.benchmarks[0].reason == "no images"
     assert scores_section(gather_report(workspace.storage, VERSION)).body is None
+
+
+def test_the_loss_is_the_one_that_the_model_and_the_console_state(data: ReportData) -> None:
+    points = ((1, 4.5, 0.1), (2, 1.5, 0.1))
+    training = TrainingSummary("m", "0" * 64, points, (), (4.013, 1.922))
+    section = training_section(replace(data, training=training)).render()
+    assert "Mean loss of the first steps 4.013, of the last steps 1.922." in section
+    stated = training_section(replace(data, training=replace(training, loss_ends=None))).render()
+    assert "Loss 4.5 at step 1, 1.5 at step 2." in stated
+
+
+def test_the_head_of_the_page_states_the_model_and_one_score_of_each_benchmark(full_page: str) -> None:
+    head = full_page.split("<nav")[0]
+    assert f"Model {MODEL_ID}: recipe demo_cpu, 1,500 steps" in head
+    tiles = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", head))
+    assert tiles["known species: zero-shot top-1 accuracy (species), chance 2.5 %"] == "19.0 %"
+    assert sum("zero-shot" in title for title in tiles) == 2
+
+
+def test_every_drop_reason_on_the_page_is_explained(full_page: str, full_workspace: Workspace) -> None:
+    reasons = {row["drop_reason"] for row in full_workspace.samples if not row["split"]}
+    reasons |= {row["reason"] for row in full_workspace.outcomes if row["status"] != "success"}
+    glossary = rows_of(full_page, "Drop reasons")
+    explained = {row[0]: row[1] for row in glossary}
+    assert reasons <= explained.keys()
+    for reason in reasons:
+        known = find_reason(reason)
+        assert known is not None
+        assert html.unescape(explained[reason]).split() == known.sentence.replace("`", " ").split()
+
+
+def test_a_new_section_is_one_function_in_the_list(data: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hosts_section(data: ReportData) -> Section:
+        return Section("hosts", "Hosts <new>", note("one & only"))
+
+    monkeypatch.setattr(release, "SECTIONS", (*release.SECTIONS, hosts_section))
+    page = release.render_report(data, release.render_sections(data)).decode()
+    assert '<li><a href="#hosts">Hosts &lt;new&gt;</a></li></ul>' in page
+    assert "<p>one &amp; only</p>" in page
+
+
+def test_a_template_that_uses_an_undefined_name_fails() -> None:
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ missing }}").render()
+    assert environment().from_string("{{ text }}").render(text=SCRIPT) == escape(SCRIPT)

@@ -156,9 +156,9 @@ def test_licences_count_species_and_missing_holders_and_say_what_they_ask(new_wo
     section = licenses_section(gather_report(workspace.storage, VERSION)).render()
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tbody>")[1].split("</tbody>")[0].split("<tr>")[1:]]
     by_name = {re.sub("<[^>]+>", "", row[0]): row[1:] for row in rows}
-    assert by_name["CC-BY-NC-SA-4.0"] == ["2", "50.0 %", "1", "0", "1", "must be named", "share alike, no commercial use"]
-    assert by_name["CC0-1.0"][5:] == ["not asked for", "—"]
-    assert by_name["no licence stated"][5:] == ["must be named", "none known: all rights may be reserved"]
+    assert by_name["CC-BY-NC-SA-4.0"] == ["2", "50.0 %", "1", "0", "1", "required", "share alike, no commercial use"]
+    assert by_name["CC0-1.0"][5:] == ["not required", "—"]
+    assert by_name["no licence stated"][5:] == ["required", "unknown: all rights may be reserved"]
     assert 'href="https://creativecommons.org/licenses/by-nc-sa/4.0/"' in section
 
 

@@ -65,7 +65,7 @@ def test_both_curves_are_those_of_the_release_before_and_after_balancing(balance
     section = long_tail_section(data).render()
     assert section.count('class="dashed"') == 1
     assert "before balancing</span>" in section
-    assert "Training by taxon of any rank, as the release&#39;s manifest counts it" in section
+    assert "Training by taxon of any rank, from the release&#39;s manifest" in section
 
 
 def test_without_balancing_there_is_one_curve(data: ReportData) -> None:
@@ -113,7 +113,7 @@ def test_the_median_species_is_named_for_even_and_odd_numbers(data: ReportData) 
         return long_tail_section(replace(data, samples=replace(data.samples, species_sizes=sizes, splits=splits))).render()
 
     assert "17 samples of 3 species in all splits; the median species has 2," in said({14: 1, 2: 1, 1: 1})
-    assert "and 900,000 species a single image" in said({5: 3, 1: 900_000})
+    assert "and 900,000 species have one." in said({5: 3, 1: 900_000})
 
 
 def test_coverage_counts_names_at_each_rank_of_samples_and_of_all_images(curated: Curated) -> None:

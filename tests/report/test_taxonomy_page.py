@@ -66,7 +66,7 @@ def test_counts_of_the_sample_are_those_of_its_table(curated: Curated, sample_ro
     matches = rows_of(page, "By match type and reason")
     assert sum(integer(cells[2]) for cells in matches) == num_records
     assert sum(integer(cells[3]) for cells in matches) == len(sample_rows)
-    assert [integer(cells[1]) for cells in rows_of(page, "What became of them")][-1] == num_records
+    assert [integer(cells[1]) for cells in rows_of(page, "Outcomes")][-1] == num_records
     reader = Reader(page)
     assert (reader.unbalanced, reader.open) == ([], [])
     assert not {"script", "iframe", "link", "form", "object"} & {tag for tag, _ in reader.elements}
@@ -231,7 +231,7 @@ def test_contradictions_are_counted_by_rank_and_by_pair() -> None:
 def test_a_table_that_says_nothing_of_contradictions_is_not_taken_for_one_without() -> None:
     row = decision("Pica pica", "Animalia|||||Pica|Pica pica")
     row.pop("contradicts", None)
-    assert "does not say at which ranks" in page_of(sum_up_decisions([row]))
+    assert "has no column `contradicts`" in page_of(sum_up_decisions([row]))
     assert "No accepted lineage contradicts its records" in page_of(sum_up_decisions([row | {"contradicts": ""}]))
 
 
@@ -246,12 +246,12 @@ def test_what_people_decided_is_signed() -> None:
         ["Prunella", "Prunella", "A. Curator: seen in Norway", "6", "1"],
         ["rock", "none", "A. Curator: no organism", "2", "1"],
     ]
-    assert "Decided by people" not in page_of(sum_up_decisions(rows[2:]))
+    assert "Curated names" not in page_of(sum_up_decisions(rows[2:]))
 
 
 def test_an_empty_table_gives_a_page_that_says_so() -> None:
     page = page_of(sum_up_decisions([]))
-    assert "There are no names to decide on." in page
+    assert "The table holds no names." in page
     assert "there is no tree" in page
     assert Reader(page).unbalanced == []
 
@@ -270,7 +270,7 @@ def test_the_command_writes_a_page_on_its_decisions(tmp_path: Path, monkeypatch:
     assert main(arguments) == 0
     num_distinct = len({(row["verbatim_scientific_name"], row["verbatim_kingdom"]) for row in given})
     text = page.read_text(encoding="utf-8")
-    total = rows_of(text, "What became of them")[-1]
+    total = rows_of(text, "Outcomes")[-1]
     assert (integer(total[1]), integer(total[2])) == (2 * len(given), num_distinct)
     assert "Lepista nuda" in Reader(text).text
     assert str(tmp_path) not in text

@@ -1,4 +1,4 @@
-"""How sure the decisions on names are, as a histogram."""
+"""Histogram of the confidence of decisions on names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _LEFT, _TOP, _BOTTOM = 520.0, 52.0, 30.0, 204.0
 
 
 def bin_confidences(confidences: Mapping[int, NameCounts]) -> list[NameCounts]:
-    """Lineages and records in steps of five percent; the last step holds 100 too."""
+    """Lineages and records in steps of five percent; the last step includes 100."""
     bins = [[0, 0] for _ in range(100 // STEP)]
     for confidence, weight in confidences.items():
         place = bins[min(max(confidence, 0) // STEP, len(bins) - 1)]
@@ -26,7 +26,7 @@ def bin_confidences(confidences: Mapping[int, NameCounts]) -> list[NameCounts]:
 
 
 def confidence_chart(confidences: Mapping[int, NameCounts]) -> Markup:
-    """Bars on a log scale, so that the few doubtful names can be seen beside the many certain ones."""
+    """Bars on a log scale, so that a few doubtful names are visible next to many certain ones."""
     bins = bin_confidences(confidences)
     highest = max(weight.num_lineages for weight in bins)
     up = Scale(0.7, max(10, highest * 1.1), _BOTTOM, _TOP, is_log=True)
@@ -36,17 +36,17 @@ def confidence_chart(confidences: Mapping[int, NameCounts]) -> Markup:
         if weight.num_lineages:
             left, top = across(place * STEP), up(weight.num_lineages)
             last = 100 if place == len(bins) - 1 else (place + 1) * STEP - 1
-            said = f"{place * STEP} to {last} %: {number(weight.num_lineages)} lineages, {number(weight.num_records)} records"
+            description = f"{place * STEP} to {last} %: {number(weight.num_lineages)} lineages, {number(weight.num_records)} records"
             width = across((place + 1) * STEP) - left - 2
-            bars.append(element("rect", element("title", said), x=left + 1, y=top, width=width, height=_BOTTOM - top, class_="bar"))
+            bars.append(element("rect", element("title", description), x=left + 1, y=top, width=width, height=_BOTTOM - top, class_="bar"))
     num_sure = bins[-1].num_lineages
-    said = (
+    description = (
         f"Lineages by confidence; {number(num_sure)} at 95 percent or more, {number(sum(b.num_lineages for b in bins) - num_sure)} below."
     )
     return svg(
         _WIDTH,
         250.0,
-        said,
+        description,
         vertical_axis(up, _LEFT, _WIDTH - 30, lambda value: number(round(value)), "lineages (log scale)"),
         horizontal_axis(across, _BOTTOM, _BOTTOM, lambda value: f"{value:g} %", "confidence"),
         *bars,

@@ -1,4 +1,4 @@
-"""The report's charts as SVG: pure functions of the values they show."""
+"""Line charts, and charts of scores with intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.report.charts.svg import element, join, label, path, segment, svg
 from bioclip.report.html.text import number, percent, shorten
 
 _WIDTH = 520.0
-"""Narrow, so that the text stays legible where the page is."""
+"""Narrow, so that the text stays legible on a narrow page."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Curve:
 
 
 def curves_chart(panels: Sequence[Curve]) -> Markup:
-    """One panel a series, one above the other over the same steps."""
+    """One panel per curve, stacked over the same steps."""
     width, left, panel_height = _WIDTH, 62.0, 160.0
     steps = [step for panel in panels for step, _ in panel.points]
     across = Scale(min(steps), max(max(steps), min(steps) + 1), left, width - 30, is_whole=True)
@@ -42,8 +42,8 @@ def curves_chart(panels: Sequence[Curve]) -> Markup:
             drawn.append(element("circle", cx=curve[0][0], cy=curve[0][1], r=3.5, class_="dot"))
     end = len(panels) * panel_height
     axis = horizontal_axis(across, end, end, lambda value: number(round(value)), "optimizer step")
-    said = "; ".join(f"{panel.title} from {panel.points[0][1]:.4g} to {panel.points[-1][1]:.4g}" for panel in panels)
-    return svg(width, end + 44, f"Training curve over steps {min(steps)} to {max(steps)}: {said}.", axis, *drawn)
+    description = "; ".join(f"{panel.title} from {panel.points[0][1]:.4g} to {panel.points[-1][1]:.4g}" for panel in panels)
+    return svg(width, end + 44, f"Training curve over steps {min(steps)} to {max(steps)}: {description}.", axis, *drawn)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -53,7 +53,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ScorePoint:
-    """A score with its interval and chance level, all shares of 1; None where there is none."""
+    """A score with its interval and chance level, as fractions of 1; None if not given."""
 
     title: str
     value: float
@@ -63,7 +63,7 @@ class ScorePoint:
 
 
 def dots_chart(title: str, dots: Sequence[ScorePoint], axis_title: str) -> Markup:
-    """One row a score: a dot with a whisker over its interval, and a diamond at the chance level, on one axis in percent from 0."""
+    """One row per score: a dot with a whisker over its interval, and a diamond at the chance level, on one axis in percent from 0."""
     width, left, right, row_height = 480.0, 112.0, 70.0, 30.0
     bottom = len(dots) * row_height + 8
     highest = max(max(dot.value, dot.high or 0, dot.chance or 0) for dot in dots)
@@ -82,8 +82,8 @@ def dots_chart(title: str, dots: Sequence[ScorePoint], axis_title: str) -> Marku
         rows.append(label(width - 6, middle + 4, percent(dot.value), "end", "strong"))
     digits = 0 if across.high >= 0.05 else 1
     axis = horizontal_axis(across, 4, bottom, lambda value: percent(value, digits=digits), axis_title, 4)
-    said = "; ".join(f"{dot.title}: {_described(dot)}" for dot in dots)
-    return svg(width, bottom + 44, f"{title}. {said}.", axis, join(rows))
+    description = "; ".join(f"{dot.title}: {_described(dot)}" for dot in dots)
+    return svg(width, bottom + 44, f"{title}. {description}.", axis, join(rows))
 
 
 def _described(dot: ScorePoint) -> str:

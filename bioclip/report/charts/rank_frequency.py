@@ -1,4 +1,4 @@
-"""Rank-frequency curves: images of each species, from the commonest to the rarest."""
+"""Rank-frequency curves: images of each species, from the largest to the smallest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioclip.report.charts.svg import element, path, svg
 from bioclip.report.html.text import number
 
 Sizes = Mapping[int, int]
-"""Images of a species -> species with so many."""
+"""Number of images -> number of species with that many images."""
 
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 520.0, 300.0, 56.0, 254.0
@@ -31,13 +31,13 @@ class TailCurve:
 
 
 def long_tail_chart(curves: Sequence[TailCurve]) -> Markup:
-    """Images per species over the species' place, both on log scales; one curve each, over the same axes."""
+    """Images per species over the rank of the species, on log scales; all curves share the axes."""
     most = max(sum(curve.sizes.values()) for curve in curves)
     largest = max(max(curve.sizes) for curve in curves)
     across = Scale(1, max(10, most), _LEFT, _WIDTH - 24, is_log=True)
     up = Scale(0.8, max(10, largest * 1.1), _BOTTOM, 30, is_log=True)
     drawn = [element("path", d=path(_points(curve.sizes, across, up)), class_=curve.style) for curve in curves]
-    said = "; ".join(
+    description = "; ".join(
         f"{curve.title}: {number(sum(curve.sizes.values()))} species, from {number(max(curve.sizes))} images down to "
         f"{number(min(curve.sizes))}"
         for curve in curves
@@ -45,15 +45,15 @@ def long_tail_chart(curves: Sequence[TailCurve]) -> Markup:
     return svg(
         _WIDTH,
         _HEIGHT,
-        f"Images per species by rank, logarithmic scales. {said}.",
+        f"Images per species by rank, logarithmic scales. {description}.",
         vertical_axis(up, _LEFT, _WIDTH - 24, lambda value: number(round(value)), "images per species (log scale)"),
-        horizontal_axis(across, 30, _BOTTOM, lambda value: number(round(value)), "species by rank, most photographed first (log scale)"),
+        horizontal_axis(across, 30, _BOTTOM, lambda value: number(round(value)), "species by number of images, largest first (log scale)"),
         *drawn,
     )
 
 
 def _points(sizes: Sizes, across: Scale, up: Scale) -> list[tuple[float, float]]:
-    """Both ends of each run of equal species; those closer than a pixel to the one before are left out, so the drawing stays small."""
+    """Both ends of each run of equal sizes; points closer than a pixel to the previous one are skipped to keep the drawing small."""
     ends = []
     rank = 0
     for size in sorted(sizes, reverse=True):

@@ -1,4 +1,4 @@
-"""A sunburst of lineages: one ring a rank from the root outwards, arcs by number of samples."""
+"""A sunburst of lineages: one ring per rank from the root outwards, arc lengths by number of samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RINGS_PX = (46, 62, 76, 76, 78, 76)
 _FADE = (0.0, 0.14, 0.3, 0.44, 0.56, 0.66)
 _CHAR_PX = 6.5
 _MIN_TURN = 0.0009
-"""Arcs under a third of a degree are drawn as one, so that the drawing stays small however many taxa there are."""
+"""Arcs under a third of a degree are drawn as one, so that the size of the drawing does not depend on the number of taxa."""
 _UNNAMED = "(rank not given)"
 
 
@@ -45,7 +45,7 @@ class _Taxon:
 
 @dataclass(frozen=True)
 class Arc:
-    """One taxon's place: `start` and `turn` in turns clockwise from the top; `depth` 0 is the kingdom."""
+    """The arc of one taxon: `start` and `turn` in turns clockwise from the top; `depth` 0 is the kingdom."""
 
     names: tuple[str, ...]
     depth: int
@@ -66,7 +66,7 @@ class Arc:
 
     @property
     def color(self) -> str:
-        """The kingdom's colour, lighter with each rank; arcs that stand for several small taxa are grey."""
+        """The kingdom's colour, lighter with each rank; arcs of several small taxa are grey."""
         base = OTHER_COLOR if self.is_rest else kingdom_color(self.names[0])
         return _lighter(base, max(_FADE[self.depth], 0.55 if self.is_rest else 0))
 
@@ -77,7 +77,7 @@ def kingdom_color(kingdom: str) -> str:
 
 
 def lay_out(lineages: Mapping[tuple[str, ...], int]) -> list[Arc]:
-    """Arcs of all taxa, the largest first within each parent. `lineages`: (kingdom, …, genus), '' where unresolved -> samples."""
+    """Arcs of all taxa, largest first within each parent. `lineages`: (kingdom, …, genus), '' for unresolved ranks -> samples."""
     root = _Taxon("")
     for lineage, count in sorted(lineages.items()):
         depth = max((index + 1 for index, name in enumerate(lineage) if name), default=0)
@@ -105,14 +105,16 @@ def _arcs(parent: _Taxon, names: tuple[str, ...], start: float, whole: int) -> I
 
 
 def sunburst(lineages: Mapping[tuple[str, ...], int]) -> Markup:
-    """The drawing; hovering an arc names its lineage, samples and share."""
+    """The drawing; each arc has its lineage, samples and share as a title."""
     arcs = lay_out(lineages)
     whole = sum(lineages.values())
     centre = _SIZE_PX / 2
     hub = [label(0, -2, number(whole), "middle", "hub"), label(0, 18, "samples", "middle", "title")]
     parts = element("g", *(_sector(arc, whole) for arc in arcs), *(_labels(arcs)), *hub, transform=f"translate({centre:g} {centre:g})")
-    said = ", ".join(f"{arc.names[0]} {percent(arc.num_samples, whole)}" for arc in arcs if arc.depth == 0)
-    return svg(_SIZE_PX, _SIZE_PX, f"Samples by kingdom, phylum, class, order, family and genus: {said}.", parts, class_="chart sunburst")
+    description = ", ".join(f"{arc.names[0]} {percent(arc.num_samples, whole)}" for arc in arcs if arc.depth == 0)
+    return svg(
+        _SIZE_PX, _SIZE_PX, f"Samples by kingdom, phylum, class, order, family and genus: {description}.", parts, class_="chart sunburst"
+    )
 
 
 def _sector(arc: Arc, whole: int) -> Markup:
@@ -125,8 +127,8 @@ def _sector(arc: Arc, whole: int) -> Markup:
         f"L{e:.1f},{f:.1f}A{arc.inner:g},{arc.inner:g} 0 {large} 0 {g:.1f},{h:.1f}Z"
     )
     lineage = " › ".join(shorten(name, 60) for name in arc.names)
-    said = f"{lineage} ({RANKS[arc.depth]}): {number(arc.num_samples)} samples, {percent(arc.num_samples, whole)}"
-    return element("path", element("title", said), d=shape, fill=arc.color)
+    description = f"{lineage} ({RANKS[arc.depth]}): {number(arc.num_samples)} samples, {percent(arc.num_samples, whole)}"
+    return element("path", element("title", description), d=shape, fill=arc.color)
 
 
 def _labels(arcs: Sequence[Arc]) -> Iterator[Markup]:

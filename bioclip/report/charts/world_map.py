@@ -1,4 +1,4 @@
-"""An equal-area world map with a shaded cell for each place that has samples."""
+"""An equal-area world map with a shaded cell for each square that has samples."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _HEIGHT = _WIDTH * 2 / (2 * math.pi * math.cos(math.radians(30)) ** 2)
 
 
 def centre_of(cell: MapCell) -> str:
-    """Latitude and longitude of a cell's middle, to the degree."""
+    """Latitude and longitude of a cell's centre, in whole degrees."""
     longitude = (cell.column + 0.5) / NUM_COLUMNS * 360 - 180
     latitude = math.degrees(math.asin(1 - 2 * (cell.row + 0.5) / NUM_ROWS))
     return f"{abs(latitude):.0f}° {'N' if latitude >= 0 else 'S'}, {abs(longitude):.0f}° {'E' if longitude >= 0 else 'W'}"
 
 
 def map_chart(places: PlaceSummary, limits: list[int]) -> Markup:
-    """Land, a graticule of 30 degrees, and one path a shade over all its cells."""
+    """Land, a graticule of 30 degrees, and one path per shade."""
     shades = [
         element("path", d=path, class_=f"shade shade-{place}")
         for place, low in enumerate(limits)
         if (path := _cell_path(places, low, limits[place + 1] if place + 1 < len(limits) else None))
     ]
     stretch = f"scale({_CELL_PX:g} {_HEIGHT / NUM_ROWS:.4f})"
-    said = f"Map of {number(places.num_placed)} samples with coordinates; the densest square is at {_densest(places)}."
+    description = f"Map of {number(places.num_placed)} samples with coordinates; the square with the most samples is at {_densest(places)}."
     sea = element("rect", x=0, y=0, width=_WIDTH, height=_HEIGHT, class_="sea")
     parts = [sea, land_outlines(), _graticule(), element("g", *shades, transform=stretch)]
-    return svg(_WIDTH, _HEIGHT, said, *parts, class_="chart map")
+    return svg(_WIDTH, _HEIGHT, description, *parts, class_="chart map")
 
 
 def _densest(places: PlaceSummary) -> str:
@@ -51,7 +51,7 @@ def _densest(places: PlaceSummary) -> str:
 
 
 def _cell_path(places: PlaceSummary, low: int, high: int | None) -> str:
-    """Runs of neighbouring cells as one rectangle each; `cells` are in order of row and column."""
+    """Runs of adjacent cells as one rectangle each; `cells` are ordered by row and column."""
     runs: list[list[int]] = []
     for cell in places.cells:
         if cell.num_samples < low or (high is not None and cell.num_samples >= high):
@@ -78,7 +78,7 @@ def _graticule() -> Markup:
 
 @cache
 def land_outlines() -> Markup:
-    """One path in tenths of a px, each point relative to the one before."""
+    """One path in tenths of a px, each point relative to the previous one."""
     text = files("bioclip.report.charts").joinpath("land.yaml").read_text(encoding="utf-8")
     rings = yaml.safe_load(text)["rings"]
     drawn = []

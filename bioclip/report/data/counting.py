@@ -1,4 +1,4 @@
-"""Counts over columns that come a batch at a time: memory grows with what is different, not with the rows."""
+"""Counts over columns read in batches; memory grows with the number of distinct values, not with the rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StringIndex:
 
 
 class IndexCounter:
-    """How often each number from 0 came."""
+    """Counts how often each non-negative integer occurs."""
 
     def __init__(self) -> None:
         self._counts: Integers = np.zeros(0, np.int64)
@@ -54,14 +54,14 @@ class IndexCounter:
         self._counts[: len(counts)] += counts
 
     def of(self, length: int) -> Integers:
-        """Counts of the numbers below `length`, which is more than any that came."""
+        """Counts of the integers below `length`, which must exceed every integer that was added."""
         counts = np.zeros(length, np.int64)
         counts[: min(length, len(self._counts))] = self._counts[:length]
         return counts
 
 
 class DistinctNumbers:
-    """The different numbers among those added: 8 bytes each."""
+    """The distinct 64-bit integers among those added; 8 bytes each."""
 
     _FOLD_AT = 1 << 20
 
@@ -71,14 +71,14 @@ class DistinctNumbers:
         self._num_new = 0
 
     def add(self, numbers: npt.NDArray[np.uint64]) -> None:
-        """Note all of `numbers`."""
+        """Add `numbers`."""
         self._new.append(_distinct(numbers.copy()))
         self._num_new += len(self._new[-1])
         if self._num_new >= max(self._FOLD_AT, len(self._seen) // 4):
             self.values()
 
     def values(self) -> npt.NDArray[np.uint64]:
-        """The different numbers in ascending order."""
+        """The distinct integers, ascending."""
         if self._new:
             self._seen = _distinct(np.concatenate([self._seen, *self._new]))
             self._new, self._num_new = [], 0
@@ -89,7 +89,7 @@ class DistinctNumbers:
 
 
 def _distinct(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """As numpy's `unique`, by sorting in place, which is many times faster than the hash table that newer versions of numpy use."""
+    """Like `numpy.unique`, but sorts in place, which is much faster than the hash table of newer numpy versions."""
     numbers.sort()
     is_first = np.ones(len(numbers), bool)
     np.not_equal(numbers[1:], numbers[:-1], out=is_first[1:])
@@ -97,18 +97,18 @@ def _distinct(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def hash_strings(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash (BLAKE2b) of each text; 200 million different ones meet one collision in a thousand runs."""
+    """A 64-bit hash (BLAKE2b) of each text; among 200 million distinct texts a collision has a probability of 0.1 %."""
     digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def sizes_of(counts: Integers) -> dict[int, int]:
-    """Size -> how many counts are of that size, the largest first, zero left out."""
+    """Size -> number of counts of that size, largest first; zeros are excluded."""
     return dict(sorted(Counter(counts[counts > 0].tolist()).items(), reverse=True))
 
 
 class SmallestKeys:
-    """The `cap` entries with the smallest keys among all that were offered, whatever their order: a draw that every run repeats."""
+    """Keeps the `cap` entries with the smallest keys, in any order of offering, so that every run chooses the same."""
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
@@ -116,7 +116,7 @@ class SmallestKeys:
         self._largest = ""
 
     def offer(self, key: str, value: Any) -> None:
-        """Keep `value` while no `cap` smaller keys are known."""
+        """Keep `value` unless `cap` smaller keys are known."""
         if len(self._entries) >= self._cap and key >= self._largest:
             return
         self._entries[key] = value
@@ -125,7 +125,7 @@ class SmallestKeys:
         self._largest = max(self._entries)
 
     def values(self) -> list[Any]:
-        """The kept values in order of their keys."""
+        """The kept values, ordered by key."""
         return [self._entries[key] for key in sorted(self._entries)]
 
 

@@ -1,4 +1,4 @@
-"""What became of every request, summed up over the outcome ledgers."""
+"""Download outcomes, summarised over the outcome ledgers."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class _Host:
 
 
 def gather_downloads(storage: Storage, images: StageManifest | None) -> tuple[DownloadSummary | None, tuple[DropGroup, ...]]:
-    """Outcomes by host, reason and HTTP status, and examples of what gave no image; None without the stage or its ledgers.
+    """Outcomes by host, reason and HTTP status, and examples of media without an image; None without the stage or its ledgers.
 
-    Memory grows with the hosts and reasons, not with the media. Examples are those with the smallest record ids.
+    Memory grows with the number of hosts and reasons, not with the media. Examples are the media with the smallest record ids.
     """
     names = [name for output in (images.outputs if images else ()) if storage.exists(name := layout.outcomes_of(output.name))]
     if not names:

@@ -1,4 +1,4 @@
-"""A trained model's curve and an evaluation's scores, read from what those stages wrote."""
+"""Reads a trained model's curve and an evaluation's scores from the workspace."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCORE_COLUMNS = [
 
 
 def gather_training(storage: Storage, model_id: str) -> TrainingSummary:
-    """Loss and learning rate over the steps, at most 600 points; raises StorageError when the model is not there."""
+    """Loss and learning rate over the steps, at most 600 points; raises StorageError when the model does not exist."""
     data = storage.read_bytes(layout.model_info(model_id))
     metrics = f"{layout.model_dir(model_id)}/{layout.TRAINING_METRICS}"
     points = list(_points(storage, metrics)) if storage.exists(metrics) else []
@@ -43,7 +43,7 @@ def gather_training(storage: Storage, model_id: str) -> TrainingSummary:
 
 
 def gather_scores(storage: Storage, evaluation_id: str) -> ScoreSummary:
-    """All rows of scores.parquet in their order; raises StorageError when the evaluation is not there."""
+    """All rows of scores.parquet in their order; raises StorageError when the evaluation does not exist."""
     data = storage.read_bytes(layout.evaluation_info(evaluation_id))
     rows = read_rows(storage, f"{layout.evaluation_dir(evaluation_id)}/{layout.SCORES_TABLE}", SCORE_COLUMNS)
     values = json.loads(data)
@@ -64,7 +64,7 @@ def _benchmark(entry: Mapping[str, Any]) -> BenchmarkFacts:
 
 
 def check_descent(storage: Storage, release: Release, model_id: str | None, evaluation_id: str | None) -> None:
-    """Raise UsageError unless the model was trained, and the evaluation made, on `release`, and the evaluation on the model."""
+    """Raise UsageError unless the model and the evaluation belong to `release`, and the evaluation to the model."""
     asked = [("model", model_id, layout.model_info), ("evaluation", evaluation_id, layout.evaluation_info)]
     for kind, identifier, file_of in asked:
         if identifier is None:
@@ -72,12 +72,12 @@ def check_descent(storage: Storage, release: Release, model_id: str | None, eval
         values = json.loads(storage.read_bytes(file_of(identifier)))
         if values.get("release_digest", release.digest) != release.digest:
             raise UsageError(
-                f"{kind} {identifier!r} was made on release {values.get('release_version')!r}, not on {release.version!r}; "
-                f"report on its own release or name another {kind}."
+                f"{kind} {identifier!r} belongs to release {values.get('release_version')!r}, not on {release.version!r}; "
+                f"report on that release or pass another {kind}."
             )
         if kind == "evaluation" and model_id is not None and values.get("model_id", model_id) != model_id:
             raise UsageError(
-                f"evaluation {identifier!r} scored model {values['model_id']!r}, not {model_id!r}; name the two that belong together."
+                f"evaluation {identifier!r} scored model {values['model_id']!r}, not {model_id!r}; pass two that belong together."
             )
 
 

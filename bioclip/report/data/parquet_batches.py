@@ -1,4 +1,4 @@
-"""Parquet files read a batch at a time, so that memory does not grow with them."""
+"""Reads Parquet files in batches, so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_rows(storage: Storage, name: str, columns: list[str]) -> Iterator[dict[
 
 
 def read_matching(storage: Storage, name: str, columns: list[str], key: str, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Rows whose `key` is one of `wanted`, in the file's order; of row groups whose range of keys holds none, nothing is read."""
+    """Rows whose `key` is one of `wanted`, in the file's order; row groups whose key range excludes all of `wanted` are not read."""
     values, ordered = pa.array(sorted(wanted), pa.string()), sorted(wanted)
     with storage.reader(name) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False)

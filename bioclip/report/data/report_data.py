@@ -12,7 +12,7 @@ from bioclip.report.data.samples.sample_summary import DropGroup, Photo, SampleS
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One stage that was run."""
+    """One stage that ran."""
 
     stage: str
     unit: str
@@ -21,12 +21,12 @@ class StageSummary:
     digest: str
     """SHA-256 over the names and digests of its outputs."""
     is_current: bool = True
-    """False when the workspace has run the stage again, with another result, since the release was made."""
+    """False when the stage has run again with another result since the release."""
 
 
 @dataclass(frozen=True)
 class HostSummary:
-    """What one host answered."""
+    """Download outcomes of one host."""
 
     host: str
     num_urls: int
@@ -35,12 +35,12 @@ class HostSummary:
     num_recovered: int
     """Fetched after at least one failed attempt."""
     failures: Mapping[str, int]
-    """Reason -> media that did not become images."""
+    """Reason -> media without an image."""
 
 
 @dataclass(frozen=True)
 class DownloadSummary:
-    """All outcomes; `hosts` are the busiest first, `num_hosts` counts those left out too."""
+    """All outcomes; `hosts` lists the busiest hosts, `num_hosts` counts all."""
 
     num_urls: int
     num_requests: int
@@ -75,7 +75,7 @@ class DuplicateGroup:
 
     @property
     def labels(self) -> frozenset[str]:
-        """The different labels of the members shown; more than one is a conflict."""
+        """The distinct labels of the members shown; more than one is a conflict."""
         return frozenset(member.photo.label for member in self.members if member.photo.label)
 
 
@@ -93,7 +93,7 @@ class DuplicateSummary:
 
 @dataclass(frozen=True)
 class NameMatch:
-    """Names that were decided in the same way."""
+    """Names with the same match type and reason."""
 
     match_type: str
     reason: str
@@ -103,17 +103,17 @@ class NameMatch:
 
 @dataclass(frozen=True)
 class NameExample:
-    """A verbatim name and what became of it."""
+    """A verbatim name and its outcome."""
 
     verbatim: str
     outcome: str
-    """The reason it is unresolved, or the accepted name."""
+    """The reason why it is unresolved, or the accepted name."""
     num_records: int
 
 
 @dataclass(frozen=True)
 class NameSummary:
-    """taxonomy/names.parquet, summed up."""
+    """Summary of taxonomy/names.parquet."""
 
     num_names: int
     num_records: int
@@ -126,7 +126,7 @@ class NameSummary:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """One model: points of (step, loss, learning rate), thinned out evenly, and what model.json says."""
+    """One model: points of (step, loss, learning rate), evenly thinned, and the contents of model.json."""
 
     model_id: str
     digest: str
@@ -138,7 +138,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class Score:
-    """One row of scores.parquet; an interval is None when the evaluation gave none."""
+    """One row of scores.parquet; the interval is None when the evaluation has none."""
 
     benchmark: str
     task: str
@@ -156,7 +156,7 @@ class Score:
 
 @dataclass(frozen=True)
 class BenchmarkFacts:
-    """What a benchmark was made of and what it left out; `reason` says why it has no scores."""
+    """The size of a benchmark and what it excludes; `reason` states why it has no scores."""
 
     name: str
     split: str
@@ -164,7 +164,7 @@ class BenchmarkFacts:
     num_classes: int
     reason: str
     dropped: Mapping[str, int]
-    """Reason -> images of the split that take no part."""
+    """Reason -> images of the split that are not scored."""
     few_shot: tuple[Mapping[str, int], ...]
     """For each number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
 
@@ -182,7 +182,7 @@ class ScoreSummary:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything a report shows; None where a stage has not been run."""
+    """Everything that a report shows; None for a stage that has not run."""
 
     name: str
     version: str
@@ -196,16 +196,16 @@ class ReportData:
     training: TrainingSummary | None
     scores: ScoreSummary | None
     inputs: tuple[tuple[str, str], ...]
-    """(what, SHA-256) of everything the report was made from."""
+    """(what, SHA-256) of every input of the report."""
     settings: tuple[tuple[str, str], ...]
     """(dotted key, value) of the settings that decide results."""
     tail: Mapping[str, Any] = field(default_factory=dict)
-    """What the release's manifest says of training `before` and `after` balancing; empty where no rule of balance was set."""
+    """Statistics of training `before` and `after` balancing from the release's manifest; empty without balancing."""
 
     def is_outdated(self, name: str) -> bool:
-        """True when the workspace's results of stage `name` are no longer those that the release was made from."""
+        """True when the workspace no longer holds the results of stage `name` from which the release was built."""
         return any(stage.stage == name and not stage.is_current for stage in self.stages)
 
     def stage(self, name: str) -> StageSummary | None:
-        """The stage of that name, if it was run."""
+        """The stage of that name, if it ran."""
         return next((stage for stage in self.stages if stage.stage == name), None)

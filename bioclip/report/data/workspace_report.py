@@ -1,7 +1,7 @@
-"""From a workspace to what a report shows.
+"""Reads what a report shows from a workspace.
 
-Memory does not grow with the number of partitions: ledgers and tables are read a batch at a time, and only what the
-galleries show is kept, chosen by record id.
+Memory does not grow with the number of partitions: ledgers and tables are read in batches, and only the images that the
+page shows are kept, chosen by record id.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGE_UNITS = {name: find_stage(name).reads for name in manifest_stages()}
 
 
 def gather_inputs(storage: Storage, version: str, model_id: str | None, evaluation_id: str | None) -> dict[str, str]:
-    """What the report is made from -> SHA-256: stage manifests, release, model and scores.
+    """Input of the report -> SHA-256: stage manifests, release, model and scores.
 
     Raises StorageError when one is missing, UsageError when they do not belong together.
     """
@@ -86,7 +86,7 @@ def gather_report(
 
 
 def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
-    """Each stage as the release was made from it; stages that its manifest does not name, as the workspace has them."""
+    """Each stage as stated in the manifest of the release; stages that the manifest does not name, as stored in the workspace."""
     inputs, counts = release.manifest.get("inputs", {}), release.manifest.get("counts", {})
     stages = []
     for name, unit in STAGE_UNITS.items():
@@ -100,7 +100,7 @@ def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
 
 
 def _illustrated(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:
-    """The same with the thumbnails of `photos`, and each dropped image with its other half where it has one."""
+    """`samples` with the thumbnails of `photos`, and each dropped image with its counterpart where it has one."""
 
     def shown(some: Iterable[Photo]) -> tuple[Photo, ...]:
         return tuple(photos[photo.record_id] for photo in some)

@@ -106,23 +106,27 @@ def swatch(color: str, text: str) -> Markup:
 def reason_list(reasons: Mapping[str, int]) -> Markup:
     """Drop reasons with their counts, the most frequent first; each has its sentence as a title."""
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return render_macro(_TEMPLATE, "reasons", [(name_of(reason), count, sentence_of(reason)) for reason, count in ordered])
+    return render_macro(_TEMPLATE, "reasons", [(name_of(reason), count, _sentence(reason)) for reason, count in ordered])
 
 
-def sentence_of(reason: str) -> str:
-    """The sentence that explains a drop reason; empty for one that is not registered."""
+def explain_reason(reason: str) -> Markup:
+    """The sentence that explains a drop reason, settings in a fixed-width font; a dash for one that is not registered."""
+    return render_macro(_TEMPLATE, "explanation", _sentence(reason) or "—")
+
+
+def _sentence(reason: str) -> str:
     known = find_reason(reason)
     return known.sentence if known else ""
 
 
 def reason_glossary(reasons: Iterable[str]) -> Markup:
     """A closed table that explains each of `reasons`; empty without any."""
-    rows = [(code(name_of(reason)), sentence_of(reason) or "—") for reason in sorted(set(reasons))]
+    rows = [(code(name_of(reason)), explain_reason(reason)) for reason in sorted(set(reasons))]
     if not rows:
         return Markup("")
     return details(f"What the {len(rows)} drop reasons mean", table("Drop reasons", ("Reason", "Meaning"), rows, class_="dense"))
 
 
-def tiles(entries: Iterable[tuple[str, str]]) -> Markup:
+def tiles(entries: Iterable[tuple[str, str]], class_: str = "") -> Markup:
     """The figures at the head of a page: (label, value)."""
-    return render_macro(_TEMPLATE, "tiles", list(entries))
+    return render_macro(_TEMPLATE, "tiles", list(entries), class_)

@@ -61,7 +61,7 @@ def render_report(data: ReportData, sections: list[Section]) -> bytes:
         sections=sections,
         counts=tiles(_headline(data)),
         model=describe_model(data),
-        scores=tiles(headline) if (headline := headline_scores(data)) else "",
+        scores=tiles(headline, "scores") if (headline := headline_scores(data)) else "",
         specimens=specimens(data.samples.specimens),
     )
 

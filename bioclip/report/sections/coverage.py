@@ -103,8 +103,8 @@ def coverage_chart(ranks: list[RankCoverage], samples: SampleSummary) -> Markup:
         rows.append(element("rect", x=across(of_images) - 1.5, y=top - 2, width=3.0, height=23.0, class_="mark"))
         rows.append(label(width - 4, top + 14, percent(share), "end", "strong"))
     axis = horizontal_axis(across, 2, bottom, lambda value: percent(value, digits=0), "share named", 4)
-    said = "; ".join(f"{rank.rank} {percent(rank.num_samples, samples.num_samples)}" for rank in ranks)
-    return svg(width, bottom + 40, f"Share of samples named at each rank: {said}.", axis, *rows)
+    description = "; ".join(f"{rank.rank} {percent(rank.num_samples, samples.num_samples)}" for rank in ranks)
+    return svg(width, bottom + 40, f"Share of samples named at each rank: {description}.", axis, *rows)
 
 
 def _kingdom_table(samples: SampleSummary) -> Markup:

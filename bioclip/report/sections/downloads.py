@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from bioclip.report.data.report_data import DownloadSummary, ReportData
-from bioclip.report.html.components import code, columns, join, name_of, note, reason_list, sentence_of, table
+from bioclip.report.html.components import code, columns, explain_reason, join, name_of, note, reason_list, table
 from bioclip.report.html.section import Section, explain_absence
 from bioclip.report.html.text import number, percent
 
@@ -44,7 +44,7 @@ def _hosts_table(downloads: DownloadSummary) -> Markup:
 
 def _failure_tables(downloads: DownloadSummary) -> Markup:
     reasons = [
-        (code(name_of(reason)), status.replace("_", " "), number(n), sentence_of(reason) or "—")
+        (code(name_of(reason)), status.replace("_", " "), number(n), explain_reason(reason))
         for (status, reason), n in downloads.failures.items()
     ]
     statuses = [(str(status) if status else "no answer", number(count)) for status, count in downloads.http_statuses.items()]

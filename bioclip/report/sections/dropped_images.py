@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from bioclip.report.data.report_data import ReportData
 from bioclip.report.data.samples.sample_summary import DropGroup, FailedMedia, Photo
-from bioclip.report.html.components import code, group, join, link, name_of, note, sentence_of, span, strong
+from bioclip.report.html.components import code, explain_reason, group, join, link, name_of, note, span, strong
 from bioclip.report.html.photographs import card, empty_tile, more_box, tile
 from bioclip.report.html.section import Section
 from bioclip.report.html.text import number
@@ -31,19 +31,19 @@ def _drop_card(drop: DropGroup) -> Markup:
     step = "during download" if drop.step == "download" else "in the release"
     tiles = [_dropped_tile(drop, photo) for photo in drop.photos] + [_failed_tile(failed) for failed in drop.failed]
     heading = [code(name_of(drop.reason)), strong(number(drop.count)), span(step, "unit")]
-    return card(heading, [*tiles, more_box(drop.count - len(tiles))], sentence_of(drop.reason))
+    return card(heading, [*tiles, more_box(drop.count - len(tiles))], explain_reason(drop.reason))
 
 
 def _dropped_tile(drop: DropGroup, photo: Photo) -> Markup:
-    """The image; where it was dropped because of another image, that one beside it."""
+    """The image, with its counterpart if it was dropped because of another image."""
     if (other := drop.counterparts.get(photo.record_id)) is None:
         return _photo_tile(photo)
     relation = span(other.relation, "badge")
     if other.photo is not None:
-        beside = tile(other.photo, relation, class_="tile is-kept")
+        counterpart = tile(other.photo, relation, class_="tile is-kept")
     else:
-        beside = empty_tile("", "not an image of this release", code(name_of(other.record_id, 14)), relation)
-    return group("pair", tile(photo), beside)
+        counterpart = empty_tile("", "not an image of this release", code(name_of(other.record_id, 14)), relation)
+    return group("pair", tile(photo), counterpart)
 
 
 def _photo_tile(photo: Photo) -> Markup:

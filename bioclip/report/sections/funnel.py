@@ -137,7 +137,7 @@ def _steps_table(steps: Sequence[FunnelStep], data: ReportData) -> Markup:
 def _broken_links(data: ReportData, steps: Sequence[FunnelStep]) -> list[str]:
     """A sentence for each step whose input is not the output of the step before."""
     stages = [summary for stage in STAGES if stage.passes_images and (summary := data.stage(stage.name)) is not None]
-    said = [
+    sentences = [
         f"Stage {after.stage} read {number(after.counts.read)} rows but {before.stage} wrote {number(before.counts.written)}: "
         "the two are not from the same run."
         for before, after in pairwise(stages)
@@ -145,12 +145,12 @@ def _broken_links(data: ReportData, steps: Sequence[FunnelStep]) -> list[str]:
     ]
     in_splits = next(step.kept for step in reversed(steps) if step.title == "In splits")
     if in_splits != data.samples.num_samples:
-        said.append(f"The splits hold {number(data.samples.num_samples)} images but {number(in_splits)} are expected.")
+        sentences.append(f"The splits hold {number(data.samples.num_samples)} images but {number(in_splits)} are expected.")
     release = data.stage("release")
     if release is not None and (dropped := dict(release.counts.dropped)) != (found := {d.reason: d.count for d in data.samples.drops}):
         differing = sorted(reason for reason in dropped.keys() | found.keys() if dropped.get(reason) != found.get(reason))
-        said.append(f"The table of images and the manifest disagree on the number dropped as {', '.join(differing)}.")
-    return said
+        sentences.append(f"The table of images and the manifest disagree on the number dropped as {', '.join(differing)}.")
+    return sentences
 
 
 def _stage_row(stage: StageSummary) -> tuple[str, ...]:
@@ -169,9 +169,9 @@ def funnel_chart(steps: Sequence[FunnelStep], parts: Sequence[FunnelStep] = ()) 
     """One bar per step on one scale, with the dropped part hatched; `parts` are drawn one after another."""
     scale = Scale(0, max([1, *(step.read for step in steps)]), _LEFT, _WIDTH - 112)
     rows = [_row(step, index * _ROW_HEIGHT + 6, scale) for index, step in enumerate([*steps, *parts])]
-    said = "; ".join(f"{step.title}: {step.kept} of {step.read}" for step in steps)
+    description = "; ".join(f"{step.title}: {step.kept} of {step.read}" for step in steps)
     held = f" Splits: {', '.join(f'{part.title} {part.kept}' for part in parts)}." if parts else ""
-    title = f"From provider rows to splits. {said}.{held}"
+    title = f"From provider rows to splits. {description}.{held}"
     return svg(_WIDTH, (len(steps) + len(parts)) * _ROW_HEIGHT, title, _hatch(), *rows)
 
 

@@ -70,4 +70,4 @@ def _terms(license_id: str) -> str:
     if license_id == "":
         return "unknown: all rights may be reserved"
     elements = license_id.split("-") if license_id.startswith("CC-") else []
-    return ", ".join(said for short, said in _TERMS.items() if short in elements) or "—"
+    return ", ".join(term for short, term in _TERMS.items() if short in elements) or "—"

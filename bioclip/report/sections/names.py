@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from bioclip import layout
 from bioclip.report.data.report_data import NameExample, NameSummary, ReportData
-from bioclip.report.html.components import code, columns, join, local_link, name_of, note, sentence_of, table
+from bioclip.report.html.components import code, columns, explain_reason, join, local_link, name_of, note, table
 from bioclip.report.html.section import Section, explain_absence
 from bioclip.report.html.text import number
 
@@ -27,7 +27,7 @@ def names_section(data: ReportData) -> Section:
             name_of(m.reason or "—", 90),
             number(m.num_names),
             number(m.num_records),
-            sentence_of(m.reason) or "—",
+            explain_reason(m.reason),
         )
         for m in names.matches
     ]

@@ -1,4 +1,4 @@
-"""The other half of a pair: what a left-out image gives away, or whose label contradicts its own."""
+"""The counterpart of a dropped image: the evaluation image that it leaks, or the image whose label contradicts its own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CONFLICT_COLUMNS = ["group_id", "record_id", "distance", "rank", "accepted_name
 
 
 def find_counterparts(storage: Storage, release: Release, drops: Collection[DropGroup], is_current: bool) -> dict[str, Counterpart]:
-    """Record id of each image shown as leaking or of conflicting label -> the image on the other side, without its photo.
+    """Record id of each shown image that leaks or has a conflicting label -> its counterpart, without its photo.
 
-    Leaks are the release's own table; conflicts are the workspace's, which count only when `is_current` says that they are of this release.
+    Leaks are read from the release. Conflicts are read from the workspace, only when `is_current`, i.e. when they belong to the release.
     """
     leaking = {photo.record_id: drop.reason for drop in drops if drop.reason.startswith("leak_") for photo in drop.photos}
     found = _leaks(release, leaking) if leaking and release.storage.exists(layout.LEAKS) else {}
@@ -43,7 +43,7 @@ def _relation(row: Mapping[str, Any]) -> str:
 
 
 def _conflicts(storage: Storage, conflicting: Collection[str]) -> dict[str, Counterpart]:
-    """For each kept image the nearest member of its group under another name; only groups that are shown are in memory."""
+    """For each kept image the nearest member of its group with another name; only groups that are shown are kept in memory."""
     members: dict[str, list[dict[str, Any]]] = {identifier: [] for identifier in conflicting}
     for row in read_rows(storage, layout.in_splits(layout.LABEL_CONFLICTS), _CONFLICT_COLUMNS):
         if row["group_id"] in members:

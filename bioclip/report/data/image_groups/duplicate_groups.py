@@ -1,4 +1,4 @@
-"""Groups of duplicate images, summed up, with a few of each kind to look at."""
+"""Groups of duplicate images: counts, and a few groups of each kind to show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.report.data.parquet_batches import read_rows
 from bioclip.storage import Storage
 
 KINDS = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")
-"""From the least alike to the identical; a group counts as the first of these that one of its members is."""
+"""From the least similar to identical; a group has the first kind in this order that one of its members has."""
 MAX_GROUPS_PER_KIND = 6
 MAX_MEMBERS = 6
 _COLUMNS = ["record_id", "group_id", "kept_record_id", "kind", "distance"]
@@ -22,7 +22,7 @@ GroupRows = list[dict[str, Any]]
 
 
 class DuplicateCounter:
-    """Counts over all groups, and the rows of those to show: the largest of each kind, ties by group id."""
+    """Counts over all groups, and the rows of the groups to show: the largest of each kind, ties by group id."""
 
     def __init__(self) -> None:
         self.num_groups = self.num_images = 0
@@ -49,7 +49,7 @@ class DuplicateCounter:
 
 
 def count_groups(storage: Storage) -> DuplicateCounter | None:
-    """The groups of duplicates/groups.parquet; None when duplicates were not looked for."""
+    """Counts the groups of duplicates/groups.parquet; None when duplicates were not searched."""
     if not storage.exists(layout.DUPLICATE_GROUPS):
         return None
     counter = DuplicateCounter()

@@ -1,4 +1,4 @@
-"""One image, several names: what records of different sources, or of one, call the organism on the same picture."""
+"""Images under several names: groups of records with the same image and different names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROUP_COLUMNS = ["record_id", "group_id", "kind", "distance"]
 
 @dataclass(frozen=True)
 class NamedImage:
-    """One record's image with what the record calls it and what that was accepted as; `kind` is that of DUPLICATE_SCHEMA."""
+    """One record's image with its verbatim name and accepted lineage; `kind` as in DUPLICATE_SCHEMA."""
 
     photo: Photo
     kind: str
@@ -39,8 +39,8 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class ImageNames:
-    """The records of one image. `rank` is the highest at which accepted names differ, empty when they agree; `decision` what became
-    of the kept image for that reason."""
+    """The records of one image. `rank` is the highest rank at which accepted names differ, empty when they agree; `decision` states
+    whether the image was kept."""
 
     group_id: str
     rank: str
@@ -52,12 +52,12 @@ class ImageNames:
 
 @dataclass(frozen=True)
 class ImageConflicts:
-    """All images with several names: `differing` after reconciliation, `agreeing` for it."""
+    """All images with several names: accepted names differ (`differing`) or agree (`agreeing`)."""
 
     num_differing: int
     num_differing_between_sources: int
     num_differing_near: int
-    """Those of which a member is only near the kept image, so that it may be another photograph."""
+    """Groups in which a member is a near duplicate only, so that it may be another photograph."""
     num_agreeing: int
     num_agreeing_between_sources: int
     differing: tuple[ImageNames, ...]
@@ -65,10 +65,10 @@ class ImageConflicts:
 
 
 def gather_conflicts(storage: Storage, release: Release, images: StageManifest | None) -> ImageConflicts | None:
-    """Groups of the same or nearly the same picture whose records give several names; None where these tables are not in the workspace.
+    """Groups of identical or nearly identical images with several names; None when the workspace lacks the tables.
 
-    Shown first are those between sources, then those that differ at the highest rank, then large ones. Only rows of images in a group
-    are in memory.
+    Order: groups with several sources, then by the rank of the difference, then by size. Only rows of images in a group are kept in
+    memory.
     """
     if not (storage.exists(layout.in_splits(layout.LABEL_CONFLICTS)) and storage.exists(layout.DUPLICATE_GROUPS)):
         return None
@@ -108,7 +108,7 @@ def _near(places: pa.Table) -> set[str]:
 
 
 def _groups(places: pa.Table, release: Release) -> pa.Table:
-    """group_id -> its images, and how many sources and verbatim names they have."""
+    """group_id -> number of images, sources and verbatim names."""
     groups = places.select(["record_id", "group_id"])
     wanted = groups["record_id"].combine_chunks()
     samples = _samples(release, ["record_id", "source", "verbatim_name"], wanted)
@@ -149,7 +149,7 @@ def _names(group: _Group, members: list[NamedImage]) -> ImageNames:
 
 
 def _telling(members: list[NamedImage]) -> list[NamedImage]:
-    """The kept image first, then one of each source and name, then the others."""
+    """The kept image first, then one member of each source and name, then the others."""
     seen: set[tuple[str, str]] = set()
     order = []
     for place, member in enumerate(members):
@@ -170,7 +170,7 @@ def _table(storage: Storage, name: str, columns: list[str]) -> pa.Table:
 
 
 def _samples(release: Release, columns: list[str], record_ids: pa.Array) -> pa.Table:
-    """Rows of `record_ids`, in their order. Both are sorted, so that each batch is held against its own stretch of them only."""
+    """Rows of `record_ids`, ordered by record id. Both tables are sorted, so each batch is compared with its own range of ids only."""
     ordered, start, parts = record_ids.take(pc.array_sort_indices(record_ids)), 0, []
     for batch in read_batches(release.storage, layout.SAMPLES, columns, _BATCH_ROWS):
         rows = pa.Table.from_batches([batch])

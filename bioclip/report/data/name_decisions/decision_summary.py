@@ -1,4 +1,4 @@
-"""Decisions on names, summed up: one pass over any table of them, whatever the order of its rows."""
+"""Decisions on names, summarised in one pass over a table; the order of the rows has no effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bioclip.records import RANKS
 
 MAX_NAMES = 50
 OUTCOMES = ("resolved", "higher_rank", "ambiguous", "none")
-"""What can become of a name, from the best to the worst."""
+"""Outcomes of a name, from the best to the worst."""
 _OUTCOME_OF = {"HIGHER_RANK": "higher_rank", "AMBIGUOUS": "ambiguous", "NONE": "none"}
 _RESPELLED = frozenset({"STEM", "FUZZY"})
 _BINOMIAL = ("species", "specific_epithet")
@@ -19,7 +19,7 @@ _BINOMIAL = ("species", "specific_epithet")
 
 @dataclass(frozen=True)
 class NameCounts:
-    """How much stands behind an entry."""
+    """Number of lineages and records of an entry."""
 
     num_lineages: int
     """Distinct verbatim lineages."""
@@ -33,7 +33,7 @@ class NameCounter:
         self._counted: dict[Any, list[int]] = {}
 
     def add(self, key: Any, num_records: int, num_lineages: int = 1) -> None:
-        """Count one more lineage, or several, below `key`."""
+        """Add `num_lineages` lineages with `num_records` records under `key`."""
         weight = self._counted.setdefault(key, [0, 0])
         weight[0] += num_lineages
         weight[1] += num_records
@@ -45,18 +45,18 @@ class NameCounter:
         return ((key, NameCounts(*weight)) for key, weight in sorted(self._counted.items()))
 
     def total(self) -> NameCounts:
-        """All keys together."""
+        """Totals over all keys."""
         return NameCounts(sum(weight[0] for weight in self._counted.values()), sum(weight[1] for weight in self._counted.values()))
 
     def most(self, cap: int | None = None) -> tuple[tuple[Any, NameCounts], ...]:
-        """The `cap` entries of most records, ties by lineages and then in order of the key; all without a cap."""
+        """The `cap` entries with the most records, ties by lineages, then by key; all entries without a cap."""
         chosen = heapq.nsmallest(len(self) if cap is None else cap, self._counted.items(), key=lambda e: (-e[1][1], -e[1][0], e[0]))
         return tuple((key, NameCounts(*weight)) for key, weight in chosen)
 
 
 @dataclass(frozen=True)
 class TopEntries:
-    """The entries of most records, each a tuple of texts with its weight, and how many there are in all."""
+    """The entries with the most records, each a tuple of texts with its counts; the number of all entries and their totals."""
 
     shown: tuple[tuple[tuple[Any, ...], NameCounts], ...]
     num_all: int
@@ -65,15 +65,15 @@ class TopEntries:
 
 @dataclass(frozen=True)
 class DecisionSummary:
-    """A table of decisions, summed up."""
+    """Summary of a table of decisions."""
 
     total: NameCounts
     outcomes: Mapping[str, NameCounts]
-    """Every one of OUTCOMES."""
+    """One entry for each of OUTCOMES."""
     matches: tuple[tuple[tuple[str, str], NameCounts], ...]
-    """(match type, reason), those of most records first."""
+    """(match type, reason), most records first."""
     confidences: Mapping[int, NameCounts]
-    """Confidence in percent of what has an accepted taxon."""
+    """Confidence in percent -> counts, for decisions with an accepted taxon."""
     unresolved: TopEntries
     """(verbatim name, reason)."""
     respelled: TopEntries
@@ -81,18 +81,18 @@ class DecisionSummary:
     curated: TopEntries
     """(verbatim name, accepted name, who decided and why)."""
     contradicted_ranks: Mapping[str, NameCounts] | None
-    """Rank -> what was accepted against the record's own lineage; None where the table does not say."""
+    """Rank -> decisions that contradict the verbatim lineage at it; None when the table has no column `contradicts`."""
     contradictions: TopEntries
-    """(rank, the record's taxon, the accepted one)."""
+    """(rank, verbatim taxon, accepted taxon)."""
     lineages: Mapping[tuple[str, ...], NameCounts]
-    """Accepted lineage of seven ranks, '' where there is none -> weight."""
+    """Accepted lineage of seven ranks, '' for unresolved ranks -> counts."""
 
 
 def sum_up_decisions(rows: Iterable[Mapping[str, Any]]) -> DecisionSummary:
-    """Sum up rows with the columns of LINEAGE_SCHEMA, or of the decisions that `treeoflife resolve` writes.
+    """Summarise rows with the columns of LINEAGE_SCHEMA or of the table that `treeoflife resolve` writes.
 
-    A row is a distinct lineage; without `num_records` it stands for one record. Null is empty. `contradicts` (ranks joined by commas)
-    and `curation` may be missing.
+    A row is a distinct lineage; without `num_records` it counts as one record. Null equals the empty string. `contradicts` (ranks
+    joined by commas) and `curation` are optional.
     """
     counter = _DecisionCounter()
     for row in rows:
@@ -150,7 +150,7 @@ def _listing(counter: NameCounter) -> TopEntries:
 
 
 def verbatim_label(row: Mapping[str, Any]) -> str:
-    """What the provider calls the organism: its scientific name, else the lowest of its ranks, else its vernacular name."""
+    """The verbatim name: the scientific name, else the name at the lowest rank, else the vernacular name."""
     if name := row.get("verbatim_scientific_name"):
         return str(name)
     if name := _verbatim_taxon(row, "species"):

@@ -1,4 +1,4 @@
-"""Tables of decisions, as `treeoflife resolve` writes them, read a batch at a time: one row a distinct lineage."""
+"""Reads tables of decisions, as `treeoflife resolve` writes them, in batches."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _BATCH_ROWS, _FOLD_AT = 65_536, 1_000_000
 
 
 def read_decisions(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows for `sum_up_decisions` with `num_records`: those that say the same of a name are one.
+    """Distinct rows with `num_records`, as input of `sum_up_decisions`.
 
-    Memory grows with the distinct names. Raises UsageError for what is no table of decisions (.parquet, .csv or .tsv).
+    Memory grows with the number of distinct names. Raises UsageError for a file that is not a table of decisions (.parquet, .csv, .tsv).
     """
     try:
         with path.open("rb") as stream:
@@ -56,7 +56,7 @@ def _wanted(path: Path, there: Iterable[str]) -> list[str]:
 
 
 def _fold(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    """The distinct rows with how often each is there."""
+    """The distinct rows with the number of occurrences of each."""
     parts: list[pa.Table] = []
     num_rows = 0
     for batch in batches:

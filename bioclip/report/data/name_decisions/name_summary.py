@@ -1,4 +1,4 @@
-"""How verbatim names were decided, summed up."""
+"""Summary of the decisions on verbatim names for the page on a release."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _COLUMNS = [
 
 
 def gather_names(storage: Storage) -> NameSummary | None:
-    """Match types and reasons, the most frequent unresolved names and the synonyms merged; None without a taxonomy.
+    """Match types and reasons, the most frequent unresolved names and merged synonyms; None without a taxonomy.
 
-    A synonym is a name whose match is another taxon of the backbone than the accepted one it leads to.
+    A synonym is a name whose matched taxon is not the accepted taxon.
     """
     if not storage.exists(layout.NAMES):
         return None

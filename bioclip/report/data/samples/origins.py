@@ -1,4 +1,4 @@
-"""Samples counted by licence and by source."""
+"""Counts of samples by licence and by source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OriginCounter:
         self._species.add(pairs[is_named].astype(np.uint64))
 
     def summary(self) -> tuple[Origin, ...]:
-        """The largest origins, and one that stands for all others where there are more."""
+        """The largest origins, and one entry for all others if there are more than MAX_ORIGINS."""
         names, length = self._origins.names, len(self._origins)
         samples, dropped, without = (counter.of(length) for counter in (self._samples, self._dropped, self._without_holder))
         num_species = np.bincount((self._species.values() >> np.uint64(32)).astype(np.int64), minlength=length)

@@ -1,4 +1,4 @@
-"""Which images of a release a page shows: chosen by record id alone, so that a rerun shows the same ones."""
+"""Chooses the images that a page shows by record id, so that a rerun chooses the same."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_ON_SHEET = 21
 
 
 class RandomDraw:
-    """`cap` random ones of a split, seeded by `seed`: those that follow a random point of the circle of record ids.
+    """`cap` random images of a split: those that follow a random point on the circle of record ids; `seed` decides the point.
 
-    Record ids are hashes, so neighbours on the circle have nothing in common, and rows come in their order: memory stays constant.
+    Record ids are hashes, so neighbours on the circle are unrelated. Rows arrive in order of record id, so memory is constant.
     """
 
     def __init__(self, seed: str, cap: int = MAX_ON_SHEET) -> None:
@@ -35,13 +35,13 @@ class RandomDraw:
             self._after += following.slice(0, missing).to_pylist()
 
     def values(self) -> list[str]:
-        """The record ids that were drawn, in order of the circle."""
+        """The record ids that were drawn, in their order on the circle."""
         rest = [identifier for identifier in self._first if identifier not in self._after]
         return (self._after + rest)[: self._cap]
 
 
 class PhotoChoice:
-    """The record ids to show, over batches of rows in order of record id."""
+    """The record ids to show; batches of rows are added in order of record id."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
@@ -50,7 +50,7 @@ class PhotoChoice:
         self.specimens: dict[str, str] = {}
 
     def add_samples(self, samples: pa.Table) -> None:
-        """Draw from each split, and note the first sample of each order."""
+        """Draw from each split, and keep the first sample of each order."""
         for split in pc.unique(samples["split"]).to_pylist():
             draw = self.draws.setdefault(split, RandomDraw(f"{self._seed} {split}"))
             draw.add(samples["record_id"].filter(pc.equal(samples["split"], split)))
@@ -62,13 +62,13 @@ class PhotoChoice:
                     self.specimens.setdefault(order, samples["record_id"][place].as_py())
 
     def add_dropped(self, dropped: pa.Table) -> None:
-        """Note the first images of each reason."""
+        """Keep the first images of each reason."""
         for reason in pc.unique(dropped["drop_reason"]).to_pylist():
             if (missing := MAX_PHOTOS_PER_REASON - len(self.drops[reason])) > 0:
                 self.drops[reason] += dropped["record_id"].filter(pc.equal(dropped["drop_reason"], reason)).slice(0, missing).to_pylist()
 
     @property
     def record_ids(self) -> set[str]:
-        """All that are to be shown."""
+        """All record ids that are shown."""
         drawn = {identifier for draw in self.draws.values() for identifier in draw.values()}
         return drawn | {identifier for ids in self.drops.values() for identifier in ids} | set(self.specimens.values())

@@ -1,4 +1,4 @@
-"""Rows of the release's table that a page shows one by one."""
+"""Photographs of the release's table that a page shows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ATTRIBUTION_COLUMNS = ["record_id", "occurrence_url"]
 
 
 def photo_of(row: Mapping[str, Any], page_url: str = "") -> Photo:
-    """A row of PHOTO_COLUMNS, without its thumbnail; `page_url` as its provider gave it, else what its other columns say."""
+    """A photo from a row of PHOTO_COLUMNS, without thumbnail; links to `page_url`, else an occurrence id that is a URL, else the media."""
     return Photo(
         record_id=row["record_id"],
         label=scientific_name(row) or row["verbatim_name"],
@@ -54,7 +54,7 @@ def photo_of(row: Mapping[str, Any], page_url: str = "") -> Photo:
 def read_photos(release: Release, wanted: Collection[str]) -> dict[str, Photo]:
     """Record id -> photo without thumbnail, for those of `wanted` that are in the release's table.
 
-    A photo links to the provider's page that attribution.parquet names, else to an occurrence id that is an address, else to the media.
+    A photo links to the provider's page in attribution.parquet, else to an occurrence id that is a URL, else to the media.
     """
     pages: dict[str, str] = {}
     if release.storage.exists(layout.ATTRIBUTION):

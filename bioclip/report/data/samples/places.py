@@ -1,4 +1,4 @@
-"""Samples counted on an equal-area grid."""
+"""Counts of samples on an equal-area grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUM_COLUMNS, NUM_ROWS = 144, 61
 
 
 CELL_KM2 = 510_065_622 / (NUM_COLUMNS * NUM_ROWS)
-"""All cells are of the same area: columns are equal in longitude, rows in the sine of latitude."""
+"""All cells have the same area: columns are equal in longitude, rows in the sine of latitude."""
 
 
 BANDS = (("north of the Arctic Circle", 66.56), ("northern mid-latitudes", 23.44), ("tropics", -23.44), ("southern mid-latitudes", -66.56),
@@ -23,7 +23,7 @@ BANDS = (("north of the Arctic Circle", 66.56), ("northern mid-latitudes", 23.44
 
 
 class PlaceCounter:
-    """Samples by cell, and those without usable coordinates by why."""
+    """Counts samples by cell, and samples without usable coordinates by cause."""
 
     def __init__(self) -> None:
         self._cells, self._bands = IndexCounter(), IndexCounter()

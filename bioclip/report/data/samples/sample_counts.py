@@ -1,4 +1,4 @@
-"""The release's table of images, summed up in one pass over its columns; no row becomes an object unless it is shown."""
+"""Summarises the release's table of images in one pass over its columns; only rows that are shown become objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bioclip.selection.splits import occurrence_key
 
 SUNBURST_RANKS = RANKS[:6]
 BALANCE_REASONS = ("species_too_rare", "taxon_balanced", "species_over_cap")
-"""Why a training image was left out for the sake of balance: floor, threshold, cap."""
+"""Drop reasons of balancing: floor, threshold, cap."""
 _BATCH_ROWS = 32_768
 _COLUMNS = [
     "record_id", "split", "drop_reason", *RANKS, "resolved_rank", "source", "source_id", "occurrence_id", "license", "rights_holder",
@@ -33,7 +33,7 @@ _COLUMNS = [
 
 
 class SampleCounter:
-    """Counts over batches of SAMPLE_SCHEMA rows that come in order of record id; `seed` decides the random draws."""
+    """Counts over batches of SAMPLE_SCHEMA rows in order of record id; `seed` decides the random draws."""
 
     def __init__(self, seed: str) -> None:
         self.num_images = 0
@@ -50,7 +50,7 @@ class SampleCounter:
         self._places = PlaceCounter()
 
     def add(self, rows: pa.Table) -> None:
-        """Count the rows, dropped ones included."""
+        """Count the rows, including dropped ones."""
         is_sample = pc.not_equal(rows["split"], "")
         samples, dropped = rows.filter(is_sample), rows.filter(pc.invert(is_sample))
         self.num_images += rows.num_rows
@@ -84,7 +84,7 @@ class SampleCounter:
             self._occurrences[split].add(hash_strings(occurrence_key(*key) for key in zip(*columns, strict=True)))
 
     def summary(self, release: Release, photos: Mapping[str, Photo]) -> SampleSummary:
-        """What was counted, with the release's splits in their own order; `photos` are those of `choice`, by record id."""
+        """The summary, with splits in the order of the release; `photos` are those of `choice`, by record id."""
         length = len(self._species)
         all_species = sum((counter.of(length) for counter in self._per_species.values()), np.zeros(length, np.int64))
         unbalanced = self._unbalanced.of(length)
@@ -134,7 +134,7 @@ class SampleCounter:
 
 
 def summarize_samples(release: Release, wanted: Collection[str]) -> tuple[SampleSummary, dict[str, Photo]]:
-    """The images of `release` counted, and those shown by record id, without thumbnails; `wanted` are further ids to look up."""
+    """The summary of the images of `release`, and the photos to show by record id, without thumbnails; `wanted` are further ids to read."""
     counter = SampleCounter(release.version)
     for batch in read_batches(release.storage, layout.SAMPLES, _COLUMNS, _BATCH_ROWS):
         counter.add(pa.Table.from_batches([batch]))
@@ -143,7 +143,7 @@ def summarize_samples(release: Release, wanted: Collection[str]) -> tuple[Sample
 
 
 def grouped(table: pa.Table, columns: list[str]) -> list[tuple[tuple[Any, ...], int]]:
-    """Each combination of values with its number of rows, in order."""
+    """Each combination of values with its number of rows, sorted."""
     counted = table.group_by(columns).aggregate([([], "count_all")])
     keys = zip(*(counted[column].to_pylist() for column in columns), strict=True)
     return sorted(zip(keys, counted["count_all"].to_pylist(), strict=True))

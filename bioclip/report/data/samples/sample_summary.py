@@ -1,4 +1,4 @@
-"""What a report shows of the release's table of images, as plain frozen values."""
+"""Values of the release's table of images that a report shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small JPEG of an image, and the size in pixels of what was downloaded."""
+    """A small JPEG of an image, and the size of the downloaded image in pixels."""
 
     jpeg: bytes
     original_width: int
@@ -17,7 +17,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Photo:
-    """One image of the release's table, with a thumbnail when its bytes are at hand."""
+    """One image of the release's table, with a thumbnail when its bytes are available."""
 
     record_id: str
     label: str
@@ -38,7 +38,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class FailedMedia:
-    """A media URL that gave no image."""
+    """A media URL without an image."""
 
     record_id: str
     media_url: str
@@ -49,7 +49,7 @@ class FailedMedia:
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The other image of a pair for which an image was left out. `photo` is None where the other is not of this release."""
+    """The other image of a pair because of which an image was dropped. `photo` is None when it is not in this release."""
 
     record_id: str
     relation: str
@@ -67,9 +67,9 @@ class DropGroup:
     photos: tuple[Photo, ...] = ()
     failed: tuple[FailedMedia, ...] = ()
     num_unnamed: int = 0
-    """Those of them whose name was resolved to no rank."""
+    """Images among them whose name was not resolved to any rank."""
     counterparts: Mapping[str, Counterpart] = field(default_factory=dict)
-    """Record id of a photo shown -> the image that it collides with."""
+    """Record id of a shown photo -> its counterpart."""
 
 
 @dataclass(frozen=True)
@@ -82,43 +82,43 @@ class SplitSummary:
     num_occurrences: int
     num_shards: int
     species_sizes: Mapping[int, int] = field(default_factory=dict)
-    """Images of a species -> species with so many in this split, the largest first."""
+    """Number of images -> number of species with that many images in this split, largest first."""
     sheet: tuple[Photo, ...] = ()
     """Images drawn at random."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Images of one licence or one source: in the release and left out."""
+    """Images of one licence or one source: samples and dropped images."""
 
     name: str
     num_samples: int
     num_dropped: int
     num_species: int | None = 0
-    """Distinct species among the samples; None for what stands for all smaller origins together."""
+    """Distinct species among the samples; None for the entry of all smaller origins."""
     num_without_holder: int = 0
-    """Samples that name neither a creator nor a rights holder."""
+    """Samples without creator and rights holder."""
 
     @property
     def is_rest(self) -> bool:
-        """True for all that are not listed by name."""
+        """True for the entry of all smaller origins."""
         return self.num_species is None
 
 
 @dataclass(frozen=True)
 class NamedRanks:
-    """Images of one kingdom that are named at the same ranks; `ranks` has one flag for each of RANKS."""
+    """Images of one kingdom with names at the same ranks; `ranks` has one flag for each of RANKS."""
 
     kingdom: str
     ranks: tuple[bool, ...]
     num_samples: int
     num_images: int
-    """Samples and images left out."""
+    """Samples and dropped images."""
 
 
 @dataclass(frozen=True)
 class MapCell:
-    """A cell of the map's grid with its samples; column 0 begins at 180° W, row 0 at 90° N."""
+    """A cell of the map's grid with its samples; column 0 starts at 180° W, row 0 at 90° N."""
 
     column: int
     row: int
@@ -127,7 +127,7 @@ class MapCell:
 
 @dataclass(frozen=True)
 class PlaceSummary:
-    """Where the samples were taken. What has no usable coordinates is counted by why; `bands` are by latitude."""
+    """Where the samples were collected. `missing` counts samples without usable coordinates by cause; `bands` are by latitude."""
 
     cells: tuple[MapCell, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
@@ -141,22 +141,22 @@ class PlaceSummary:
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """The release's table, summed up."""
+    """Summary of the release's table."""
 
     num_images: int
     num_samples: int
     lineages: Mapping[tuple[str, ...], int]
     """(kingdom, phylum, class, order, family, genus) -> samples; unresolved ranks are empty."""
     species_sizes: Mapping[int, int]
-    """Images of a species -> species with so many, the largest first."""
+    """Number of images -> number of species with that many images, largest first."""
     splits: tuple[SplitSummary, ...]
     licenses: tuple[Origin, ...]
     sources: tuple[Origin, ...]
     drops: tuple[DropGroup, ...]
     specimens: tuple[Photo, ...]
-    """A few samples to look at."""
+    """A few samples to show."""
     unbalanced_sizes: Mapping[int, int] = field(default_factory=dict)
-    """As `species_sizes`, of training before caps, floors and balancing; empty where these dropped nothing."""
+    """As `species_sizes`, for training before caps, floors and balancing; empty when these dropped nothing."""
     named: tuple[NamedRanks, ...] = ()
     places: PlaceSummary = PlaceSummary()
 

@@ -1,4 +1,4 @@
-"""Small JPEGs of the few images that a report shows."""
+"""Thumbnails of the images that a report shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLUMNS = ["record_id", "original_width", "original_height", "image"]
 def load_thumbnails(storage: Storage, images: StageManifest, record_ids: Collection[str]) -> dict[str, Thumbnail]:
     """Record id -> JPEG of at most 128 px and original size, for those of `record_ids` that have an image.
 
-    Only partitions and row groups that hold a wanted image are read, a few rows at a time.
+    Only partitions and row groups with a wanted image are read, a few rows at a time.
     """
     files = [output.name for output in images.outputs if output.name.endswith(layout.PARQUET)]
     wanted: defaultdict[str, set[str]] = defaultdict(set)
@@ -52,7 +52,7 @@ def _read_images(storage: Storage, name: str, wanted: set[str]) -> Iterator[dict
 
 
 def shrink_image(data: bytes) -> bytes:
-    """A JPEG of at most 128 px on its longer side, transparent parts white; `data` is one of the pipeline's checked images."""
+    """A JPEG of at most 128 px on its longer side; transparent parts become white. `data` is an image that the pipeline has checked."""
     with Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
         image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
