@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bioclip import layout
 from bioclip.report.data.name_decisions.decision_summary import DecisionSummary
 from bioclip.report.data.name_decisions.name_report import NameReport
 from bioclip.report.html.components import tiles
@@ -44,6 +45,7 @@ def render_taxonomy_page(report: NameReport) -> bytes:
         title=f"Taxonomy of {plain(report.title)}",
         name=report.title or "names",
         report=report,
+        release_page=layout.RELEASE_PAGE,
         sections=[*sections, tree_section(decisions)],
         counts=tiles(_headline(decisions)),
     )
