@@ -48,7 +48,7 @@ def test_each_reason_leaves_at_the_step_it_belongs_to(data: ReportData) -> None:
     drops = [
         DropGroup("release", reason, count, num_unnamed=unnamed)
         for reason, count, unnamed in [
-            ("taken_down", 1, 0), ("duplicate_pixels", 2, 1), ("homonym", 4, 4), ("rank_above_minimum", 8, 0),
+            ("taken_down", 1, 0), ("duplicate_pixels", 2, 1), ("homonym_ambiguous", 4, 4), ("rank_above_minimum", 8, 0),
             ("label_conflict", 16, 0), ("leak_observer_day", 32, 0), ("evaluated_before", 64, 0), ("species_over_cap", 128, 0),
             ("val_species_without_training", 256, 0),
         ]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from bioclip.drop_reasons import find_reason
 from bioclip.report.charts.axes import Scale
 from bioclip.report.charts.svg import element, label, svg
 from bioclip.report.charts.svg import join as join_svg
@@ -19,9 +20,10 @@ from bioclip.report.html.section import Section
 from bioclip.report.html.text import number, percent
 from bioclip.stages import STAGES, find_stage
 
-DUPLICATE_REASONS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
 SPLIT_REASONS = ("evaluated_before", "above_heldout_species", "val_species_without_training", *BALANCE_REASONS)
 """Reasons from drawing, guarding and balancing the splits; reasons of leakage begin with `leak_`."""
+STEP_TITLES = {"images": "Downloaded", "shards": "In shards"}
+"""Titles of stages; the other stages are named after what they make."""
 _WIDTH, _LEFT, _ROW_HEIGHT = 590.0, 124.0, 40.0
 
 
@@ -36,8 +38,13 @@ class FunnelStep:
     offset: int | None = None
 
 
+def _deciding_stage(drop: DropGroup) -> str:
+    known = find_reason(drop.reason)
+    return known.stages[0] if known else ""
+
+
 def _is_duplicate(drop: DropGroup) -> bool:
-    return drop.reason in DUPLICATE_REASONS
+    return _deciding_stage(drop) == "duplicates"
 
 
 def _is_late(drop: DropGroup) -> bool:
@@ -45,7 +52,7 @@ def _is_late(drop: DropGroup) -> bool:
 
 
 def _is_unnamed(drop: DropGroup) -> bool:
-    return drop.num_unnamed == drop.count
+    return _deciding_stage(drop) == "taxonomy" or drop.num_unnamed == drop.count
 
 
 RELEASE_STEPS: tuple[tuple[str, Callable[[DropGroup], bool]], ...] = (
@@ -61,24 +68,33 @@ _ORDER = ("Not withdrawn", "Unique", "Named", "Eligible", "In splits")
 
 def funnel_steps(data: ReportData) -> list[FunnelStep]:
     """Steps from the first stage that ran to the splits; the input of each is the output of the one before."""
-    steps: list[FunnelStep] = []
-    for name, title in (("records", "Records"), ("images", "Downloaded")):
-        if (stage := data.stage(name)) is not None:
-            if not steps:
-                steps.append(FunnelStep(stage.unit.capitalize(), stage.counts.read, stage.counts.read, {}))
-            steps.append(FunnelStep(title, stage.counts.written, stage.counts.read, stage.counts.dropped))
-    left = data.samples.num_images
-    if not steps:
-        steps.append(FunnelStep("Images", left, left, {}))
+    passed = [stage.name for stage in STAGES if stage.passes_images]
+    place = passed.index("release")
+    before, after = ([stage for name in names if (stage := data.stage(name))] for names in (passed[:place], passed[place + 1 :]))
+    num_images = data.samples.num_images
+    title, first = (before[0].unit.capitalize(), before[0].counts.read) if before else ("Images", num_images)
+    return [
+        FunnelStep(title, first, first, {}),
+        *map(_stage_step, before),
+        *_release_steps(data, num_images),
+        *(_stage_step(stage) for stage in after if stage.counts.dropped),
+    ]
+
+
+def _stage_step(stage: StageSummary) -> FunnelStep:
+    title = STEP_TITLES.get(stage.stage) or find_stage(stage.stage).makes.capitalize()
+    return FunnelStep(title, stage.counts.written, stage.counts.read, stage.counts.dropped)
+
+
+def _release_steps(data: ReportData, left: int) -> list[FunnelStep]:
     claimed: dict[str, dict[str, int]] = {title: {} for title in _ORDER}
     for drop in data.samples.drops:
         claimed[next(title for title, claims in RELEASE_STEPS if claims(drop))][drop.reason] = drop.count
+    steps = []
     for title in _ORDER:
         if claimed[title] or title != "Not withdrawn":
             steps.append(FunnelStep(title, left - sum(claimed[title].values()), left, claimed[title]))
             left = steps[-1].kept
-    if (shards := data.stage("shards")) is not None and shards.counts.dropped:
-        steps.append(FunnelStep("In shards", shards.counts.written, shards.counts.read, shards.counts.dropped))
     return steps
 
 
