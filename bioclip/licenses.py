@@ -1,7 +1,7 @@
 """Licences: a provider's free text to one identifier, and the classes that filters speak of.
 
 Identifiers are SPDX's for Creative Commons and a few others (https://spdx.org/licenses/); anything stated but not known
-becomes `LicenseRef-other`, nothing stated (or only that nothing is) an empty string. The verbatim text is always kept beside it.
+becomes `LicenseRef-other`, nothing stated (or only that nothing is) an empty string. The verbatim text is always kept too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CREATIVE_COMMONS = ""
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), identifier)
     for pattern, identifier in (
-        # Addresses say exactly what they mean, whatever is written around them.
+        # An address is exact, so it decides before the words around it.
         (r"creativecommons\.org/(?:publicdomain/mark|licenses/publicdomain)", _PUBLIC),
         (r"creativecommons\.org/publicdomain/zero", "CC0-1.0"),
         (r"creativecommons\.org/licenses/(?P<elements>by[a-z-]*)(?:/(?P<major>\d)\.(?P<minor>\d))?", _CREATIVE_COMMONS),
@@ -23,7 +23,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"cdla\.(?:io|dev)/permissive-(?:v)?2|cdla-permissive-2", "CDLA-Permissive-2.0"),
         # GBIF's and others' words for nothing.
         (r"^(?:unspecified|not specified|not stated|not given|unknown|none|n/?a|not applicable|null)\.?$", "unstated"),
-        # A reservation outweighs a licence's name beside it; iNaturalist writes C.
+        # A reservation outweighs the name of a licence; iNaturalist writes C.
         (r"all rights reserved|all rights are reserved|no licen[cs]e|not licensed|no reuse", _RESERVED),
         (r"tous droits r[ée]serv[ée]s|alle rechte vorbehalten|tod[oa]s (?:l?os )?(?:direitos|derechos) reservados", _RESERVED),
         (r"tutti i diritti riservati|alle rechten voorbehouden", _RESERVED),

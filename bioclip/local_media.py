@@ -1,6 +1,6 @@
-"""Media that lie on this machine: a URL form that does not depend on where, and the bounded, fenced-in way to read it.
+"""Media files on this machine: a URL form that does not depend on their folder, and a bounded, confined way to read them.
 
-A record's identity rests on its media URL, so the URL of a local file says where it lies below its source's media root, never where the
+A record's identity rests on its media URL, so the URL of a local file is its path below its source's media root, never the place of the
 root is. The form is `local:<path>` for a file and `local:<path>!/<member>` for a member of a zip or plain tar file; when the root is
 itself such an archive, `local:<member>`. Paths are relative, with `/` between percent-encoded parts (so `!` in a name is `%21`), and
 bytes that are no UTF-8 are encoded as they are. Moving the folder changes no record id; `media_root` finds it again from the settings.
@@ -53,7 +53,7 @@ def local_url(path: str, member: str = "") -> str:
 
 
 def media_root(source: SourceSettings) -> Path:
-    """Where the `local:` URLs of a source begin: its option `images`, else its folder, else the folder that its file lies in."""
+    """Where the `local:` URLs of a source begin: its option `images`, else its folder, else the folder of its file."""
     if images := source.options.get("images", ""):
         return Path(images)
     path = Path(source.path)
@@ -61,7 +61,7 @@ def media_root(source: SourceSettings) -> Path:
 
 
 def read_local_media(url: str, root: Path | str, max_bytes: int) -> bytes:
-    """The bytes behind a `local:` URL, or behind a `file:` URL that lies below `root`; safe to call from many threads.
+    """The bytes behind a `local:` URL, or behind a `file:` URL below `root`; safe to call from many threads.
 
     Raises LocalMediaError; nothing outside `root` is ever opened, links included, and no more than `max_bytes` are read.
     """

@@ -96,7 +96,7 @@ class Record:
     specific_epithet: str = ""
     vernacular_name: str = ""
     verbatim: Mapping[str, str] = field(default_factory=dict)
-    """The provider's further columns, as they came."""
+    """The provider's further columns, unchanged."""
 
     @property
     def id(self) -> str:

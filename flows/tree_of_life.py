@@ -16,7 +16,7 @@ from tasks.stages import ReleaseSummary, write_report
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to, in small values."""
+    """The result of a run, in small values."""
 
     release: ReleaseSummary
     model: ModelSummary
@@ -26,7 +26,7 @@ class RunSummary:
 
 @flow(name="tree-of-life")
 def tree_of_life(settings: PipelineSettings) -> RunSummary:
-    """Curate a release, train on it, evaluate the model, write the report; whatever is done already is found, not done again."""
+    """Curate a release, train on it, evaluate the model, write the report; completed work is skipped."""
     with open_context(effective(settings)) as context:
         release = make_release(context)
         model = train_model(context, release.version)

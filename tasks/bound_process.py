@@ -1,6 +1,6 @@
 """Run a command that ends when the process that asked for it ends, even by kill -9: `python -m tasks.bound_process PARENT_PID COMMAND…`.
 
-Without this a killed flow would leave its trainer writing beside the one that the next run starts. Linux only (prctl(2),
+Without this the trainer of a killed flow would keep writing while the next run starts another. Linux only (prctl(2),
 PR_SET_PDEATHSIG, kept across exec); elsewhere the command simply runs.
 """
 

@@ -58,7 +58,8 @@ FINGERPRINT_SCHEMA = pa.schema(
 )
 """One row an image, sorted by record_id; null where it is not known, and null never matches.
 
-`sha256` is of the bytes as they came, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` true where the pHash says nothing.
+`sha256` is of the original bytes, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` is true where the
+pHash is not informative.
 `source_occurrence` is comparable among records of one source only, `occurrence_id` is the provider's own. `species` is the accepted
 binomial and `accepted_id` `<backbone>:<taxon id>` of a species; both null where the name is not resolved to one. `canonical_name` is the
 verbatim name without authors.
@@ -107,12 +108,12 @@ HELDOUT_LIST_SCHEMA = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
     ]
 )
-"""splits/heldout_list.parquet: each name of the list in its order, the accepted binomial it stands for, and its outcome: `held_out`,
-`not_drawn`, `no_image`, `not_resolved` (no backbone knows such a species, and no image bears the name) or `other_category`."""
+"""splits/heldout_list.parquet: each name of the list in its order, its accepted binomial, and its outcome: `held_out`,
+`not_drawn`, `no_image`, `not_resolved` (no backbone knows such a species, and no image has the name) or `other_category`."""
 
 
 TRAIN_SMALL_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("shard", pa.string(), nullable=False)])
-"""splits/train_small.parquet, sorted by record_id: the training samples of the part, and where they lie."""
+"""splits/train_small.parquet, sorted by record_id: the training samples of the part and their shards."""
 
 
 TEXTS_SCHEMA = pa.schema(

@@ -51,7 +51,7 @@ IMAGE_SCHEMA = pa.schema(
     ]
 )
 """images/part-*.parquet, sorted by record_id. `sha256`, `width`, `height`, `num_bytes`, `format` are of the stored bytes in `image`, whose
-pixels are upright; `original_*` are of the bytes as they came. `phash` is big-endian in imagehash's bit order;
+pixels are upright; `original_*` are of the original bytes. `phash` is big-endian in imagehash's bit order;
 `phash256` is imagehash's with hash_size=16, `phash_turned` are those of the mirrored and turned pictures: null unless asked for."""
 
 

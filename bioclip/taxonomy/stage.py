@@ -145,7 +145,7 @@ def _grouped(lineages: pa.Table) -> pa.Table:
 def resolve_sorted(
     lineages: pa.Table, indexes: Sequence[BackboneIndex], taxonomy: TaxonomySettings, curation: Curation | None = None
 ) -> pa.Table:
-    """`resolve_table` in parts, in the order of names, which lie near each other in a backbone; rows come back in their places."""
+    """`resolve_table` in parts, in the order of names, so that look-ups are near each other; rows are returned in their original order."""
     order = pc.sort_indices(lineages["scientific_name"])
     parts = [
         resolve_table(lineages.take(order[start : start + _PART_ROWS]), indexes, taxonomy, curation)

@@ -1,6 +1,6 @@
 """The stage `vernaculars`: vernacular names of accepted taxa in further languages, read from the backbones' own downloads.
 
-English names are part of the compiled index, since matching and captions always carry them; these tables lie beside it, so that another
+English names are part of the compiled index, since matching and captions always carry them; these tables are separate, so that another
 language compiles and resolves nothing again.
 """
 

@@ -1,6 +1,6 @@
 """A backbone compiled once into a table that matching reads: names by key, synonyms solved, lineages assembled.
 
-Every row of INDEX_SCHEMA is a usage; `label` is the row of the taxon it stands for: the accepted usage, a subspecies' species, a
+Every row of INDEX_SCHEMA is a usage; `label` is the row of the taxon that labels use: the accepted usage, a subspecies' species, a
 subfamily's family, the first of several accepted usages that are equal in name and lineage.
 """
 
@@ -122,7 +122,7 @@ def compile_tables(
     """The index of tables of USAGE_SCHEMA. Nothing in the source is fatal: usages that cannot serve are dropped with a reason.
 
     Reasons: `id_missing`, `name_missing`, `id_duplicate`, `excluded_by_source`, `synonym_dangling`, `synonym_cycle`,
-    `synonym_chain_too_long`, `no_linnaean_rank` (above or beside the seven ranks). Notes: `parent_dangling`, `parent_cycle`,
+    `synonym_chain_too_long`, `no_linnaean_rank` (not at or below one of the seven ranks). Notes: `parent_dangling`, `parent_cycle`,
     `rank_order`, `rank_missing`, `species_outside_genus`, `synonym_chain`, `synonym_pro_parte`, `accepted_duplicate`,
     `accepted_homonym`, `rank_repaired_class`, `rank_repaired_order`, `vernaculars`, `vernacular_dangling`, `common_names`.
     """

@@ -1,4 +1,4 @@
-"""Which taxon each accepted usage stands for in labels."""
+"""The taxon that each accepted usage has in labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANK_LEVELS = np.array([LEVELS[rank] for rank in RANKS])
 
 
 def choose_labels(usages: UsageColumns, target: Rows, matrix: LineageMatrix, faults: BackboneFaults) -> Rows:
-    """Accepted row -> the row that stands for it in labels, or -1. Notes `accepted_duplicate`: accepted usages of one rank and lineage."""
+    """Accepted row -> the row used for it in labels, or -1. Notes `accepted_duplicate`: accepted usages of one rank and lineage."""
     num = len(usages)
     is_accepted = target == np.arange(num)
     lineage = _lineage_numbers(matrix)

@@ -1,4 +1,4 @@
-"""Look-ups in a compiled backbone: a key gives its candidate usages, each with the taxon it stands for."""
+"""Look-ups in a compiled backbone: a key gives its candidate usages, each with its label's taxon."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _STATED_COLUMNS = dict(zip(HIGHER_RANKS, ("kingdom", "phylum", "class_", "order"
 
 
 class NameColumns:
-    """What m plain names ask for, with what their records state beside them."""
+    """Columns of m plain names and of what their records state."""
 
     def __init__(self, lineages: pa.Table, names: PlainNames) -> None:
         taken = pa.array(names.rows)

@@ -2,7 +2,7 @@
 
 A CSV with the columns `name`, `decision`, `who`, `why`, and any of `authorship`, `rank`, `kingdom` … `genus`, which limit a line to
 records that say the same there. `name` is a verbatim scientific name or a canonical one; `decision` is an identifier or a name in one
-of the backbones, or `reject` for names that stand for nothing.
+of the backbones, or `reject` for names without a taxon.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: Taxono
         name = _same_text(row["name"])
         if twice := [other for other in lines[name] if other.conditions == line.conditions]:
             raise UsageError(
-                f"{where}: {row['name']!r} is decided on line {twice[0].number} already; keep one, or tell them apart by a column."
+                f"{where}: {row['name']!r} is decided on line {twice[0].number} already; keep one, or distinguish them by another column."
             )
         lines[name].append(line)
     return Curation(lines)

@@ -1,7 +1,7 @@
 """The kingdom that a record implies by its phylum, class, order or family when it states none.
 
-Taxa and their kingdoms are those of the backbones at hand and of `data/kingdoms.csv` (phyla, classes and orders that real backbones have
-in one kingdom only); a family that neither knows tells its code by its ending (ICZN art. 29.2, ICN art. 18.1).
+Taxa and their kingdoms come from the loaded backbones and `data/kingdoms.csv` (phyla, classes and orders that real backbones have
+in one kingdom only); for a family that neither has, the ending gives the code (ICZN art. 29.2, ICN art. 18.1).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bioclip.taxonomy.matching.batch_columns import UsageAttributes
 from bioclip.taxonomy.matching.scoring import normalise_taxon
 from bioclip.taxonomy.names.ranks import Lineage
 
-TELLING_RANKS = RANKS[1:5]
+EVIDENCE_RANKS = RANKS[1:5]
 _FAMILY_ENDINGS = (("viridae", "viral"), ("idae", "zoological"), ("aceae", "botanical"))
 _MADE: WeakKeyDictionary[BackboneIndex, dict[tuple[str, str], str]] = WeakKeyDictionary()
 
@@ -31,8 +31,10 @@ def implied_kingdom(lineage: Lineage, indexes: Sequence[BackboneIndex]) -> str:
     """The kingdom or code (normalised) that a stated lineage implies; empty where it states one, implies none, or several."""
     if lineage[0]:
         return ""
-    told = [taxon_kingdom(rank, normalise_taxon(rank, taxon), indexes) for rank, taxon in zip(TELLING_RANKS, lineage[1:5], strict=True)]
-    kingdoms = {kingdom for kingdom in told if kingdom}
+    implied_codes = [
+        taxon_kingdom(rank, normalise_taxon(rank, taxon), indexes) for rank, taxon in zip(EVIDENCE_RANKS, lineage[1:5], strict=True)
+    ]
+    kingdoms = {kingdom for kingdom in implied_codes if kingdom}
     if not kingdoms:
         return family_code(normalise_taxon("family", lineage[4]))
     return kingdoms.pop() if len(kingdoms) == 1 else ""
@@ -41,24 +43,24 @@ def implied_kingdom(lineage: Lineage, indexes: Sequence[BackboneIndex]) -> str:
 def implied_kingdoms(stated: Mapping[str, pa.DictionaryArray], indexes: Sequence[BackboneIndex]) -> pa.DictionaryArray:
     """`implied_kingdom` of many records, given their normalised taxa by rank."""
     codes: dict[str, int] = {"": 0}
-    told = np.zeros(len(stated["kingdom"]), np.int64)
-    is_torn = np.zeros(len(told), bool)
-    for rank in TELLING_RANKS:
+    implied_codes = np.zeros(len(stated["kingdom"]), np.int64)
+    is_torn = np.zeros(len(implied_codes), bool)
+    for rank in EVIDENCE_RANKS:
         found = _coded(stated[rank], partial(taxon_kingdom, rank, indexes=indexes), codes)
-        is_torn |= (told > 0) & (found > 0) & (told != found)
-        told = np.where(told > 0, told, found)
-    told = np.where(told > 0, told, _coded(stated["family"], family_code, codes))
-    told[is_torn | (_coded(stated["kingdom"], lambda taxon: taxon, codes) > 0)] = 0
-    return pa.DictionaryArray.from_arrays(pa.array(told, pa.int32()), pa.array(list(codes), pa.string()))
+        is_torn |= (implied_codes > 0) & (found > 0) & (implied_codes != found)
+        implied_codes = np.where(implied_codes > 0, implied_codes, found)
+    implied_codes = np.where(implied_codes > 0, implied_codes, _coded(stated["family"], family_code, codes))
+    implied_codes[is_torn | (_coded(stated["kingdom"], lambda taxon: taxon, codes) > 0)] = 0
+    return pa.DictionaryArray.from_arrays(pa.array(implied_codes, pa.int32()), pa.array(list(codes), pa.string()))
 
 
-def _coded(column: pa.DictionaryArray, tell: Callable[[str], str], codes: dict[str, int]) -> npt.NDArray[np.int64]:
-    of_texts = np.array([codes.setdefault(tell(text), len(codes)) for text in column.dictionary.to_pylist()], np.int64)
+def _coded(column: pa.DictionaryArray, find: Callable[[str], str], codes: dict[str, int]) -> npt.NDArray[np.int64]:
+    of_texts = np.array([codes.setdefault(find(text), len(codes)) for text in column.dictionary.to_pylist()], np.int64)
     return of_texts[column.indices.to_numpy()] if len(of_texts) else np.zeros(len(column), np.int64)
 
 
 def taxon_kingdom(rank: str, taxon: str, indexes: Sequence[BackboneIndex]) -> str:
-    """The one kingdom in which a normalised taxon lies; empty for none or several."""
+    """The only kingdom that has a normalised taxon; empty for none or several."""
     if not taxon:
         return ""
     found = {kingdom for index in indexes for kingdom in kingdoms_of(index).get((rank, taxon), "").split("|") if kingdom}
@@ -82,7 +84,7 @@ def kingdoms_of(index: BackboneIndex) -> dict[tuple[str, str], str]:
 def _kingdoms_of(answers: UsageAttributes) -> dict[tuple[str, str], str]:
     kingdoms = answers.vocabularies["kingdom"].to_pylist()
     found: dict[tuple[str, str], str] = {}
-    for rank in TELLING_RANKS:
+    for rank in EVIDENCE_RANKS:
         taxa = answers.vocabularies[rank].to_pylist()
         is_said = (answers.taxa[rank] > 0) & (answers.taxa["kingdom"] > 0)
         pairs = np.unique(answers.taxa[rank][is_said].astype(np.int64) * len(kingdoms) + answers.taxa["kingdom"][is_said])

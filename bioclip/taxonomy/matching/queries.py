@@ -1,4 +1,4 @@
-"""What to look up for a record: its name as a whole, the certain parts of it from the species up, then the rank columns beside it."""
+"""What to look up for a record: its name as a whole, the certain parts of it from the species up, then the rank columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, par
 from bioclip.taxonomy.names.ranks import Lineage, normalise_rank
 
 _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
-"""What these say has no parts, but a backbone may have it as it stands."""
+"""Types whose strings have no parts, but that a backbone may list as they are written."""
 _OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
 _SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
 _RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
@@ -41,7 +41,7 @@ def name_to_parse(verbatim: VerbatimLineage) -> str:
 
 
 def _binomial(genus: str, epithet: str) -> str:
-    """A column `species` holds an epithet (with another below it), the whole name, or the genus once more."""
+    """A column `species` contains an epithet (with another below it), the whole name, or the genus again."""
     first, _, rest = epithet.partition(" ")
     if not epithet or (epithet == genus and epithet[:1].isupper()):
         return epithet
@@ -51,7 +51,7 @@ def _binomial(genus: str, epithet: str) -> str:
 
 
 def lookups_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "") -> Iterator[Lookup]:
-    """Names to look up, from the fullest to the highest; `implied` is the kingdom that the rank columns imply where none is stated."""
+    """Names to look up, from the most specific to the highest; `implied` is the kingdom that the rank columns imply."""
     if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
@@ -93,13 +93,13 @@ def _lookups_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lin
 
 
 def _joined(parsed: ParsedName) -> str:
-    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty where a rank marker stands between."""
+    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty where there is a rank marker between them."""
     genus, epithet, *rest = parsed.canonical_full.split(" ")
     return f"{genus} {epithet}-{rest[0]}" if len(rest) == 1 and parsed.rank == "infraspecific_name" else ""
 
 
 def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
-    """What the rank columns say, cleaned; what names no taxon there (`not_classified`) says nothing."""
+    """Taxa that the rank columns state, cleaned; values that name no taxon (`not_classified`) are left out."""
     return (*(stated_taxon(rank, getattr(verbatim, column)) for rank, column in _RANK_COLUMNS), "")
 
 

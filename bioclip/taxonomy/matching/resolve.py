@@ -1,4 +1,4 @@
-"""From what records say of a name to an accepted lineage, or to the reason why there is none.
+"""Resolve what a record states about a name to an accepted lineage, or give the reason why not.
 
 The name is looked up as a whole, then its certain parts from the species up, then the rank columns. The first backbone that knows a
 name decides. Candidates are scored (`bioclip.taxonomy.matching.scoring`); homonyms that the record does not distinguish are
@@ -176,7 +176,7 @@ def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: s
 
 
 def _decide(lookup: Lookup, near: Sequence[NearCandidate], index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
-    """What one backbone says of a name, given the usages that have it or nearly; None when there are none."""
+    """The decision of one backbone on a name, from the usages with that name or a similar one; None without any."""
     near = [one for one in near if _can_be(lookup, one.candidate) and is_backed(lookup.query, one)]
     if not near:
         return None
@@ -210,7 +210,7 @@ def _best_of_each_taxon(scored: list[ScoredCandidate]) -> list[ScoredCandidate]:
 
 
 def _rivals(ranked: list[ScoredCandidate], query: Query) -> list[ScoredCandidate]:
-    """The best alone, or all that the record does not tell apart from it.
+    """The best candidate, or all that the record does not distinguish from it.
 
     Rivals are within one point of evidence. An accepted name goes before others of its class only (a single word: of its family), since
     it says nothing against a synonym in another; after that, a taxon whose whole lineage is what the record states.
@@ -227,7 +227,7 @@ def _rivals(ranked: list[ScoredCandidate], query: Query) -> list[ScoredCandidate
 
 
 def _common_ancestor(rivals: list[ScoredCandidate], query: Query, index: BackboneIndex, settings: TaxonomySettings) -> Resolution | None:
-    """The genus or family that all rivals share; what they share above says too little of a name to stand for it."""
+    """The genus or family that all rivals share; a shared higher taxon is too unspecific to be an answer."""
     if not settings.allow_higher_rank:
         return None
     for place in (RANKS.index("genus"), RANKS.index("family")):
@@ -255,7 +255,7 @@ def _is_stated(lineage: Lineage, stated: Lineage) -> bool:
 
 
 def resolution_of_usage(index: BackboneIndex, candidate: Candidate) -> Resolution:
-    """What a usage stands for, whatever a record says."""
+    """The taxon of a usage, independent of the record."""
     return _accepted(Query(candidate.name, "", "", EMPTY_LINEAGE), NearCandidate(candidate, MatchType.EXACT, 0), 100, 100, index.name)
 
 

@@ -44,7 +44,7 @@ STATUS_SCORES = {"accepted": 1, "synonym": 0, "ambiguous_synonym": -1, "doubtful
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A name with all that a record says beside it."""
+    """A name with everything else that its record states."""
 
     name: str
     """Canonical."""
@@ -89,7 +89,7 @@ def score_parts(query: Query, candidate: Candidate, penalty: int = 0) -> dict[st
 
 
 def name_score(name: str) -> int:
-    """What a name found as it stands counts: a binomial tells more than one word."""
+    """Points for an exact name: a binomial is more specific than one word."""
     return 110 if " " in name else 100
 
 
@@ -192,7 +192,10 @@ def is_elsewhere(agreeing: Set[str], differing: Set[str]) -> bool:
 
 
 def authorship_score(given: str, known: str, rank: str) -> int:
-    """What an author counts beside a usage's author and rank. Genera of one name by different authors are homonyms more often than not."""
+    """Points for the author, compared with a usage's author and rank.
+
+    Genera of one name by different authors are usually homonyms.
+    """
     if "\ufffd" in given:  # letters lost on the way say neither yes nor no
         return 0
     agreement = compare_authorship(given, known)
@@ -205,7 +208,7 @@ def authorship_score(given: str, known: str, rank: str) -> int:
 
 @cache
 def rank_score(asked: str, known: str) -> int:
-    """What a rank asked for counts beside a usage's."""
+    """Points for the requested rank, compared with a usage's rank."""
     if not asked or not known:
         return 0
     if asked == known:

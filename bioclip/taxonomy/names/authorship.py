@@ -71,7 +71,7 @@ class Author:
     """One person as written; words are in lower-case ASCII, one spelling for umlauts and doubled letters."""
 
     surnames: tuple[str, ...]
-    """The surname, with its particles before it too, or what an abbreviation stands for."""
+    """The surname, with and without its particles, or the name that an abbreviation means."""
     is_abbreviated: bool
     given: tuple[str, ...]
     """First names or their initials, and first parts of a double surname."""
@@ -93,7 +93,7 @@ _PLAIN_AUTHOR = re.compile(r"\(?(?!(?:Anon|Auct|Hort|Nec|Non|Not|Sensu)\b)[A-Z][
 
 @lru_cache(maxsize=200_000)
 def compare_authorship(one: str, other: str) -> int:
-    """1 when they agree, -1 when they differ, 0 when either says nothing or it cannot be told."""
+    """1 when they agree, -1 when they differ, 0 when either is empty or the comparison is undecided."""
     if one == other and _PLAIN_AUTHOR.match(one):
         return 1
     if one == other:
@@ -219,7 +219,7 @@ def _is_particle(word: str) -> bool:
 
 @cache
 def _meanings() -> dict[str, tuple[str, ...]]:
-    """Abbreviation in lower case -> the normalised surnames that it stands for."""
+    """Abbreviation in lower case -> the normalised surnames that it means."""
     text = resources.files("bioclip.taxonomy").joinpath("data/author_abbreviations.csv").read_text(encoding="utf-8")
     meanings: dict[str, tuple[str, ...]] = {}
     for row in csv.DictReader(text.splitlines()):

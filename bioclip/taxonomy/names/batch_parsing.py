@@ -1,6 +1,6 @@
 """Names that need no parser: up to three words, with an author that is only surnames, initials and a year; found in whole columns.
 
-What is taken for plain here, `parse_name` reads in the same way; whatever could be read otherwise is left to it.
+`parse_name` reads every name that is plain here in the same way; names that could be read differently are left to it.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def plain_names(lineages: pa.Table) -> PlainNames:
     text = texts_of(lineages)
     names, within = _split(text)
     is_plain = _mask(pc.not_equal(names, "")) & ~_mask(pc.match_substring_regex(text, _OTHER))
-    beside = _column(lineages, "scientific_name_authorship")
+    separate = _column(lineages, "scientific_name_authorship")
     has_within = _mask(pc.not_equal(within, ""))
     spaces = pc.count_substring(names, " ").to_numpy()
     is_plain &= ~(has_within & (spaces == 0) & ~_mask(pc.match_substring_regex(within, r"^[^(][^(]*\d$|^\S*\.$")))
     is_plain &= ~_mask(pc.match_substring_regex(within, _no_author()))
-    rows = np.flatnonzero(is_plain & ~(has_within & _mask(pc.not_equal(beside, ""))))
+    rows = np.flatnonzero(is_plain & ~(has_within & _mask(pc.not_equal(separate, ""))))
     rows = rows[~_has_other_words(names.take(pa.array(rows)))]
     taken, spaces = pa.array(rows), spaces[rows]
-    written = pc.if_else(pa.array(has_within), within, beside).take(taken)
+    written = pc.if_else(pa.array(has_within), within, separate).take(taken)
     authorships = _read_authorships(written)
     asked = _asked_ranks(_column(lineages, "taxon_rank").take(taken), spaces)
     asked = _ranks_by_author(asked, written, spaces)
@@ -122,7 +122,7 @@ def _read_authorship(text: str) -> str | None:
 
 
 def is_plain_uninomial(text: str) -> bool:
-    """True for one word that a parser reads as a name, whatever its rank."""
+    """True for one word that a parser reads as a name of any rank."""
     return bool(_UNINOMIAL.fullmatch(text)) and text.lower() not in _all_words() and not _OTHER_WORD.search(text)
 
 

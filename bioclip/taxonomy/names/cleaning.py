@@ -76,7 +76,7 @@ _CODE = re.compile(r"(?=[A-Z0-9_]*[A-Z][A-Z0-9_]*\d)[A-Z0-9]+_[A-Z0-9_\-]+")
 
 
 def _without_underscores(text: str) -> str:
-    """Underscores stand for spaces, but not within the code of a strain beside other words (`RNA_CTR0-3`)."""
+    """Replace underscores by spaces, except within the code of a strain that follows other words (`RNA_CTR0-3`)."""
     if "_" not in text:
         return text
     words = text.split(" ")

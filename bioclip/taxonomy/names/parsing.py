@@ -35,7 +35,7 @@ class ParsedName:
     authorship: str = ""
     year: str = ""
     rank: str = ""
-    """In lower case; empty when the string does not tell."""
+    """In lower case; empty when the string does not say."""
     hybrid: bool = False
     infraspecific: str = ""
     """Epithet below the species."""
@@ -53,7 +53,7 @@ _VERDICT_OF_PARSER = {"PLACEHOLDER": NameType.PLACEHOLDER, "IDENTIFIER": NameTyp
 
 
 def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedName:
-    """What `verbatim` says; `authorship` and `rank` are what a source gives beside it. Never raises."""
+    """The parts of `verbatim`; `authorship` and `rank` are the source's own columns. Never raises."""
     rank = normalise_rank(rank)
     text, strain = verbatim, ""
     if not is_plain(verbatim) or (rank == "species" and not verbatim.partition(" ")[2][:1].islower()):

@@ -64,7 +64,7 @@ def is_linnaean(rank: str) -> bool:
 
 
 def rank_by_suffix(uninomial: str) -> str:
-    """The rank that a name's ending stands for under the codes (`-idae`: family), or an empty string."""
+    """The rank that a name's ending means under the codes (`-idae`: family), or an empty string."""
     name = uninomial.lower()
     return next((rank for suffix, rank in _SUFFIXES if name.endswith(suffix) and len(name) > len(suffix) + 2), "")
 
