@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.accounting import Counts, total
 from bioclip.digests import digest_bytes, digest_stream, digest_value, readable_json
 from bioclip.errors import StorageError
+from bioclip.parquet import write_table
 from bioclip.storage import Storage
-
-PARQUET_OPTIONS: dict[str, Any] = {"compression": "zstd", "write_statistics": True, "store_schema": True}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class PartitionWriter:
     def write_table(self, name: str, table: pa.Table, row_group_rows: int = 10_000) -> None:
         """Write `table` as Parquet and count it among the partition's outputs."""
         with self.open(name, num_rows=table.num_rows) as stream:
-            pq.write_table(table, stream, row_group_size=row_group_rows, **PARQUET_OPTIONS)
+            write_table(stream, table, row_group_rows)
 
     @contextmanager
     def open(self, name: str, num_rows: int | None = None) -> Iterator[IO[bytes]]:
@@ -108,7 +106,7 @@ class PartitionWriter:
     def write_ledger(self, name: str, table: pa.Table) -> None:
         """Write a table that tells what happened and when: kept, but no part of the partition's identity."""
         with self.storage.writer(name) as stream:
-            pq.write_table(table, stream, **PARQUET_OPTIONS)
+            write_table(stream, table)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from bioclip.digests import digest_value
 from bioclip.download.outcomes import LEDGER_SCHEMA, SUCCESS
-from bioclip.partitions import PARQUET_OPTIONS
+from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.schemas import IMAGE_SCHEMA
 from bioclip.storage import Storage
 

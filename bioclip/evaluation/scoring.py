@@ -25,7 +25,7 @@ from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluat
 from bioclip.evaluation.statistics import Measurement, score
 from bioclip.evaluation.tasks import find_task
 from bioclip.evaluation.tasks.contract import TaskInput
-from bioclip.partitions import PARQUET_OPTIONS
+from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
 

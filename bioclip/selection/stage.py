@@ -8,7 +8,6 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.accounting import Counts
@@ -24,7 +23,8 @@ from bioclip.leakage.release_gate import (
     gate_notes,
     leaking_rows,
 )
-from bioclip.partitions import PARQUET_OPTIONS, PartitionJob, PartitionWriter, read_stage
+from bioclip.parquet import open_writer
+from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import RANKS
 from bioclip.schemas import LABEL_CONFLICT_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.balance import balance_training
@@ -239,7 +239,7 @@ def _write_samples(storage: Storage, writer: PartitionWriter, candidates: Candid
     waiting: list[pa.Table] = []
     with (
         writer.open(layout.in_splits(layout.SAMPLES), num_rows=len(candidates)) as stream,
-        pq.ParquetWriter(stream, SAMPLE_SCHEMA, **PARQUET_OPTIONS) as sink,
+        open_writer(stream, SAMPLE_SCHEMA) as sink,
     ):
         for start, stop, columns in described_parts(storage, candidates):
             decided = candidates.decisions(start, stop) | {"shard": shards.slice(start, stop - start)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bioclip import layout
-from bioclip.parquet import rows_with
+from bioclip.parquet import read_matching_rows
 from bioclip.partitions import OutputFile, StageManifest, read_stage
 from bioclip.records import partition_of
 from bioclip.releases.aliases import latest_release
@@ -87,7 +87,7 @@ def find_rows(storage: Storage, name: str, column: str, values: Collection[str],
     """Rows of a Parquet file whose `column` has one of `values`; row groups that cannot hold them are not read. A missing file has none."""
     if not storage.exists(name):
         return []
-    rows: list[dict[str, Any]] = rows_with(storage, name, column, values, columns).to_pylist()
+    rows: list[dict[str, Any]] = read_matching_rows(storage, name, column, values, columns).to_pylist()
     return rows
 
 

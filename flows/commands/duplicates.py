@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from bioclip.duplicates.collection_duplicates import inspect_pictures
 from bioclip.duplicates.collection_images import list_pictures
 from bioclip.errors import UsageError
-from bioclip.partitions import PARQUET_OPTIONS
+from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.report.pages.duplicates import render_gallery
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip import parquet
-from bioclip.parquet import open_sorted, read_batches, rows_with
+from bioclip.parquet import open_sorted, read_batches, read_matching_rows
 from bioclip.records import partition_bounds
 from bioclip.storage import Storage
 from tests.conftest import Curated
@@ -53,16 +53,16 @@ def test_rows_are_found_by_a_column_that_is_sorted_or_not(cut: Storage, samples:
     for column in ("record_id", "species"):
         wanted = draw.sample(sorted(set(samples[column].to_pylist())), 4)
         expected = samples.filter(pc.is_in(samples[column], value_set=pa.array(wanted)))
-        assert rows_with(cut, "samples.parquet", column, wanted).equals(expected)
-        assert rows_with(cut, "samples.parquet", column, wanted, ["sha256"]).equals(expected.select(["sha256"]))
-    assert rows_with(cut, "samples.parquet", "record_id", ["no such id"]).num_rows == 0
-    assert rows_with(cut, "samples.parquet", "record_id", []).num_rows == 0
+        assert read_matching_rows(cut, "samples.parquet", column, wanted).equals(expected)
+        assert read_matching_rows(cut, "samples.parquet", column, wanted, ["sha256"]).equals(expected.select(["sha256"]))
+    assert read_matching_rows(cut, "samples.parquet", "record_id", ["no such id"]).num_rows == 0
+    assert read_matching_rows(cut, "samples.parquet", "record_id", []).num_rows == 0
 
 
 def test_a_file_that_does_not_say_what_its_row_groups_hold_is_read_whole(tmp_path: Path, samples: pa.Table) -> None:
     pq.write_table(samples, tmp_path / "samples.parquet", row_group_size=50, write_statistics=False)
     storage, key = Storage(str(tmp_path)), samples["record_id"][60].as_py()
-    assert rows_with(storage, "samples.parquet", "record_id", [key], ["record_id"])["record_id"].to_pylist() == [key]
+    assert read_matching_rows(storage, "samples.parquet", "record_id", [key], ["record_id"])["record_id"].to_pylist() == [key]
     with open_sorted(storage, "samples.parquet", ()) as table:
         assert table.between(key, f"{key}~")["record_id"].to_pylist() == [key]
 
@@ -72,7 +72,7 @@ def test_row_groups_that_cannot_hold_a_value_are_not_read(tmp_path: Path, sample
     read: list[int] = []
     original = pq.ParquetFile.read_row_groups
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda self, groups, **kw: read.extend(groups) or original(self, groups, **kw))
-    rows_with(Storage(str(tmp_path)), "samples.parquet", "record_id", [samples["record_id"][120].as_py()])
+    read_matching_rows(Storage(str(tmp_path)), "samples.parquet", "record_id", [samples["record_id"][120].as_py()])
     assert read == [2]
 
 
