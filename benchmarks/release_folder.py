@@ -18,9 +18,9 @@ from bioclip.digests import digest_bytes, readable_json
 from bioclip.partitions import OutputFile
 from bioclip.releases.manifest import SPLITS, own_name
 from bioclip.shards.index import index_table, shard_lists
-from bioclip.shards.members import write_tar
 from bioclip.storage import Storage
-from bioclip.verification.descriptions import made_texts
+from bioclip.tars import write_tar
+from bioclip.verification.descriptions import expected_texts
 
 Members = list[tuple[str, bytes]]
 """(extension, content) of the members of a sample."""
@@ -101,7 +101,7 @@ class Folder:
                 self._write(name, data, kept)
         self._refit()
         for _ in range(2):  # croissant.json states the digests of the two others
-            for name, data in made_texts(Storage(str(self.root)), self.manifest).items():
+            for name, data in expected_texts(Storage(str(self.root)), self.manifest).items():
                 self._write(name, data, kept)
             self._refit()
 

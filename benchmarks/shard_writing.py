@@ -30,9 +30,10 @@ from bioclip.partitions import PartitionWriter
 from bioclip.records import RANKS, record_id
 from bioclip.schemas import IMAGE_SCHEMA, SAMPLE_SCHEMA
 from bioclip.settings import ShardSettings
-from bioclip.shards.members import sample_members, write_tar
+from bioclip.shards.members import sample_members
 from bioclip.shards.writing import write_partition
 from bioclip.storage import Storage
+from bioclip.tars import write_tar
 
 _LINEAGE = dict(zip(RANKS, ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Nymphalidae", "Aglais", "Aglais io"), strict=True))
 _READ_BYTES = 1 << 16

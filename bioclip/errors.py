@@ -8,6 +8,7 @@
     │   └── LocalMediaError      an image inside a local archive or folder cannot be had: carries its drop reason
     ├── BackboneError            a taxonomic backbone cannot be read or compiled
     ├── StorageError             a workspace cannot be read or written
+    │   └── ShardError           a tar of samples or its index cannot be written, or is damaged
     ├── AccountingError          read != written + dropped: a bug, never the user's fault
     ├── LeakageError             evaluation images were found in training and the gate is set to fail
     ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
@@ -59,6 +60,10 @@ class BackboneError(TreeOfLifeError):
 
 class StorageError(TreeOfLifeError):
     """A location cannot be read or written."""
+
+
+class ShardError(StorageError):
+    """A tar of samples or its index cannot be written, or is damaged."""
 
 
 class AccountingError(TreeOfLifeError):

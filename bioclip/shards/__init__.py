@@ -1,1 +1,1 @@
-"""WebDataset shards and the release that holds them."""
+"""The shards of a release: plan, members, tars, indexes and random access."""

@@ -1,7 +1,7 @@
-"""Where every member of a release's shards lies, so that one range request reads a sample from a folder or from S3.
+"""The index of each shard, with which one range request reads a sample from a folder or from S3.
 
-Beside each `shard-00000.tar` lies `shard-00000.index.parquet` (SHARD_INDEX_SCHEMA). Beside the tars of a split lie two lists for others'
-loaders: `shardindex.json`, the shard list of webdataset's `wids`, and `sizes.json`, in which open_clip looks up the number of samples.
+Next to each `shard-00000.tar` is `shard-00000.index.parquet` (SHARD_INDEX_SCHEMA). Next to the tars of a split are two lists for other
+loaders: `shardindex.json`, the shard list of webdataset's `wids`, and `sizes.json`, where open_clip looks up the number of samples.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import readable_json
-from bioclip.errors import StorageError
+from bioclip.errors import ShardError
 from bioclip.partitions import OutputFile
 from bioclip.releases.manifest import Release
 from bioclip.schemas import SHARD_INDEX_SCHEMA
-from bioclip.shards.tar_writer import BLOCK_BYTES, MAX_NAME_BYTES, TarWriter
+from bioclip.tars import BLOCK_BYTES, TarWriter, header_name, padded
 
 _CHECK = "check the release with `treeoflife verify --deep`."
 
 
 def index_table(tar: TarWriter, shard: str) -> pa.Table:
-    """SHARD_INDEX_SCHEMA rows of what `tar` has written, under the name that the shard has within its release."""
+    """SHARD_INDEX_SCHEMA rows of what `tar` has written; `shard` is its name within its release."""
     sizes = np.fromiter((size for sample in tar.sizes for size in sample), np.int64)
-    extents = BLOCK_BYTES + -(-sizes // BLOCK_BYTES) * BLOCK_BYTES
+    extents = BLOCK_BYTES + padded(sizes)
     columns = {
         "record_id": np.repeat(np.array(tar.keys, dtype=object), [len(sample) for sample in tar.sizes]),
         "member": [member for sample in tar.members for member in sample],
@@ -38,9 +38,9 @@ def index_table(tar: TarWriter, shard: str) -> pa.Table:
 
 
 def shard_lists(shards: Sequence[OutputFile], split: str, name: str) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the two lists of a split's shards, in order, by their names in the release; `name` is for `wids` alone.
+    """(name, content) of the two lists of a split's shards; `name` is the dataset's name in the list for `wids`.
 
-    Addresses are relative to the lists, also those of shards that lie with an earlier release.
+    Addresses are relative to the lists, also those of shards that an earlier release holds.
     """
     if not shards:
         return
@@ -53,37 +53,37 @@ def shard_lists(shards: Sequence[OutputFile], split: str, name: str) -> Iterator
 
 
 def find_sample(release: Release, record_id: str) -> pa.Table:
-    """SHARD_INDEX_SCHEMA rows of a sample's members; raises StorageError that says why when no shard holds it."""
+    """SHARD_INDEX_SCHEMA rows of a sample's members; raises ShardError with the reason when no shard holds it."""
     with release.storage.reader(layout.SAMPLES) as stream:
         rows = pq.read_table(stream, columns=["shard", "drop_reason"], filters=[("record_id", "==", record_id)]).to_pylist()
     shard = rows[0]["shard"] if rows else ""
     if not shard:
-        why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not know it"
-        raise StorageError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
+        why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not list it"
+        raise ShardError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
     with release.storage.reader(layout.shard_index(shard)) as stream:
         found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
     if not found.num_rows:
-        raise StorageError(f"{layout.shard_index(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
+        raise ShardError(f"{layout.shard_index(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
     place = found.schema.get_field_index("shard")
     return found.set_column(place, SHARD_INDEX_SCHEMA.field("shard"), pa.array([shard] * found.num_rows, pa.string()))
 
 
 def read_sample(release: Release, record_id: str, members: Collection[str] = ()) -> dict[str, bytes]:
-    """Content by member (`jpg`, `json`, `sci.txt`, ...) of one sample, or of some `members` of it, by one range request to its shard.
+    """Content by member (`jpg`, `json`, `sci.txt`, ...) of a sample, all or only `members`, with one range request to its shard.
 
-    Raises StorageError when no shard holds the sample, when it has no such member, or when shard and index are not of one make.
+    Raises ShardError when no shard holds the sample, when it has no such member, or when shard and index disagree.
     """
     places = {row["member"]: row for row in find_sample(release, record_id).to_pylist()}
     if missing := sorted(set(members) - places.keys()):
-        raise StorageError(f"sample {record_id!r} has no member {', '.join(missing)}; it has {', '.join(places)}.")
+        raise ShardError(f"sample {record_id!r} has no member {', '.join(missing)}; it has {', '.join(places)}.")
     wanted = [places[member] for member in (members or places)]
     start = min(row["offset"] for row in wanted) - BLOCK_BYTES
     shard = wanted[0]["shard"]
     data = release.storage.read_range(shard, start, max(row["offset"] + row["num_bytes"] for row in wanted))
     found = {row["member"]: data[row["offset"] - start :][: row["num_bytes"]] for row in wanted}
     for row in wanted:
-        header = data[row["offset"] - start - BLOCK_BYTES :][:MAX_NAME_BYTES].rstrip(b"\0")
-        if header != f"{record_id}.{row['member']}".encode() or len(found[row["member"]]) != row["num_bytes"]:
+        name = header_name(data[row["offset"] - start - BLOCK_BYTES :])
+        if name != f"{record_id}.{row['member']}".encode() or len(found[row["member"]]) != row["num_bytes"]:
             uri = release.storage.uri(shard)
-            raise StorageError(f"{uri!r} holds no {record_id}.{row['member']} where its index says; {_CHECK}")
+            raise ShardError(f"{uri!r} holds no {record_id}.{row['member']} where its index says; {_CHECK}")
     return found

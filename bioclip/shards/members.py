@@ -1,13 +1,12 @@
-"""WebDataset tars whose bytes depend on their samples alone: fixed order of members, no clock, no user.
+"""The members of a sample in a shard, which depend on the sample alone: fixed order, no clock, no user.
 
-Layout: https://github.com/webdataset/webdataset (members of a sample are neighbours and share a key), member names as in BioCLIP's shards,
-and `txt`, without which open_clip's own training loader passes a sample over.
+Member names are those of BioCLIP's shards, and `txt`, without which open_clip's own training loader skips a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bioclip.captions import TEXT_MEMBERS, captions
 from bioclip.digests import canonical_json
@@ -15,20 +14,18 @@ from bioclip.images.encoding import encode_jpeg, target_size
 from bioclip.images.hashing import decode_upright
 from bioclip.records import RANKS
 from bioclip.settings import CaptionType, ShardSettings
-from bioclip.shards.tar_writer import TarWriter
 
-_METADATA = (
+SAMPLE_COLUMNS = (
     "record_id", *RANKS, "resolved_rank", "common_name", "accepted_id", "source", "source_id", "occurrence_id", "media_url", "license",
     "rights_holder", "creator", "sha256",
 )  # fmt: skip
-SAMPLE_COLUMNS = _METADATA
-"""All columns of a sample that its members are made of, besides the picture."""
+"""Columns of a sample from which its members are made, besides the image; member `json` holds them all."""
 MEMBER_EXTENSIONS = ("jpg", "json", *(f"{name}.txt" for name in TEXT_MEMBERS), "txt")
-"""Members that every sample has, in their order; further texts follow them."""
+"""Members that every sample has, in order; additional texts follow them."""
 
 
 def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: ShardSettings) -> bytes:
-    """The JPEG that goes into a shard: the stored bytes themselves when they are a JPEG that fits, else made anew."""
+    """The JPEG of a shard: the stored bytes when they are a JPEG that fits, else re-encoded."""
     target = target_size(size, "square" if settings.square else "longer_side", settings.image_px)
     if format_ == "JPEG" and target == size:
         return data
@@ -41,24 +38,15 @@ def shard_jpeg(data: bytes, format_: str, size: tuple[int, int], settings: Shard
 def sample_members(
     sample: Mapping[str, Any], jpeg: bytes, caption: CaptionType = "taxon_com", more: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """(extension, content) of each member of a sample, in the order they are written; `txt` holds the text of member `caption`.
+    """(extension, content) of each member of a sample, in the order of writing; `txt` repeats the text of type `caption`.
 
-    `more` are further texts by member name, written last, in alphabetical order.
+    `more` are additional texts by member name, written last, in alphabetical order.
     """
     texts = captions({rank: sample[rank] for rank in RANKS}, sample["common_name"])
     yield "jpg", jpeg
-    yield "json", canonical_json({name: sample[name] for name in _METADATA})
+    yield "json", canonical_json({name: sample[name] for name in SAMPLE_COLUMNS})
     for name in TEXT_MEMBERS:
         yield f"{name}.txt", texts[name].encode()
     yield "txt", texts[caption].encode()
     for name, text in sorted((more or {}).items()):
         yield f"{name}.txt", text.encode()
-
-
-def write_tar(stream: IO[bytes], samples: Iterable[tuple[str, Iterable[tuple[str, bytes]]]]) -> TarWriter:
-    """Write (key, members) one after another as an uncompressed USTAR archive; returns what says how many and where they lie."""
-    tar = TarWriter(stream)
-    for key, members in samples:
-        tar.add(key, members)
-    tar.close()
-    return tar

@@ -1,8 +1,8 @@
-"""Which shards take samples from which partitions, from passes over the table of samples that hold a batch and some words a shard.
+"""Which shards a job of the stage `shards` writes: those whose samples are in the same range of partitions.
 
-A job of the stage writes all shards whose samples lie in just the same partitions, from `first` to `last`. Its digest is over what the
-table says of its samples: two SHA-256 a column, of the lengths of the values and of their bytes, so that neither row groups nor the way in
-which Arrow lays out memory have a part in it.
+The table of samples is read twice, in batches; memory grows with the shards, not with the samples. The digest of a job covers the rows of
+its samples: for each column one SHA-256 of the lengths of the values and one of their bytes, so it depends neither on row groups nor on
+Arrow's memory layout.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class ShardRange:
 
 
 @dataclass(frozen=True)
-class Share:
-    """The shards `names`, whose samples lie in partitions `partitions` (first, last); digests of these samples and of their texts."""
+class ShardGroup:
+    """Shards `names`, whose samples are in `partitions` (first, last); digests of these samples and of their additional texts."""
 
     partitions: tuple[int, int]
     names: tuple[str, ...]
@@ -47,16 +47,17 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """All shards of a release: to be written, and kept ones with their numbers of samples and a digest over ids and shards."""
+class ShardPlan:
+    """All shards of a release: groups to write, and shards kept from earlier releases with their numbers of samples and a digest of ids
+    and shards."""
 
-    shares: tuple[Share, ...]
+    groups: tuple[ShardGroup, ...]
     kept: Mapping[str, int]
     kept_digest: str
 
 
-def read_ranges(storage: Storage, name: str) -> dict[str, ShardRange]:
-    """Where each shard's samples lie, of a table of samples that is sorted by record id; by the shard's name, sorted."""
+def read_shard_ranges(storage: Storage, name: str) -> dict[str, ShardRange]:
+    """Range of each shard's samples, from a table of samples sorted by record id; by the shard's name, sorted."""
     found: dict[str, ShardRange] = {}
     for rows in read_batches(storage, name, ("record_id", "shard")):
         codes, names = _coded(rows["shard"])
@@ -69,9 +70,9 @@ def read_ranges(storage: Storage, name: str) -> dict[str, ShardRange]:
     return dict(sorted(found.items()))
 
 
-def read_assignment(storage: Storage, name: str, num_partitions: int, texts: TaxonTexts | None) -> Assignment:
-    """What is to be written and what is kept, of a table of samples that is sorted by record id."""
-    ranges = read_ranges(storage, name)
+def read_shard_plan(storage: Storage, name: str, num_partitions: int, texts: TaxonTexts | None) -> ShardPlan:
+    """Which shards to write and which to keep, from a table of samples sorted by record id."""
+    ranges = read_shard_ranges(storage, name)
     kept = {shard: found.num_samples for shard, found in ranges.items() if shard.startswith("../")}
     names: dict[tuple[int, int], list[str]] = {}
     for shard, found in ranges.items():
@@ -81,13 +82,13 @@ def read_assignment(storage: Storage, name: str, num_partitions: int, texts: Tax
     partitions = sorted(names)
     job_of = {shard: job for job, bounds in enumerate(partitions) for shard in names[bounds]} | dict.fromkeys(kept, len(partitions))
     digests, texts_digests = _job_digests(storage, name, job_of, ranges, len(partitions), texts)
-    shares = (Share(bounds, tuple(names[bounds]), digests[job], texts_digests[job]) for job, bounds in enumerate(partitions))
-    return Assignment(tuple(shares), kept, digests.get(len(partitions), ""))
+    groups = (ShardGroup(bounds, tuple(names[bounds]), digests[job], texts_digests[job]) for job, bounds in enumerate(partitions))
+    return ShardPlan(tuple(groups), kept, digests.get(len(partitions), ""))
 
 
 @dataclass
 class RowsDigest:
-    """SHA-256 of text columns, fed with rows in their order, however they are cut."""
+    """SHA-256 of text columns; the result does not depend on how the rows are divided into tables."""
 
     columns: Sequence[str]
     _hashes: list[tuple[Any, Any]] = field(default_factory=list)
@@ -96,7 +97,7 @@ class RowsDigest:
         self._hashes = [(hashlib.sha256(), hashlib.sha256()) for _ in self.columns]
 
     def update(self, rows: pa.Table) -> None:
-        """Take in further rows."""
+        """Add the next rows."""
         for name, (lengths, contents) in zip(self.columns, self._hashes, strict=True):
             for chunk in rows[name].cast(pa.string()).fill_null("").chunks:
                 _, offsets_buffer, data = chunk.buffers()
@@ -106,7 +107,7 @@ class RowsDigest:
                     contents.update(memoryview(data)[offsets[0] : offsets[-1]])
 
     def hexdigest(self) -> str:
-        """64 hexadecimal digits over all that was taken in, and the columns' names."""
+        """64 hexadecimal digits over all rows added, and the columns' names."""
         parts = zip(self.columns, self._hashes, strict=True)
         return digest_value([[name, lengths.hexdigest(), contents.hexdigest()] for name, (lengths, contents) in parts])
 
@@ -114,7 +115,7 @@ class RowsDigest:
 def _job_digests(
     storage: Storage, name: str, job_of: Mapping[str, int], ranges: Mapping[str, ShardRange], kept_job: int, texts: TaxonTexts | None
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """(digest of its samples, of their texts) by job; a job is forgotten when its last sample was seen."""
+    """(digests of samples, digests of their texts) by job; a job's state is released after its last sample."""
     waiting: dict[int, int] = {}
     for shard, job in job_of.items():
         waiting[job] = waiting.get(job, 0) + ranges[shard].num_samples
@@ -137,7 +138,7 @@ def _job_digests(
 
 
 def _by_job(rows: pa.Table, job_of: Mapping[str, int]) -> Iterator[tuple[int, pa.Table]]:
-    """(job, its rows in their order); rows of no shard are left out."""
+    """(job, its rows in order); rows without a shard are left out."""
     codes, names = _coded(rows["shard"])
     jobs = np.array([job_of.get(name, -1) for name in names], np.int64)[codes]
     order = np.argsort(jobs, kind="stable")

@@ -1,7 +1,7 @@
-"""Random access to the samples of a split: where each lies in its tar.
+"""Random access to the samples of a split, by the position of each in its tar.
 
-The index files that a release ships say it; tars of a release without them are read header by header. Three numbers are kept of each
-sample; one range read then gives all of it, from a folder or from S3 alike.
+Positions come from the index files of a release, or from the headers of its tars where it has none. Memory holds three numbers per
+sample; one range request then reads the whole sample, from a folder or from S3.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import digest_bytes
-from bioclip.errors import TrainingError
+from bioclip.errors import ShardError, TrainingError
 from bioclip.selection.splits import TRAIN
-from bioclip.shards.tar_reader import BLOCK_BYTES, members_of, padded, scan_members
 from bioclip.storage import Storage
+from bioclip.tars import BLOCK_BYTES, members_in, padded, sample_bytes, scan_members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from bioclip.releases import Release
 
 TRAIN_SMALL = "train_small"
-"""The part of `train` that a release with `release.train_small_fraction` lists."""
+"""The part of `train` that a release with `release.train_small_fraction` lists; a split by name."""
 _COLUMNS = ["record_id", "member", "offset", "num_bytes"]
 _PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
-"""A row a member in the order of the tar: the columns of SHARD_INDEX_SCHEMA that are read."""
+"""The columns of SHARD_INDEX_SCHEMA that are read: a row per member, in the order of the tar."""
 _READS_AT_ONCE = 8
 
 
@@ -44,7 +44,7 @@ class SampleIndex:
     """Samples of some tars, in the order of the tars.
 
     `shard` [N] indexes `shards`, `start` and `stop` [N] are byte offsets in that tar; `identity` [N] is the first 64 bits of the
-    SHA-256 of each key, which orders samples without regard to where they lie. `members` counts the samples that hold each member.
+    SHA-256 of each key, which orders samples independently of their shards. `members` counts the samples that hold each member.
     """
 
     storage: Storage
@@ -62,14 +62,15 @@ class SampleIndex:
     def read(self, position: int) -> dict[str, bytes]:
         """Members of the sample at `position`, by name without key: `jpg`, `json`, `sci.txt` and so on.
 
-        Raises TrainingError when other bytes than this sample's lie there.
+        Raises ShardError when the tar holds other bytes there.
         """
         shard = self.shards[self.shard[position]]
         name, start, stop = self.storage.uri(shard), int(self.start[position]), int(self.stop[position])
         data = self.storage.read_range(shard, start, stop)
-        found = {member: data[begin : begin + size] for key, member, begin, size in members_of(data, name) if key == self.keys[position]}
-        if not found or sum(BLOCK_BYTES + padded(len(content)) for content in found.values()) != stop - start:
-            raise TrainingError(
+        own = [member for member in members_in(data, name) if member.key == self.keys[position]]
+        found = {member.extension: data[member.offset : member.offset + member.num_bytes] for member in own}
+        if not found or sample_bytes([len(content) for content in found.values()]) != stop - start:
+            raise ShardError(
                 f"shard {name!r} does not hold {self.keys[position]!r} in bytes {start} to {stop}, where its index says; "
                 "check the release with `treeoflife verify --deep`."
             )
@@ -79,8 +80,8 @@ class SampleIndex:
 def index_split(release: Release, split: str) -> SampleIndex:
     """Index of all tars of `split`, or for `train_small` of that part of `train`.
 
-    Raises TrainingError when a tar is cut short or holds another number of samples than was released, and for a `train_small` that the
-    release does not have.
+    Raises ShardError when a tar is cut short or its number of samples differs from the manifest's, and TrainingError for a `train_small`
+    that the release does not have.
     """
     chosen = _read_train_small(release) if split == TRAIN_SMALL else None
     shards = release.manifest["splits"][TRAIN if chosen else split]["shards"]
@@ -103,7 +104,7 @@ def _make_index(storage: Storage, shards: tuple[str, ...], tables: list[pa.Table
         stops = runs.run_ends.to_numpy().astype(np.int64)
         offsets, sizes = (table[name].to_numpy() for name in ("offset", "num_bytes"))
         first = offsets[np.concatenate([[0], stops[:-1]])] - BLOCK_BYTES if len(stops) else offsets
-        last = offsets[stops - 1] + -(-sizes[stops - 1] // BLOCK_BYTES) * BLOCK_BYTES
+        last = offsets[stops - 1] + padded(sizes[stops - 1])
         bounds.append(np.stack([np.full(len(stops), number), first, last]))
         members.update({str(row["values"]): int(row["counts"]) for row in table["member"].value_counts().to_pylist()})
     places = np.concatenate(bounds, axis=1) if bounds else np.zeros((3, 0), dtype=np.int64)
@@ -118,11 +119,11 @@ def _identities(keys: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
-    """_PLACES of a shard, from its index file where the release has one."""
+    """_PLACES of a shard, from its index file if the release has one."""
     name, uri = shard["name"], release.storage.uri(shard["name"])
     if layout.shard_index(name) in release.manifest.get("files", {}):
         if (num_bytes := release.storage.num_bytes(name)) != shard["num_bytes"]:
-            raise TrainingError(
+            raise ShardError(
                 f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was changed or cut short: "
                 "remove it and release again."
             )
@@ -135,7 +136,7 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
         )
     num_samples = len(pc.run_end_encode(table["record_id"].combine_chunks()).values)
     if num_samples != shard["num_samples"]:
-        raise TrainingError(
+        raise ShardError(
             f"shard {uri!r} holds {num_samples} samples, its manifest says {shard['num_samples']}; "
             "it was changed or cut short: remove it and release again."
         )
@@ -143,7 +144,7 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
 
 
 def _read_train_small(release: Release) -> dict[str, list[str]]:
-    """Shard -> record ids of the part."""
+    """Shard -> record ids of `train_small`."""
     if layout.TRAIN_SMALL not in release.manifest.get("files", {}):
         raise TrainingError(
             f"training.split is {TRAIN_SMALL!r}, but release {release.version} lists no such part; set release.train_small_fraction "
@@ -163,18 +164,18 @@ def _read_train_small(release: Release) -> dict[str, list[str]]:
 def _select(table: pa.Table, record_ids: Collection[str], shard: str) -> pa.Table:
     found = table.filter(pc.is_in(table["record_id"], value_set=pa.array(sorted(record_ids), pa.string())))
     if num_missing := len(record_ids) - len(pc.unique(found["record_id"])):
-        raise TrainingError(
-            f"{num_missing} samples that {layout.TRAIN_SMALL} puts in {shard!r} are not there; "
+        raise ShardError(
+            f"{num_missing} samples that {layout.TRAIN_SMALL} lists in {shard!r} are missing; "
             "check the release with `treeoflife verify --deep`."
         )
     return found
 
 
 def _read_sealed(release: Release, name: str) -> bytes:
-    """Content of a file that the manifest names."""
+    """Content of a file whose digest the manifest states."""
     data = release.storage.read_bytes(name)
     if digest_bytes(data) != release.manifest["files"][name]["sha256"]:
-        raise TrainingError(f"{release.storage.uri(name)!r} is not the file that its manifest names; remove it and release again.")
+        raise ShardError(f"{release.storage.uri(name)!r} is not the file that its manifest names; remove it and release again.")
     return data
 
 

@@ -1,4 +1,4 @@
-"""The work of the stage `shards`: write a partition's tars, or name those of an earlier release."""
+"""The work of the stage `shards`: write the tars of a group, or record those of earlier releases."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.errors import StorageError
-from bioclip.parquet import open_sorted
+from bioclip.parquet import open_sorted, open_table
 from bioclip.partitions import OutputFile, PartitionWriter
 from bioclip.records import partition_bounds
 from bioclip.releases.locating import open_release
@@ -21,9 +20,10 @@ from bioclip.selection.parent import read_parent
 from bioclip.selection.texts import Texts, text_key
 from bioclip.settings import ShardSettings
 from bioclip.shards.index import index_table
-from bioclip.shards.members import SAMPLE_COLUMNS, sample_members, shard_jpeg, write_tar
+from bioclip.shards.members import SAMPLE_COLUMNS, sample_members, shard_jpeg
 from bioclip.shards.taxon_texts import texts_of
 from bioclip.storage import Storage
+from bioclip.tars import write_tar
 
 _IMAGE_COLUMNS = ["record_id", "format", "width", "height", "image"]
 
@@ -39,7 +39,7 @@ def write_partition(
     settings: ShardSettings,
     has_texts: bool = False,
 ) -> Counts:
-    """Write the shards `names`, whose samples lie in the partitions from first to last, in order of record id, each with its index."""
+    """Write the shards `names`, whose samples are in the partitions from first to last, in order of record id, each with its index."""
     first, last = partitions
     with open_sorted(storage, layout.in_splits(layout.SAMPLES), (*SAMPLE_COLUMNS, "shard")) as table:
         rows = table.between(partition_bounds(first, num_partitions)[0], partition_bounds(last, num_partitions)[1])
@@ -59,21 +59,20 @@ def write_partition(
 
 
 def _read_images(storage: Storage, index: int, keys: pa.Array) -> Iterator[pa.Table]:
-    """The images of a partition that `keys` name; row groups without one of them are not read."""
-    with storage.reader(layout.images_part(index)) as stream:
-        file = pq.ParquetFile(stream)
+    """The images of a partition whose ids are in `keys`; image bytes of row groups without any are not read."""
+    with open_table(storage, layout.images_part(index)) as file:
         for group in range(file.num_row_groups):
-            mask = pc.is_in(file.read_row_group(group, columns=["record_id"])["record_id"], value_set=keys)
+            mask = pc.is_in(file.read_row_group(group, columns=["record_id"], use_threads=False)["record_id"], value_set=keys)
             num_wanted = pc.sum(mask).as_py() or 0
             if num_wanted:
-                table = file.read_row_group(group, columns=_IMAGE_COLUMNS)
+                table = file.read_row_group(group, columns=_IMAGE_COLUMNS, use_threads=False)
                 yield table if num_wanted == table.num_rows else table.filter(mask)
 
 
 def _members(
     samples: list[dict[str, Any]], images: pa.Table, settings: ShardSettings, texts: Texts
 ) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
-    """(key, members) of each sample; `images` are those of the partition."""
+    """(key, members) of each sample; `images` are those of its partitions."""
     place = {record_id: row for row, record_id in enumerate(images["record_id"].to_pylist())}
     formats, widths, heights = (images[name].to_pylist() for name in ("format", "width", "height"))
     for sample in samples:
@@ -83,9 +82,9 @@ def _members(
 
 
 def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_samples: Mapping[str, int]) -> Counts:
-    """Name the shards of earlier releases, and their indexes, as the parent's manifest does; nothing is written.
+    """Record shards of earlier releases, and their indexes, as the parent's manifest states them; nothing is written.
 
-    Raises StorageError when one of them is no longer there in its whole size.
+    Raises StorageError when one of them is missing or has another size.
     """
     parent = open_release(storage, read_parent(storage).version)
     named = {workspace_name(parent.version, name): file for name, file in parent.files().items()}
@@ -95,8 +94,8 @@ def keep_shards(storage: Storage, writer: PartitionWriter, *, version: str, num_
             sha256, num_bytes = named[place]
             if not storage.exists(place) or storage.num_bytes(place) != num_bytes:
                 raise StorageError(
-                    f"{storage.uri(place)!r} of release {parent.version} is missing or not of {num_bytes} bytes, so it cannot be used "
-                    "again; restore it, or make a release of its own with release.parent set to ''."
+                    f"{storage.uri(place)!r} of release {parent.version} is missing or has another size than {num_bytes} bytes; "
+                    "restore it, or start a release without a parent (release.parent: '')."
                 )
             writer.outputs.append(OutputFile(place, sha256, num_bytes, num_rows))
     total = sum(num_samples.values())

@@ -184,7 +184,7 @@ class TestParents:
         second = open_release(Storage(str(workspace)), grown.second.version)
         for name in second.shards("train"):
             Path(second.storage.uri(name)).unlink()
-        with pytest.raises(StorageError, match=r"is missing or not of \d+ bytes, so it cannot be used again; restore it, or make"):
+        with pytest.raises(StorageError, match=r"is missing or has another size than \d+ bytes; restore it, or start"):
             curate(settings)
 
     def test_the_stage_says_whom_it_continues(self, grown: Grown, curated: Curated) -> None:
@@ -249,7 +249,7 @@ class TestPlaces:
 
     def test_a_column_that_is_added_later_counts_as_content(self) -> None:
         from bioclip.selection.parent import CONTENT
-        from bioclip.shards.members import _METADATA
+        from bioclip.shards.members import SAMPLE_COLUMNS
 
-        assert set(_METADATA) <= set(CONTENT)
+        assert set(SAMPLE_COLUMNS) <= set(CONTENT)
         assert {"split", "width", "height"} <= set(CONTENT) < set(SAMPLE_SCHEMA.names)

@@ -22,7 +22,7 @@ from bioclip.records import partition_of
 from bioclip.releases.locating import open_release
 from bioclip.settings import PipelineSettings
 from bioclip.shards.members import MEMBER_EXTENSIONS, SAMPLE_COLUMNS
-from bioclip.shards.plan import Assignment, RowsDigest, read_assignment, read_ranges
+from bioclip.shards.plan import RowsDigest, ShardPlan, read_shard_plan, read_shard_ranges
 from bioclip.shards.stage import plan_shards
 from bioclip.storage import Storage
 from bioclip.verification import leaks
@@ -47,8 +47,8 @@ def write(folder: Path, curated: Curated, rows: Rows, row_group_rows: int = 10_0
     return Storage(str(folder))
 
 
-def assign(storage: Storage, curated: Curated) -> Assignment:
-    return read_assignment(storage, layout.in_splits(layout.SAMPLES), curated.settings.ingest.num_partitions, None)
+def assign(storage: Storage, curated: Curated) -> ShardPlan:
+    return read_shard_plan(storage, layout.in_splits(layout.SAMPLES), curated.settings.ingest.num_partitions, None)
 
 
 class TestDigests:
@@ -63,13 +63,13 @@ class TestDigests:
     def test_they_are_of_every_value_that_comes_into_a_tar(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
         before = assign(write(tmp_path, curated, rows), curated)
         victim = next(index for index, row in enumerate(rows) if row["split"])
-        home = next(place for place, share in enumerate(before.shares) if rows[victim]["shard"] in share.names)
+        home = next(place for place, group in enumerate(before.groups) if rows[victim]["shard"] in group.names)
         for column in set(SAMPLE_COLUMNS) - {"record_id"}:
             changed = [dict(row) for row in rows]
             changed[victim][column] = f"{changed[victim][column]}x"
             after = assign(write(tmp_path, curated, changed), curated)
-            assert [one.digest == two.digest for one, two in zip(before.shares, after.shares, strict=True)] == [
-                place != home for place in range(len(before.shares))
+            assert [one.digest == two.digest for one, two in zip(before.groups, after.groups, strict=True)] == [
+                place != home for place in range(len(before.groups))
             ], column
 
     def test_what_no_tar_holds_does_not_change_them(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
@@ -94,36 +94,36 @@ class TestDigests:
         assert sliced.hexdigest() == plain.hexdigest() == digest_value([["text", lengths, hashlib.sha256(b"onethree").hexdigest()]])
 
 
-class TestShares:
-    def test_each_shard_is_in_one_share_of_the_partitions_that_its_samples_lie_in(self, curated: Curated, rows: Rows) -> None:
+class TestGroups:
+    def test_each_shard_is_in_one_group_of_the_partitions_that_its_samples_lie_in(self, curated: Curated, rows: Rows) -> None:
         found = assign(curated.storage, curated)
         ids = defaultdict(list)
         for row in rows:
             if row["split"]:
                 ids[row["shard"]].append(row["record_id"])
-        assert sorted(name for share in found.shares for name in share.names) == sorted(ids)
-        for share in found.shares:
-            for name in share.names:
+        assert sorted(name for group in found.groups for name in group.names) == sorted(ids)
+        for group in found.groups:
+            for name in group.names:
                 ends = (partition_of(key, curated.settings.ingest.num_partitions) for key in (ids[name][0], ids[name][-1]))
-                assert tuple(ends) == share.partitions
+                assert tuple(ends) == group.partitions
 
     def test_kept_shards_are_counted_and_not_written(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
         kept = [row | {"shard": f"../0123456789ab/{row['shard']}" if "/val/" in row["shard"] else row["shard"]} for row in rows]
         found = assign(write(tmp_path, curated, kept), curated)
         assert sum(found.kept.values()) == sum(row["split"] == "val" for row in rows)
-        assert not [name for share in found.shares for name in share.names if "/val/" in name]
+        assert not [name for group in found.groups for name in group.names if "/val/" in name]
         moved = [row | {"shard": row["shard"].replace("0123456789ab", "ba9876543210")} for row in kept]
         assert assign(write(tmp_path, curated, moved), curated).kept_digest != found.kept_digest
 
     def test_ranges_tell_first_last_and_number_of_each_shard(self, curated: Curated, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parquet, "BATCH_ROWS", 11)
-        for name, found in read_ranges(curated.storage, layout.in_splits(layout.SAMPLES)).items():
+        for name, found in read_shard_ranges(curated.storage, layout.in_splits(layout.SAMPLES)).items():
             ids = [row["record_id"] for row in rows if row["shard"] == name]
             assert (found.first, found.last, found.num_samples) == (ids[0], ids[-1], len(ids))
 
-    def test_a_table_without_samples_gives_no_share(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
+    def test_a_table_without_samples_gives_no_group(self, curated: Curated, rows: Rows, tmp_path: Path) -> None:
         for none in ([], [row | {"split": "", "shard": "", "drop_reason": "taken_down"} for row in rows]):
-            assert assign(write(tmp_path, curated, none), curated) == Assignment((), {}, "")
+            assert assign(write(tmp_path, curated, none), curated) == ShardPlan((), {}, "")
 
 
 @pytest.fixture

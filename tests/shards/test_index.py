@@ -97,7 +97,7 @@ def test_what_is_in_no_shard_is_refused_with_the_reason(curated: Curated) -> Non
     dropped = next(row for row in curated.release.samples().to_pylist() if row["drop_reason"] == "not_in_backbone")
     with pytest.raises(StorageError, match=r"no shard of release \w+ holds .*: it was dropped: not_in_backbone"):
         read_sample(curated.release, dropped["record_id"])
-    with pytest.raises(StorageError, match=r"'nobody': samples\.parquet does not know it"):
+    with pytest.raises(StorageError, match=r"'nobody': samples\.parquet does not list it"):
         read_sample(curated.release, "nobody")
 
 

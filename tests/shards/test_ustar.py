@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.errors import StorageError
-from bioclip.shards.members import write_tar
-from bioclip.shards.tar_writer import MAX_MEMBER_BYTES, TarWriter, padded
+from bioclip.errors import ShardError
+from bioclip.tars import MAX_MEMBER_BYTES, TarWriter, sample_bytes, write_tar
 
 Samples = list[tuple[str, list[tuple[str, bytes]]]]
 SAMPLES: Samples = [
@@ -66,18 +65,18 @@ def test_a_name_of_100_bytes_goes_and_one_more_is_refused() -> None:
     exact: Samples = [("k" * 96, [("txt", b"x")])]
     assert our_bytes(exact) == tarfile_bytes(exact)
     for key in ("k" * 97, "k" * 94 + "ä" + "k"):
-        with pytest.raises(StorageError, match="at most 100 bytes without NUL go"):
+        with pytest.raises(ShardError, match="at most 100 bytes and no NUL"):
             our_bytes([(key, [("txt", b"x")])])
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "/a", "a\0b"])
 def test_a_key_that_readers_would_take_for_another_is_refused(key: str) -> None:
-    with pytest.raises(StorageError, match="cannot name tar members"):
+    with pytest.raises(ShardError, match="cannot name tar members"):
         our_bytes([(key, [("txt", b"x")])])
 
 
 def test_two_members_of_one_name_are_refused_not_merged() -> None:
-    with pytest.raises(StorageError, match=r"sample 'k' has two members of one name: txt, jpg, txt\."):
+    with pytest.raises(ShardError, match=r"sample 'k' has two members of one name: txt, jpg, txt\."):
         our_bytes([("k", [("txt", b"x"), ("jpg", b"y"), ("txt", b"z")])])
 
 
@@ -93,7 +92,7 @@ class Huge(bytes):
 def test_a_member_of_8_gib_is_refused_and_a_byte_less_has_tarfiles_header() -> None:
     content = Huge(b"x")
     content.claimed = MAX_MEMBER_BYTES + 1
-    with pytest.raises(StorageError, match="8589934592 bytes is too large; ustar holds up to 8589934591"):
+    with pytest.raises(ShardError, match="8589934592 bytes is too large; ustar holds up to 8589934591"):
         TarWriter(io.BytesIO()).add("k", [("bin", content)])
     content.claimed = MAX_MEMBER_BYTES
     stream = io.BytesIO()
@@ -117,7 +116,7 @@ def test_sizes_give_the_bytes_of_the_archive() -> None:
     for key, members in SAMPLES:
         tar.add(key, members)
     tar.close()
-    body = sum(padded(sizes) for sizes in tar.sizes)
+    body = sum(sample_bytes(sizes) for sizes in tar.sizes)
     assert stream.getvalue()[body:] == bytes(len(stream.getvalue()) - body)
     assert len(stream.getvalue()) == -(-(body + 1024) // 10_240) * 10_240
     assert (tar.keys, [len(names) for names in tar.members]) == (["0a1b", "ärt/0a1c"], [4, 2])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.digests import readable_json
-from bioclip.errors import SettingsError, TrainingError
+from bioclip.errors import SettingsError, ShardError, TrainingError
 from bioclip.models.clip import import_open_clip
 from bioclip.models.trained import find_model
 from bioclip.releases import Release, open_release
@@ -110,9 +110,7 @@ class TestIndexFiles:
 
     def test_a_shard_cut_short_is_named(self, own: Release) -> None:
         shard_path(own).write_bytes(shard_path(own).read_bytes()[:-1])
-        with pytest.raises(
-            TrainingError, match=r"train/shard-00000.tar' has \d+ bytes, its manifest says \d+; it was changed or cut short"
-        ):
+        with pytest.raises(ShardError, match=r"train/shard-00000.tar' has \d+ bytes, its manifest says \d+; it was changed or cut short"):
             index_split(own, "train")
 
     def test_another_number_of_samples_is_named(self, own: Release) -> None:
@@ -120,14 +118,14 @@ class TestIndexFiles:
         entry = manifest["splits"]["train"]["shards"][0]
         entry["num_samples"] += 1
         changed = Release(own.version, own.digest, manifest, own.storage)
-        with pytest.raises(TrainingError, match=rf"holds {entry['num_samples'] - 1} samples, its manifest says {entry['num_samples']}"):
+        with pytest.raises(ShardError, match=rf"holds {entry['num_samples'] - 1} samples, its manifest says {entry['num_samples']}"):
             index_split(changed, "train")
 
     def test_an_index_that_was_changed_is_named(self, own: Release) -> None:
         path = shard_path(own).with_suffix(".index.parquet")
         table = pq.read_table(path)
         pq.write_table(table.set_column(3, "offset", pa.compute.add(table["offset"], 512)), path)
-        with pytest.raises(TrainingError, match=r"shard-00000.index.parquet' is not the file that its manifest names"):
+        with pytest.raises(ShardError, match=r"shard-00000.index.parquet' is not the file that its manifest names"):
             index_split(own, "train")
 
     @pytest.mark.parametrize("fill", ["zeros", "another sample"])
@@ -137,7 +135,7 @@ class TestIndexFiles:
         data = path.read_bytes()
         lie = bytes(stop) if fill == "zeros" else data[:stop].replace(index.keys[0].encode(), index.keys[1].encode())
         path.write_bytes(lie + data[stop:])
-        with pytest.raises(TrainingError, match=rf"does not hold '{index.keys[0]}' in bytes 0 to {stop}"):
+        with pytest.raises(ShardError, match=rf"does not hold '{index.keys[0]}' in bytes 0 to {stop}"):
             index.read(0)
         assert index.read(1)["jpg"]
 
@@ -175,7 +173,7 @@ class TestTrainSmall:
     def test_a_list_that_was_changed_is_no_list(self, own: Release) -> None:
         path = Path(own.storage.uri("train_small.parquet"))
         pq.write_table(pq.read_table(path).slice(1), path)
-        with pytest.raises(TrainingError, match=r"train_small.parquet' is not the file that its manifest names"):
+        with pytest.raises(ShardError, match=r"train_small.parquet' is not the file that its manifest names"):
             index_split(own, "train_small")
 
     def test_a_typing_error_in_the_settings_is_refused(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bioclip.errors import TrainingError
+from bioclip.errors import ShardError
 from bioclip.releases import Release, open_release
 from bioclip.shards.sample_index import index_split, texts_of
 from bioclip.storage import Storage
@@ -51,14 +51,14 @@ def test_a_shard_that_was_cut_short_is_named(workspace: Path, num_bytes_lost: in
     release = open_release(Storage(str(workspace)), VERSION)
     data = _shard(release).read_bytes().rstrip(b"\0")
     _shard(release).write_bytes(data[:-num_bytes_lost])
-    with pytest.raises(TrainingError, match=r"shard-00000.tar.* cut short"):
+    with pytest.raises(ShardError, match=r"shard-00000.tar.* cut short"):
         index_split(release, "train")
 
 
 def test_a_shard_with_other_samples_than_released_is_named(workspace: Path) -> None:
     release = open_release(Storage(str(workspace)), VERSION)
     _shard(release, 1).write_bytes(_shard(release, 3).read_bytes())
-    with pytest.raises(TrainingError, match=r"holds 3 samples, its manifest says 20"):
+    with pytest.raises(ShardError, match=r"holds 3 samples, its manifest says 20"):
         index_split(release, "train")
 
 
@@ -70,8 +70,8 @@ def test_a_shard_that_is_no_tar_of_plain_files_is_refused(workspace: Path) -> No
         entry.type, entry.linkname = tarfile.SYMTYPE, "b.jpg"
         tar.addfile(entry)
     _shard(release).write_bytes(buffer.getvalue())
-    with pytest.raises(TrainingError, match="tar entry of type b'2'"):
+    with pytest.raises(ShardError, match="tar entry of type b'2'"):
         index_split(release, "train")
     _shard(release).write_bytes(b"no tar at all " * 100)
-    with pytest.raises(TrainingError, match="shard-00000"):
+    with pytest.raises(ShardError, match="shard-00000"):
         index_split(release, "train")
