@@ -1,4 +1,4 @@
-"""What a release says of itself: card, licences, attribution, catalog and Croissant."""
+"""The descriptions of a release: card, licences, attribution, catalog, Croissant and manifest."""
 
 from bioclip.publishing.metadata import write_metadata
 

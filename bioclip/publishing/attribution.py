@@ -1,4 +1,4 @@
-"""ATTRIBUTION.md: who must be named, in short; every image's own row is in attribution.parquet."""
+"""ATTRIBUTION.md: a summary of holders and licences; attribution.parquet has a row for every image."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pyarrow as pa
 
 from bioclip import layout
 from bioclip.publishing.markdown import cell, counts_table, table
-from bioclip.publishing.tally import ReleaseTally
+from bioclip.publishing.sample_counts import SampleCounts
 
 _NUM_HOLDERS = 200
 
 
-def attribution_text(manifest: Mapping[str, Any], tally: ReleaseTally, licenses: pa.Table) -> str:
-    """Licences, holders of most images, and how many images lack a holder that their licence asks for."""
-    named = {name: number for name, number in tally.holders.items() if name}
+def attribution_text(manifest: Mapping[str, Any], counts: SampleCounts, licenses: pa.Table) -> str:
+    """Licences, the holders of most images, and the number of images without the holder that their licence requires."""
+    named = {name: number for name, number in counts.holders.items() if name}
     shown = sorted(named.items(), key=lambda item: (-item[1], item[0]))[:_NUM_HOLDERS]
     others = len(named) - len(shown)
     sections = [
         f"# Attribution of {manifest['name']} {manifest['version']}\n",
-        f"Each of the {tally.num_samples:,} images keeps its provider's licence. `{layout.ATTRIBUTION}` names licence, holder, creator, "
+        f"Each of the {counts.num_samples:,} images keeps its provider's licence. `{layout.ATTRIBUTION}` names licence, holder, creator, "
         "title and addresses of every single one; pass them on with the images.\n",
         "## Licences\n\n" + licenses_markdown(licenses),
         lacking_sentence(licenses) + "\n",
-        counts_table("## Sources", "source", tally.sources),
+        counts_table("## Sources", "source", counts.sources),
         f"## Holders\n\nBy images; where no holder is stated, the creator. {len(named):,} are named.\n\n"
         + table(("holder", "images"), [(cell(name), f"{number:,}") for name, number in shown]),
     ]
@@ -36,7 +36,7 @@ def attribution_text(manifest: Mapping[str, Any], tally: ReleaseTally, licenses:
 
 
 def licenses_markdown(licenses: pa.Table) -> str:
-    """Table of licences by images."""
+    """Table of licences by number of images."""
     rows = [
         (
             f"[{row['license'] or 'not stated'}]({row['url']})" if row["url"] else row["license"] or "not stated",
@@ -50,7 +50,7 @@ def licenses_markdown(licenses: pa.Table) -> str:
 
 
 def lacking_sentence(licenses: pa.Table) -> str:
-    """How many images must be attributed to somebody whom the provider does not name."""
+    """The number of images that need attribution although the provider states neither holder nor creator."""
     lacking = sum(licenses["images_lacking_holder"].to_pylist())
     if not lacking:
         return "Every image that needs attribution names a holder or creator."

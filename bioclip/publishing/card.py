@@ -1,4 +1,4 @@
-"""README.md of a release, in the Hugging Face dataset-card form (YAML front matter, then Markdown).
+"""README.md of a release as a Hugging Face dataset card (YAML front matter, then Markdown).
 
 Front matter: https://huggingface.co/docs/hub/datasets-cards; `configs` lets `load_dataset(<folder of the release>)` find the tars.
 """
@@ -16,7 +16,7 @@ from bioclip.captions import TEXT_MEMBERS
 from bioclip.publishing.attribution import lacking_sentence, licenses_markdown
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.markdown import cell, counts_table, table
-from bioclip.publishing.tally import TROPIC_DEG, ReleaseTally
+from bioclip.publishing.sample_counts import TROPIC_DEG, SampleCounts
 from bioclip.settings import CardSettings
 
 _HUB_LICENSES = {
@@ -32,33 +32,33 @@ _SPLIT_MEANINGS = {
 }
 
 
-def release_card(manifest: Mapping[str, Any], tally: ReleaseTally, licenses: pa.Table, card: CardSettings) -> str:
-    """The card of a release; every number is from the manifest or counted from the samples."""
-    front = yaml.safe_dump(front_matter(manifest, tally, card), sort_keys=False, allow_unicode=True)
+def release_card(manifest: Mapping[str, Any], counts: SampleCounts, licenses: pa.Table, card: CardSettings) -> str:
+    """The card of a release; every number comes from the manifest or is counted from the samples."""
+    front = yaml.safe_dump(front_matter(manifest, counts, card), sort_keys=False, allow_unicode=True)
     sections = [
         f"---\n{front}---\n# {card.title or manifest['name']} {manifest['version']}\n",
-        _summary(manifest, tally, card),
+        _summary(manifest, counts, card),
         _splits(manifest),
         _loading(manifest),
         _fields(manifest),
-        counts_table("## Sources", "source", tally.sources),
+        counts_table("## Sources", "source", counts.sources),
         "## Licences\n\n" + licenses_markdown(licenses),
         _attribution(licenses),
         _making(manifest),
-        _left_out(manifest, tally),
-        _limits(tally),
+        _left_out(manifest, counts),
+        _limits(counts),
         f"## Citation\n\n```bibtex\n{bibtex(manifest, card)}```\n\nCite the providers too; `{layout.PROVENANCE}` names them.\n",
     ]
     return "\n".join(sections)
 
 
-def front_matter(manifest: Mapping[str, Any], tally: ReleaseTally, card: CardSettings) -> dict[str, Any]:
+def front_matter(manifest: Mapping[str, Any], counts: SampleCounts, card: CardSettings) -> dict[str, Any]:
     """The YAML keys of the card, in the Hub's vocabulary."""
     return {
         "pretty_name": f"{card.title or manifest['name']} {manifest['version']}",
         "language": ["en", "la"],
-        **_license_keys(list(tally.licenses)),
-        "size_categories": [next((name for limit, name in _SIZES if tally.num_samples < limit), "100M<n<1B")],
+        **_license_keys(list(counts.licenses)),
+        "size_categories": [next((name for limit, name in _SIZES if counts.num_samples < limit), "100M<n<1B")],
         "task_categories": ["image-classification", "zero-shot-image-classification"],
         "tags": ["biology", "CV", "images", "taxonomy", "species", "webdataset", "croissant", "imbalanced"],
         "configs": [{"config_name": "default", "data_files": [entry for entry in _data_files(manifest) if entry["path"]]}],
@@ -72,7 +72,7 @@ def _license_keys(licenses: list[str]) -> dict[str, str]:
 
 
 def _data_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A pattern where a split's tars are the only ones of its folder, else their names."""
+    """A pattern if all tars of a split are in its own folder, else their names."""
     entries: list[dict[str, Any]] = []
     for split, content in manifest["splits"].items():
         names = [shard["name"] for shard in content["shards"]]
@@ -81,11 +81,11 @@ def _data_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return entries
 
 
-def _summary(manifest: Mapping[str, Any], tally: ReleaseTally, card: CardSettings) -> str:
+def _summary(manifest: Mapping[str, Any], counts: SampleCounts, card: CardSettings) -> str:
     words = (
-        f"{tally.num_samples:,} images of organisms, {tally.num_species:,} species, each with its accepted lineage, its captions in "
+        f"{counts.num_samples:,} images of organisms, {counts.num_species:,} species, each with its accepted lineage, its captions in "
         f"BioCLIP's ten forms, its licence and where it came from. Made by bioclip-pipeline {manifest['code_version']}; "
-        f"{tally.num_considered:,} downloaded images were considered."
+        f"{counts.num_considered:,} downloaded images were considered."
     )
     return (f"{card.description}\n\n" if card.description else "") + words + "\n"
 
@@ -171,7 +171,7 @@ def _making(manifest: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _left_out(manifest: Mapping[str, Any], tally: ReleaseTally) -> str:
+def _left_out(manifest: Mapping[str, Any], counts: SampleCounts) -> str:
     earlier = [
         (stage, f"`{reason}`", f"{number:,}")
         for stage in ("records", "images")
@@ -179,38 +179,38 @@ def _left_out(manifest: Mapping[str, Any], tally: ReleaseTally) -> str:
     ]
     later = [
         ("release", f"`{reason}`", f"{number:,}")
-        for reason, number in sorted(tally.drop_reasons.items(), key=lambda item: (-item[1], item[0]))
+        for reason, number in sorted(counts.drop_reasons.items(), key=lambda item: (-item[1], item[0]))
     ]
     words = "Rows of `release` are in `samples.parquet`, each with its reason; what earlier stages dropped has no image.\n"
     return "## Left out\n\n" + table(("stage", "reason", "images"), [*earlier, *later]) + "\n" + words
 
 
-def _limits(tally: ReleaseTally) -> str:
-    tail, samples = tally.tail(), max(tally.num_samples, 1)
+def _limits(counts: SampleCounts) -> str:
+    tail, samples = counts.long_tail(), max(counts.num_samples, 1)
     kingdoms = ", ".join(
-        f"{name or 'none'} {number:,}" for name, number in sorted(tally.kingdoms.items(), key=lambda item: (-item[1], item[0]))
+        f"{name or 'none'} {number:,}" for name, number in sorted(counts.kingdoms.items(), key=lambda item: (-item[1], item[0]))
     )
-    above = tally.num_samples - tally.resolved_ranks.get("species", 0)
+    above = counts.num_samples - counts.resolved_ranks.get("species", 0)
     lines = [
         f"- **Long tail.** Of {tail['species']:,} training species {tail['below_10']:,} have fewer than 10 images; "
         f"median {tail['median']:g}, most {tail['most']:,}. The commonest tenth of the species "
         f"holds {100 * tail['head_share']:.0f} % of the images.",
         f"- **Branches.** Images by kingdom: {kingdoms or 'none'}.",
         f"- **Depth of labels.** {above:,} images ({100 * above / samples:.1f} %) are labelled above the species.",
-        f"- **Common names.** {tally.num_common_names:,} images ({100 * tally.num_common_names / samples:.1f} %) have one; in the others' "
-        "captions the scientific name stands in.",
-        _geography(tally),
+        f"- **Common names.** {counts.num_common_names:,} images ({100 * counts.num_common_names / samples:.1f} %) have one; in the "
+        "others' captions the scientific name stands in.",
+        _geography(counts),
         "- **Labels are the providers'.** Names were reconciled with the backbones above; whether a picture shows that species "
         "was not checked.",
     ]
     return "## Limits and biases\n\n" + "\n".join(lines) + "\n"
 
 
-def _geography(tally: ReleaseTally) -> str:
-    located, samples = tally.num_located, max(tally.num_samples, 1)
+def _geography(counts: SampleCounts) -> str:
+    located, samples = counts.num_located, max(counts.num_samples, 1)
     if not located:
         return "- **Geography.** No image has coordinates: where they were taken, and how evenly, is not known."
-    zones = ", ".join(f"{100 * tally.zones[zone] / located:.0f} % {words}" for zone, words in (
+    zones = ", ".join(f"{100 * counts.zones[zone] / located:.0f} % {words}" for zone, words in (
         ("north", f"north of {TROPIC_DEG}° N"), ("tropics", "between the tropics"), ("south", f"south of {TROPIC_DEG}° S"),
     ))  # fmt: skip
     return f"- **Geography.** {located:,} images ({100 * located / samples:.1f} %) have coordinates; of these {zones}."

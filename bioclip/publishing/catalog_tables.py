@@ -1,7 +1,7 @@
-"""The tables of a release beside its samples: catalog and provenance in the columns of TreeOfLife-200M, attribution and licences.
+"""The tables of a release besides samples.parquet: catalog and provenance in the columns of TreeOfLife-200M, attribution and licences.
 
 Columns of the first two: dataset card of imageomics/TreeOfLife-200M (2025), "Data Fields". Rows are the samples of all splits, sorted by
-record id; dropped images are in samples.parquet alone. One pass, a partition of the records at a time.
+record id; dropped images are only in samples.parquet. They are written in one pass, one partition of the records at a time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.licenses import license_url, needs_attribution
-from bioclip.partitions import PARQUET_OPTIONS, PartitionWriter, StageManifest
+from bioclip.parquet import open_writer, read_batches
+from bioclip.partitions import PartitionWriter, StageManifest
 from bioclip.records import RANKS, partition_bounds, partition_of
 from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
 from bioclip.storage import Storage
 
 NOT_PROVIDED = "not provided"
-"""What TreeOfLife-200M writes for a holder or title that nobody gives."""
+"""What TreeOfLife-200M writes for a missing holder or title."""
 ROW_GROUP_ROWS = 65_536
 
 
@@ -42,16 +43,16 @@ _IMAGE_TYPES = {"citizen_science": "Citizen Science", "camera_trap": "Camera-tra
 
 
 def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples_name: str, records: StageManifest) -> pa.Table:
-    """Write the four tables into `folder`; returns that of the licences. Memory holds a row group and a partition."""
+    """Write the four tables into `folder`; returns the table of licences. Memory holds a row group and a partition."""
     counts: Counter[tuple[str, str, bool]] = Counter()
     lacking: Counter[tuple[str, str, bool]] = Counter()
     with (
         writer.open(f"{folder}/{layout.CATALOG}") as catalog,
         writer.open(f"{folder}/{layout.PROVENANCE}") as provenance,
         writer.open(f"{folder}/{layout.ATTRIBUTION}") as attribution,
-        pq.ParquetWriter(catalog, CATALOG_SCHEMA, **PARQUET_OPTIONS) as catalog_sink,
-        pq.ParquetWriter(provenance, PROVENANCE_SCHEMA, **PARQUET_OPTIONS) as provenance_sink,
-        pq.ParquetWriter(attribution, ATTRIBUTION_SCHEMA, **PARQUET_OPTIONS) as attribution_sink,
+        open_writer(catalog, CATALOG_SCHEMA) as catalog_sink,
+        open_writer(provenance, PROVENANCE_SCHEMA) as provenance_sink,
+        open_writer(attribution, ATTRIBUTION_SCHEMA) as attribution_sink,
     ):
         for rows in described_samples(storage, samples_name, records):
             table = attribution_table(rows)
@@ -65,7 +66,7 @@ def write_tables(storage: Storage, writer: PartitionWriter, folder: str, samples
 
 
 def described_samples(storage: Storage, samples_name: str, records: StageManifest, rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
-    """Samples with what their records say besides (null where a record is gone), sorted by record id, `rows` or a few more at a time."""
+    """Samples with further values of their records (null if a record is gone), sorted by record id, in tables of at least `rows` rows."""
     parts: dict[int, list[str]] = {}
     for output in records.outputs:
         if (number := layout.part_number(output.name)) is not None:
@@ -81,20 +82,18 @@ def described_samples(storage: Storage, samples_name: str, records: StageManifes
 
 
 def _by_partition(storage: Storage, samples_name: str, num_partitions: int) -> Iterator[tuple[int, pa.Table]]:
-    """(partition, its samples) in order, of a table that is sorted by record id and read once."""
+    """(partition, its samples) in order, from a table sorted by record id that is read once."""
     index, pieces = 0, [_SAMPLES.empty_table()]
-    with storage.reader(samples_name) as stream:
-        for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(columns=_SAMPLES.names):
-            rest = pa.Table.from_batches([batch])
-            rest = rest.filter(pc.not_equal(rest["split"], ""))
-            while rest.num_rows:
-                found = partition_of(rest["record_id"][0].as_py(), num_partitions)
-                if found != index:
-                    yield index, pa.concat_tables(pieces)
-                    index, pieces = found, []
-                num_here = pc.sum(pc.less(rest["record_id"], partition_bounds(index, num_partitions)[1])).as_py()
-                pieces.append(rest.slice(0, num_here))
-                rest = rest.slice(num_here)
+    for batch in read_batches(storage, samples_name, _SAMPLES.names):
+        rest = batch.filter(pc.not_equal(batch["split"], ""))
+        while rest.num_rows:
+            found = partition_of(rest["record_id"][0].as_py(), num_partitions)
+            if found != index:
+                yield index, pa.concat_tables(pieces)
+                index, pieces = found, []
+            num_here = pc.sum(pc.less(rest["record_id"], partition_bounds(index, num_partitions)[1])).as_py()
+            pieces.append(rest.slice(0, num_here))
+            rest = rest.slice(num_here)
     yield index, pa.concat_tables(pieces)
 
 
@@ -172,14 +171,14 @@ def attribution_table(rows: pa.Table) -> pa.Table:
 
 
 def licenses_table(counts: Counter[tuple[str, str, bool]], lacking: Counter[tuple[str, str, bool]]) -> pa.Table:
-    """LICENSES_SCHEMA from numbers of images by (licence, address, whether it asks for attribution)."""
+    """LICENSES_SCHEMA from numbers of images by (licence, address, whether it requires attribution)."""
     order = sorted(counts, key=lambda key: (-counts[key], key))
     rows = [(*key, counts[key], lacking[key]) for key in order]
     return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(LICENSES_SCHEMA), schema=LICENSES_SCHEMA)
 
 
 def count_licenses(table: pa.Table, counts: Counter[tuple[str, str, bool]], lacking: Counter[tuple[str, str, bool]]) -> None:
-    """Add the images of ATTRIBUTION_SCHEMA rows to `counts`, and those of them that lack a holder to `lacking`."""
+    """Add the images of ATTRIBUTION_SCHEMA rows to `counts`, and those without a required holder to `lacking`."""
     keys = ["license", "license_url", "needs_attribution"]
     for row in table.group_by(keys, use_threads=False).aggregate([("lacks_holder", "count"), ("lacks_holder", "sum")]).to_pylist():
         key = (row["license"], row["license_url"], row["needs_attribution"])
@@ -193,13 +192,13 @@ def _license_urls(rows: pa.Table) -> pa.Array:
 
 
 def _source_id(rows: pa.Table) -> pa.ChunkedArray:
-    """EOL's media are known by content and page; all others by the source's own id."""
+    """EOL identifies media by content and page; the other sources by their own id."""
     both = pc.binary_join_element_wise(rows["source_id"], rows["EOL page ID"], "_")
     return pc.coalesce(both, rows["source_id"])
 
 
 def _epithet(genus: pa.ChunkedArray, species: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The binomial without its genus; as it is where it does not begin with that genus."""
+    """The binomial without its genus; unchanged if it does not start with that genus."""
     parts = pc.extract_regex(species, r"^(?P<genus>\S+) (?P<epithet>.+)$")
     is_binomial = pc.fill_null(pc.equal(pc.struct_field(parts, "genus"), genus), False)
     return pc.if_else(is_binomial, pc.struct_field(parts, "epithet"), species)
@@ -210,12 +209,12 @@ def _is_blank(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _stated(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Null where nothing is said."""
+    """Blank values as null."""
     return pc.if_else(_is_blank(texts), pa.scalar(None, pa.string()), texts)
 
 
 def _mapped(texts: pa.ChunkedArray, function: Callable[[str], Any], type_: pa.DataType | None = None) -> pa.Array:
-    """`function` of every text, called once for each distinct one."""
+    """`function` of every text, called once per distinct text."""
     encoded = pa.chunked_array(texts).combine_chunks().dictionary_encode()
     values = pa.array([function(text) for text in encoded.dictionary.to_pylist()], type_ or pa.string())
     return values.take(encoded.indices)

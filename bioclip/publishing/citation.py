@@ -1,4 +1,4 @@
-"""How a release is cited."""
+"""The citation of a release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bioclip.settings import CardSettings
 
 
 def bibtex(manifest: Mapping[str, Any], card: CardSettings) -> str:
-    """The citation that the settings give, else one made of name, version and whatever of creators, year and address is set."""
+    """The citation in the settings, else one from name, version and those of creators, year and address that are set."""
     if card.citation:
         return card.citation.rstrip() + "\n"
     fields = {

@@ -1,7 +1,7 @@
 """croissant.json: the release in JSON-LD for dataset search and Croissant's loaders.
 
 Format: Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html). Every file is a FileObject with size and SHA-256, the
-images within a split's tars are a FileSet, and two kinds of RecordSet read them: `catalog`, and one of images for each split.
+images in the tars of a split are a FileSet, and two kinds of RecordSet read them: `catalog`, and one of images per split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 from bioclip import layout
 from bioclip.partitions import OutputFile
 from bioclip.publishing.citation import bibtex
-from bioclip.publishing.tally import ReleaseTally
+from bioclip.publishing.sample_counts import SampleCounts
 from bioclip.schemas import CATALOG_SCHEMA
 from bioclip.settings import CardSettings
 
@@ -44,10 +44,10 @@ _KEY_PATTERN = r"([^/]+)\.jpg$"
 
 
 def croissant(
-    manifest: Mapping[str, Any], files: Iterable[OutputFile], tally: ReleaseTally, licenses: pa.Table, card: CardSettings
+    manifest: Mapping[str, Any], files: Iterable[OutputFile], counts: SampleCounts, licenses: pa.Table, card: CardSettings
 ) -> dict[str, Any]:
-    """JSON-LD of a release. `files` are those beside the shards, named within the release; the manifest, which names this very file's
-    digest, is not among them."""
+    """JSON-LD of a release. `files` are all except shards, named within the release; the manifest is left out because it states the digest
+    of this file."""
     shards = {split: list(content["shards"]) for split, content in manifest["splits"].items()}
     objects = [_file_object(file.name, file.sha256, file.num_bytes) for file in sorted(files, key=lambda file: file.name)]
     objects += [_file_object(shard["name"], shard["sha256"], shard["num_bytes"]) for tars in shards.values() for shard in tars]
@@ -63,7 +63,7 @@ def croissant(
         "name": manifest["name"],
         "alternateName": card.title or f"{manifest['name']} {manifest['version']}",
         "description": card.description
-        or f"{tally.num_samples:,} images of organisms with accepted lineages, {tally.num_species:,} species, as WebDataset shards.",
+        or f"{counts.num_samples:,} images of organisms with accepted lineages, {counts.num_species:,} species, as WebDataset shards.",
         "version": f"1.0.0+{manifest['version']}",
         "citeAs": bibtex(manifest, card),
         "license": sorted({row["url"] or row["license"] or layout.ATTRIBUTION_TEXT for row in licenses.to_pylist()}),
@@ -88,7 +88,7 @@ def _file_object(name: str, sha256: str, num_bytes: int) -> dict[str, Any]:
 
 
 def _identifier(name: str) -> str:
-    """A file of an earlier release is named `../<version>/...`, which an IRI would swallow."""
+    """An id without the leading `../` of files in earlier releases, which an IRI would resolve away."""
     return name.removeprefix("../")
 
 

@@ -1,4 +1,4 @@
-"""Write all that a release says of itself, in an order in which each file knows those that it speaks of."""
+"""Writing the descriptions of a release; a file is written after those that it describes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import release_card
 from bioclip.publishing.catalog_tables import write_tables
 from bioclip.publishing.croissant import croissant
-from bioclip.publishing.tally import ReleaseTally
+from bioclip.publishing.sample_counts import SampleCounts
 from bioclip.settings import CardSettings
 from bioclip.storage import Storage
 
@@ -24,17 +24,17 @@ def write_metadata(
     folder: str,
     manifest: Mapping[str, Any],
     samples_name: str,
-    tally: ReleaseTally,
+    sample_counts: SampleCounts,
     card: CardSettings,
     others: Iterable[OutputFile] = (),
 ) -> None:
     """Write tables, attribution, card and, last, croissant.json into the release's `folder`.
 
-    `manifest` is the release's, without its list of files; `samples_name` its table of samples, `tally` what was counted in it; `others`
-    are the release's files that another partition wrote, tars excepted.
+    `manifest` is the release's, without its list of files; `samples_name` is its table of samples and `sample_counts` the counts of it;
+    `others` are files of the release that another partition wrote, except tars.
     """
     licenses = write_tables(storage, writer, folder, samples_name, read_stage(storage, "records"))
-    writer.write_bytes(f"{folder}/{layout.ATTRIBUTION_TEXT}", attribution_text(manifest, tally, licenses).encode())
-    writer.write_bytes(f"{folder}/{layout.CARD}", release_card(manifest, tally, licenses, card).encode())
+    writer.write_bytes(f"{folder}/{layout.ATTRIBUTION_TEXT}", attribution_text(manifest, sample_counts, licenses).encode())
+    writer.write_bytes(f"{folder}/{layout.CARD}", release_card(manifest, sample_counts, licenses, card).encode())
     files = [replace(file, name=file.name.removeprefix(f"{folder}/")) for file in [*others, *writer.outputs]]
-    writer.write_bytes(f"{folder}/{layout.CROISSANT}", readable_json(croissant(manifest, files, tally, licenses, card)))
+    writer.write_bytes(f"{folder}/{layout.CROISSANT}", readable_json(croissant(manifest, files, sample_counts, licenses, card)))

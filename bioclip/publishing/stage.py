@@ -1,4 +1,4 @@
-"""The stage `publish`: the manifest that makes a folder of shards a release."""
+"""The stage `publish`: descriptions and manifest, which make a folder of shards a release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.digests import digest_bytes, digest_value, readable_json
 from bioclip.leakage.release_gate import gate_inputs
 from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.publishing import write_metadata
-from bioclip.publishing.tally import ReleaseTally, tally_samples
+from bioclip.publishing.sample_counts import SampleCounts, count_samples
 from bioclip.releases.manifest import SPLITS, release_name
 from bioclip.selection.parent import SHARD_FORM, next_shards, open_parent, read_parent
 from bioclip.selection.stage import rule_inputs
@@ -27,10 +27,12 @@ STAGE = find_stage("publish")
 MANIFEST_SCHEMA_VERSION = 2
 _VERSION = 7
 _COPY_BYTES = 1 << 20
+_COPIED = (layout.SAMPLES, layout.FINGERPRINTS, layout.LEAKS, layout.EVALUATED)
+"""Tables of the stage `release` that every release has."""
 
 
 def plan_publish(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job that completes the release; its manifest names every file's digest."""
+    """One job that completes the release; its manifest states the digest of every file."""
     version = release_version(storage, settings)
     digests = {stage: read_stage(storage, stage).digest for stage in manifest_stages()}
     return [
@@ -49,25 +51,19 @@ def plan_publish(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings: PipelineSettings) -> Counts:
-    """Write samples.parquet, what the gate knows and found, all metadata, the seal and, last, manifest.json."""
+    """Write samples.parquet, fingerprints and evidence of the leakage gate, all descriptions, the seal and, last, manifest.json."""
     folder = layout.release_dir(version)
-    for name in (
-        layout.in_splits(layout.SAMPLES),
-        layout.in_splits(layout.FINGERPRINTS),
-        layout.in_splits(layout.LEAKS),
-        layout.in_splits(layout.EVALUATED),
-        *rule_tables(storage),
-    ):
+    for name in (*map(layout.in_splits, _COPIED), *rule_tables(storage)):
         with storage.reader(name) as source, writer.open(f"{folder}/{name.rsplit('/', 1)[-1]}") as sink:
             shutil.copyfileobj(source, sink, _COPY_BYTES)
-    tally = tally_samples(storage, layout.in_splits(layout.SAMPLES))
+    sample_counts = count_samples(storage, layout.in_splits(layout.SAMPLES))
     shards = [replace(output, name=release_name(version, output.name)) for output in read_stage(storage, SHARDS_STAGE).outputs]
-    manifest = release_manifest(storage, settings, version, tally, shards)
+    manifest = release_manifest(storage, settings, version, sample_counts, shards)
     for split in SPLITS:
         for name, data in shard_lists(_tars(shards, split), split, f"{manifest['name']}-{version}-{split}"):
             writer.write_bytes(f"{folder}/{name}", data)
     indexes = [output for output in shards if not output.name.endswith(layout.TAR)]
-    write_metadata(storage, writer, folder, manifest, layout.in_splits(layout.SAMPLES), tally, settings.card, indexes)
+    write_metadata(storage, writer, folder, manifest, layout.in_splits(layout.SAMPLES), sample_counts, settings.card, indexes)
     written = [replace(output, name=release_name(version, output.name)) for output in writer.outputs]
     manifest["files"] = {o.name: {"sha256": o.sha256, "num_bytes": o.num_bytes} for o in [*indexes, *written]}
     data = readable_json(manifest)
@@ -78,17 +74,17 @@ def publish(storage: Storage, writer: PartitionWriter, *, version: str, settings
 
 
 def release_manifest(
-    storage: Storage, settings: PipelineSettings, version: str, tally: ReleaseTally, shards: list[OutputFile]
+    storage: Storage, settings: PipelineSettings, version: str, sample_counts: SampleCounts, shards: list[OutputFile]
 ) -> dict[str, Any]:
-    """All that the release is: splits and shards with their digests, parent, inputs, settings, counts by stage."""
+    """The content of manifest.json: splits and shards with their digests, parent, inputs, settings, counts by stage."""
     stages = {stage: read_stage(storage, stage) for stage in manifest_stages()}
     parent = read_parent(storage)
     own = (o.name for o in shards if o.name.endswith(layout.TAR) and not o.name.startswith("../"))
     splits: dict[str, Any] = {}
     for split in SPLITS:
         splits[split] = {
-            "num_samples": tally.splits[split],
-            "num_species": len(tally.species[split]),
+            "num_samples": sample_counts.splits[split],
+            "num_species": len(sample_counts.species[split]),
             "shards": [
                 {"name": o.name, "sha256": o.sha256, "num_bytes": o.num_bytes, "num_samples": o.num_rows} for o in _tars(shards, split)
             ],
@@ -125,7 +121,7 @@ def _archive_digest(records: StageManifest, name: str) -> str:
 
 
 def _snapshots(storage: Storage, records: StageManifest) -> dict[str, Any]:
-    """Snapshot of each source and the digests of its files. When it was made is told beside the records: no part of what a release is."""
+    """Snapshot of each source and the digests of its files; its time is stored with the records and is not part of a release."""
     snapshots = sorted({layout.snapshot_of(output.name) for output in records.outputs if output.name.count("/") > 2})
     found = [json.loads(storage.read_bytes(layout.snapshot_file(*snapshot))) for snapshot in snapshots]
     return {one["source"]: {"snapshot": one["snapshot"], "digests": one["digests"]} for one in found}

@@ -1,4 +1,4 @@
-"""Lists for loaders, card, attribution and Croissant, made again from the manifest and the tables and compared byte by byte."""
+"""Lists for loaders, card, attribution and Croissant: recomputed from the manifest and the tables, and compared byte for byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bioclip.partitions import OutputFile
 from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import release_card
 from bioclip.publishing.croissant import croissant
-from bioclip.publishing.tally import tally_samples
+from bioclip.publishing.sample_counts import count_samples
 from bioclip.releases.manifest import SPLITS
 from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.shards.index import shard_lists
@@ -34,31 +34,31 @@ def check_shard_lists(storage: Storage, manifest: Mapping[str, Any], unread: Col
 
 
 def is_same_code(manifest: Mapping[str, Any]) -> bool:
-    """Whether the texts were worded by this version of the product; another's may word them otherwise."""
+    """Whether this version of the product wrote the texts; other versions may word them differently."""
     return bool(manifest.get("code_version") == __version__)
 
 
 def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collection[str]) -> Iterator[Finding]:
     """README.md, ATTRIBUTION.md and croissant.json."""
-    for name, data in made_texts(storage, manifest).items():
+    for name, data in expected_texts(storage, manifest).items():
         if name not in unread:
             yield from _compared(storage, name, data)
 
 
-def made_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    """README.md, ATTRIBUTION.md and croissant.json as this version of the product makes them from manifest and tables."""
+def expected_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """README.md, ATTRIBUTION.md and croissant.json as this version of the product writes them for this manifest and these tables."""
     licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, layout.LICENSES, LICENSES_SCHEMA.names)])
-    tally, card, manifest = tally_samples(storage, layout.SAMPLES), stated_settings(manifest).card, _in_written_order(manifest)
+    sample_counts, card, manifest = count_samples(storage, layout.SAMPLES), stated_settings(manifest).card, _in_written_order(manifest)
     files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != layout.CROISSANT]
     return {
-        layout.ATTRIBUTION_TEXT: attribution_text(manifest, tally, licenses).encode(),
-        layout.CARD: release_card(manifest, tally, licenses, card).encode(),
-        layout.CROISSANT: readable_json(croissant(manifest, files, tally, licenses, card)),
+        layout.ATTRIBUTION_TEXT: attribution_text(manifest, sample_counts, licenses).encode(),
+        layout.CARD: release_card(manifest, sample_counts, licenses, card).encode(),
+        layout.CROISSANT: readable_json(croissant(manifest, files, sample_counts, licenses, card)),
     }
 
 
 def _in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest as it was when the texts were made of it: its file has splits and stages in alphabetical order."""
+    """The manifest in the order in which the texts were written from it; its file has splits and stages in alphabetical order."""
     counts, splits = manifest["counts"], manifest["splits"]
     return {
         **manifest,
@@ -74,4 +74,4 @@ def _compared(storage: Storage, name: str, wanted: bytes) -> Iterator[Finding]:
     mine, theirs = (data.decode("utf-8", "replace").split("\n") for data in (found, wanted))
     line = next((place for place, (one, other) in enumerate(zip(mine, theirs, strict=False)) if one != other), min(len(mine), len(theirs)))
     one, other = (lines[line].strip()[:120] if line < len(lines) else "" for lines in (mine, theirs))
-    yield Finding("text_differs", name, f"line {line + 1}: {one!r}; manifest and tables make it {other!r}")
+    yield Finding("text_differs", name, f"line {line + 1}: {one!r}; expected {other!r} from manifest and tables")

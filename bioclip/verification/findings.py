@@ -1,4 +1,4 @@
-"""What a check of a release says, and how a check goes on where a file cannot be read."""
+"""The result of a check, and how checks continue when a file cannot be read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pyarrow as pa
 from bioclip.errors import TreeOfLifeError
 
 UNREADABLE = (pa.ArrowException, OSError, TreeOfLifeError, KeyError, IndexError, ValueError, TypeError, AttributeError)
-"""What reading a damaged or older file may end in: its parser's errors, also those that storage explains, and values that are none."""
+"""Errors of reading a damaged or older file: those of its parser and of the storage, and of values with another type."""
 _DETAIL_CHARS = 300
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be: a stable kind, the file, and what was found."""
+    """A deviation: a stable kind, the file, and what was found and expected."""
 
     kind: str
     name: str
@@ -24,7 +24,7 @@ class Finding:
 
 
 def guarded(name: str, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The findings of a check; where a file lacks what the check reads, that is a finding too, and the check ends."""
+    """The findings of a check; a file without the expected content ends the check with a finding `table_unreadable`."""
     try:
         yield from findings
     except UNREADABLE as error:

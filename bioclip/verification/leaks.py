@@ -1,4 +1,4 @@
-"""Does the release hold a leak, and do the lists that guard against one hold what samples.parquet says?"""
+"""Leaks in the release, and consistency of the lists that guard against leaks with samples.parquet."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SAMPLE_COLUMNS = (
     "record_id", "split", "sha256", "species", "resolved_rank", "accepted_id", "source", "source_id", "occurrence_id", "event_date",
 )  # fmt: skip
 _PRINTED = ("record_id", "split", "is_flat", "source_occurrence", "occurrence_id", "event_day", "species")
-"""Columns of fingerprints.parquet that follow from samples.parquet, or from one another."""
+"""Columns of fingerprints.parquet that follow from samples.parquet or from other columns."""
 _HASHES = ("sha256", "pixel_sha256", "phash", "is_flat")
 _SHOWN = 20
 
 
 def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """The gate once more, over what the release says of its own images, a slice of training at a time: each of its images gives one away
-    or does not, whatever the others. Embeddings are no part of a release."""
+    """The leakage gate, run again on the release's own fingerprints, one slice of training at a time (each training image is judged
+    independently). Embeddings are not part of a release."""
     settings = stated_settings(manifest).leakage
     columns = [*FINGERPRINT_SCHEMA.names, "split"]
     parts = {split: [FINGERPRINT_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
@@ -47,12 +47,12 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, layout.FINGERPRINTS, columns)), _GATE_ROWS):
         leaks = find_leaks(train, sides, guards, settings.radius)
         for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
-            detail = f"{row['record_id']} gives away {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
+            detail = f"{row['record_id']} leaks {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
             yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), layout.FINGERPRINTS, detail)
 
 
 def _formerly_evaluated(storage: Storage, current: pa.ChunkedArray) -> EvaluationSide:
-    """What the list remembers and the release holds no longer; held in memory, as the evaluated images are."""
+    """Images of the list that the release no longer holds; kept in memory, as the evaluated images are."""
     rows = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, layout.EVALUATED, EVALUATED_SCHEMA.names)])
     gone = rows.filter(pc.and_(rows["is_sample"], pc.invert(pc.is_in(rows["record_id"], value_set=current.combine_chunks()))))
     columns = {name: gone[name] for name in ("record_id", *_HASHES)} | {"source_occurrence": gone["occurrence"]}
@@ -64,7 +64,7 @@ def _of_split(rows: pa.Table, split: str) -> pa.Table:
 
 
 def _slices(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
-    """The rows of `tables`, in slices of at least `num_rows` except for the last."""
+    """The rows of `tables`, in slices of at least `num_rows`, the last one excepted."""
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)
@@ -76,7 +76,7 @@ def _slices(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 
 
 def check_fingerprints(storage: Storage, num_samples: int) -> Iterator[Finding]:
-    """A row of fingerprints.parquet for each sample, with what follows from samples.parquet."""
+    """fingerprints.parquet has a row per sample, with the values that follow from samples.parquet."""
     problems = list(has_form(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA, num_samples))
     yield from problems
     if problems:
@@ -102,7 +102,7 @@ def _is_species(samples: pa.Table) -> pa.ChunkedArray:
 
 
 def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every sample of `val` and `heldout` stands in evaluated.parquet as it is, and no training sample does."""
+    """evaluated.parquet lists every sample of `val` and `heldout` correctly, and no training sample."""
     problems = list(has_form(storage, layout.EVALUATED, EVALUATED_SCHEMA))
     yield from problems
     if problems:
@@ -111,13 +111,13 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
     listed = listed.combine_chunks()
     ids = listed["record_id"].to_numpy(zero_copy_only=False)
     if (ids[1:] <= ids[:-1]).any():
-        yield Finding("not_sorted", layout.EVALUATED, "record ids do not ascend, each once")
+        yield Finding("not_sorted", layout.EVALUATED, "record ids are not strictly ascending")
     yield from _remembered(storage, manifest, listed)
     num_current = 0
     prints = read_batches(storage, layout.FINGERPRINTS, ["record_id", *_HASHES])
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
         if not rows["record_id"].equals(samples["record_id"]):
-            return  # what check_fingerprints has found
+            return  # a finding of check_fingerprints
         is_train = pc.equal(samples["split"], TRAIN)
         yield from _trained(samples.filter(is_train), listed)
         is_evaluated = pc.invert(is_train)
@@ -125,19 +125,19 @@ def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[F
         yield from _listed(samples.filter(is_evaluated), rows.filter(is_evaluated), listed)
     remembered = pc.sum(listed["is_sample"]).as_py() or 0
     if not manifest["parent"]["version"] and remembered != num_current:
-        detail = f"{remembered} evaluated samples; this release evaluates on {num_current} and continues none"
+        detail = f"{remembered} evaluated samples; this release evaluates on {num_current} and has no parent"
         yield Finding("counts_do_not_add_up", layout.EVALUATED, detail)
 
 
 def _remembered(storage: Storage, manifest: Mapping[str, Any], listed: pa.Table) -> Iterator[Finding]:
-    """What the release that is continued has evaluated on, where it is at hand, stays listed; what is no longer there, unchanged."""
+    """Everything that the parent evaluated on is still listed, if the parent is available; images that are gone, unchanged."""
     name = f"../{manifest['parent']['version']}/{layout.EVALUATED}"
     if not manifest["parent"]["version"] or not storage.exists(name):
         return
     former = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, name, EVALUATED_SCHEMA.names)])
     places = pc.index_in(former["record_id"], value_set=listed["record_id"].combine_chunks())
     for record_id in former.filter(pc.is_null(places))["record_id"].slice(0, _SHOWN).to_pylist():
-        yield Finding("evaluated_missing", layout.EVALUATED, f"{record_id}, which {name} lists: a later release might train on it")
+        yield Finding("evaluated_missing", layout.EVALUATED, f"{record_id}, which {name} lists; a later release might train on it")
     former, found = former.filter(pc.is_valid(places)), listed.take(pc.drop_null(places))
     current = [
         pc.unique(rows.filter(pc.not_equal(rows["split"], TRAIN))["record_id"]) for rows in read_samples(storage, ("record_id", "split"))
@@ -151,14 +151,14 @@ def _trained(samples: pa.Table, listed: pa.Table) -> Iterator[Finding]:
     evaluated = listed.filter(listed["is_sample"])
     for column, of_list in (("record_id", "record_id"), ("sha256", "stored_sha256")):
         for row in samples.filter(pc.is_in(samples[column], value_set=evaluated[of_list].combine_chunks())).slice(0, _SHOWN).to_pylist():
-            yield Finding("leaked_evaluated", layout.EVALUATED, f"{row['record_id']} is trained on and was evaluated on, by {column}")
+            yield Finding("leaked_evaluated", layout.EVALUATED, f"{row['record_id']} is in training and was evaluated on, by {column}")
 
 
 def _listed(samples: pa.Table, rows: pa.Table, listed: pa.Table) -> Iterator[Finding]:
     places = pc.index_in(samples["record_id"], value_set=listed["record_id"].combine_chunks())
     for record_id in samples.filter(pc.is_null(places))["record_id"].slice(0, _SHOWN).to_pylist():
         yield Finding(
-            "evaluated_missing", layout.EVALUATED, f"{record_id} is evaluated on and not listed: a later release might train on it"
+            "evaluated_missing", layout.EVALUATED, f"{record_id} is evaluated on and not listed; a later release might train on it"
         )
     there = pc.is_valid(places)
     samples, rows, found = samples.filter(there), rows.filter(there), listed.take(pc.drop_null(places))
@@ -173,7 +173,7 @@ def _listed(samples: pa.Table, rows: pa.Table, listed: pa.Table) -> Iterator[Fin
 
 
 def check_evidence(storage: Storage) -> Iterator[Finding]:
-    """The evidence of leaks.parquet is of exactly the images that samples.parquet says were dropped for it."""
+    """leaks.parquet has evidence for exactly the images that samples.parquet lists as dropped for a leak."""
     yield from has_form(storage, layout.LEAKS, LEAK_SCHEMA)
     kinds: dict[str, set[str]] = {}
     for rows in read_batches(storage, layout.LEAKS, ("record_id", "kind")):
@@ -185,6 +185,6 @@ def check_evidence(storage: Storage) -> Iterator[Finding]:
         dropped |= dict(zip(own["record_id"].to_pylist(), own["drop_reason"].to_pylist(), strict=True))
     for record_id in sorted(kinds.keys() | dropped.keys()):
         if dropped.get(record_id, "") not in kinds.get(record_id, ()):
-            stated = f"samples.parquet says {dropped.get(record_id, 'nothing of it')}"
+            stated = f"samples.parquet states {dropped.get(record_id, 'no leak')}"
             evidence = f"evidence is {', '.join(sorted(kinds.get(record_id, ()))) or 'none'}"
             yield Finding("evidence_differs", layout.LEAKS, f"{record_id}: {evidence}; {stated}")

@@ -1,4 +1,4 @@
-"""What a manifest says must agree with itself, name nothing outside, and fit the release that it continues."""
+"""A manifest is consistent in itself, lists no file outside the release, and matches the parent release."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NOT_STATED = "not stated"
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the manifest alone gives away; raises what UNREADABLE names where it is none."""
+    """Findings from the manifest alone; raises one of UNREADABLE when it is no manifest."""
     yield from _form(manifest)
     yield from _counts(manifest)
     yield from _shards(manifest)
     yield from _outside(manifest)
     version = version_of(manifest["name"], manifest["inputs"]["release"], manifest["settings"]["shards"])
     if version != manifest["version"]:
-        yield Finding("version_differs", layout.MANIFEST, f"{manifest['version']!r}; name, inputs and settings make {version!r}")
+        yield Finding("version_differs", layout.MANIFEST, f"{manifest['version']!r}; name, inputs and settings give {version!r}")
     try:
         stated_settings(manifest)
     except UNREADABLE as error:
@@ -44,14 +44,14 @@ def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _form(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     code = manifest.get("code_version", "of another version")
-    way = f"check with bioclip-pipeline {code}, which wrote it; what else is found here may come of that"
+    way = f"check with bioclip-pipeline {code}, which wrote it; other findings may follow from this one"
     known = {"schema_version": MANIFEST_SCHEMA_VERSION, "shard_form": SHARD_FORM}
     for name, value in known.items():
         if manifest.get(name) != value:
-            yield Finding("schema_unknown", layout.MANIFEST, f"{name} {manifest.get(name)!r}; known is {value}: {way}")
+            yield Finding("schema_unknown", layout.MANIFEST, f"{name} {manifest.get(name)!r}; expected {value}; {way}")
     missing = _required(manifest) - manifest["files"].keys()
     for name in sorted(missing):
-        yield Finding("file_not_listed", layout.MANIFEST, f"a release has {name}, this one names none: {way}")
+        yield Finding("file_not_listed", layout.MANIFEST, f"{name} is not listed; {way}")
 
 
 def _required(manifest: Mapping[str, Any]) -> set[str]:
@@ -88,7 +88,7 @@ def _counts(manifest: Mapping[str, Any]) -> Iterator[Finding]:
         yield _adds_up(f"stage release read {counts['release']['read']}, stage images wrote {counts['images']['written']}")
     noted = {name: counts["release"]["notes"].get(f"split_{name}", 0) for name in SPLITS}
     if noted != totals:
-        yield _adds_up(f"stage release notes {noted}, the splits hold {totals}")
+        yield _adds_up(f"stage release states {noted}, the splits hold {totals}")
 
 
 def _adds_up(detail: str) -> Finding:
@@ -96,7 +96,7 @@ def _adds_up(detail: str) -> Finding:
 
 
 def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Shards lie in their split's folder, once; numbers of the next release's begin after them."""
+    """Shards are in their split's folder, each once; the shard numbers of the next release start after them."""
     seen: set[str] = set()
     parent = str(manifest["parent"]["version"])
     for split, content in manifest["splits"].items():
@@ -107,9 +107,9 @@ def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding("shard_named_twice", layout.MANIFEST, name)
             seen.add(name)
             if parts is None or parts["split"] != split:
-                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} of {split}; shards are named {layout.shard_name(split, 0)}")
+                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} of {split}; expected {layout.shard_name(split, 0)}")
             elif parts["version"] and not parent:
-                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} lies with another release, but no parent is named")
+                yield Finding("shard_name_unknown", layout.MANIFEST, f"{name!r} belongs to another release, but the manifest has no parent")
             elif not parts["version"] and int(parts["number"]) >= manifest["next_shards"][split]:
                 yield Finding("counts_do_not_add_up", layout.MANIFEST, f"{name!r}, but next_shards is {manifest['next_shards'][split]}")
 
@@ -117,51 +117,49 @@ def _shards(manifest: Mapping[str, Any]) -> Iterator[Finding]:
 def _outside(manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(named_files(manifest)):
         if not is_inside(name):
-            yield Finding(
-                "file_outside", layout.MANIFEST, f"{name!r} lies neither in the release nor among an earlier one's shards; not read"
-            )
+            yield Finding("file_outside", layout.MANIFEST, f"{name!r} is neither in the release nor a shard of an earlier one; not read")
 
 
 def is_inside(name: str) -> bool:
-    """True for a file of the release's own folder, or a shard or index of another beside it."""
+    """True for a file in the release's folder, and for a shard or index of a release in the same workspace."""
     shard = layout.SHARD_NAME.fullmatch(name) or layout.SHARD_INDEX_NAME.fullmatch(name)
     return bool(shard or _OWN_NAME.fullmatch(name))
 
 
 def check_parent(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """The release that this one continues, as far as it lies beside it: a parent that was given up is no fault."""
+    """The parent release, if it is in the same workspace; a parent that was removed is no fault."""
     version, digest = str(manifest["parent"]["version"]), str(manifest["parent"]["digest"])
     if not version and not digest:
         return
     if not re.fullmatch(r"[0-9a-f]{12}", version) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        yield Finding("parent_differs", layout.MANIFEST, f"version {version!r}, digest {digest!r} name no release")
+        yield Finding("parent_differs", layout.MANIFEST, f"version {version!r} and digest {digest!r} identify no release")
         return
     name = f"../{version}/{layout.MANIFEST}"
     if not storage.exists(name):
         return
     data = storage.read_bytes(name)
     if digest_bytes(data) != digest:
-        yield Finding("parent_differs", name, f"SHA-256 {digest_bytes(data)}; this release continues one of {digest}")
+        yield Finding("parent_differs", name, f"SHA-256 {digest_bytes(data)}; this release states {digest} for its parent")
         return
     theirs = {inherited_name(version, file): stated for file, stated in named_files(json.loads(data)).items()}
     for file, stated in sorted(named_files(manifest).items()):
         if file.startswith("../") and theirs.get(file) != stated:
-            yield Finding("parent_differs", file, f"{stated}; the parent says {theirs.get(file, 'nothing of it')}")
+            yield Finding("parent_differs", file, f"{stated}; the parent states {theirs.get(file, 'no such file')}")
 
 
 def has_absent_parent(storage: Storage, manifest: Mapping[str, Any]) -> bool:
-    """True where a parent is named that does not lie beside the release."""
+    """True if the manifest names a parent that is not in the same workspace."""
     version = str(manifest["parent"]["version"])
     return bool(re.fullmatch(r"[0-9a-f]{12}", version)) and not storage.exists(f"../{version}/{layout.MANIFEST}")
 
 
 def stated_settings(manifest: Mapping[str, Any]) -> PipelineSettings:
-    """The settings that a manifest states, for those that it leaves out the defaults; raises pydantic's ValidationError, a ValueError."""
-    return PipelineSettings.model_validate(_with_places(PipelineSettings, manifest["settings"]))
+    """The settings in a manifest, with defaults for those that it omits; raises pydantic's ValidationError, a ValueError."""
+    return PipelineSettings.model_validate(_fill_required(PipelineSettings, manifest["settings"]))
 
 
-def _with_places(model: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with something in place of those required fields that no manifest states, since no result depends on them."""
+def _fill_required(model: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with placeholders for required fields that manifests omit because no result depends on them."""
     filled = dict(values)
     for name, field in model.model_fields.items():
         if name not in filled:
@@ -170,9 +168,9 @@ def _with_places(model: type[Settings], values: Mapping[str, Any]) -> dict[str, 
             continue
         inner = _settings_type(field.annotation)
         if inner and isinstance(filled[name], Mapping):
-            filled[name] = _with_places(inner, filled[name])
+            filled[name] = _fill_required(inner, filled[name])
         elif inner and isinstance(filled[name], list):
-            filled[name] = [_with_places(inner, value) for value in filled[name]]
+            filled[name] = [_fill_required(inner, value) for value in filled[name]]
     return filled
 
 

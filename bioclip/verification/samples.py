@@ -1,4 +1,4 @@
-"""Every row of samples.parquet against itself and against the numbers that the manifest states, in one pass."""
+"""Consistency of the rows of samples.parquet with one another and with the numbers in the manifest, in one pass."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SHOWN = 20
 
 
 @dataclass
-class _Seen:
-    """What one pass counts: memory grows with shards and species, not with images."""
+class _SampleCounts:
+    """Counts of one pass; memory grows with shards and species, not with images."""
 
     num_rows: int = 0
     last_id: str = ""
@@ -37,33 +37,33 @@ class _Seen:
 
 
 def check_samples(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Split, shard and reason of each row fit one another, ids ascend, and counts are those of the manifest."""
+    """Split, shard and reason of each row are consistent, ids ascend, and counts equal the manifest's."""
     yield from has_form(storage, layout.SAMPLES, SAMPLE_SCHEMA)
-    seen = _Seen()
+    counted = _SampleCounts()
     for rows in read_batches(storage, layout.SAMPLES, _COLUMNS):
-        yield from _rows(rows, seen)
-        _add(rows, seen)
-    yield from _shards(seen, manifest)
-    yield from _numbers(seen, manifest)
-    for species in sorted(seen.species[TRAIN] & seen.species[HELDOUT])[:_SHOWN]:
+        yield from _rows(rows, counted)
+        _add(rows, counted)
+    yield from _shards(counted, manifest)
+    yield from _numbers(counted, manifest)
+    for species in sorted(counted.species[TRAIN] & counted.species[HELDOUT])[:_SHOWN]:
         yield Finding("leaked_species", layout.SAMPLES, f"{species} is held out and in training")
 
 
-def _rows(rows: pa.Table, seen: _Seen) -> Iterator[Finding]:
+def _rows(rows: pa.Table, counted: _SampleCounts) -> Iterator[Finding]:
     ids = rows["record_id"].combine_chunks()
     if len(ids):
         is_after = pc.less(ids.slice(0, len(ids) - 1), ids.slice(1))
-        if not (pc.all(is_after).as_py() in {True, None} and seen.last_id < ids[0].as_py()):
-            yield Finding("not_sorted", layout.SAMPLES, f"record ids do not ascend, each once, after row {seen.num_rows}")
-        seen.last_id = ids[-1].as_py()
+        if not (pc.all(is_after).as_py() in {True, None} and counted.last_id < ids[0].as_py()):
+            yield Finding("not_sorted", layout.SAMPLES, f"record ids are not strictly ascending after row {counted.num_rows}")
+        counted.last_id = ids[-1].as_py()
     has_split = pc.not_equal(rows["split"], "")
     contradictions = {
-        "a split that there is none of": pc.and_(has_split, pc.invert(pc.is_in(rows["split"], value_set=pa.array(SPLITS)))),
+        "an unknown split": pc.and_(has_split, pc.invert(pc.is_in(rows["split"], value_set=pa.array(SPLITS)))),
         "neither split nor drop reason": pc.and_(pc.invert(has_split), pc.equal(rows["drop_reason"], "")),
         "a split and a drop reason": pc.and_(has_split, pc.not_equal(rows["drop_reason"], "")),
-        "a split, but no shard": pc.and_(has_split, pc.equal(rows["shard"], "")),
-        "a shard, but no split": pc.and_(pc.invert(has_split), pc.not_equal(rows["shard"], "")),
-        "no name at its own rank": _lacks_own_rank(rows, has_split),
+        "a split but no shard": pc.and_(has_split, pc.equal(rows["shard"], "")),
+        "a shard but no split": pc.and_(pc.invert(has_split), pc.not_equal(rows["shard"], "")),
+        "no name at its resolved rank": _lacks_own_rank(rows, has_split),
     }
     for words, mask in contradictions.items():
         if number := pc.sum(mask).as_py():
@@ -72,57 +72,59 @@ def _rows(rows: pa.Table, seen: _Seen) -> Iterator[Finding]:
 
 
 def _lacks_own_rank(rows: pa.Table, has_split: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether the lowest name of a sample is not at the rank that it is said to be resolved to."""
+    """Whether the lowest name of a sample is at another rank than its resolved rank."""
     rank = pa.chunked_array([pa.array([""] * rows.num_rows, pa.string())])
     for name in RANKS:
         rank = pc.if_else(pc.equal(rows[name], ""), rank, name)
     return pc.and_(has_split, pc.not_equal(rank, rows["resolved_rank"]))
 
 
-def _add(rows: pa.Table, seen: _Seen) -> None:
-    seen.num_rows += rows.num_rows
+def _add(rows: pa.Table, counted: _SampleCounts) -> None:
+    counted.num_rows += rows.num_rows
     pairs = pc.binary_join_element_wise(rows["split"], rows["shard"], "\x1f")
     for entry in pc.value_counts(pairs).to_pylist():
         split, shard = entry["values"].split("\x1f", 1)
-        seen.shards[split, shard] += entry["counts"]
+        counted.shards[split, shard] += entry["counts"]
     for entry in pc.value_counts(rows["drop_reason"]).to_pylist():
-        seen.dropped[entry["values"]] += entry["counts"]
-    for split, names in seen.species.items():
+        counted.dropped[entry["values"]] += entry["counts"]
+    for split, names in counted.species.items():
         names.update(pc.unique(rows.filter(pc.equal(rows["split"], split))["species"]).to_pylist())
 
 
-def _shards(seen: _Seen, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+def _shards(counted: _SampleCounts, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     stated = {(split, shard["name"]): shard["num_samples"] for split, content in manifest["splits"].items() for shard in content["shards"]}
     known = {name for _, name in stated}
-    seen.shards.pop(("", ""), None)
-    for split, name in sorted(seen.shards):
+    counted.shards.pop(("", ""), None)
+    for split, name in sorted(counted.shards):
         parts = layout.SHARD_NAME.fullmatch(name)
         if name not in known:
             yield Finding(
-                "shard_unknown", layout.SAMPLES, f"{seen.shards[split, name]} samples of {split} in {name!r}, no shard of the manifest"
+                "shard_unknown",
+                layout.SAMPLES,
+                f"{counted.shards[split, name]} samples of {split} in {name!r}, not in the manifest",
             )
         elif split and parts and parts["split"] != split:
-            yield Finding("split_contradicts_shard", layout.SAMPLES, f"{seen.shards[split, name]} samples of {split} in {name}")
-    for split, name in sorted(stated.keys() | seen.shards.keys()):
-        if split and (found := seen.shards[split, name]) != stated.get((split, name), 0):
-            yield _adds_up(f"{found} samples of {split} in {name}; the manifest says {stated.get((split, name), 0)}")
+            yield Finding("split_contradicts_shard", layout.SAMPLES, f"{counted.shards[split, name]} samples of {split} in {name}")
+    for split, name in sorted(stated.keys() | counted.shards.keys()):
+        if split and (found := counted.shards[split, name]) != stated.get((split, name), 0):
+            yield _adds_up(f"{found} samples of {split} in {name}; the manifest states {stated.get((split, name), 0)}")
 
 
-def _numbers(seen: _Seen, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+def _numbers(counted: _SampleCounts, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     for split, content in manifest["splits"].items():
-        found = sum(number for (one, _), number in seen.shards.items() if one == split)
-        species = len(seen.species[split] - {""})
+        found = sum(number for (one, _), number in counted.shards.items() if one == split)
+        species = len(counted.species[split] - {""})
         if found != content["num_samples"]:
-            yield _adds_up(f"{found} samples of {split}; the manifest says {content['num_samples']}")
+            yield _adds_up(f"{found} samples of {split}; the manifest states {content['num_samples']}")
         if species != content["num_species"]:
-            yield _adds_up(f"{species} species of {split}; the manifest says {content['num_species']}")
+            yield _adds_up(f"{species} species of {split}; the manifest states {content['num_species']}")
     counts = manifest["counts"]["release"]
-    dropped = {reason: number for reason, number in seen.dropped.items() if reason}
+    dropped = {reason: number for reason, number in counted.dropped.items() if reason}
     if dropped != counts["dropped"]:
-        yield _adds_up(f"drops {dict(sorted(dropped.items()))}; the manifest says {counts['dropped']}")
-    if seen.num_rows != counts["read"]:
-        yield _adds_up(f"{seen.num_rows} images considered; the manifest says {counts['read']}")
-    if (noted := counts["notes"].get("heldout_species", 0)) != (found := len(seen.species[HELDOUT] - {""})):
+        yield _adds_up(f"drops {dict(sorted(dropped.items()))}; the manifest states {counts['dropped']}")
+    if counted.num_rows != counts["read"]:
+        yield _adds_up(f"{counted.num_rows} images considered; the manifest states {counts['read']}")
+    if (noted := counts["notes"].get("heldout_species", 0)) != (found := len(counted.species[HELDOUT] - {""})):
         yield _adds_up(f"{found} held-out species; the stage release notes {noted}")
 
 

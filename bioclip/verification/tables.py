@@ -1,7 +1,7 @@
-"""catalog, provenance, attribution and licences made again from samples.parquet, and the lists beside them.
+"""catalog, provenance, attribution and licences recomputed from samples.parquet, and the lists of species and of `train_small`.
 
-What only the providers' records say (titles, pages, publishers) is taken from the tables themselves: it is compared among them, and
-whether the provider said so is not known here.
+Values that only the providers' records hold (titles, pages, publishers) are taken from the tables themselves and compared among them;
+whether the provider stated them cannot be checked here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEYS = {layout.CATALOG: "uuid", layout.PROVENANCE: "uuid", layout.ATTRIBUTION: 
 
 
 def check_tables(storage: Storage, num_samples: int) -> Iterator[Finding]:
-    """A row of each table for each sample, as samples.parquet makes it."""
+    """Each table has a row per sample, with the values that follow from samples.parquet."""
     problems = [finding for name, schema in _SCHEMAS.items() for finding in has_form(storage, name, schema, num_samples)]
     problems += has_form(storage, layout.LICENSES, LICENSES_SCHEMA)
     yield from problems
@@ -56,7 +56,7 @@ def check_tables(storage: Storage, num_samples: int) -> Iterator[Finding]:
 
 
 def _described(samples: pa.Table, catalog: pa.Table, provenance: pa.Table, attribution: pa.Table) -> pa.Table:
-    """The samples with what their records say besides, as far as the tables show it."""
+    """The samples with the values of their records, as far as the tables hold them."""
     borrowed = {
         "title": attribution["title"],
         "references": attribution["occurrence_url"],
@@ -71,7 +71,7 @@ def _described(samples: pa.Table, catalog: pa.Table, provenance: pa.Table, attri
 
 
 def _pages(own: Sequence[str], stated: Sequence[str | None]) -> pa.Array:
-    """What follows the source's own id in `<source id>_<page>`."""
+    """The page in `<source id>_<page>`."""
     pairs = ((one, other or "") for one, other in zip(own, stated, strict=True))
     return pa.array([other[len(one) + 1 :] if other.startswith(f"{one}_") else None for one, other in pairs], pa.string())
 
@@ -79,18 +79,18 @@ def _pages(own: Sequence[str], stated: Sequence[str | None]) -> pa.Array:
 def _licenses(storage: Storage, wanted: pa.Table) -> Iterator[Finding]:
     found = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, layout.LICENSES, LICENSES_SCHEMA.names)])
     if found.num_rows != wanted.num_rows:
-        yield Finding("row_differs", layout.LICENSES, f"{found.num_rows} licences; the samples have {wanted.num_rows}")
+        yield Finding("row_differs", layout.LICENSES, f"{found.num_rows} licences; expected {wanted.num_rows}")
     else:
         yield from differing_rows(layout.LICENSES, "license", found, wanted)
 
 
-def check_lists(storage: Storage, manifest: Mapping[str, Any], heldout: set[str]) -> Iterator[Finding]:
-    """train_small.parquet and heldout_list.parquet, where the release has them; `heldout` are the lists that can be read."""
+def check_lists(storage: Storage, manifest: Mapping[str, Any], readable: set[str]) -> Iterator[Finding]:
+    """train_small.parquet and heldout_list.parquet, if the release has them; `readable` are the lists that can be read."""
     rules = manifest["settings"]["release"]
-    if layout.TRAIN_SMALL in heldout:
+    if layout.TRAIN_SMALL in readable:
         yield from has_form(storage, layout.TRAIN_SMALL, TRAIN_SMALL_SCHEMA)
         yield from _train_small(storage, int(rules["seed"]), float(rules.get("train_small_fraction", 0)))
-    if layout.HELDOUT_LIST in heldout:
+    if layout.HELDOUT_LIST in readable:
         yield from has_form(storage, layout.HELDOUT_LIST, HELDOUT_LIST_SCHEMA)
         yield from _heldout_list(storage, manifest)
 
@@ -104,7 +104,7 @@ def _train_small(storage: Storage, seed: int, fraction: float) -> Iterator[Findi
         yield from differing_rows(layout.TRAIN_SMALL, "record_id", one, other)
     num_wanted = sum(rows.num_rows for rows in _chosen(storage, seed, fraction))
     if (num_found := sum(rows.num_rows for rows in found)) != num_wanted:
-        yield Finding("counts_do_not_add_up", layout.TRAIN_SMALL, f"{num_found} rows; the settings choose {num_wanted} training samples")
+        yield Finding("counts_do_not_add_up", layout.TRAIN_SMALL, f"{num_found} rows; the settings select {num_wanted} training samples")
 
 
 def _chosen(storage: Storage, seed: int, fraction: float) -> Iterator[pa.Table]:
@@ -119,7 +119,9 @@ def _heldout_list(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Fin
     notes = manifest["counts"]["release"]["notes"]
     noted = {name.removeprefix("heldout_list_"): number for name, number in notes.items() if name.startswith("heldout_list_")}
     if dict(outcomes) != noted:
-        yield Finding("counts_do_not_add_up", layout.HELDOUT_LIST, f"outcomes {dict(sorted(outcomes.items()))}; the manifest notes {noted}")
+        yield Finding(
+            "counts_do_not_add_up", layout.HELDOUT_LIST, f"outcomes {dict(sorted(outcomes.items()))}; the manifest states {noted}"
+        )
     held_out = listed.filter(pc.equal(listed["outcome"], "held_out"))["species"].combine_chunks()
     trained: set[str] = set()
     for rows in read_samples(storage, ("species", "split")):

@@ -1,8 +1,8 @@
-"""Is a release what its manifest says, and does it hold no leak? Every finding names the file, what was found and what should be there.
+"""Checks that a release is what its manifest states and holds no leak. Each finding names the file, what was found and what was expected.
 
-`manifest.sha256` seals the manifest, the manifest names every other file with size and SHA-256. Who changes a file can change these too.
-So all that a release says twice, or that follows from what it says, is compared or made again as well. Without `deep`, sizes, counts, the
-rows of samples.parquet and the gate alone are looked at, and the result says so. What no release can vouch for is named by `deep`.
+`manifest.sha256` seals the manifest, and the manifest lists every other file with size and SHA-256. Because whoever changes a file can
+change those too, redundant statements are cross-checked, and every derived file is recomputed and compared byte for byte. Without `deep`
+only sizes, counts, the rows of samples.parquet and the leakage gate are checked. A deep check also lists what a release alone cannot prove.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from bioclip.verification.tars import check_tars
 __all__ = ["Finding", "Verification", "named_files", "verify_release"]
 
 _TABLES = (layout.CATALOG, layout.PROVENANCE, layout.ATTRIBUTION, layout.LICENSES)
-_NEVER_VOUCHED = (
-    "what providers wrote (names, licences, holders, titles, pages, observers)",
-    "hashes of files as they came, and of their pixels (a picture's pHash is compared)",
+_NEVER_VERIFIABLE = (
+    "the providers' statements (names, licences, holders, titles, pages, observers)",
+    "hashes of the downloaded files and of their pixels (an image's pHash is checked)",
     "sources, snapshots, backbones, inputs, seed and other settings, code version",
     "counts of the stages before `release`",
 )
-"""What a release alone cannot prove: it would take the workspace, or a signature."""
+"""What a release alone cannot prove; it takes the workspace, or a signature."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """`findings` is empty for a sound release. `num_unread_bytes` lie in files of which only the size was compared; `not_vouched` says what
-    no check of the release alone can see."""
+    """`findings` is empty for an intact release. `num_unread_bytes` is the size of files whose content was not read; `unverifiable` lists
+    what no check of the release alone can prove."""
 
     digest: str
     findings: tuple[Finding, ...]
     num_files: int
     num_bytes: int
     num_unread_bytes: int
-    not_vouched: tuple[str, ...] = ()
+    unverifiable: tuple[str, ...] = ()
 
 
 def verify_release(storage: Storage, deep: bool = False) -> Verification:
-    """Check the release in `storage` (its folder); raises StorageError where there is no release at all.
+    """Check the release in `storage` (its folder); raises StorageError if there is no release.
 
-    `deep` reads every byte, and makes again whatever follows from samples.parquet and the manifest: other tables, texts, tars, indexes.
+    `deep` reads every byte, recomputes every derived file (other tables, texts, tars, indexes) and compares it byte for byte.
     """
     if not storage.exists(layout.MANIFEST):
-        raise StorageError(f"{storage.root!r} holds no {layout.MANIFEST}: name a release's own folder, <workspace>/releases/<version>.")
+        raise StorageError(f"{storage.root!r} holds no {layout.MANIFEST}; give the folder of a release, <workspace>/releases/<version>.")
     data = storage.read_bytes(layout.MANIFEST)
     digest = digest_bytes(data)
     findings = list(check_seal(storage, digest))
@@ -74,31 +74,31 @@ def verify_release(storage: Storage, deep: bool = False) -> Verification:
     unread = {finding.name for finding in damaged} | files.keys() - own.keys()
     findings += check_extra_files(storage, files)
     findings += guarded(layout.MANIFEST, check_parent(storage, manifest))
-    findings += _Contents(storage, manifest, own.keys() - unread).findings(deep)
+    findings += _ContentChecks(storage, manifest, own.keys() - unread).findings(deep)
     num_bytes = sum(num_bytes for _, num_bytes in own.values())
-    not_vouched = _not_vouched(storage, manifest) if deep else ()
-    return Verification(digest, tuple(dict.fromkeys(findings)), len(files), num_bytes, 0 if deep else num_bytes, not_vouched)
+    unverifiable = _unverifiable(storage, manifest) if deep else ()
+    return Verification(digest, tuple(dict.fromkeys(findings)), len(files), num_bytes, 0 if deep else num_bytes, unverifiable)
 
 
-def _not_vouched(storage: Storage, manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def _unverifiable(storage: Storage, manifest: Mapping[str, Any]) -> tuple[str, ...]:
     more = []
     if not is_same_code(manifest):
         more.append(f"wording of README.md, ATTRIBUTION.md, croissant.json (bioclip-pipeline {manifest.get('code_version')} wrote them)")
     if has_absent_parent(storage, manifest):
-        more.append(f"the release that it continues, {manifest['parent']['version']}, which is not beside it")
-    return (*_NEVER_VOUCHED, *more)
+        more.append(f"the parent release {manifest['parent']['version']}, which is not in the same folder")
+    return (*_NEVER_VERIFIABLE, *more)
 
 
 @dataclass(frozen=True)
-class _Contents:
-    """The checks of what lies within files; `readable` are those that are what the manifest says."""
+class _ContentChecks:
+    """The checks of file contents; `readable` are the files that match the manifest."""
 
     storage: Storage
     manifest: Mapping[str, Any]
     readable: frozenset[str] | set[str]
 
     def findings(self, deep: bool) -> Iterator[Finding]:
-        """Those of the checks whose files can be read; that others cannot is a finding already."""
+        """The checks whose files can be read; unreadable files are findings already."""
         if self._has(layout.SAMPLES):
             yield from guarded(layout.SAMPLES, check_samples(self.storage, self.manifest))
         if self._has(layout.FINGERPRINTS, *({layout.EVALUATED} & self.manifest["files"].keys())):

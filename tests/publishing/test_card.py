@@ -22,7 +22,7 @@ from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import front_matter
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.markdown import cell
-from bioclip.publishing.tally import ReleaseTally, tally_samples
+from bioclip.publishing.sample_counts import SampleCounts, count_samples
 from bioclip.sample.server import SampleServer
 from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.settings import CardSettings
@@ -67,12 +67,12 @@ class TestFrontMatter:
 
     @pytest.mark.parametrize(("number", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (213_900_000, "100M<n<1B")])
     def test_sizes_are_the_hubs_classes(self, curated: Curated, number: int, size: str) -> None:
-        front = front_matter(curated.release.manifest, ReleaseTally(num_samples=number), CardSettings())
+        front = front_matter(curated.release.manifest, SampleCounts(num_samples=number), CardSettings())
         assert front["size_categories"] == [size]
         assert set(front["size_categories"]) <= HUB_SIZES
 
     def test_one_licence_that_the_hub_knows_is_the_datasets_own(self, curated: Curated) -> None:
-        front = front_matter(curated.release.manifest, ReleaseTally(licenses=Counter({"CC-BY-4.0": 3})), CardSettings())
+        front = front_matter(curated.release.manifest, SampleCounts(licenses=Counter({"CC-BY-4.0": 3})), CardSettings())
         assert front["license"] == "cc-by-4.0"
         assert "license_name" not in front
 
@@ -80,7 +80,7 @@ class TestFrontMatter:
         manifest = json.loads(json.dumps(curated.release.manifest))
         manifest["splits"]["val"]["shards"][0]["name"] = "../earlier/shards/val/shard-00000.tar"
         manifest["splits"]["heldout"]["shards"] = []
-        [config] = front_matter(manifest, ReleaseTally(), CardSettings())["configs"]
+        [config] = front_matter(manifest, SampleCounts(), CardSettings())["configs"]
         paths = {entry["split"]: entry["path"] for entry in config["data_files"]}
         assert paths["train"] == "shards/train/*.tar"
         assert paths["val"] == [shard["name"] for shard in manifest["splits"]["val"]["shards"]]
@@ -102,26 +102,26 @@ class TestNumbers:
             assert f"| images | `{reason}` | {number:,} |" in card.text
 
     def test_the_tally_agrees_with_counting_row_by_row(self, curated: Curated, rows: Any) -> None:
-        tally = tally_samples(curated.release.storage, "samples.parquet")
+        sample_counts = count_samples(curated.release.storage, "samples.parquet")
         kept = [row for row in rows if row["split"]]
-        assert (tally.num_considered, tally.num_samples) == (len(rows), len(kept))
-        assert tally.num_species == len({row["species"] for row in kept} - {""})
-        assert tally.num_common_names == sum(bool(row["common_name"]) for row in kept)
-        assert tally.holders == Counter(row["rights_holder"] or row["creator"] for row in kept)
+        assert (sample_counts.num_considered, sample_counts.num_samples) == (len(rows), len(kept))
+        assert sample_counts.num_species == len({row["species"] for row in kept} - {""})
+        assert sample_counts.num_common_names == sum(bool(row["common_name"]) for row in kept)
+        assert sample_counts.holders == Counter(row["rights_holder"] or row["creator"] for row in kept)
         trained = sorted(Counter(row["species"] for row in kept if row["split"] == "train" and row["species"]).values(), reverse=True)
-        tail = tally.tail()
+        tail = sample_counts.long_tail()
         assert (tail["species"], tail["most"], tail["below_10"]) == (len(trained), trained[0], sum(number < 10 for number in trained))
         assert tail["head_share"] == pytest.approx(sum(trained[: -(-len(trained) // 10)]) / sum(trained))
 
     def test_where_pictures_were_taken_is_told_by_zone(self) -> None:
-        tally = ReleaseTally()
+        sample_counts = SampleCounts()
         columns = dict.fromkeys(
             ("kingdom", "species", "resolved_rank", "common_name", "source", "license", "rights_holder", "creator", "drop_reason"), [""] * 5
         )
         table = pa.table(columns | {"split": ["train"] * 4 + [""], "latitude": [50.0, 0.0, -40.0, None, 60.0], "longitude": [1.0] * 5})
-        tally.add(table)
-        assert tally.zones == {"north": 1, "tropics": 1, "south": 1}
-        assert ReleaseTally().tail()["species"] == 0
+        sample_counts.add(table)
+        assert sample_counts.zones == {"north": 1, "tropics": 1, "south": 1}
+        assert SampleCounts().long_tail()["species"] == 0
 
     def test_every_file_that_the_card_names_is_in_the_release(self, card: DatasetCard, curated: Curated) -> None:
         for name in set(re.findall(r"`([\w-]+\.(?:parquet|json|md|sha256))`", card.text)) - {"sizes.json"}:
@@ -155,14 +155,14 @@ class TestWords:
         assert "\n" not in cell(name)
         assert "|" not in cell(name).replace("\\|", "")
         licenses = pa.table([["MIT"], [""], [True], [1], [0]], schema=LICENSES_SCHEMA)
-        text = attribution_text(curated.release.manifest, ReleaseTally(num_samples=1, holders=Counter({name: 1})), licenses)
+        text = attribution_text(curated.release.manifest, SampleCounts(num_samples=1, holders=Counter({name: 1})), licenses)
         assert f"| {cell(name)} | 1 |" in text
         assert "<b>" not in text.replace("\\<b\\>", "")
 
     def test_images_without_a_holder_are_spoken_of(self, curated: Curated) -> None:
         licenses = pa.table([["CC-BY-4.0"], [""], [True], [5], [2]], schema=LICENSES_SCHEMA)
-        tally = ReleaseTally(num_samples=5, holders=Counter({f"holder {index:03d}": 2 for index in range(300)}))
-        text = attribution_text(curated.release.manifest, tally, licenses)
+        sample_counts = SampleCounts(num_samples=5, holders=Counter({f"holder {index:03d}": 2 for index in range(300)}))
+        text = attribution_text(curated.release.manifest, sample_counts, licenses)
         assert "2 images need attribution, but their provider names neither holder nor creator" in text
         assert "100 further holders of 200 images" in text
 

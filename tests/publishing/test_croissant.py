@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.publishing.croissant import croissant
-from bioclip.publishing.tally import ReleaseTally
+from bioclip.publishing.sample_counts import SampleCounts
 from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.settings import CardSettings
 from bioclip.shards.index import find_sample
@@ -70,7 +70,7 @@ class TestStructure:
     def test_shards_of_an_earlier_release_are_found_where_they_lie(self, curated: Curated) -> None:
         manifest = json.loads(json.dumps(curated.release.manifest))
         manifest["splits"]["val"]["shards"][0]["name"] = "../0123456789ab/shards/val/shard-00000.tar"
-        found = croissant(manifest, [], ReleaseTally(), LICENSES_SCHEMA.empty_table(), CardSettings())
+        found = croissant(manifest, [], SampleCounts(), LICENSES_SCHEMA.empty_table(), CardSettings())
         name = "0123456789ab/shards/val/shard-00000.tar"
         assert nodes(found, "FileObject")[name]["contentUrl"] == f"../{name}"
         assert nodes(found, "FileSet")["val-images"]["containedIn"][0] == {"@id": name}

@@ -86,22 +86,22 @@ def test_a_release_of_an_older_version_that_lacks_a_file_is_told_so(work: Work, 
     findings = work.check().findings
     assert {finding.kind for finding in findings} <= {"file_not_listed", "schema_unknown", "text_differs"}
     [missing] = [finding for finding in findings if finding.kind == "file_not_listed"]
-    assert f"a release has {name}, this one names none: check with bioclip-pipeline 0.0.9" in missing.detail
+    assert f"{name} is not listed; check with bioclip-pipeline 0.0.9" in missing.detail
 
 
 def test_texts_of_another_version_are_not_judged_and_that_is_said(work: Work) -> None:
     edited(work, lambda manifest: manifest.update(code_version="0.0.9"))
     found = work.check()
     assert found.findings == ()
-    assert any("bioclip-pipeline 0.0.9 wrote them" in words for words in found.not_vouched)
+    assert any("bioclip-pipeline 0.0.9 wrote them" in words for words in found.unverifiable)
 
 
 def test_the_deep_check_says_what_it_cannot_vouch_for(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
-    assert work.check(deep=False).not_vouched == ()
+    assert work.check(deep=False).unverifiable == ()
     assert main(["verify", str(work.root), "--deep"]) == 0
     out = capsys.readouterr().out
-    assert "Not vouched for by any check of a release alone: what providers wrote" in out
-    assert "Compare the manifest's SHA-256 above with the one that was published." in out
+    assert "A release alone cannot prove: the providers' statements" in out
+    assert "Compare the manifest's SHA-256 above with the published one." in out
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_a_parent_that_was_given_up_is_no_fault_but_is_said(second: Work, line: 
     (second.root.parent / line[0].version / "manifest.json").unlink()
     found = second.check()
     assert found.findings == ()
-    assert f"the release that it continues, {line[0].version}, which is not beside it" in found.not_vouched
+    assert f"the parent release {line[0].version}, which is not in the same folder" in found.unverifiable
 
 
 def test_shards_of_an_unnamed_parent_are_refused(second: Work) -> None:

@@ -13,7 +13,7 @@ from bioclip.images.encoding import encode_jpeg
 from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash
 from bioclip.settings import ShardSettings
 from bioclip.shards.members import shard_jpeg
-from bioclip.verification.pictures import Fingerprint, PictureBook, PictureRules
+from bioclip.verification.pictures import Fingerprint, PictureDigests, PictureRules
 
 PICTURE = make_pictures(1)[0]
 PRINT = Fingerprint(phash(decode_upright(PICTURE, HASH_DECODE_PX)), False)
@@ -40,11 +40,11 @@ def test_a_png_that_fits_is_made_anew_and_right() -> None:
 
 def test_the_same_picture_in_another_file_is_not_the_stored_one() -> None:
     commented = PICTURE[:2] + b"\xff\xfe\x00\x06mine" + PICTURE[2:]
-    assert fault(commented) == "neither the stored bytes nor made anew with quality 90"
+    assert fault(commented) == "neither the stored bytes nor re-encoded with quality 90"
 
 
 def test_a_picture_of_another_size_is_wrong() -> None:
-    assert fault(PICTURE, image_px=128) == "256 x 192 px; a picture of 256 x 192 px gives 128 x 96"
+    assert fault(PICTURE, image_px=128) == "256 x 192 px; expected 128 x 96 from 256 x 192 px"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
@@ -73,10 +73,10 @@ def test_a_softened_copy_still_passes_for_the_picture() -> None:
 
 
 def test_pictures_that_occur_twice_are_found_across_shards() -> None:
-    book = PictureBook()
+    book = PictureDigests()
     for shard, pictures in enumerate([[b"a", b"b"], [b"c", b"a"], [b"d", b"a", b"c"]]):
         for row, picture in enumerate(pictures):
             book.add(shard, row, digest_bytes(picture))
         book.end_shard()
     assert sorted(book.shared()) == [[(0, 0), (1, 1), (2, 1)], [(1, 0), (2, 2)]]
-    assert list(PictureBook().shared()) == []
+    assert list(PictureDigests().shared()) == []

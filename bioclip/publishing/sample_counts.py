@@ -1,4 +1,4 @@
-"""What a card says in numbers, counted in one pass over samples.parquet."""
+"""The numbers of a card, counted in one pass over samples.parquet."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _COLUMNS = [
 
 
 @dataclass
-class ReleaseTally:
-    """Numbers of images. Memory grows with the distinct species and holders, not with the images."""
+class SampleCounts:
+    """Numbers of images; memory grows with the distinct species and holders, not with the images."""
 
     num_considered: int = 0
     num_samples: int = 0
@@ -35,9 +35,9 @@ class ReleaseTally:
     kingdoms: Counter[str] = field(default_factory=Counter)
     resolved_ranks: Counter[str] = field(default_factory=Counter)
     holders: Counter[str] = field(default_factory=Counter)
-    """By holder, or creator where no holder is named; `` where neither is."""
+    """By holder, or by creator where no holder is stated; the empty string where neither is."""
     species: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
-    """By split and accepted binomial; images above the species are left out."""
+    """By split and accepted binomial; images labelled above species rank are left out."""
     num_common_names: int = 0
     zones: Counter[str] = field(default_factory=Counter)
     """Of the images with coordinates: `north`, `tropics` and `south` of the tropics at 23.4 degrees."""
@@ -78,8 +78,9 @@ class ReleaseTally:
         """Images with coordinates."""
         return self.zones.total()
 
-    def tail(self) -> dict[str, float]:
-        """Of training: `species`, `median` and `most` images of one, species with fewer than 10, share of the commonest tenth."""
+    def long_tail(self) -> dict[str, float]:
+        """Of `train`: number of species, median and greatest number of images per species, species with fewer than 10 images, and the
+        fraction of images in the tenth of species with most images."""
         numbers = np.sort(np.fromiter(self.species[TRAIN].values(), np.int64))[::-1]
         if not len(numbers):
             return {"species": 0, "median": 0, "most": 0, "below_10": 0, "head_share": 0.0}
@@ -92,12 +93,12 @@ class ReleaseTally:
         }
 
 
-def tally_samples(storage: Storage, name: str) -> ReleaseTally:
+def count_samples(storage: Storage, name: str) -> SampleCounts:
     """Count the rows of a samples.parquet."""
-    tally = ReleaseTally()
+    sample_counts = SampleCounts()
     for rows in read_batches(storage, name, _COLUMNS):
-        tally.add(rows)
-    return tally
+        sample_counts.add(rows)
+    return sample_counts
 
 
 def _add(counter: Counter[str], values: pa.ChunkedArray) -> None:
