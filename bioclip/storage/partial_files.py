@@ -1,4 +1,5 @@
-"""Names of files under way in a local folder: who writes one is in its name, so that what a killed process left is known as such."""
+"""Names of incomplete files in a local folder: they contain host and process id of the writer, so that leftovers of killed processes are
+recognised."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ def partial_name(name: str) -> str:
 
 
 def is_orphan(partial: str) -> bool:
-    """True when its writer was a process of this machine that is gone."""
+    """True if its writer was a process of this machine that has ended."""
     host, _, pid = _writer_of(partial)
     return host == _own_host() and pid.isdigit() and not is_running(partial)
 
 
 def is_running(partial: str) -> bool:
-    """True when its writer is a process of this machine that is there."""
+    """True if its writer is a running process of this machine."""
     host, _, pid = _writer_of(partial)
     if host != _own_host() or not pid.isdigit():
         return False

@@ -1,8 +1,8 @@
-"""Files at any fsspec URL, each there whole or not at all.
+"""Files at any fsspec URL, each complete or absent.
 
-Local files are written under a temporary name in the same folder and renamed; remote ones are written to an unnamed local
-file and put in one operation (S3 makes an object visible only when its upload is complete). Names inside a storage are
-relative, with `/`, so manifests are the same whatever the root is.
+Local files are written under a temporary name in the same folder and renamed; remote files are written to an unnamed local file and
+uploaded in one operation (S3 makes an object visible only when its upload is complete). Names inside a storage are relative, with `/`,
+so manifests do not depend on the root.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from bioclip.storage.errors import explain_os_error, explain_remote_error, is_of
 from bioclip.storage.partial_files import PARTIAL_SUFFIX, is_orphan, is_running, partial_name
 
 _PART_BYTES, _PARTS_AT_ONCE, _MAX_PARTS = 16 << 20, 4, 10_000
-"""Of a multipart upload: what is in memory at once is the product of the first two, in each process that writes."""
+"""Limits of a multipart upload; each writing process holds the product of the first two in memory."""
 _FIRST_CONTACT_S = 5.0
-"""Longest wait for a service that has not been reached yet: its address may well be wrong."""
+"""Longest wait for a service that has not been reached yet, whose address may be wrong."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A root and the way to reach it; cheap to pickle, so it travels to workers."""
+    """A root and the options to reach it; cheap to pickle, so it is sent to workers."""
 
     root: str
     options: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
@@ -48,7 +48,7 @@ class Storage:
 
     @property
     def filesystem(self) -> Any:
-        """The fsspec filesystem; fsspec itself keeps one instance per set of options."""
+        """The fsspec filesystem; fsspec keeps one instance per set of options."""
         if self.is_local:
             return fsspec.filesystem("file")
         try:
@@ -64,14 +64,14 @@ class Storage:
 
     @property
     def at_first_contact(self) -> Storage:
-        """The same for the first request of a command, which does not wait long for a service that may never have been there."""
+        """The same storage for the first request of a command, which waits only briefly for a service that may not exist."""
         options = dict(self.options)
         if "retry_s" in options:
             options["retry_s"] = min(options["retry_s"], _FIRST_CONTACT_S)
         return Storage(self.root, tuple(options.items()))
 
     def uri(self, name: str = "") -> str:
-        """Full address of `name`; a leading `../` names what lies beside the root, on every file system alike."""
+        """Full address of `name`; a leading `../` refers to the parent of the root, on every file system."""
         root = self.root
         while name.startswith("../"):
             root, name = root.rpartition("/")[0], name[3:]
@@ -82,25 +82,25 @@ class Storage:
         return Storage(self.uri(name), self.options)
 
     def exists(self, name: str) -> bool:
-        """True when `name` is a file here."""
+        """True if `name` is a file."""
         with self._explained(name):
             return self._is_file(name)
 
     def _is_file(self, name: str) -> bool:
-        """Unlike fsspec's `isfile`, which answers False to every error: a service that is down would look like an empty workspace."""
+        """Unlike fsspec's `isfile`, which returns False on every error and would show a service that is down as an empty workspace."""
         try:
             return bool(self.filesystem.info(self.uri(name))["type"] == "file")
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def read_bytes(self, name: str) -> bytes:
-        """Content of a file; raises StorageError when it is missing or unreadable."""
+        """Content of a file; raises StorageError if it is missing or unreadable."""
         with self._explained(name):
             data: bytes = self.filesystem.cat_file(self.uri(name))
             return data
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes `start` to `stop` - 1 of a file by one request, fewer where it ends before."""
+        """Bytes `start` to `stop` - 1 of a file with one request; fewer if it ends before."""
         with self._explained(name):
             data: bytes = self.filesystem.cat_file(self.uri(name), start=start, end=stop)
             return data
@@ -112,14 +112,14 @@ class Storage:
             yield stream
 
     def write_bytes(self, name: str, data: bytes) -> str:
-        """Write a whole file or nothing; returns its SHA-256."""
+        """Write a complete file or none; returns its SHA-256."""
         with self.writer(name) as stream:
             stream.write(data)
         return digest_bytes(data)
 
     @contextmanager
     def writer(self, name: str) -> Iterator[IO[bytes]]:
-        """A seekable binary stream that becomes `name` when the block ends well, and leaves nothing when it does not."""
+        """A seekable binary stream that becomes `name` when the block succeeds, and is removed when it fails."""
         with self._explained(name):
             if self.is_local:
                 yield from self._local_writer(Path(self.uri(name)))
@@ -130,7 +130,7 @@ class Storage:
                     self._upload(stream.name, self.uri(name))
 
     def _upload(self, path: str, uri: str) -> None:
-        """Put a local file, which is there to be sent again where a service has forgotten a multipart upload half-way."""
+        """Upload a local file; once more if the service lost a multipart upload halfway."""
         if not self._is_s3:
             self.filesystem.put_file(path, uri)
             return
@@ -153,13 +153,13 @@ class Storage:
             partial.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         with self._explained(name):
             if self._is_file(name):
                 self.filesystem.rm_file(self.uri(name))
 
     def list(self, prefix: str = "") -> list[str]:
-        """Names of all files below `prefix`, sorted; files half-written by a killed process are left out."""
+        """Names of all files below `prefix`, sorted, without incomplete files."""
         with self._explained(prefix):
             root = self.filesystem._strip_protocol(self.root)
             try:
@@ -180,8 +180,8 @@ class Storage:
             return digest_stream(stream)
 
     def partials(self, prefix: str = "") -> tuple[tuple[str, int, bool], ...]:
-        """(name, bytes, whether its writer is at work) of each file half-written below `prefix`; of another machine's nothing is known,
-        and they count as left behind. Remote files are never half-written."""
+        """(name, bytes, whether its writer is running) of each incomplete file below `prefix`; writers on other machines count as ended.
+        Remote files are never incomplete."""
         root = Path(self.uri(prefix))
         if not self.is_local or not root.is_dir():
             return ()
@@ -189,7 +189,7 @@ class Storage:
         return tuple((path.relative_to(self.root).as_posix(), path.stat().st_size, is_running(path.name)) for path in paths)
 
     def sweep_partials(self, prefix: str = "") -> int:
-        """Remove what processes of this machine that are gone left half-written below `prefix`; returns how many files that were."""
+        """Remove incomplete files below `prefix` whose writer on this machine has ended; returns their number."""
         if not self.is_local:
             return 0
         partials = [path for path in Path(self.uri(prefix)).rglob(f".*{PARTIAL_SUFFIX}") if path.is_file() and is_orphan(path.name)]
@@ -198,7 +198,7 @@ class Storage:
         return len(partials)
 
     def remove_empty_folders(self, prefix: str) -> None:
-        """Remove folders below `prefix` that hold nothing; object stores have none."""
+        """Remove empty folders below `prefix`; object stores have none."""
         if self.is_local and Path(self.uri(prefix)).is_dir():
             folders = sorted((path for path in Path(self.uri(prefix)).rglob("*") if path.is_dir()), reverse=True)
             for folder in folders:
@@ -206,7 +206,7 @@ class Storage:
                     folder.rmdir()
 
     def unfinished_uploads(self) -> tuple[tuple[str, str], ...]:
-        """(name, upload id) of each multipart upload below the root that was begun and not ended, where the service tells."""
+        """(name, upload id) of each unfinished multipart upload below the root, if the service lists them."""
         if not self._is_s3:
             return ()
         bucket, _, prefix = self.root.removeprefix("s3://").partition("/")
@@ -221,17 +221,17 @@ class Storage:
         return tuple(sorted((str(upload["Key"])[len(below) :], str(upload["UploadId"])) for upload in found))
 
     def abort_upload(self, name: str, upload_id: str) -> None:
-        """End a multipart upload without making its object; the service frees what was sent."""
+        """End a multipart upload without creating its object; the service frees its parts."""
         bucket, _, key = self.uri(name).removeprefix("s3://").partition("/")
         with self._explained(name):
             self.filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
 
     def check_writable(self) -> None:
-        """Write, read back and remove a probe; raises StorageError with the way out."""
+        """Write, read back and remove a probe; raises StorageError with the remedy."""
         once, probe = self.at_first_contact, f".probe-{os.getpid()}"
         once.write_bytes(probe, b"treeoflife")
         if once.read_bytes(probe) != b"treeoflife":
-            raise StorageError(f"workspace {self.root!r} returns other bytes than were written to it; choose another.")
+            raise StorageError(f"workspace {self.root!r} returns other bytes than were written; choose another.")
         once.remove(probe)
 
     @contextmanager
@@ -250,18 +250,18 @@ class Storage:
 
 
 def open_workspace(settings: WorkspaceSettings) -> Storage:
-    """The storage that `settings` point to; nothing is contacted yet."""
+    """The storage of `settings`; nothing is contacted yet."""
     return open_storage(settings.uri, settings.s3)
 
 
 def open_storage(uri: str, s3: S3Settings) -> Storage:
-    """The storage at a folder or URL, with this access where it is S3; nothing is contacted yet."""
+    """The storage at a folder or URL, with the access `s3` if it is on S3; nothing is contacted yet."""
     if "://" not in uri:
         return Storage(str(Path(uri).expanduser().absolute()))
     root = uri.rstrip("/")
     if not root.startswith("s3://"):
         return Storage(root)
-    # Other processes write here too; a listing that was kept would hide their files, or tell of ones that have changed.
+    # Other processes write here too; a cached listing would hide their files or show outdated ones.
     options: dict[str, Any] = {"client_kwargs": {"region_name": s3.region}, "use_listings_cache": False}
     options |= {"retry_s": s3.retry_s, "timeout_s": s3.timeout_s}
     if s3.endpoint_url:
@@ -272,7 +272,7 @@ def open_storage(uri: str, s3: S3Settings) -> Storage:
 
 
 def state_dir(settings: WorkspaceSettings) -> Path:
-    """Local folder of the embedded services and of scratch."""
+    """Local folder for the embedded services and temporary files."""
     if settings.state_dir:
         return Path(settings.state_dir).expanduser().absolute()
     storage = open_workspace(settings)

@@ -76,7 +76,7 @@ def test_a_missing_file_is_named_with_the_way_out(storage: Storage) -> None:
 
 def test_a_file_in_the_place_of_the_workspace_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file is where a folder is needed"):
         Storage(str(tmp_path / "taken")).check_writable()
 
 

@@ -82,7 +82,7 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path, capsys: pyt
     (tmp_path / "taken").write_text("a file")
     path = write_settings(tmp_path / "settings.yaml", tmp_path / "taken" / "workspace")
     assert main(["curate", "--settings", str(path)]) == 1
-    assert "a file stands where a folder is needed; set workspace.uri to another place" in capsys.readouterr().err
+    assert "a file is where a folder is needed; set workspace.uri to another location" in capsys.readouterr().err
 
 
 def test_training_without_a_release_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
