@@ -1,11 +1,11 @@
-"""Partitions of work that are done once: a manifest, written last, is what makes one done.
+"""Partitions of work that run once: a manifest, written last, marks a partition as done.
 
-A `PartitionJob` is a plain, picklable description of one piece of work. `run_partition` does it unless a manifest with the
-same key exists; the key covers the stage's version, the inputs' digests and the settings that decide the result. A stage's
-manifest lists its partitions and is what the next stage reads. Manifests hold no clock, no host and no absolute path, so two
-runs anywhere write the same bytes.
+A `PartitionJob` is a plain, picklable description of one piece of work. `run_partition` runs it unless a manifest with the same key
+exists; the key covers the stage's version, the digests of the inputs and the settings that decide the result. The manifest of a stage
+lists its partitions and is what the next stage reads. Manifests hold no clock, no host and no absolute path, so runs on any machine write
+the same bytes.
 
-A job's `work` must be safe to run again after being killed at any point: it writes whole files through the writer given to it.
+The `work` of a job must be safe to run again after being killed at any point: it writes complete files through the writer it receives.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PartitionManifest:
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """A partition that is done; `reused` when an earlier run had done it, else `effort` says what it took."""
+    """A finished partition; `reused` if an earlier run finished it, else `effort` holds the cost of this run."""
 
     manifest: PartitionManifest
     reused: bool
@@ -74,9 +74,9 @@ class PartitionResult:
 
 @dataclass
 class PartitionWriter:
-    """Hands out whole-or-nothing files of one partition and remembers their digests.
+    """Opens the output files of one partition, each complete or absent, and records their digests.
 
-    `effort` counts what the work cost this time (requests, say): told to the caller, kept out of the manifest.
+    `effort` counts the cost of this run (e.g. requests): returned to the caller, not part of the manifest.
     """
 
     storage: Storage
@@ -90,7 +90,7 @@ class PartitionWriter:
 
     @contextmanager
     def open(self, name: str, num_rows: int | None = None) -> Iterator[IO[bytes]]:
-        """A stream that becomes output `name` when the block ends well."""
+        """A stream that becomes output `name` when the block succeeds."""
         with self.storage.writer(name) as stream:
             yield stream
             stream.flush()
@@ -104,7 +104,7 @@ class PartitionWriter:
         self.outputs.append(OutputFile(name, digest_bytes(data), len(data)))
 
     def write_ledger(self, name: str, table: pa.Table) -> None:
-        """Write a table that tells what happened and when: kept, but no part of the partition's identity."""
+        """Write a table of events and times, which is kept but is not part of the partition's identity."""
         with self.storage.writer(name) as stream:
             write_table(stream, table)
 
@@ -113,8 +113,8 @@ class PartitionWriter:
 class PartitionJob:
     """One piece of work: `work(storage, writer, **arguments) -> Counts`, a module-level function.
 
-    `inputs` are the digests, and `settings` the digest, of all that decides the result; `version` is raised whenever `work`
-    comes to write something else for the same inputs. `volatile` arguments are for how, not what, and stay out of the key.
+    `inputs` are the digests of the inputs and `settings` is the digest of the settings that decide the result; `version` is raised when
+    `work` writes something else for the same inputs. `arguments` are not part of the key.
     """
 
     stage: str
@@ -130,7 +130,7 @@ class PartitionJob:
 
     @property
     def key(self) -> str:
-        """SHA-256 of all that decides the result."""
+        """SHA-256 of everything that decides the result."""
         return digest_value([self.stage, self.name, self.version, dict(self.inputs), self.settings])
 
     @property
@@ -139,7 +139,7 @@ class PartitionJob:
         return layout.partition_manifest(self.directory, self.name)
 
     def done(self) -> PartitionManifest | None:
-        """The manifest of an earlier run of the very same work whose outputs are still there."""
+        """The manifest of an earlier run with the same key whose outputs still exist, else None."""
         if self.force:
             return None
         manifest = read_manifest(self.storage, self.manifest_name)
@@ -149,7 +149,7 @@ class PartitionJob:
 
 
 def run_partition(job: PartitionJob) -> PartitionResult:
-    """Do `job` unless it is done; its manifest is written last."""
+    """Run `job` unless it is done; its manifest is written last."""
     if (manifest := job.done()) is not None:
         return PartitionResult(manifest, reused=True)
     writer = PartitionWriter(job.storage)
@@ -160,7 +160,7 @@ def run_partition(job: PartitionJob) -> PartitionResult:
 
 
 def read_manifest(storage: Storage, name: str) -> PartitionManifest | None:
-    """The manifest at `name`, or None when there is none or it is not one."""
+    """The manifest at `name`, or None if there is no valid one."""
     if not storage.exists(name):
         return None
     try:
@@ -171,7 +171,7 @@ def read_manifest(storage: Storage, name: str) -> PartitionManifest | None:
 
 @dataclass(frozen=True)
 class StageManifest:
-    """All partitions of a stage: what the next stage reads."""
+    """All partitions of a stage; the next stage reads it."""
 
     stage: str
     partitions: tuple[PartitionManifest, ...]
@@ -198,7 +198,7 @@ class StageManifest:
 
 
 def write_stage(storage: Storage, stage: str, partitions: list[PartitionManifest]) -> StageManifest:
-    """Record `stage` as done; the file is left untouched when it would hold the same bytes."""
+    """Record `stage` as done; a file with the same bytes is not rewritten."""
     manifest = StageManifest(stage, tuple(sorted(partitions, key=lambda p: p.name)))
     data, name = manifest.to_bytes(), layout.stage_manifest(stage)
     if not (storage.exists(name) and storage.read_bytes(name) == data):
@@ -207,7 +207,7 @@ def write_stage(storage: Storage, stage: str, partitions: list[PartitionManifest
 
 
 def read_stage(storage: Storage, stage: str) -> StageManifest:
-    """The manifest of a stage that is done; raises StorageError that names the stage to run."""
+    """The manifest of a finished stage; raises StorageError that names the stage to run."""
     if not storage.exists(layout.stage_manifest(stage)):
         raise StorageError(f"stage {stage!r} has not been run in {storage.root!r}; run `treeoflife run` or `treeoflife curate` first.")
     values = json.loads(storage.read_bytes(layout.stage_manifest(stage)))

@@ -1,8 +1,8 @@
 """Which URLs and addresses may be contacted.
 
-URLs are taken apart by the parser of the client that connects (yarl), so that nothing is read differently by guard and client. Addresses
-are judged in the resolver: a connection goes to exactly the address that was judged, so a DNS answer that changes between check and use
-never gets through, and decimal, octal or hexadecimal spellings of an address are seen as what they resolve to.
+URLs are parsed by the parser of the connecting client (yarl), so guard and client read them the same way. Addresses are checked in the
+resolver: a connection goes to exactly the address that was checked, so a DNS answer that changes between check and use has no effect, and
+decimal, octal or hexadecimal spellings of an address are checked as the address they resolve to.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REFUSED_PORTS = frozenset({
     6669, 6679, 6697, 10080, 11211,
 })
 # fmt: on
-"""Ports that speak other protocols: those that browsers refuse (WHATWG Fetch, "bad port"), and two databases that take text lines."""
+"""Ports of other protocols: those that browsers refuse (WHATWG Fetch, "bad port"), and two databases with text protocols."""
 
 
 class AddressRefusedError(Exception):
@@ -43,7 +43,7 @@ def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def is_allowed_address(address: Address, allowed: tuple[Network, ...]) -> bool:
-    """True for public unicast addresses, and for any in `allowed`; IPv6 forms of an IPv4 address are judged as that one."""
+    """True for public unicast addresses, and for any in `allowed`; IPv6 forms of an IPv4 address are checked as that address."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = _embedded(address)
         if inner is not None and not any(address in network for network in allowed if network.version == 6):
@@ -56,7 +56,7 @@ def is_allowed_address(address: Address, allowed: tuple[Network, ...]) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, Teredo, NAT64 (RFC 6052, 8215) or ISATAP; else None."""
+    """The IPv4 address that an IPv6 address embeds: mapped, compatible, 6to4, Teredo, NAT64 (RFC 6052, 8215) or ISATAP; else None."""
     if found := address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None):
         return found
     low = int(address) & 0xFFFFFFFF
@@ -66,10 +66,10 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def refuse_url(text: str, schemes: Collection[str], allowed: tuple[Network, ...]) -> tuple[str, str]:
-    """(reason, detail) why `text` must not be asked for, or ('', '').
+    """(reason, detail) why `text` must not be requested, or ('', '').
 
-    Reasons: invalid_url, scheme_refused, credentials_refused, port_refused, address_refused. Names are judged later, in the resolver;
-    addresses written in the URL here, since these never reach it.
+    Reasons: invalid_url, scheme_refused, credentials_refused, port_refused, address_refused. Names are checked later, in the resolver;
+    addresses in the URL are checked here, because they never reach the resolver.
     """
     if len(text) > MAX_URL_CHARS:
         return "invalid_url", f"{len(text)} characters; at most {MAX_URL_CHARS}"
@@ -95,7 +95,7 @@ def refuse_url(text: str, schemes: Collection[str], allowed: tuple[Network, ...]
 
 
 def _written_address(host: str) -> Address | None:
-    """The address that `host` spells, decimal, octal and hexadecimal forms of IPv4 included; None for a name."""
+    """The address in `host`, decimal, octal and hexadecimal forms of IPv4 included; None for a name."""
     host = host.split("%")[0].rstrip(".")
     try:
         return ipaddress.ip_address(host)
@@ -108,7 +108,7 @@ def _written_address(host: str) -> Address | None:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names, sends `connect_to` hosts elsewhere, and refuses addresses that may not be contacted."""
+    """Resolves names, redirects `connect_to` hosts, and refuses addresses that may not be contacted."""
 
     def __init__(self, allowed: tuple[Network, ...], connect_to: Mapping[str, str]) -> None:
         self._allowed = allowed
@@ -116,7 +116,7 @@ class GuardedResolver(AbstractResolver):
         self._inner = ThreadedResolver()
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Checked addresses of `host`; raises AddressRefusedError when one of them is refused, OSError when there is none."""
+        """Checked addresses of `host`; raises AddressRefusedError if one of them is refused, OSError if there is none."""
         name = host
         if target := self._connect_to.get(host):
             name, _, target_port = target.rpartition(":")

@@ -1,7 +1,7 @@
-"""What each host allows, over all workers together: concurrency, request rate, pauses it asked for, and a circuit breaker.
+"""Limits per host over all workers: concurrency, request rate, pauses that the host requested, and a circuit breaker.
 
-One `HostAllowances` decides for everyone who shares it: the fetcher of a single process directly, the workers of a cluster through
-`bioclip.download.allowance_service`. A request starts with a lease and ends by giving it back with a verdict on the host.
+One `HostAllowances` serves all its users: the fetcher of a single process directly, the workers of a cluster through
+`bioclip.download.allowance_service`. A request starts with a lease and ends by returning it with a verdict on the host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bioclip.settings import DownloadSettings
 
 GRANTED, PAUSED = "granted", "host_paused"
 ANSWERED, FAILED, UNUSED = "answered", "failed", "unused"
-"""Verdicts on a host: it answered as a working one does; it failed; nothing was learned."""
+"""Verdicts on a host: it answered as a working host; it failed; no information."""
 _LONGEST_PAUSE_S = 3600.0
 
 
@@ -25,10 +25,10 @@ class Allowance(Protocol):
     """Where a fetcher gets its leases; see HostAllowances."""
 
     async def acquire(self, host: str) -> str:
-        """GRANTED when a request to `host` may start now, PAUSED when the host is left alone."""
+        """GRANTED when a request to `host` may start, PAUSED when the host is paused."""
 
     def release(self, host: str, verdict: str, hold_s: float = 0.0) -> None:
-        """Give a lease back; start nothing at the host for `hold_s` seconds."""
+        """Return a lease; start no request to the host for `hold_s` seconds."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class HostAllowances:
         self._hosts: dict[str, _Host] = {}
 
     def request(self, host: str, answer: Callable[[str], None]) -> None:
-        """Call `answer` with GRANTED or PAUSED when that is decided, perhaps at once."""
+        """Call `answer` with GRANTED or PAUSED once that is decided, possibly immediately."""
         state = self._host(host)
         if state.pauses and self._clock() < state.paused_until:
             answer(PAUSED)
@@ -65,7 +65,7 @@ class HostAllowances:
         self._serve(state)
 
     async def acquire(self, host: str) -> str:
-        """Wait for the verdict of `request`; one who stops waiting leaves nothing taken."""
+        """Wait for the decision of `request`; a cancelled wait holds no lease."""
         decided: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def answer(verdict: str) -> None:
@@ -83,7 +83,7 @@ class HostAllowances:
             raise
 
     def release(self, host: str, verdict: str, hold_s: float = 0.0) -> None:
-        """Give a lease back with a verdict on the host; hold all starts for `hold_s` seconds (Retry-After)."""
+        """Return a lease with a verdict on the host; delay all starts for `hold_s` seconds (Retry-After)."""
         state = self._host(host)
         state.under_way -= 1
         if hold_s > 0:
@@ -105,7 +105,7 @@ class HostAllowances:
             state.probing = False
 
     def _serve(self, state: _Host) -> None:
-        """Grant what may start now, and come back when the next may."""
+        """Grant the requests that may start now, and set a timer for the next."""
         while state.waiting and state.under_way < (1 if state.pauses else state.concurrency):
             wait = state.next_start - self._clock()
             if wait > 0:
@@ -128,7 +128,7 @@ class HostAllowances:
         return self._hosts[key]
 
     def _limits(self, host: str) -> tuple[str, tuple[int, float]]:
-        """The name that the allowance of `host` goes by, with its concurrency and its gap in seconds."""
+        """The name of the allowance of `host`, with its concurrency and its gap in seconds."""
         settings = self._settings
         name = host_name(host)
         parents = (f"*.{name.split('.', index)[index]}" for index in range(1, name.count(".") + 1))

@@ -1,9 +1,9 @@
 """The allowances of all hosts, served to the workers of a cluster by the process that runs the stage.
 
-Plain TCP, one line of JSON a message, authenticated by a random token that travels with the jobs; whoever cannot name it is hung up
-on. A worker gathers what it wants and gives back in one turn of its event loop into one line, and is answered likewise, so the cost
-is a fraction of a message a request. When a worker goes, by whatever death, its leases come back. Like Dask's own traffic this is not
-encrypted: keep both in a network of your own.
+Plain TCP, one line of JSON per message, authenticated by a random token that is sent with the jobs; connections without it are closed. A
+worker collects its requests and returned leases of one turn of its event loop into one line, and is answered likewise, so the cost is a
+fraction of a message per request. When a worker ends, for any reason, its leases are returned. As with Dask's own traffic, nothing is
+encrypted: keep both in a private network.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONNECT_TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class AllowanceAddress:
-    """Where the allowances are served, and the word that opens the door; travels to workers with their jobs."""
+    """Address and token of the service; sent to workers with their jobs."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class AllowanceAddress:
 
 @contextmanager
 def serve_allowances(settings: DownloadSettings, host: str = "127.0.0.1") -> Iterator[AllowanceAddress]:
-    """Serve while the block lasts, from a thread of this process; raises TreeOfLifeError when `host` is no address of this machine."""
+    """Serve during the block, from a thread of this process; raises TreeOfLifeError if `host` is no address of this machine."""
     loop, token = asyncio.new_event_loop(), secrets.token_hex(16)
     thread = threading.Thread(target=loop.run_forever, name="allowances", daemon=True)
     thread.start()
@@ -61,7 +61,7 @@ def serve_allowances(settings: DownloadSettings, host: str = "127.0.0.1") -> Ite
 
 
 class _Outbox:
-    """Gathers what one turn of the event loop has to say into one line."""
+    """Collects the messages of one turn of the event loop into one line."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -122,14 +122,14 @@ class _Service:
                 while line := await reader.readline():
                     worker.hear(json.loads(line))
         except (ValueError, TypeError, AttributeError, OSError):
-            pass  # a worker that garbles its line or is gone: hung up on below
+            pass  # a malformed line or a lost worker: the connection is closed below
         finally:
             worker.leave()
             writer.close()
 
 
 class _Worker:
-    """The service's side of one worker: what it holds."""
+    """The service's side of one worker: the leases it holds."""
 
     def __init__(self, allowances: HostAllowances, outbox: _Outbox) -> None:
         self._allowances, self._outbox = allowances, outbox
@@ -159,7 +159,7 @@ class _Worker:
 
 
 class RemoteAllowances:
-    """A worker's end, with the interface of HostAllowances. Use as an asynchronous context manager."""
+    """A worker's side, with the interface of HostAllowances; an asynchronous context manager."""
 
     def __init__(self, address: AllowanceAddress) -> None:
         self._address = address
@@ -186,7 +186,7 @@ class RemoteAllowances:
             await self._writer.wait_closed()
 
     async def acquire(self, host: str) -> str:
-        """See HostAllowances; raises TreeOfLifeError when the service is gone."""
+        """See HostAllowances; raises TreeOfLifeError if the connection to the service is lost."""
         if self._lost:
             raise self._gone("the connection ended")
         decided: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -206,7 +206,7 @@ class RemoteAllowances:
                         for _ in range(number):
                             self._answer(host, verdict)
         except (OSError, ValueError):
-            pass  # the same as an end of the stream: told to all who wait
+            pass  # as at the end of the stream: all waiting requests fail below
         self._lost = True
         for decided in (decided for waiting in self._waiting.values() for decided in waiting):
             if not decided.done():
@@ -222,5 +222,6 @@ class RemoteAllowances:
     def _gone(self, why: str) -> TreeOfLifeError:
         where = f"{self._address.host}:{self._address.port}"
         return TreeOfLifeError(
-            f"the allowances of hosts at {where} cannot be reached ({why}); is the flow still running? Run again: nothing is lost."
+            f"the allowances of hosts at {where} cannot be reached ({why}); check that the flow is running, "
+            "then run again: finished parts are kept."
         )

@@ -1,7 +1,7 @@
-"""What a partition has so far: durable chunks while it is under way, and the merge that makes it whole.
+"""The state of an unfinished partition: durable chunks while it is downloaded, and the merge that completes it.
 
-Outcomes are appended as they come, in chunk files (CHUNK_SCHEMA: the ledger's columns, and the image's where there is one) that are there
-whole or not at all, each sorted by record id. A killed worker loses what was not yet in a chunk. When nothing is missing any more, the
+Outcomes are appended as they come, in chunk files (CHUNK_SCHEMA: the ledger's columns, and the image's where there is one) that are
+complete or absent, each sorted by record id. A killed worker loses the outcomes that were not yet in a chunk. When nothing is missing, the
 chunks and the partition's earlier file are merged by record id into the images file, a row group at a time, so memory is bounded by
 one row group a file. The result depends on the rows alone, not on the order in which they came or on the chunks they lay in.
 """
@@ -41,7 +41,7 @@ _CHUNK_AGE_S = 30.0
 
 
 def image_options(names: Iterable[str]) -> dict[str, Any]:
-    """Parquet options for a table with encoded images: these are stored as they are, since compressing or indexing them gains nothing."""
+    """Parquet options for a table with encoded images: these are stored unchanged, since compressing or indexing them gains nothing."""
     plain = [name for name in names if name != "image"]
     return {**PARQUET_OPTIONS, "compression": dict.fromkeys(plain, "zstd") | {"image": "none"}} | {
         "use_dictionary": plain,
@@ -52,7 +52,7 @@ def image_options(names: Iterable[str]) -> dict[str, Any]:
 class ChunkLog:
     """Appends outcomes of one partition under `folder`; every file carries the digest of the image settings.
 
-    `settings_digest` tells chunks of other settings apart. `append` may wait for a chunk to be written: that is the backpressure.
+    `settings_digest` identifies chunks of other settings. `append` may wait for a chunk to be written: that is the backpressure.
     """
 
     def __init__(self, storage: Storage, folder: str, settings_digest: str, chunk_records: int) -> None:
@@ -66,7 +66,7 @@ class ChunkLog:
         self._since = time.monotonic()
 
     def names(self) -> list[str]:
-        """Chunks of earlier runs under these settings; those of others are removed."""
+        """Chunks of earlier runs with these settings; chunks of other settings are removed."""
         found = []
         for name in self._storage.list(self._folder):
             with self._storage.reader(name) as stream:
@@ -78,7 +78,7 @@ class ChunkLog:
         return found
 
     async def append(self, rows: list[dict[str, Any]]) -> None:
-        """Take rows of CHUNK_SCHEMA; write a chunk when there are enough of them, in number, bytes or age."""
+        """Add rows of CHUNK_SCHEMA; write a chunk when number, bytes or age of the rows reach a limit."""
         self._rows.extend(rows)
         self._num_bytes += sum(len(row.get("image") or b"") for row in rows)
         if self._is_full():
@@ -105,11 +105,11 @@ class ChunkLog:
             pq.write_table(table, stream, row_group_size=group_rows, **image_options(CHUNK_SCHEMA.names))
 
     def rest(self) -> pa.Table:
-        """What was appended after the last chunk."""
+        """The rows appended after the last chunk."""
         return chunk_table(self._rows)
 
     def remove(self) -> None:
-        """Remove all chunks: the partition is whole without them."""
+        """Remove all chunks; the partition is complete without them."""
         for name in self._storage.list(self._folder):
             self._storage.remove(name)
         if self._storage.is_local and self._storage.filesystem.isdir(self._storage.uri(self._folder)):
@@ -135,7 +135,7 @@ def _binary_column(values: list[bytes | None]) -> pa.Array:
 
 
 class ImageFile:
-    """The images of one sorted file, found in ascending order of record id, a row group in memory at a time."""
+    """The images of one sorted file, read in ascending order of record id, with one row group in memory."""
 
     def __init__(self, groups: Iterator[pa.Table]) -> None:
         self._groups = groups
@@ -144,7 +144,7 @@ class ImageFile:
         self._index = 0
 
     def find(self, record_id: str) -> tuple[pa.Table, int]:
-        """The table that holds `record_id` (which comes after those of earlier calls), and its row there."""
+        """The table that holds `record_id` (greater than those of earlier calls), and its row there."""
         while True:
             self._index = bisect_left(self._record_ids, record_id, self._index)
             if self._index < len(self._record_ids) and self._record_ids[self._index] == record_id:
@@ -154,21 +154,21 @@ class ImageFile:
 
 
 def read_groups(storage: Storage, name: str, stack: ExitStack) -> Iterator[pa.Table]:
-    """Row groups of a Parquet file, read as they are asked for; `stack` closes it."""
+    """Row groups of a Parquet file, read on demand; `stack` closes it."""
     if storage.is_local:
         file = stack.enter_context(pq.ParquetFile(storage.uri(name), memory_map=True))
     else:
         file = pq.ParquetFile(stack.enter_context(storage.reader(name)))
     for index in range(file.num_row_groups):
         table = file.read_row_group(index, columns=IMAGE_SCHEMA.names)
-        # Written before the column was known: the image itself tells.
+        # Written before the column existed; the image itself provides the value.
         yield table if "num_bytes" in table.column_names else table.append_column("num_bytes", pc.binary_length(table["image"]))
 
 
 def merged_groups(owners: dict[str, tuple[str, int]], open_file: Callable[[str], Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Tables of at most ROW_GROUP_ROWS images in order of record id, each in one piece, so that equal rows are written as equal bytes.
+    """Tables of at most ROW_GROUP_ROWS images in order of record id, each in one chunk, so that equal rows are written as equal bytes.
 
-    `owners` maps each record id to the file that its image lies in and the bytes of its original, which decide where groups end.
+    `owners` maps each record id to the file of its image and the bytes of its original, which decide where groups end.
     """
     files: dict[str, ImageFile] = {}
     for group in _grouped(owners):
@@ -200,12 +200,12 @@ def _grouped(owners: dict[str, tuple[str, int]]) -> Iterator[list[str]]:
 
 
 def read_rows(storage: Storage, name: str) -> list[dict[str, Any]]:
-    """All of a chunk but its images."""
+    """The rows of a chunk without their images."""
     with storage.reader(name) as stream:
         rows: list[dict[str, Any]] = pq.read_table(stream, columns=_PLAIN).to_pylist()
     return rows
 
 
 def is_success(row: dict[str, Any]) -> bool:
-    """True when a ledger row says that there is an image."""
+    """True if a ledger row states that there is an image."""
     return bool(row["status"] == SUCCESS)

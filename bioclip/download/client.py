@@ -1,7 +1,7 @@
-"""One request, one answer: the pooled HTTP client of a worker, and what it takes from an answer.
+"""The pooled HTTP client of a worker: one request, one answer.
 
-HTTP/1.1 with keep-alive and one TLS context for each worker; docs/concepts/download.md says why not HTTP/2. Nothing is followed,
-retried or decoded here.
+HTTP/1.1 with keep-alive and one TLS context per worker; docs/concepts/download.md explains why not HTTP/2. Redirects, retries and
+decoding are handled elsewhere.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HttpClient:
         await self._session.close()
 
     async def get(self, url: str, headers: Mapping[str, str], max_bytes: int) -> Fetched:
-        """One answer, whole or refused; redirects come back with their target in `detail`."""
+        """One answer, complete or refused; a redirect is returned with its target in `detail`."""
         assert self._session is not None
         try:
             async with (
@@ -71,7 +71,7 @@ class HttpClient:
             ):
                 return await self._read(url, response, max_bytes, bool(headers))
         except TimeoutError:
-            return Fetched(RETRY_LATER, "timeout", f"no whole answer in {self._settings.timeout_s} s", final_url=url)
+            return Fetched(RETRY_LATER, "timeout", f"response incomplete after {self._settings.timeout_s} s", final_url=url)
         except AddressRefusedError as error:
             return Fetched(PERMANENT, "address_refused", str(error), final_url=url)
         except (aiohttp.InvalidURL, UnicodeError) as error:
@@ -121,7 +121,7 @@ class HttpClient:
 
 
 def tls_context(ca_file: str) -> ssl.SSLContext:
-    """One client context for all connections of a worker; raises SettingsError when `ca_file` holds no certificates."""
+    """One client context for all connections of a worker; raises SettingsError if `ca_file` holds no certificates."""
     context = ssl.create_default_context()
     if ca_file:
         try:
@@ -132,7 +132,7 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 def inflate(body: bytes, max_bytes: int) -> bytes:
-    """Undo gzip or deflate (zlib or raw). Raises OverflowError past `max_bytes`, zlib.error for what is damaged or cut short."""
+    """Decode gzip or deflate (zlib or raw). Raises OverflowError beyond `max_bytes`, zlib.error for damaged or truncated data."""
     raw_deflate = body[:2] != b"\x1f\x8b" and (len(body) < 2 or body[0] & 0x0F != 8 or int.from_bytes(body[:2], "big") % 31 != 0)
     decoder = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else zlib.MAX_WBITS | 32)
     inflated = decoder.decompress(body, max_bytes + 1)
@@ -144,7 +144,7 @@ def inflate(body: bytes, max_bytes: int) -> bytes:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line of bounded length."""
+    """The message of an error, on one line of bounded length."""
     return (" ".join(str(error).split()) or type(error).__name__)[:_MAX_DETAIL_CHARS]
 
 

@@ -1,4 +1,4 @@
-"""Asking for URLs with manners: leases from the allowance of each host, retries that listen to the server, redirects checked one by one."""
+"""Polite requests for URLs: leases from the allowance of each host, retries that obey the server, redirects checked one by one."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _ROBOTS_REDIRECTS = 5
 
 
 class Fetcher:
-    """The downloading end of one worker; an asynchronous context manager.
+    """The downloader of one worker; an asynchronous context manager.
 
-    With an `address`, leases come from the allowances that a whole cluster shares; without, from those of this process alone.
+    With an `address`, leases come from the allowances of the cluster; without one, from those of this process.
     """
 
     def __init__(self, settings: DownloadSettings, address: AllowanceAddress | None = None) -> None:
@@ -65,11 +65,11 @@ class Fetcher:
         hand_over: Callable[[Fetched], Awaitable[None]] | None = None,
         root: str = "",
     ) -> Fetched:
-        """Ask for `url` until the outcome is final; `conditional` are If-None-Match and If-Modified-Since headers.
+        """Request `url` until the outcome is final; `conditional` are If-None-Match and If-Modified-Since headers.
 
-        A `local:` or `file:` URL is read below `root`; without a root it is refused like any scheme that is not known.
+        A `local:` or `file:` URL is read below `root`; without a root it is refused like an unknown scheme.
 
-        `hand_over` is awaited with an outcome while its slot is still taken, so that whoever is slow to take bodies slows the asking.
+        `hand_over` is awaited with an outcome before its slot is released, so that slow processing of bodies slows the requests.
         """
         started = time.monotonic()
         attempt = 1
@@ -126,10 +126,10 @@ class Fetcher:
         hand_over: Callable[[Fetched], Awaitable[None]] | None = None,
         max_bytes: int | None = None,
     ) -> Fetched:
-        """One request over HTTP under a lease of its host; `host_paused` when the host is left alone."""
+        """One HTTP request under a lease of its host; `host_paused` if the host is paused."""
         host = host_of(url)
         if await self._allowance.acquire(host) != GRANTED:
-            return Fetched(RETRY_LATER, "host_paused", f"{host} failed too often in a row", final_url=url, attempts=0)
+            return Fetched(RETRY_LATER, "host_paused", f"{host} failed too many times in a row", final_url=url, attempts=0)
         verdict, hold_s, is_released = UNUSED, 0.0, False
         try:
             async with self._slots:
@@ -148,7 +148,7 @@ class Fetcher:
                 self._allowance.release(host, verdict, hold_s)
 
     async def _judge_robots(self, url: str) -> Fetched | None:
-        """None when robots.txt lets `url` pass, else the outcome that it makes."""
+        """None if robots.txt allows `url`, else the outcome."""
         parts = urlsplit(url)
         if parts.scheme.lower() not in _REDIRECT_SCHEMES:
             return None
@@ -162,7 +162,7 @@ class Fetcher:
         return None if rules.allows(path) else Fetched(PERMANENT, "robots_disallowed", f"by {origin}/robots.txt", final_url=url)
 
     async def _read_robots(self, origin: str) -> RobotRules | Fetched:
-        """RFC 9309, 2.3.1: any 4xx allows all; a host that cannot be reached is taken to forbid all, for now."""
+        """RFC 9309, 2.3.1: any 4xx allows all; an unreachable host is treated as forbidding all, for this run."""
         address = f"{origin}/robots.txt"
         for _ in range(_ROBOTS_REDIRECTS + 1):
             if refuse_url(address, _REDIRECT_SCHEMES, self._allowed)[0]:
@@ -181,12 +181,12 @@ class Fetcher:
 
 SchemeFetcher = Callable[[Fetcher, str, Mapping[str, str], Callable[[Fetched], Awaitable[None]] | None], Awaitable[Fetched]]
 SCHEMES: dict[str, SchemeFetcher] = {"http": Fetcher.request, "https": Fetcher.request}
-"""How URLs of each scheme are asked for; a scheme that is not here is `scheme_refused`. Redirects lead to http and https only."""
+"""Request functions by scheme; other schemes are `scheme_refused`. Redirects are followed to http and https only."""
 _REDIRECT_SCHEMES = ("http", "https")
 
 
 def host_of(url: str) -> str:
-    """The `name` or `name:port` whose allowance a URL falls under; a scheme's own port is left out."""
+    """The `name` or `name:port` whose allowance applies to a URL; the default port of a scheme is omitted."""
     parts = urlsplit(url)
     name = (parts.hostname or "").rstrip(".")
     own_port = {"http": 80, "https": 443}.get(parts.scheme.lower())

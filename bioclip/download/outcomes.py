@@ -1,4 +1,4 @@
-"""How asking for a URL can end, and the ledger's columns for it."""
+"""The outcomes of a URL, and their columns in the ledger."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bioclip.schemas import OUTCOME_SCHEMA
 
 SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"
 NOT_MODIFIED = "not_modified"
-"""The answer to a conditional request: the earlier image still holds. Never written: the earlier outcome stays."""
+"""The answer to a conditional request: the earlier image is still valid. It is never written; the earlier outcome is kept."""
 
 LEDGER_SCHEMA = OUTCOME_SCHEMA.append(pa.field("crop", pa.string(), nullable=False))
-"""The outcome table with the crop that was taken (`x,y,width,height`, or empty), so that a changed box is seen."""
+"""The outcome table with the crop that was taken (`x,y,width,height`, or empty), so that a changed box is detected."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """How asking for one URL ended. `reason` is '' on success; `body` is the whole body on success, else empty."""
+    """The outcome of one URL. `reason` is '' on success; `body` is the complete body on success, else empty."""
 
     status: str
     reason: str = ""
@@ -57,7 +57,7 @@ def outcome_row(row: dict[str, Any], fetched: Fetched, checked: CheckedImage | R
 
 
 def image_row(image: CheckedImage, fetched: Fetched) -> dict[str, Any]:
-    """The image's row (IMAGE_SCHEMA less the record id) of one record."""
+    """The image's row (IMAGE_SCHEMA without the record id) of one record."""
     return {
         "sha256": image.sha256,
         "pixel_sha256": image.hashes.pixel_sha256,

@@ -1,4 +1,4 @@
-"""What is known of a partition's records, and what is worth asking for."""
+"""The known outcomes of a partition's records, and the URLs to request."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bioclip.storage import Storage
 
 @dataclass(frozen=True)
 class Ask:
-    """One URL that is to be asked for, the records that want it, and the headers that make the request conditional.
+    """A URL to request, the records that need it, and the headers that make the request conditional.
 
-    `root` is where a `local:` URL begins, '' for any other.
+    `root` is the base of a `local:` URL, '' for any other.
     """
 
     url: str
@@ -32,9 +32,9 @@ class Ask:
 
 
 class Progress:
-    """Outcomes by record id, and where the image of each success lies: (file, bytes of the original); '' is `rest`, in memory.
+    """Outcomes by record id, and the location of each image: (file, bytes of the original); '' is `rest`, in memory.
 
-    Reads the partition's finished file and its chunks; rows made under other image settings count as unknown.
+    Reads the partition's finished file and its chunks; rows of other image settings count as unknown.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class Progress:
         self._finished: set[str] = set()
 
     def read(self, log: ChunkLog) -> None:
-        """Take in the finished file, then the chunks, whose rows are newer."""
+        """Read the finished file, then the chunks, whose rows are newer."""
         self._read_finished()
         self._read_chunks(log)
 
     def complete(self, log: ChunkLog) -> None:
-        """Take in what this run fetched: the chunks it wrote, and what came after the last of them."""
+        """Read what this run fetched: its chunks, and the rows after the last of them."""
         self._read_chunks(log)
         self.rest = log.rest()
         self._add(self.rest.drop_columns(["image"]).to_pylist(), "")
 
     def give_back(self, taken_down: Collection[str]) -> None:
-        """Forget that an image was refused for a hash that is listed no longer, so that it is asked for again."""
+        """Discard refusals for a hash that is no longer listed, so that the image is requested again."""
         for record_id in [key for key, row in self.outcomes.items() if row["reason"] == TAKEN_DOWN and row["detail"] not in taken_down]:
             del self.outcomes[record_id]
 
     def take_down(self, taken_down: Collection[str]) -> None:
-        """Refuse the images that bear a listed hash, wherever they lie: their rows become `taken_down`, with the hash as detail."""
+        """Refuse images with a listed hash, in any file: their rows become `taken_down`, with the hash as detail."""
         if not taken_down:
             return
         for name in sorted({name for name, _ in self.images.values()}):
@@ -113,7 +113,7 @@ class Progress:
                 self.images.pop(record_id, None)
 
     def missing(self, wanted: list[dict[str, Any]]) -> list[Ask]:
-        """What to ask for, each URL once, in order of record id."""
+        """The URLs to request, each once, in order of record id."""
         asks: dict[tuple[str, str], Ask] = {}
         for row in wanted:
             if not self._holds(row):
@@ -122,7 +122,7 @@ class Progress:
         return [replace(ask, conditional=self._validators(ask)) for ask in asks.values()]
 
     def _holds(self, row: dict[str, Any]) -> bool:
-        """True when this record's URL and crop were taken before and there is no point in asking again."""
+        """True if this record's URL and crop have an outcome and need not be requested again."""
         outcome = self._same(row)
         if outcome is None:
             return False
@@ -136,7 +136,7 @@ class Progress:
         return outcome if outcome and (outcome["media_url"], outcome["crop"]) == (row["media_url"], row["crop"]) else None
 
     def _validators(self, ask: Ask) -> dict[str, str]:
-        """Conditional headers, when every record of the URL has an image of the same version."""
+        """Conditional headers, if every record of the URL has an image of the same version."""
         known = [self._same(row) for row in ask.rows]
         versions = {(outcome["etag"], outcome["last_modified"]) if outcome and is_success(outcome) else ("", "") for outcome in known}
         if len(versions) != 1:
@@ -146,6 +146,6 @@ class Progress:
         return {name: value for name, value in headers.items() if value}
 
     def keeps_earlier(self, row: dict[str, Any]) -> bool:
-        """True when a refetch that failed for now, or found nothing new, leaves this record the image it had."""
+        """True if this record keeps its image when a refetch fails for now or finds nothing new."""
         outcome = self._same(row)
         return outcome is not None and is_success(outcome)

@@ -1,4 +1,4 @@
-"""Images that were fetched and must leave by the hash of their bytes or pixels: found in a partition's files, and remembered as refused."""
+"""Withdrawal of downloaded images by the hash of their bytes or pixels: they are found in a partition's files and recorded as refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLUMNS = ["record_id", *_HASHES]
 
 
 def listed_images(storage: Storage, name: str, taken_down: Collection[str]) -> dict[str, str]:
-    """Record id -> the listed hash of each image in a file of images or chunk; nothing when there is no file or no list."""
+    """Record id -> the listed hash of each image in a file of images or a chunk; empty without a file or a list."""
     if not taken_down or not storage.exists(name):
         return {}
     with storage.reader(name) as stream:
@@ -24,7 +24,7 @@ def listed_images(storage: Storage, name: str, taken_down: Collection[str]) -> d
 
 
 def listed_rows(images: pa.Table, taken_down: Collection[str]) -> dict[str, str]:
-    """The same of rows in memory; of several hashes of an image that are listed, the least."""
+    """The same for rows in memory; if several hashes of an image are listed, the least."""
     hashes = pa.array(sorted(taken_down), pa.string())
     is_listed = pa.chunked_array([pa.array([False] * images.num_rows)])
     for name in _HASHES:
@@ -34,7 +34,7 @@ def listed_rows(images: pa.Table, taken_down: Collection[str]) -> dict[str, str]
 
 
 def takedown_is_pending(storage: Storage, images: str, outcomes: str, taken_down: Collection[str]) -> bool:
-    """True when a partition holds the bytes of an image that is listed, or refused one for a hash that is listed no longer."""
+    """True if a partition holds the bytes of a listed image, or refused one for a hash that is no longer listed."""
     if storage.exists(outcomes):
         with storage.reader(outcomes) as stream:
             refused = pq.read_table(stream, columns=["detail"], filters=[("reason", "=", TAKEN_DOWN)])["detail"].to_pylist()

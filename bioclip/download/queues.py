@@ -1,4 +1,4 @@
-"""One partition's asking: a queue for each host, so that none waits for another; bodies to the decoder, outcomes to the log."""
+"""The requests of one partition: a queue per host, so that no host waits for another; bodies go to the decoder, outcomes to the log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bioclip.images.decoding import Decoder
 from bioclip.settings import DownloadSettings
 
 _ASKERS_PER_CONNECTION = 4
-"""Askers of one host for each connection it allows: some wait to try again while others ask."""
+"""Tasks per connection that a host allows: some wait for a retry while others request."""
 
 
 async def download(
     asks: list[Ask], settings: DownloadSettings, address: AllowanceAddress | None, log: ChunkLog, progress: Progress
 ) -> Counter[str]:
-    """Ask for everything and append the outcomes; returns the effort: `requests`, `not_modified`."""
+    """Request all URLs and append the outcomes; returns the effort: `requests`, `not_modified`."""
     queues: defaultdict[str, deque[Ask]] = defaultdict(deque)
     for ask in asks:
         queues[_queue_name(ask.url)].append(ask)
@@ -55,12 +55,12 @@ class _Run:
         self._fetcher, self._decoder, self._log, self._progress, self._effort = fetcher, decoder, log, progress, effort
 
     async def work_off(self, queue: deque[Ask]) -> None:
-        """Ask until the queue is empty."""
+        """Request URLs until the queue is empty."""
         while queue:
             await self._log.append(await self._outcomes(queue.popleft()))
 
     async def _outcomes(self, ask: Ask) -> list[dict[str, Any]]:
-        """Rows of CHUNK_SCHEMA for the records of one URL; none for those whose earlier image holds."""
+        """Rows of CHUNK_SCHEMA for the records of one URL; none for records whose earlier image is still valid."""
         fetched = await self._fetcher.fetch(ask.url, ask.conditional, self._admit, ask.root)
         self._effort["not_modified"] += fetched.status == NOT_MODIFIED
         if fetched.status != SUCCESS:

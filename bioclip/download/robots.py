@@ -1,4 +1,4 @@
-"""robots.txt as RFC 9309 reads it: groups by product token, longest match, `*` and `$`, allow before disallow on a tie."""
+"""robots.txt according to RFC 9309: groups by product token, longest match, `*` and `$`, allow before disallow on a tie."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass
 
 MAX_ROBOTS_BYTES = 500 * 1024
-"""What RFC 9309, 2.5 asks to parse at least; the rest of a longer file is passed over."""
+"""The least that RFC 9309, 2.5 requires to parse; the rest of a longer file is ignored."""
 _NOAI_TAGS = {"noai", "noimageai"}
 
 
 @dataclass(frozen=True)
 class RobotRules:
-    """The rules that hold for us: (is_allow, pattern)."""
+    """The rules that apply to this client: (is_allow, pattern)."""
 
     rules: tuple[tuple[bool, str], ...] = ()
 
     def allows(self, path: str) -> bool:
-        """True when `path` (with its query, percent-encoded) may be asked for."""
+        """True if `path` (with its query, percent-encoded) may be requested."""
         if path == "/robots.txt":
             return True
         found = [(len(pattern), allow) for allow, pattern in self.rules if _matches(pattern, path)]
@@ -29,7 +29,7 @@ DISALLOW_ALL = RobotRules(((False, "/"),))
 
 
 def parse_robots(text: str, product: str) -> RobotRules:
-    """The rules for `product` (a user agent's first word, without its version), or else those for `*`."""
+    """The rules for `product` (a user agent's first word, without its version), or those for `*` if there are none."""
     groups: dict[str, list[tuple[bool, str]]] = {}
     agents: list[str] = []
     in_rules = False
@@ -75,7 +75,7 @@ def product_token(user_agent: str) -> str:
 
 
 def forbids_ai(tags: list[str], product: str) -> bool:
-    """True when X-Robots-Tag headers say `noai` or `noimageai` to everyone or to `product`."""
+    """True if X-Robots-Tag headers state `noai` or `noimageai` for everyone or for `product`."""
     for header in tags:
         agent = ""
         for part in header.lower().split(","):

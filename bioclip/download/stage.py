@@ -1,4 +1,4 @@
-"""The stage `images`: one partition of records to checked, hashed images and a ledger of outcomes."""
+"""The stage `images`: from a partition of records to checked, hashed images and a ledger of outcomes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def plan_images(
     media_roots: Mapping[str, str] | None = None,
     taken_down: frozenset[str] = frozenset(),
 ) -> list[PartitionJob]:
-    """One job a partition of the records; all take their leases of hosts from `allowance`, or each from its own process without one.
+    """One job per partition of the records; all take leases from `allowance`, or each from its own process without one.
 
-    `media_roots` maps the sources that may have `local:` URLs to where these begin. A partition whose records are the same in another
-    snapshot is done, unless it holds an image whose SHA-256 (as it came, as stored or of its pixels) is in `taken_down`, or lacks one for a
-    hash that is there no longer: the bytes of what is taken down leave.
+    `media_roots` maps sources that may have `local:` URLs to the base of those. A partition with the same records in another snapshot is
+    done, unless it holds an image whose SHA-256 (original, stored or of its pixels) is in `taken_down`, or lacks one for a hash that is no
+    longer listed: the bytes of withdrawn images are removed.
     """
     records = read_stage(storage, "records")
     return [
@@ -73,7 +73,7 @@ def plan_images(
 
 
 def image_settings_digest(settings: DownloadSettings) -> str:
-    """Digest of all that decides how a body becomes an image."""
+    """Digest of all settings that decide how a body becomes an image."""
     return digest_value([meaningful(settings), HASH_VERSION, HASH_DECODE_PX])
 
 
@@ -97,9 +97,9 @@ def download_partition(
     media_roots: Mapping[str, str] | None = None,
     taken_down: frozenset[str] = frozenset(),
 ) -> Counts:
-    """Fetch and check what no earlier run has, and write images and outcomes sorted by record id.
+    """Fetch and check images that no earlier run has, and write images and outcomes sorted by record id.
 
-    Killed at any point, it goes on from the last chunk; readers see the partition whole or as it was before.
+    After being killed at any point it resumes from the last chunk; readers see the complete partition or the earlier one.
     """
     wanted = read_records(storage, records, ["record_id", "source", "media_url", *_CROP_COLUMNS]).to_pylist()
     for row in wanted:
@@ -157,7 +157,7 @@ def _has_unfinished(storage: Storage, index: int) -> bool:
 
 
 def read_outcomes(storage: Storage, index: int) -> Iterator[dict[str, Any]]:
-    """The ledger of a partition, row by row; nothing when there is none."""
+    """The ledger of a partition, row by row; empty if there is none."""
     if storage.exists(layout.outcomes_part(index)):
         with storage.reader(layout.outcomes_part(index)) as stream:
             yield from pq.read_table(stream).to_pylist()

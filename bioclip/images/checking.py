@@ -1,4 +1,4 @@
-"""From a body to checked images: what is kept, what is refused, and under which name."""
+"""From a body to checked images: which are kept, and which are refused for which reason."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bioclip.images.hashing import HASH_DECODE_PX, ImageHashes, decode_opened, h
 from bioclip.settings import DownloadSettings
 
 _READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
-"""What is tried at all: fewer decoders, fewer surprises. Pillow's Ghostscript, film, icon and other plugins stay out."""
+"""The decoders that are used; Pillow's Ghostscript, film, icon and other plugins are excluded."""
 _KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
-"""Beginnings that leave no doubt what a body means to be. JPEG's two bytes do not."""
+"""Unambiguous signatures of formats; JPEG's two bytes are not."""
 _EXIF_ORIENTATION = 0x0112
 _MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<svg")
 
@@ -26,7 +26,7 @@ Crop = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """An image that passed. `data` are the stored bytes: upright, in the size that the settings ask for."""
+    """An accepted image. `data` are the stored bytes: upright, in the size of the settings."""
 
     data: bytes
     sha256: str
@@ -44,7 +44,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class RefusedImage:
-    """A body that is no usable image, by a stable reason, with the detail that a person would ask for."""
+    """A body that is no usable image: a stable reason, and a detail for people."""
 
     reason: str
     detail: str
@@ -52,7 +52,7 @@ class RefusedImage:
 
 @dataclass(frozen=True)
 class _Header:
-    """What is known of a body before its pixels are decoded; `upright` is the size after orientation."""
+    """What the header of a body states before its pixels are decoded; `upright` is the size after orientation."""
 
     size: tuple[int, int]
     upright: tuple[int, int]
@@ -67,12 +67,12 @@ def check_image(data: bytes, settings: DownloadSettings) -> CheckedImage | Refus
 
 
 def check_crops(data: bytes, settings: DownloadSettings, crops: tuple[Crop | None, ...]) -> list[CheckedImage | RefusedImage]:
-    """Judge a body by its header first, then decode it once for the hashes and the stored bytes of every crop (None: the whole image).
+    """Check the header of a body, then decode it once for the hashes and the stored bytes of every crop (None: the whole image).
 
-    A crop reaching over the edge is cut there. Reasons: empty_body, not_an_image, image_too_small, too_many_pixels, image_animated,
+    A crop that extends over the edge is clipped. Reasons: empty_body, not_an_image, image_too_small, too_many_pixels, image_animated,
     image_multipage, image_truncated, image_undecodable, crop_empty.
     """
-    if None in crops and set(crops) != {None}:  # each decoded as it would be alone, so that no result depends on who else asks
+    if None in crops and set(crops) != {None}:  # each decoded as if alone, so that no result depends on the other crops
         parts = iter(check_crops(data, settings, tuple(crop for crop in crops if crop is not None)))
         whole = check_image(data, settings)
         return [whole if crop is None else next(parts) for crop in crops]
@@ -128,7 +128,7 @@ def _orientation(header: Image.Image) -> int:
 
 
 def _decode_px(header: _Header, settings: DownloadSettings) -> int:
-    """Least shorter side of the decode: enough for the hashes, and for what is stored unless the bytes are."""
+    """Least shorter side of the decode: enough for the hashes, and for the stored image unless the bytes are kept."""
     if settings.full_decode:
         return min(header.size)
     target = target_size(header.upright, settings.store, settings.store_px)

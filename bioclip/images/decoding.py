@@ -1,4 +1,4 @@
-"""Decoding beside the event loop: a bounded pool of threads (Pillow lets go of the interpreter), and a bound on the bytes that wait."""
+"""Decoding outside the event loop: a bounded pool of threads (Pillow releases the GIL), and a bound on the waiting bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bioclip.settings import DownloadSettings
 
 
 class ByteGate:
-    """At most `capacity` bytes between `enter` and `leave`; a larger single item enters alone. First come, first served."""
+    """At most `capacity` bytes between `enter` and `leave`, in order of arrival; a single larger item enters alone."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -32,7 +32,7 @@ class ByteGate:
             self._take(num_bytes)
 
     def leave(self, num_bytes: int) -> None:
-        """Give `num_bytes` back."""
+        """Release `num_bytes`."""
         self._held -= num_bytes
         while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
             waiting_bytes, turn = self._waiting.popleft()
@@ -49,7 +49,7 @@ class ByteGate:
 
 
 class Decoder:
-    """Checks bodies in threads; a context manager. Pillow's warnings are silent meanwhile: what they warn of is judged by name."""
+    """Checks bodies in threads; a context manager. Pillow's warnings are silenced, because the checks cover their causes by name."""
 
     def __init__(self, settings: DownloadSettings) -> None:
         self._settings = settings

@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def target_size(size: tuple[int, int], policy: str, px: int) -> tuple[int, int]:
-    """Size (width, height) that a policy of DownloadSettings.store asks for; images are never made larger but by `square`."""
+    """Size (width, height) that a policy of DownloadSettings.store gives; only `square` enlarges images."""
     width, height = size
     if policy == "square":
         return px, px

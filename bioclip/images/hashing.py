@@ -23,10 +23,10 @@ from bioclip.errors import SettingsError
 
 HASH_VERSION = 2
 HASH_DECODE_PX = 128
-"""Least shorter side in pixels of a reduced decode that hashes are taken from."""
+"""Least shorter side in pixels of a reduced decode for hashing."""
 _SIDE, _KEPT = 32, 8
 _TIE = 1e-6
-"""Coefficients nearer to their median than this share of the largest might change sides by rounding: these are left to imagehash."""
+"""Coefficients closer to their median than this fraction of the largest may flip by rounding; imagehash computes these."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class ImageHashes:
 def decode_upright(data: bytes, min_side_px: int) -> Image.Image:
     """RGB image, EXIF orientation applied, decoded at the smallest scale whose shorter side is at least `min_side_px`.
 
-    Transparency is laid over white; 16-bit grey is scaled to 8. Raises OSError (Pillow) for data that cannot be decoded.
+    Transparency is composited over white; 16-bit grey is scaled to 8. Raises OSError (Pillow) for data that cannot be decoded.
     """
     return decode_opened(Image.open(io.BytesIO(data)), min_side_px)
 
 
 def decode_opened(image: Image.Image, min_side_px: int) -> Image.Image:
-    """`decode_upright` of an image whose header has been read and whose pixels have not."""
+    """`decode_upright` for an image of which only the header has been read."""
     if image.format in {"JPEG", "MPO"} and min(image.size) > min_side_px:
         ratio = min_side_px / min(image.size)
         image.draft(None, (round(image.width * ratio), round(image.height * ratio)))
@@ -96,10 +96,10 @@ def phash256(image: Image.Image) -> bytes:
 
 
 def oriented_phashes(image: Image.Image, orientations: str) -> tuple[int, ...]:
-    """pHashes of the picture as it is, then mirrored or turned, from one thumbnail and no further decode.
+    """pHashes of the image unchanged, then mirrored or rotated, from one thumbnail without another decode.
 
-    `orientations`: "none" (1 hash), "mirror" (2: as it is, left and right exchanged) or "all" (8: turned by 0, 90, 180 and 270 degrees
-    counterclockwise, then the same of the mirrored picture). Raises SettingsError for any other value.
+    `orientations`: "none" (1 hash), "mirror" (2: unchanged, mirrored left to right) or "all" (8: rotated by 0, 90, 180 and 270 degrees
+    counterclockwise, then the same of the mirrored image). Raises SettingsError for any other value.
     """
     thumbnail = _thumbnail(image, _SIDE)
     mirrored = thumbnail[:, ::-1]
