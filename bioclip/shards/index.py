@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import readable_json
 from bioclip.errors import ShardError
+from bioclip.parquet import read_matching_rows
 from bioclip.partitions import OutputFile
 from bioclip.releases.manifest import Release
 from bioclip.schemas import SHARD_INDEX_SCHEMA
@@ -54,14 +54,12 @@ def shard_lists(shards: Sequence[OutputFile], split: str, name: str) -> Iterator
 
 def find_sample(release: Release, record_id: str) -> pa.Table:
     """SHARD_INDEX_SCHEMA rows of a sample's members; raises ShardError with the reason when no shard holds it."""
-    with release.storage.reader(layout.SAMPLES) as stream:
-        rows = pq.read_table(stream, columns=["shard", "drop_reason"], filters=[("record_id", "==", record_id)]).to_pylist()
+    rows = read_matching_rows(release.storage, layout.SAMPLES, "record_id", [record_id], ["shard", "drop_reason"]).to_pylist()
     shard = rows[0]["shard"] if rows else ""
     if not shard:
         why = f"it was dropped: {rows[0]['drop_reason']}" if rows else "samples.parquet does not list it"
         raise ShardError(f"no shard of release {release.version} holds {record_id!r}: {why}.")
-    with release.storage.reader(layout.shard_index(shard)) as stream:
-        found = pq.read_table(stream, filters=[("record_id", "==", record_id)])
+    found = read_matching_rows(release.storage, layout.shard_index(shard), "record_id", [record_id])
     if not found.num_rows:
         raise ShardError(f"{layout.shard_index(shard)!r} lacks {record_id!r}, which samples.parquet puts in {shard!r}; {_CHECK}")
     place = found.schema.get_field_index("shard")
