@@ -139,7 +139,7 @@ def no_such_bucket() -> OSError:
         (PermissionError("Access Denied"), r"is refused \(Access Denied\); check workspace\.s3\.key.*in bucket 'bucket'"),
         (no_such_bucket(), r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first"),
         (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that makes it"),
-        (OSError(errno.ENOSPC, "No space left on device"), r"no space left in '.*', where 's3://bucket/a/b' is put together.*TMPDIR"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"no space left in '.*', where 's3://bucket/a/b' is assembled.*TMPDIR"),
         (OSError(errno.EIO, "InternalError"), r"'s3://bucket/a/b' failed: InternalError\."),
     ],
 )

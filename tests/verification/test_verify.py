@@ -204,7 +204,7 @@ def test_a_held_out_species_in_training_is_named(spoiled: Path) -> None:
 
 
 def test_a_folder_without_a_release_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"holds no manifest\.json: name a release's own folder"):
+    with pytest.raises(StorageError, match=r"holds no manifest\.json; give the folder of a release"):
         check(tmp_path)
 
 
