@@ -21,6 +21,7 @@ NAMES = (
     "shard_writing",
     "shard_reading",
     "zero_shot_scoring",
+    "evaluation_preprocessing",
     "release_increment",
     "release_faults",
     "release_scale",

@@ -3,7 +3,7 @@
 Peer: open_clip as its own README uses it, `preprocess` and `encode_image`, image by image, and in batches of the same size as ours. All
 sides have the same network, ViT-B-32 with random weights from one seed (what is counted is time, and that does not depend on the weights;
 the scores say nothing), the same prompts, the same JPEGs in memory and the same threads. Loading the network is on no side's time.
-How far the scores of both lie apart is a fact beside: the peer decodes whole JPEGs, we at the JPEG's own reduced scale.
+The greatest difference between the scores of both sides is stated too: both see the same pixels.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, LeakEmbeddingSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
-_VERSION = 1
+_VERSION = 2
 _ROWS_AT_ONCE = 512
 
 
@@ -81,7 +81,7 @@ def embed_set(
 def open_guard(embedding: LeakEmbeddingSettings) -> Encoder:
     """The encoder of the guard, loaded once a process. Raises as `open_encoder`."""
     model = ModelRef.from_settings(embedding.model, embedding.seed)
-    return open_encoder(model, EncodingOptions(transform="fast", batch_size=embedding.batch_size))
+    return open_encoder(model, EncodingOptions(batch_size=embedding.batch_size))
 
 
 def embed_images(encoder: Encoder, images: Iterable[tuple[str, bytes]]) -> tuple[pa.Table, Counts]:

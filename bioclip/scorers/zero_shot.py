@@ -56,12 +56,12 @@ class ZeroShotScorer:
     @property
     def identity(self) -> Any:
         """The options and the model's identity."""
-        return {"version": 1, **meaningful(self.options), "model": self.ref.identity().digest}
+        return {"version": 2, **meaningful(self.options), "model": self.ref.identity().digest}
 
     @cached_property
     def encoder(self) -> Encoder:
         """The model ready to encode; its network is loaded once a process."""
-        return open_encoder(self.ref, EncodingOptions(transform="fast", batch_size=self.batch_size))
+        return open_encoder(self.ref, EncodingOptions(batch_size=self.batch_size))
 
     @cached_property
     def direction(self) -> npt.NDArray[np.float64]:

@@ -100,7 +100,7 @@ class EvaluationSettings(Settings):
     """Caption types of zero-shot classification."""
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
-    preprocessing: Literal["exact", "fast"] = "fast"
+    preprocessing: Literal["exact", "fast"] = "exact"
     """From an image to the model's input: `exact` gives the pixels of open_clip's own transform, `fast` decodes JPEGs at a reduced scale
     and resizes in one step; its pixels differ."""
     precision: Literal["fp32", "bf16"] = "fp32"

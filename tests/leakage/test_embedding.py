@@ -126,6 +126,6 @@ def test_the_command_compares_embeddings_of_folders_too(planted: Sets, tmp_path:
     arguments = ["leaks", planted.train.path, "--against", planted.evaluation.path]
     assert main([*arguments, "--set", f"leakage={json.dumps(leakage)}", "--output", str(tmp_path / "leaks.parquet")]) == 3
     found = pq.read_table(tmp_path / "leaks.parquet").to_pylist()
-    assert {row["record_id"] for row in found} == {"bytes"}
+    assert {row["record_id"] for row in found} == {"bytes", "pixels"}
     assert {(row["kind"], row["value"]) for row in found} == {("leak_embedding", 1.0)}
     assert "guard_off" in capsys.readouterr().out
