@@ -18,7 +18,7 @@ from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised whenever the evaluator gives other scores for the same inputs."""
 
 

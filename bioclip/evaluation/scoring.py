@@ -30,6 +30,8 @@ from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bioclip.evaluation.benchmark import Benchmark
     from bioclip.evaluation_sets.evaluation_set import EvaluationSet
     from bioclip.models.reference import ModelRef
@@ -108,7 +110,7 @@ class Evaluator:
             notes = dict(result.notes)
             entry["few_shot"] += notes.pop("few_shot", [])
             entry["notes"] |= {name: notes} if notes else {}
-        rows = self._rows(benchmark, measurements)
+        rows = self._rows(benchmark, measurements, given.labels if benchmark.unit == "species" else None)
         _write_log(self.log, {"event": "scored", "benchmark": benchmark.name, "num_images": len(given.labels), "num_scores": len(rows)})
         return BenchmarkScores(rows, [one.outcomes(benchmark.name, given.item_ids) for one in predictions], entry)
 
@@ -127,10 +129,10 @@ class Evaluator:
         labels = np.array([benchmark.labels[key] for key in ids], dtype=np.int64)
         return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings)
 
-    def _rows(self, benchmark: Benchmark, measurements: list[Measurement]) -> list[dict[str, Any]]:
+    def _rows(self, benchmark: Benchmark, measurements: list[Measurement], species: NDArray[np.int64] | None) -> list[dict[str, Any]]:
         if not measurements:
             return []
-        found = score(measurements, self.settings.num_bootstraps, self.settings.seed)
+        found = score(measurements, self.settings.num_bootstraps, self.settings.seed, species)
         return [
             {
                 "benchmark": benchmark.name,

@@ -1,8 +1,13 @@
-"""Values of measurements with their intervals.
+"""Values of measurements with their 95 % intervals; each interval states its method and its unit.
 
-An interval is the 95 % percentile bootstrap over images (Efron and Tibshirani 1993): images are drawn with replacement, as many as there
-are, and the statistic is computed again. It tells how far the value would move with other images, not with other species or another
-training. A share of exactly 0 or 1 gets an interval without width.
+The default is the percentile bootstrap (Efron and Tibshirani 1993): units are drawn with replacement, as many as there are, and the
+statistic is computed again. The unit `image` gives the interval for other images of the same species. The unit `species` draws whole
+species with all their images (the cluster bootstrap, Davison and Hinkley 1997, section 3.8) and gives the interval for other species; it
+is used where the species are a sample, as in held-out species. Neither contains the variation between trainings, nor between few-shot
+supports.
+
+A share of exactly 0 or 1 would get a bootstrap interval without width, since resampling shows nothing that was never seen. It gets the
+exact interval of Clopper and Pearson (1934) instead, with as many trials as there are units.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 Parameter = str | int | float
 _CHUNK_NUMBERS = 4_000_000
 _TAIL_PERCENT = 2.5
+BOOTSTRAP, CLUSTER_BOOTSTRAP, CLOPPER_PEARSON = "percentile_bootstrap", "cluster_bootstrap", "clopper_pearson"
 
 
 class Statistic(Protocol):
@@ -27,6 +33,10 @@ class Statistic(Protocol):
     @property
     def takes_part(self) -> NDArray[np.bool_]:
         """[N] True for the images that the number depends on."""
+
+    @property
+    def is_share(self) -> bool:
+        """True for a share of trials, whose interval at 0 and 1 is exact."""
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """[R] the number under each of R rows of image counts [R, N]; NaN where it is not defined. `units` [N] tells which images are
@@ -50,6 +60,11 @@ class Share:
         """See Statistic."""
         return self.trials > 0
 
+    @property
+    def is_share(self) -> bool:
+        """See Statistic."""
+        return bool((self.hits >= 0).all() and (self.hits <= self.trials).all())
+
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
         if self.classes is None:
@@ -58,9 +73,11 @@ class Share:
         starts = np.flatnonzero(np.diff(self.classes[order], prepend=-1))
         hits = np.add.reduceat((counts * self.hits)[:, order], starts, axis=1)
         trials = np.add.reduceat((counts * self.trials)[:, order], starts, axis=1)
-        present = trials > 0
-        shares = np.where(present, hits / np.where(present, trials, 1), 0)
-        return _ratio(shares.sum(axis=1), present.sum(axis=1).astype(np.float64))
+        weights = (trials > 0).astype(np.float64)
+        shares = np.where(trials > 0, hits / np.where(trials > 0, trials, 1), 0)
+        if units is not None and _are_the_same_groups(self.classes, units):
+            weights *= counts[:, order[starts]]  # a class that was drawn twice counts twice
+        return _ratio((shares * weights).sum(axis=1), weights.sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -82,29 +99,53 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Score:
-    """A value with the ends of its 95 % interval, how the interval was made, and of what."""
+    """A value with the ends of its 95 % interval, how the interval was made, and from how many units of which kind."""
 
     value: float
     ci_low: float
     ci_high: float
     num_units: int
-    method: str = "percentile_bootstrap"
+    method: str = BOOTSTRAP
     unit: str = "image"
 
 
-def score(measurements: Sequence[Measurement], num_bootstraps: int, seed: int) -> list[Score]:
-    """Score of each measurement; all are of the same N images and are resampled together."""
+def score(measurements: Sequence[Measurement], num_bootstraps: int, seed: int, species: NDArray[np.int64] | None = None) -> list[Score]:
+    """Score of each measurement; all are of the same N images and are resampled together.
+
+    `species` [N] numbers each image's species: they are the units where it is given, images where it is None.
+    """
     num_images = len(measurements[0].statistic.takes_part)
+    units = np.arange(num_images) if species is None else np.unique(species, return_inverse=True)[1]
     points = [m.statistic(np.ones((1, num_images)), None)[0] for m in measurements]
     resampled: list[list[NDArray[np.float64]]] = [[] for _ in measurements]
-    for counts in _resamples(num_images, num_bootstraps, seed):
+    for drawn in _resamples(int(units.max()) + 1, num_bootstraps, seed, num_images):
+        counts = drawn[:, units]
         for values, measurement in zip(resampled, measurements, strict=True):
-            values.append(measurement.statistic(counts, None))
-    results = []
-    for measurement, point, chunks in zip(measurements, points, resampled, strict=True):
-        low, high = np.nanpercentile(np.concatenate(chunks), [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-        results.append(Score(float(point), float(low), float(high), int(measurement.statistic.takes_part.sum())))
-    return results
+            values.append(measurement.statistic(counts, None if species is None else units))
+    unit = "image" if species is None else "species"
+    return [
+        _score(measurement, float(point), np.concatenate(chunks), units, unit)
+        for measurement, point, chunks in zip(measurements, points, resampled, strict=True)
+    ]
+
+
+def clopper_pearson(num_hits: float, num_trials: int) -> tuple[float, float]:
+    """Ends of the exact 95 % interval of a share."""
+    from scipy.stats import beta
+
+    tail = _TAIL_PERCENT / 100
+    low = 0.0 if num_hits <= 0 else float(beta.ppf(tail, num_hits, num_trials - num_hits + 1))
+    high = 1.0 if num_hits >= num_trials else float(beta.ppf(1 - tail, num_hits + 1, num_trials - num_hits))
+    return low, high
+
+
+def _score(measurement: Measurement, point: float, resampled: NDArray[np.float64], units: NDArray[np.int64], unit: str) -> Score:
+    num_units = len(np.unique(units[measurement.statistic.takes_part]))
+    if measurement.statistic.is_share and point in {0.0, 1.0}:
+        low, high = clopper_pearson(point * num_units, num_units)
+        return Score(point, low, high, num_units, CLOPPER_PEARSON, unit)
+    low, high = np.nanpercentile(resampled, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
+    return Score(point, float(low), float(high), num_units, BOOTSTRAP if unit == "image" else CLUSTER_BOOTSTRAP, unit)
 
 
 def num_better(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -118,14 +159,20 @@ def num_better(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArra
     return num
 
 
-def _resamples(num_units: int, num_bootstraps: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each unit is drawn, [resamples, units], some resamples at a time."""
+def _resamples(num_units: int, num_bootstraps: int, seed: int, num_images: int) -> Iterator[NDArray[np.float64]]:
+    """How often each unit is drawn, [resamples, units], some resamples at a time so that those of `num_images` fit in memory."""
     random = np.random.default_rng(seed)
-    size = max(1, _CHUNK_NUMBERS // num_units)
+    size = max(1, _CHUNK_NUMBERS // num_images)
     for first in range(0, num_bootstraps, size):
         num_rows = min(size, num_bootstraps - first)
         drawn = random.integers(num_units, size=(num_rows, num_units)) + np.arange(num_rows)[:, None] * num_units
         yield np.bincount(drawn.ravel(), minlength=num_rows * num_units).reshape(num_rows, num_units).astype(np.float64)
+
+
+def _are_the_same_groups(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """True when two numberings of N images put the same images together."""
+    pairs = np.unique(np.stack([one, other]), axis=1).shape[1]
+    return bool(pairs == len(np.unique(one)) == len(np.unique(other)))
 
 
 def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -113,7 +113,8 @@ def _scores_table(evaluation: EvaluationSummary, settings: PipelineSettings) -> 
         if line.value is None or line.ci_low is None or line.ci_high is None or line.chance is None:
             table.add_row(f"{line.benchmark}", f"{line.measure}: no score, {line.reason}")
             continue
-        interval = f"{100 * line.value:.1f} % (95 %: {100 * line.ci_low:.1f} to {100 * line.ci_high:.1f})"
-        chance = f"chance {100 * line.chance:.1f} %, {line.value / line.chance:.1f}x"
-        table.add_row(line.benchmark, f"{line.measure}: {interval}; {chance}; {line.num_images:,} images, {line.num_classes:,} classes")
+        unit = f"over {line.num_units:,} {'species' if line.interval_unit == 'species' else 'images'}"
+        interval = f"{100 * line.value:.1f} % (95 % {unit}: {100 * line.ci_low:.1f} to {100 * line.ci_high:.1f})"
+        baseline = f"chance {100 * line.chance:.1f} %" + (f", majority {100 * line.majority:.1f} %" if line.majority is not None else "")
+        table.add_row(line.benchmark, f"{line.measure}: {interval}; {baseline}; {line.num_images:,} images, {line.num_classes:,} classes")
     return table

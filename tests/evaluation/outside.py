@@ -22,6 +22,10 @@ class Auroc:
     def takes_part(self) -> np.ndarray:
         return np.ones(len(self.scores), dtype=bool)
 
+    @property
+    def is_share(self) -> bool:
+        return False
+
     def __call__(self, counts: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
         wins = (self.scores[:, None] > self.scores[None, :]) + 0.5 * (self.scores[:, None] == self.scores[None, :])
         positive, negative = counts * self.positive, counts * ~self.positive
@@ -40,6 +44,10 @@ class CalibrationError:
     @property
     def takes_part(self) -> np.ndarray:
         return np.ones(len(self.hits), dtype=bool)
+
+    @property
+    def is_share(self) -> bool:
+        return False
 
     def __call__(self, counts: np.ndarray, units: np.ndarray | None = None) -> np.ndarray:
         bins = np.minimum((self.confidence * self.num_bins).astype(int), self.num_bins - 1)

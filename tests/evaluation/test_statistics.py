@@ -45,3 +45,43 @@ def test_the_same_seed_gives_the_same_interval_and_another_does_not() -> None:
 def test_equal_scores_are_ranked_by_class_not_in_favour_of_the_truth() -> None:
     scores = np.array([[0.5, 0.5, 0.5], [0.1, 0.7, 0.2], [0.3, 0.3, 0.4]])
     assert num_better(scores, np.array([2, 1, 0])).tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(("hits", "low", "high"), [(0, 0.0, 0.0249), (146, 0.9751, 1.0)])
+def test_nothing_right_and_everything_right_get_the_exact_interval(hits: int, low: float, high: float) -> None:
+    found = score([_measurement(np.arange(146) < hits)], 50, seed=1)[0]
+    assert (found.method, found.unit, found.num_units) == ("clopper_pearson", "image", 146)
+    assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_species_as_units_give_exact_intervals_over_species() -> None:
+    found = score([_measurement(np.zeros(40))], 50, seed=1, species=np.repeat(np.arange(8), 5))[0]
+    assert (found.num_units, found.unit, found.method) == (8, "species", "clopper_pearson")
+    assert found.ci_high == pytest.approx(1 - 0.025 ** (1 / 8))
+
+
+def test_a_metric_that_is_no_share_keeps_its_bootstrap() -> None:
+    distances = _measurement(np.full(30, 2.0))
+    assert score([distances], 50, seed=1)[0].method == "percentile_bootstrap"
+
+
+@pytest.mark.parametrize("is_macro", [False, True])
+def test_the_cluster_interval_equals_a_plain_resampling_of_species(is_macro: bool) -> None:
+    random = np.random.default_rng(7)
+    species = np.repeat(np.arange(9), random.integers(1, 12, size=9))
+    hits = (random.random(len(species)) < random.random(9)[species]).astype(float)
+    found = score([_measurement(hits, classes=species if is_macro else None)], 4000, seed=3, species=species + 100)[0]
+    plain = []
+    for _ in range(4000):
+        drawn = [hits[species == one] for one in random.integers(9, size=9)]
+        plain.append(np.mean([one.mean() for one in drawn]) if is_macro else np.concatenate(drawn).mean())
+    assert (found.method, found.unit, found.num_units) == ("cluster_bootstrap", "species", 9)
+    assert (found.ci_low, found.ci_high) == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.02)
+
+
+def test_species_effects_widen_the_interval() -> None:
+    random = np.random.default_rng(1)
+    species = np.repeat(np.arange(20), 30)
+    measurement = _measurement(random.random(600) < random.beta(0.6, 1.4, size=20)[species])
+    images, clusters = (score([measurement], 500, 1, unit)[0] for unit in (None, species))
+    assert clusters.ci_high - clusters.ci_low > 2 * (images.ci_high - images.ci_low)

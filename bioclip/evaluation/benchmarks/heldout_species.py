@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def build(release: Release) -> Benchmark:
     """Split `heldout` against the held-out species alone."""
-    return build_from_splits("heldout_species", release, "heldout", {"heldout"}, ("zero_shot", "few_shot"))
+    return build_from_splits("heldout_species", release, "heldout", {"heldout"}, ("zero_shot", "few_shot"), "species")
 
 
 def build_generalised(release: Release) -> Benchmark:
     """Split `heldout` against held-out and trained species together (generalised zero-shot, Chao et al. 2016), which is harder."""
-    return build_from_splits("heldout_generalised", release, "heldout", {"heldout", "train"}, ("zero_shot",))
+    return build_from_splits("heldout_generalised", release, "heldout", {"heldout", "train"}, ("zero_shot",), "species")
