@@ -32,6 +32,7 @@ NAMES = (
     "name_suites",
     "name_matching",
     "name_resolution",
+    "command_start",
 )
 
 

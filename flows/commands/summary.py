@@ -1,21 +1,60 @@
-"""The short tables at the end of a command."""
+"""The tables that the flows' commands print at their end, and the same as data."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 
 from bioclip import layout
 from bioclip.evaluation import headlines, load_scores
+from bioclip.evaluation.results import Headline
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
+from flows.commands.answers import Answer
 from flows.tree_of_life import RunSummary
 from tasks.learning import EvaluationSummary, ModelSummary
 from tasks.stages import ReleaseSummary, StageSummary
+
+
+def answer_run(run: RunSummary, settings: PipelineSettings) -> Answer:
+    """Release, model and scores of a whole run, and where its results are."""
+    results = _table("Results")
+    results.add_row("release", run.release.uri)
+    results.add_row("report", run.report_uri)
+    if run.model.tracking is not None:
+        results.add_row("MLflow run", run.model.tracking.link)
+    program = sys.argv[0] if Path(sys.argv[0]).name == "treeoflife" else "treeoflife"
+    results.add_row("open the UIs", shlex.join([program, "ui", "--workspace", settings.workspace.uri]))
+    results.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri(layout.DEMO_SETTINGS)]))
+    scores = _headlines(run.evaluation, settings)
+    data = {"release": run.release, "model": run.model, "evaluation": run.evaluation, "scores": scores, "report_uri": run.report_uri}
+    tables = (_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, scores), results)
+    text: list[RenderableType] = []
+    for table in tables:
+        text += ["", table]
+    return Answer(data, text)
+
+
+def answer_release(release: ReleaseSummary) -> Answer:
+    """What `curate` built."""
+    return Answer({"release": release}, ["", _release_table(release), f"\nrelease  {release.uri}"])
+
+
+def answer_model(model: ModelSummary) -> Answer:
+    """What `train` trained."""
+    return Answer({"model": model}, ["", _model_table(model), f"\nmodel  {model.uri}"])
+
+
+def answer_evaluation(evaluation: EvaluationSummary, settings: PipelineSettings) -> Answer:
+    """The scores of a model; the text shows the headline scores."""
+    scores = _headlines(evaluation, settings)
+    data = {"evaluation": evaluation, "scores": scores}
+    return Answer(data, ["", _scores_table(evaluation, scores), f"\nscores  {evaluation.uri}"])
 
 
 def _table(title: str) -> Table:
@@ -25,51 +64,13 @@ def _table(title: str) -> Table:
     return table
 
 
-def _show(*tables: Table) -> None:
-    console = Console(soft_wrap=False)
-    for table in tables:
-        console.print()
-        console.print(table)
-
-
-def print_run(run: RunSummary, settings: PipelineSettings) -> None:
-    """All that a run came to, and where to look."""
-    where = _table("Where to look")
-    where.add_row("release", run.release.uri)
-    where.add_row("report", run.report_uri)
-    if run.model.tracking is not None:
-        where.add_row("MLflow run", run.model.tracking.link)
-    program = sys.argv[0] if Path(sys.argv[0]).name == "treeoflife" else "treeoflife"
-    where.add_row("both UIs", shlex.join([program, "ui", "--workspace", settings.workspace.uri]))
-    where.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri(layout.DEMO_SETTINGS)]))
-    _show(_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, settings), where)
-
-
-def print_release(release: ReleaseSummary) -> None:
-    """What curating came to."""
-    _show(_release_table(release))
-    print(f"\nrelease  {release.uri}")
-
-
-def print_model(model: ModelSummary) -> None:
-    """What training came to."""
-    _show(_model_table(model))
-    print(f"\nmodel  {model.uri}")
-
-
-def print_evaluation(evaluation: EvaluationSummary, settings: PipelineSettings) -> None:
-    """The headline scores."""
-    _show(_scores_table(evaluation, settings))
-    print(f"\nscores  {evaluation.uri}")
-
-
 def _release_table(release: ReleaseSummary) -> Table:
     stages = {stage.stage: stage for stage in release.stages}
     table = _table(f"Release {release.version}")
     table.add_row("records read", f"{stages['records'].counts['read']:,}{_drops(stages['records'])}")
     images = stages["images"]
-    asked = f"; {images.effort.get('requests', 0):,} requests now"
-    table.add_row("downloaded", f"{images.counts['written']:,}{_drops(images)}{asked}")
+    requests = f"; {images.effort.get('requests', 0):,} requests in this run"
+    table.add_row("downloaded", f"{images.counts['written']:,}{_drops(images)}{requests}")
     duplicates = stages["duplicates"]
     table.add_row(
         "duplicates",
@@ -78,20 +79,21 @@ def _release_table(release: ReleaseSummary) -> Table:
     names = stages["taxonomy"]
     table.add_row("names resolved", f"{names.counts['written']:,} of {names.counts['read']:,} distinct{_drops(names)}")
     table.add_row("samples", f"{stages['release'].counts['written']:,}{_drops(stages['release'])}")
-    table.add_row("continues", _line(release, stages["release"]))
+    table.add_row("parent", _parent(release, stages["release"]))
     for name, split in release.splits.items():
         table.add_row(f"  {name}", f"{split['num_samples']:,} images, {split['num_species']:,} species, {split['shards']:,} shards")
-    done = sum(stage.num_run for stage in release.stages)
-    table.add_row("partitions", f"{done:,} done now, {sum(s.num_partitions for s in release.stages) - done:,} found done")
+    computed = sum(stage.num_run for stage in release.stages)
+    reused = sum(stage.num_partitions for stage in release.stages) - computed
+    table.add_row("partitions", f"{computed:,} computed, {reused:,} reused")
     return table
 
 
-def _line(release: ReleaseSummary, stage: StageSummary) -> str:
+def _parent(release: ReleaseSummary, stage: StageSummary) -> str:
     if not release.parent:
-        return "none: its splits are its own"
+        return "none (new split assignment)"
     notes = stage.counts["notes"]
     kept, rewritten, added = (notes.get(f"samples_{what}", 0) for what in ("kept_in_place", "rewritten", "added"))
-    return f"{release.parent}: {kept:,} samples lie where they were, {rewritten:,} are written again, {added:,} are new"
+    return f"{release.parent}: {kept:,} samples kept in place, {rewritten:,} rewritten, {added:,} added"
 
 
 def _drops(stage: StageSummary) -> str:
@@ -100,16 +102,19 @@ def _drops(stage: StageSummary) -> str:
 
 
 def _model_table(model: ModelSummary) -> Table:
-    table = _table(f"Model {model.model_id}" + (" (trained earlier)" if model.reused else ""))
+    table = _table(f"Model {model.model_id}" + (" (reused)" if model.reused else ""))
     table.add_row("training loss", f"{model.loss_first:.3f} first, {model.loss_last:.3f} last, in {model.num_steps:,} steps")
     table.add_row("parameters", f"{model.num_parameters:,}")
     return table
 
 
-def _scores_table(evaluation: EvaluationSummary, settings: PipelineSettings) -> Table:
-    scores = load_scores(open_workspace(settings.workspace), evaluation.evaluation_id)
-    table = _table(f"Scores {evaluation.evaluation_id}" + (" (scored earlier)" if evaluation.reused else ""))
-    for line in headlines(scores):
+def _headlines(evaluation: EvaluationSummary, settings: PipelineSettings) -> list[Headline]:
+    return headlines(load_scores(open_workspace(settings.workspace), evaluation.evaluation_id))
+
+
+def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline]) -> Table:
+    table = _table(f"Scores {evaluation.evaluation_id}" + (" (reused)" if evaluation.reused else ""))
+    for line in scores:
         if line.value is None or line.ci_low is None or line.ci_high is None or line.chance is None:
             table.add_row(f"{line.benchmark}", f"{line.measure}: no score, {line.reason}")
             continue

@@ -16,10 +16,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bioclip.errors import TreeOfLifeError, UsageError
-from bioclip.settings import TrackingSettings
+from flows.commands.parameters import UI, UiOptions
+
+if TYPE_CHECKING:
+    from bioclip.settings import TrackingSettings
 
 _PREFECT_PORT = "4200"
 _POLL_S, _START_S, _STOP_S = 0.2, 120, 10
@@ -38,8 +42,19 @@ class _Server:
         return f"http://127.0.0.1:{self.port}"
 
 
-def serve(state_dir: Path, tracking: TrackingSettings) -> int:
-    """Start both servers, say where they are, and wait until Ctrl-C or SIGTERM; both end with this process, however it ends.
+def open_uis(*, options: UiOptions = UI) -> None:
+    """Open the Prefect and MLflow UIs of a workspace on loopback, until Ctrl-C.
+
+    Example: `treeoflife ui --workspace demo`
+    """
+    from tasks.context import state_dir
+
+    settings = options.load()
+    serve(state_dir(settings), settings.tracking)
+
+
+def serve(state_dir: Path, tracking: TrackingSettings) -> None:
+    """Start both servers, print their addresses, and wait until Ctrl-C or SIGTERM; both end with this process, also when it is killed.
 
     Prefect's port is PREFECT_SERVER_API_PORT, MLflow's that of `tracking.ui_url`. Raises UsageError when the workspace has no state yet
     or a port is taken, and TreeOfLifeError when a server ends by itself.
@@ -65,7 +80,7 @@ def serve(state_dir: Path, tracking: TrackingSettings) -> int:
                     _check_running(server, process, state_dir)
                 time.sleep(_POLL_S)
     except KeyboardInterrupt:
-        return 0
+        return
 
 
 def _servers(state_dir: Path, tracking: TrackingSettings) -> list[_Server]:

@@ -166,7 +166,7 @@ def test_the_command_writes_tables_and_a_page_that_needs_nothing_else(
 ) -> None:
     assert main(["duplicates", str(folder), "--output", str(tmp_path / "out"), "--radius", "6"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"left out: not_an_image +1\n", printed)
+    assert re.search(r"dropped: not_an_image +1\n", printed)
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 4
     assert "2 different labels" in page

@@ -96,7 +96,7 @@ def test_gc_lists_first_and_deletes_on_demand(grown: Grown, storage: Storage, ca
     assert run(storage, "gc") == 0
     assert capsys.readouterr().out == "nothing to delete\n"
     assert run(storage, "gc", "--give-up", grown.first.version) == 0
-    assert "nothing was deleted; do it with --delete" in capsys.readouterr().out
+    assert "nothing was deleted; add --delete to delete" in capsys.readouterr().out
     assert open_release(storage, grown.first.version).digest == grown.first.digest
     assert run(storage, "gc", "--give-up", grown.first.version, "--delete") == 0
     assert capsys.readouterr().out.endswith("deleted\n")
@@ -108,7 +108,7 @@ class TestAliases:
     def test_an_alias_is_taken_away_and_its_release_stays(self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
         point_alias(storage, "paper", grown.first.version)
         assert run(storage, "promote", "--alias", "paper", "--remove") == 0
-        assert capsys.readouterr().out == f"paper no longer names {grown.first.version}, which stays\n"
+        assert capsys.readouterr().out == f"alias `paper` removed; release {grown.first.version} kept\n"
         assert read_aliases(storage) == {"latest": grown.second.version}
         assert open_release(storage, grown.first.version).digest == grown.first.digest
         assert run(storage, "promote", "--alias", "paper", "--remove") == 2
@@ -135,4 +135,4 @@ class TestAliases:
         assert "is missing" not in capsys.readouterr().out
         point_alias(storage, "stale", "0123456789ab")
         assert run(storage, command) == 0
-        assert "alias stale names 0123456789ab, which is missing: " in capsys.readouterr().out
+        assert "alias stale points to 0123456789ab, which is missing: " in capsys.readouterr().out

@@ -42,7 +42,7 @@ def test_a_release_that_continues_another_is_whole_elsewhere(
     assert main(["export", "--workspace", grown.storage.root, "latest", destination.root]) == 0
     printed = capsys.readouterr().out
     folder = destination.sub(grown.second.version)
-    assert printed.splitlines()[1] == f"check it there: treeoflife verify {folder.root} --deep"
+    assert printed.splitlines()[1] == f"to check it: treeoflife release verify {folder.root} --deep"
     assert verify_release(folder, deep=True).findings == ()
     assert open_release_folder(folder).digest == grown.second.digest
     named = {*grown.second.files(), layout.MANIFEST, layout.SEAL}
@@ -176,7 +176,7 @@ class TestAddresses:
         assert read_aliases(workspace)["paper"] == grown.first.version
         folder = export_release(grown.first, destination).folder
         assert main(["promote", folder.root, "--alias", "paper"]) == 2
-        assert "lies in no workspace, so it can bear no alias" in capsys.readouterr().err
+        assert "is outside a workspace, so it cannot have an alias" in capsys.readouterr().err
 
     def test_commands_that_write_into_a_workspace_want_the_one_around_the_release(self, grown: Grown, destination: Storage) -> None:
         assert resolve_release(grown.storage, grown.first.storage.uri(layout.MANIFEST)) == grown.first.version

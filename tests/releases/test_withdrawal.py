@@ -110,9 +110,9 @@ class TestWithdraw:
         row = next(row for row in grown.second.samples().to_pylist() if row["split"] == "train" and row["record_id"] not in grown.added)
         assert self.run(storage, row["record_id"].upper(), row["sha256"], "--reason", "asked, by its\nphotographer") == 0
         printed = capsys.readouterr().out
-        assert f"{row['record_id']}: listed now; 1 records ({row['record_id']}), samples in " in printed
+        assert f"{row['record_id']}: listed; 1 records ({row['record_id']}), samples in " in printed
         for version in (grown.first.version, grown.second.version):
-            assert f"--give-up {version}" in printed
+            assert f"--discard {version}" in printed
         assert "next: `treeoflife curate`" in printed
         text = storage.read_bytes("takedown.txt").decode()
         assert [line.split(",")[0] for line in text.splitlines()[1:]] == [row["record_id"], row["sha256"]]
@@ -146,7 +146,7 @@ class TestWithdraw:
         row = next(row for row in grown.second.samples().to_pylist() if row["drop_reason"] == "duplicate_near")
         assert self.run(storage, row["drop_detail"]) == 0
         printed = capsys.readouterr().out
-        assert "other images of the same photograph are not meant and stay: " in printed
+        assert " duplicates are not included and will be kept: " in printed
         assert row["record_id"] in printed
         assert read_takedowns(storage, grown.settings_of("second").ingest).listing(row["record_id"]) == ""
 
@@ -155,7 +155,7 @@ class TestWithdraw:
         assert "'eol:12' is no record id" in capsys.readouterr().err
         assert not storage.exists("takedown.txt")
         assert self.run(storage, "0" * 64) == 0
-        assert "matches nothing in the workspace now" in capsys.readouterr().out
+        assert "no match in this workspace; it will be rejected if it appears later" in capsys.readouterr().out
 
 
 class TestHashes:

@@ -180,14 +180,14 @@ def test_other_epithets_do_not(one: str, other: str) -> None:
 
 
 def test_the_number_of_processes_changes_no_byte(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.commands.resolve._PARALLEL_FROM", 5)
+    monkeypatch.setattr("flows.commands.names.batch_resolution._PARALLEL_FROM", 5)
     many = [{**name, "scientific_name": name["scientific_name"] + tail} for name in NAMES for tail in ("", " L.", " sp.")]
     written = []
     for num_processes in (1, 2):
         monkeypatch.setattr("os.cpu_count", lambda num=num_processes: num)
         run(tmp_path, backbone, many)
         written.append((tmp_path / "out.csv").read_bytes())
-    monkeypatch.setattr("flows.commands.resolve._PARALLEL_FROM", 1_000)
+    monkeypatch.setattr("flows.commands.names.batch_resolution._PARALLEL_FROM", 1_000)
     run(tmp_path, backbone, many)
     assert written[0] == written[1] == (tmp_path / "out.csv").read_bytes()
 

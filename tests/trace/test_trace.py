@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import flows.commands.trace
 from bioclip.captions import captions
 from bioclip.digests import readable_json
 from bioclip.download.stage import read_outcomes
@@ -383,10 +382,10 @@ class TestCommand:
         self, curated: Curated, sight: Sight, rows: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         occurrence, number = Counter(one["occurrence_id"] for one in rows if one["occurrence_id"]).most_common(1)[0]
-        monkeypatch.setattr(flows.commands.trace, "MOST_SHOWN", number - 1)
+        monkeypatch.setattr("flows.commands.release.trace.MOST_SHOWN", number - 1)
         assert main(["trace", occurrence, "--release", curated.release.storage.root]) == 0
         printed = capsys.readouterr().out
-        assert f"means {len(find_images(sight, occurrence))} images; shown are the first {number - 1}" in printed
+        assert f"matches {len(find_images(sight, occurrence))} images; the first {number - 1} are shown" in printed
         assert printed.count(f" in release {curated.release.version}") + printed.count(": dropped by") == number - 1
 
     def test_an_unknown_id_fails_with_one_line(self, curated: Curated, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,46 @@
+"""Time from starting `treeoflife` to its end: `--help`, `--version` and `release list` of an empty workspace.
+
+Peer: `python -c pass` in the same interpreter, which is what starting Python alone takes. Wall time, median of five. The peer's ratio is
+below one by nature: 0.1x says that the command takes ten times as long as an empty program. `--help` must stay under 0.5 s.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.measuring import Comparison, FactTable, Report, alternate, seconds_of
+from benchmarks.registry import Context
+
+_REPEATS = 5
+_HELP_LIMIT_S = 0.5
+
+
+def run(context: Context) -> Report:
+    """Wall seconds of each command and of an empty program."""
+    cases = {
+        "treeoflife --help": ("--help",),
+        "treeoflife --version": ("--version",),
+        "treeoflife release list": ("release", "list", "--workspace", str(context.scratch / "workspace")),
+    }
+    comparisons = tuple(_compare(case, arguments, 1 if context.quick else _REPEATS) for case, arguments in cases.items())
+    help_s = statistics.median(comparisons[0].ours_s)
+    row = ("treeoflife --help", help_s, _HELP_LIMIT_S, "yes" if help_s < _HELP_LIMIT_S else "no")
+    return Report(comparisons, (FactTable("Limit", ("command", "median s", "limit s", "within"), (row,)),))
+
+
+def _compare(case: str, arguments: Sequence[str], repeats: int) -> Comparison:
+    command = [sys.executable, "-m", "flows.commands.cli", *arguments]
+    empty = [sys.executable, "-c", "pass"]
+    _start(command)  # writes the bytecode
+    return Comparison(case, "python -c pass", *alternate(lambda: _time(command), lambda: _time(empty), repeats))
+
+
+def _time(command: list[str]) -> float:
+    return seconds_of(lambda: _start(command))
+
+
+def _start(command: list[str]) -> None:
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

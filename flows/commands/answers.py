@@ -1,0 +1,73 @@
+"""What a command answers, as text for people or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from flows.commands.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_INTERRUPTED = "interrupted; completed work is kept, run the same command again to continue."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a command."""
+
+    data: Mapping[str, Any]
+    """Plain values, dataclasses and paths; the keys are those of the line `JSON keys` of the command's docstring."""
+    text: Sequence[RenderableType]
+    """Lines and tables, printed in order."""
+    exit_code: int = ExitCode.DONE
+
+
+def print_answer(answer: Answer, as_json: bool) -> None:
+    """Write an answer to standard output."""
+    if as_json:
+        print(to_json(answer.data))
+        return
+    for part in answer.text:
+        if isinstance(part, str):
+            print(part)
+        else:
+            _print_table(part)
+
+
+def print_error(message: str, code: int, kind: str, as_json: bool) -> None:
+    """Write one sentence to standard error and, with `--json`, keys `code`, `kind` and `message` below `error` to standard output."""
+    if as_json:
+        print(to_json({"error": {"code": int(code), "kind": kind, "message": message}}))
+    print(f"treeoflife: error: {message}", file=sys.stderr)
+
+
+def print_interrupted(as_json: bool) -> None:
+    """Write that the user stopped the command."""
+    if as_json:
+        print(to_json({"error": {"code": int(ExitCode.INTERRUPTED), "kind": "Interrupted", "message": _INTERRUPTED}}))
+    print(f"treeoflife: {_INTERRUPTED}", file=sys.stderr)
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """JSON of an answer."""
+    return json.dumps(data, indent=1, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} {value!r} has no form in JSON.")
+
+
+def _print_table(table: RenderableType) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=False).print(table)
