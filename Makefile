@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: demo docs test check format bench ui clean install
+.PHONY: demo docs test test-rest test-all check format bench ui clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -18,8 +19,15 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
 	$(BIN)/treeoflife demo --workspace demo
 
-test: $(STAMP) ## the whole test suite, a file on one process at a time
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Shared workspaces and servers are handed out under file locks, so a test can run in any process: `worksteal` keeps all of them busy.
+# The slow tests have fixtures of minutes (a whole run, a deployment); `loadgroup` keeps the tests that share one in one process.
+test: $(STAMP) ## the fast tests: all but those marked slow or service
+	$(PYTEST) --dist worksteal -m "not slow and not service"
+
+test-rest: $(STAMP) ## the tests that `make test` leaves out
+	$(PYTEST) --dist loadgroup -m "slow or service"
+
+test-all: test test-rest ## every test
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

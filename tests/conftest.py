@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,21 +11,17 @@ from typing import Any
 import hypothesis
 import pytest
 
-from bioclip.download.stage import plan_images
-from bioclip.duplicates.stage import plan_duplicates
 from bioclip.partitions import PartitionJob, PartitionResult, run_partition, write_stage
-from bioclip.publishing.stage import plan_publish
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
-from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
-from bioclip.shards.stage import plan_shards, release_version
-from bioclip.sources.stage import plan_records
+from bioclip.shards.stage import release_version
+from bioclip.stages import Stage, curation_stages
 from bioclip.storage import Storage, open_workspace
-from bioclip.taxonomy.stage import plan_backbones, plan_names
+from tests.shared_prefect import prefect_environment
 from tests.workspace_cache import MASTERS, WorkspaceCache, code_digest, remove_old_masters
 
 # A deadline, and the check that examples are drawn fast, are timed assertions: they fail on a busy machine.
@@ -57,17 +54,15 @@ def run_jobs(storage: Storage, stage: str, jobs: Sequence[PartitionJob]) -> list
 def curate_in_process(settings: PipelineSettings) -> dict[str, list[PartitionResult]]:
     """All data stages one after another, without Prefect and Dask."""
     storage = open_workspace(settings.workspace)
-    stages = {
-        "records": lambda: plan_records(storage, settings),
-        "images": lambda: plan_images(storage, settings),
-        "backbones": lambda: plan_backbones(storage, settings),
-        "taxonomy": lambda: plan_names(storage, settings),
-        "duplicates": lambda: plan_duplicates(storage, settings),
-        "release": lambda: plan_release(storage, settings),
-        "shards": lambda: plan_shards(storage, settings),
-        "publish": lambda: plan_publish(storage, settings),
-    }
-    return {stage: run_jobs(storage, stage, plan()) for stage, plan in stages.items()}
+    return {stage.name: run_jobs(storage, stage.name, jobs) for stage, jobs in plan_stages(storage, settings)}
+
+
+def plan_stages(storage: Storage, settings: PipelineSettings) -> Iterator[tuple[Stage, Sequence[PartitionJob]]]:
+    """The data stages with their jobs, each planned when the ones before it are done."""
+    for stage in curation_stages(settings):
+        jobs = stage.load_plan()(storage, settings)
+        if jobs or not stage.may_be_empty:
+            yield stage, jobs
 
 
 class Curated:
@@ -78,6 +73,20 @@ class Curated:
         self.storage = open_workspace(settings.workspace)
         self.results = curate_in_process(settings) if results is None else results
         self.release: Release = open_release(self.storage, release_version(self.storage, settings))
+
+
+@pytest.fixture(scope="session")
+def shared_prefect(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of commands that use the one Prefect server of this test run, shared by all of its processes."""
+    base = tmp_path_factory.getbasetemp()
+    return prefect_environment((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-prefect")
+
+
+@pytest.fixture
+def use_shared_prefect(shared_prefect: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that the test starts use the shared Prefect server."""
+    for name, value in shared_prefect.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

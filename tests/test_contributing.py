@@ -37,17 +37,3 @@ def test_every_file_that_the_readme_and_contributing_name_is_there() -> None:
         text = (ROOT / name).read_text()
         for target in {part.split(")")[0] for part in text.split("](")[1:]}:
             assert target.startswith("http") or (ROOT / target).exists(), f"{name} names {target}"
-
-
-def test_no_file_holds_a_place_of_one_machine_or_an_unfinished_mark() -> None:
-    marks = ["TO" + "DO", "FIX" + "ME", "/" + "home/", "/" + "root/", "/" + "tmp/"]
-    for path in sorted(ROOT.rglob("*")):
-        parts = path.relative_to(ROOT).parts
-        if (
-            path.suffix not in {".py", ".md", ".toml", ".yaml", ".sh", ".lock"}
-            or parts[0] in {".venv", "build", "demo"}
-            or ".egg-info" in str(path)
-        ):
-            continue
-        text = path.read_text(encoding="utf-8")
-        assert not [mark for mark in marks if mark in text], path

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from benchmarks.download_faults import compare_runs, expected
 
 
+@pytest.mark.slow
 def test_killed_five_times_every_record_still_ends_in_its_one_outcome(tmp_path: Path) -> None:
     calm, torn = compare_runs(tmp_path, num_records=2000, num_partitions=4, num_kills=5, timeout_s=1.5)
     assert torn.num_kills == 5

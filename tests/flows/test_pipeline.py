@@ -37,6 +37,7 @@ TINY = {
     },
 }
 _TIMEOUT_S = 300
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.usefixtures("use_shared_prefect")]
 _NOT_OF_THE_RESULT = ("outcomes/", "reports/", "stages/report.json", ".state/", "settings.yaml")
 
 
@@ -88,7 +89,10 @@ def slow_server() -> Iterator[SampleServer]:
 
 @pytest.fixture(scope="module")
 def undisturbed(slow_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """(folder, printed text) of a whole run with one worker that nobody disturbed. Tests must not write into it."""
+    """(folder, printed text) of a whole run with one worker that nobody disturbed. Tests must not write into it.
+
+    It is the run that starts Prefect's embedded server; those that the tests start use the shared one.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
     return folder, run(write_settings(folder, slow_server.address, num_workers=1))
 

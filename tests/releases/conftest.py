@@ -10,45 +10,28 @@ from typing import Any
 
 import pytest
 
-from bioclip.download.stage import plan_images
-from bioclip.duplicates.stage import plan_duplicates
-from bioclip.partitions import PartitionResult, run_partition, write_stage
-from bioclip.publishing.stage import plan_publish
+from bioclip.partitions import PartitionResult
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
 from bioclip.sample.server import SampleServer
-from bioclip.selection.stage import plan_release
 from bioclip.settings import PipelineSettings
-from bioclip.shards.stage import plan_shards, release_version
-from bioclip.sources.stage import plan_records
+from bioclip.shards.stage import release_version
 from bioclip.storage import Storage, open_workspace
-from bioclip.taxonomy.stage import plan_backbones, plan_names
-from tests.conftest import Curated, sample_settings
+from tests.conftest import Curated, plan_stages, run_jobs, sample_settings
 from tests.workspace_cache import WorkspaceCache
 
-STAGES: dict[str, Callable[[Storage, PipelineSettings], Any]] = {
-    "records": plan_records,
-    "images": plan_images,
-    "backbones": plan_backbones,
-    "taxonomy": plan_names,
-    "duplicates": plan_duplicates,
-    "release": plan_release,
-    "shards": plan_shards,
-    "publish": plan_publish,
-}
 SAMPLES_PER_SHARD = 30
 
 
 def curate(settings: PipelineSettings, seed: int | None = None) -> tuple[Release, dict[str, list[PartitionResult]]]:
     """All data stages, the jobs of each in an order drawn by `seed`, and `latest` pointed at the release, as the flow does."""
     storage, done = open_workspace(settings.workspace), {}
-    for stage, plan in STAGES.items():
-        jobs = list(plan(storage, settings))
+    for stage, planned in plan_stages(storage, settings):
+        jobs = list(planned)
         if seed is not None:
             random.Random(seed).shuffle(jobs)
-        done[stage] = [run_partition(job) for job in jobs]
-        write_stage(storage, stage, [result.manifest for result in done[stage]])
+        done[stage.name] = run_jobs(storage, stage.name, jobs)
     version = release_version(storage, settings)
     point_latest(storage, version)
     return open_release(storage, version), done

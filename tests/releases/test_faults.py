@@ -20,12 +20,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 @pytest.mark.service
+@pytest.mark.slow
 def test_a_build_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     done = kill_builds(tmp_path, num_images=80, num_kills=2)
     assert done.num_kills == 2
     assert done.num_builds >= 1
 
 
+@pytest.mark.slow
 def test_the_deep_check_finds_whatever_is_done_to_a_release_with_kept_shards(small: Release) -> None:
     assert any(name.startswith("../") for split in small.manifest["splits"] for name in small.shards(split))
     found = corrupt_release(small, 40)

@@ -125,6 +125,7 @@ def test_every_reader_finds_kept_shards(grown: Grown) -> None:
         assert read_sample(grown.second, key) == wanted[key]
 
 
+@pytest.mark.slow
 def test_the_same_increment_on_another_file_system_and_in_another_order_is_the_same(grown: Grown) -> None:
     remote = "memory://increments/workspace"
     curate(grown.settings_of("first", remote), seed=5)

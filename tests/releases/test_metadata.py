@@ -67,6 +67,7 @@ def test_a_kept_sample_is_traced_into_the_shard_of_the_earlier_release(grown: Gr
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("datasets", "mlcroissant")), reason="datasets or mlcroissant is not installed"
 )
+@pytest.mark.slow
 def test_others_readers_follow_the_names_to_the_earlier_release(grown: Grown, tmp_path: Path) -> None:
     command = [sys.executable, "-c", READ, grown.second.storage.root, str(tmp_path / "cache")]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "CROISSANT_CACHE": str(tmp_path / "croissant")}

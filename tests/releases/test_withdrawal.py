@@ -23,8 +23,8 @@ from bioclip.takedowns import read_takedowns
 from bioclip.trace import Descent, Sight, find_images, trace_image, with_takedowns
 from bioclip.verification.verify import verify_release
 from flows.commands.cli import main
-from tests.conftest import run_jobs
-from tests.releases.conftest import STAGES, Grown
+from tests.conftest import plan_stages, run_jobs
+from tests.releases.conftest import Grown
 
 
 @pytest.fixture
@@ -190,9 +190,10 @@ class TestHashes:
         row = next(row for row in grown.second.samples().to_pylist() if row["split"] == "train" and row["record_id"] not in grown.added)
         storage.write_bytes("takedown.txt", row["sha256"].encode())
         settings = grown.settings_of("second", storage.root)
-        for stage, plan in STAGES.items():
-            jobs = plan_images(storage, settings, taken_down=frozenset({row["sha256"]})) if stage == "images" else plan(storage, settings)
-            run_jobs(storage, stage, jobs)
+        for stage, jobs in plan_stages(storage, settings):
+            if stage.name == "images":
+                jobs = plan_images(storage, settings, taken_down=frozenset({row["sha256"]}))
+            run_jobs(storage, stage.name, jobs)
         third = open_release(storage, release_version(storage, settings))
         assert third.version not in {grown.first.version, grown.second.version}
         assert row["record_id"] not in third.samples(["record_id"])["record_id"].to_pylist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -17,38 +18,26 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from bioclip.download.stage import plan_images
-from bioclip.duplicates.stage import plan_duplicates
 from bioclip.models.trained import ModelInfo, list_models, read_model_info
-from bioclip.publishing.stage import plan_publish
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
 from bioclip.sample import sample_path
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
-from bioclip.scorers.stage import plan_scores
 from bioclip.selection.filters import read_scores
-from bioclip.selection.stage import plan_release
 from bioclip.settings.loading import build_settings, read_yaml
 from bioclip.shards.members import MEMBER_EXTENSIONS
-from bioclip.shards.stage import plan_shards, release_version
-from bioclip.sources.stage import plan_records
+from bioclip.shards.stage import release_version
 from bioclip.storage import Storage
-from bioclip.taxonomy.stage import plan_backbones, plan_names
-from bioclip.taxonomy.vernacular_stage import plan_vernaculars
 from bioclip.trace import Sight, trace_image
 from bioclip.verification.verify import verify_release
-from tests.conftest import run_jobs
+from tests.conftest import curate_in_process
 from tests.flows.test_pipeline import TINY
 
 CAP, SHARPEST_REFUSED, MIN_SIDE_PX, MAX_ASPECT = 9, 60.0, 100, 1.6
 LISTED = "Clitocybe nuda"
 """The sample's backbone knows it as a synonym of Lepista nuda."""
 GERMAN = {"bfo_tracheophyta:bfo-117567": "Acker-Senf", "bfo_fungi:bfo-125135": "Violetter Rötelritterling"}
-_STAGES = {
-    "records": plan_records, "images": plan_images, "backbones": plan_backbones, "taxonomy": plan_names, "vernaculars": plan_vernaculars,
-    "duplicates": plan_duplicates, "scores": plan_scores, "release": plan_release, "shards": plan_shards, "publish": plan_publish,
-}  # fmt: skip
 CURATE_AND_TRAIN = """
 import sys
 from pathlib import Path
@@ -74,6 +63,7 @@ with embedded_prefect(state_dir(settings) / "prefect.log"):
 """
 """What `treeoflife run` does, without evaluation and report, which rules of a release do not concern."""
 _TIMEOUT_S = 300
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rules")]
 
 
 def write_backbone(path: Path) -> Path:
@@ -141,10 +131,11 @@ def small_ids(release: Release) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def ruled(sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Ruled:
+def ruled(sample_server: SampleServer, shared_prefect: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ruled:
     folder = tmp_path_factory.mktemp("ruled")
     command = [sys.executable, "-c", CURATE_AND_TRAIN, str(write_settings(folder, sample_server.address))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+    environment = os.environ | shared_prefect
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     storage = Storage(str(folder / "workspace"))
     [model] = list_models(storage)
@@ -166,8 +157,7 @@ def curate(ruled: Ruled, folder: Path, **sections: dict[str, Any]) -> Release:
     for section, values in sections.items():
         tree[section] |= values
     settings, storage = build_settings(tree), Storage(str(folder / "workspace"))
-    for stage, plan in _STAGES.items():
-        run_jobs(storage, stage, plan(storage, settings))
+    curate_in_process(settings)
     return open_release(storage, release_version(storage, settings))
 
 

@@ -29,20 +29,20 @@ _START_S = 180
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+def s3(tmp_path_factory: pytest.TempPathFactory, shared_prefect: dict[str, str]) -> Iterator[S3Service]:
     """An S3 service with nothing in it; its program is installed once, into the user's cache."""
-    yield from _serve_s3(tmp_path_factory.mktemp("s3"), lambda served: served.service)
+    yield from _serve_s3(tmp_path_factory.mktemp("s3"), shared_prefect, lambda served: served.service)
 
 
 @pytest.fixture(scope="module")
-def own_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestartableS3]:
+def own_s3(tmp_path_factory: pytest.TempPathFactory, shared_prefect: dict[str, str]) -> Iterator[RestartableS3]:
     """One that tests may kill and start again; they leave it running."""
-    yield from _serve_s3(tmp_path_factory.mktemp("own-s3"), lambda served: served)
+    yield from _serve_s3(tmp_path_factory.mktemp("own-s3"), shared_prefect, lambda served: served)
 
 
-def _serve_s3(folder: Path, view: Callable[[RestartableS3], T]) -> Iterator[T]:
+def _serve_s3(folder: Path, command_environment: dict[str, str], view: Callable[[RestartableS3], T]) -> Iterator[T]:
     pytest.importorskip("s3fs", reason="the s3 extra is not installed")
-    served = RestartableS3(folder)
+    served = RestartableS3(folder, command_environment)
     try:
         served.start()
     except NotServingError as error:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,10 @@ def release_settings(
 class RestartableS3:
     """An S3 service of one's own that is killed and comes back with what it held."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command_environment: Mapping[str, str]) -> None:
         self._folder, self._port, self._stack = folder, free_ports(4), ExitStack()
         self._pid = 0
-        self.service = S3Service(f"http://127.0.0.1:{self._port}", "test:tester", S3_SECRET)
+        self.service = S3Service(f"http://127.0.0.1:{self._port}", "test:tester", S3_SECRET, command_environment)
 
     def start(self) -> None:
         """Serve, on the same port each time; raises NotServingError."""

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +121,12 @@ def answers(url: str) -> bool:
 
 @dataclass(frozen=True)
 class S3Service:
-    """An S3 endpoint on loopback."""
+    """An S3 endpoint on loopback; commands that use it also get `command_environment`."""
 
     endpoint_url: str
     key: str
     secret: str
+    command_environment: Mapping[str, str] = field(default_factory=dict)
 
     def client(self) -> Any:
         """A botocore client: another program's view of what the product stores."""
@@ -141,7 +142,8 @@ class S3Service:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Environment of a program that may use this service."""
-        return clean_environment(TREEOFLIFE_WORKSPACE__S3__KEY=self.key, TREEOFLIFE_WORKSPACE__S3__SECRET=self.secret) | more
+        credentials = {"TREEOFLIFE_WORKSPACE__S3__KEY": self.key, "TREEOFLIFE_WORKSPACE__S3__SECRET": self.secret}
+        return clean_environment(**credentials, **self.command_environment) | more
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,19 @@ from prefect.flows import load_flow_from_entrypoint
 from bioclip.releases import latest_release, open_release
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
+from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
+from bioclip.stages import STAGES
 from bioclip.storage import Storage
 from tests.services.servers import ROOT, PrefectServer, program, serving, wait_until
 from tests.training.conftest import TINY_MODEL
 
 PREFECT_FILE = "infra/prefect.yaml"
-DATA_STAGES = ["records", "images", "backbones", "taxonomy", "duplicates", "release", "shards", "publish"]
-STAGES = [*DATA_STAGES, "train", "evaluate", "report"]
+RUN_STAGES = [stage for stage in STAGES if stage.is_wanted(PipelineSettings()) and not stage.may_be_empty]
+"""Those of a run of the sample's settings."""
 SECRET = "a-secret-of-the-worker-alone"  # noqa: S105 - of no service
 _RUN_S = 600  # a bound for a busy machine; a minute on a quiet one
+pytestmark = pytest.mark.xdist_group("deployment")
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -135,16 +138,16 @@ def _run(prefect: PrefectServer, run_id: str) -> dict[str, Any]:
 @pytest.mark.service
 def test_a_deployed_run_has_one_task_run_for_each_stage(runs: FlowRuns) -> None:
     task_runs = runs.task_runs(runs.first)
-    assert [run["name"].rsplit("-", 1)[0] for run in task_runs] == STAGES
+    assert [run["name"].rsplit("-", 1)[0] for run in task_runs] == [stage.name for stage in RUN_STAGES]
     assert {run["state_type"] for run in task_runs} == {"COMPLETED"}
 
 
 @pytest.mark.service
 def test_each_stage_shows_its_progress_and_its_counts(runs: FlowRuns) -> None:
     artifacts = Counter((artifact["type"], artifact["key"]) for artifact in runs.artifacts(runs.first))
-    for stage in [*DATA_STAGES, "report"]:
-        assert artifacts["progress", f"{stage}-progress"] == 1
-        assert artifacts["table", f"{stage}-counts"] == 1
+    for stage in (stage for stage in RUN_STAGES if stage.plan):
+        assert artifacts["progress", f"{stage.name}-progress"] == 1
+        assert artifacts["table", f"{stage.name}-counts"] == 1
     images = next(artifact for artifact in runs.artifacts(runs.first) if artifact["key"] == "images-counts")
     counts = {row["count"]: row["number"] for row in json.loads(images["data"])}
     assert counts["read"] == counts["written"] + sum(number for name, number in counts.items() if name.startswith("dropped: "))
@@ -174,7 +177,7 @@ def test_the_release_is_in_the_workspace(runs: FlowRuns) -> None:
 @pytest.mark.service
 def test_a_second_run_waits_for_the_first_and_finds_everything_done(runs: FlowRuns) -> None:
     assert runs.second["start_time"] >= runs.first["end_time"]
-    assert [run["name"].rsplit("-", 1)[0] for run in runs.task_runs(runs.second)] == STAGES
+    assert [run["name"].rsplit("-", 1)[0] for run in runs.task_runs(runs.second)] == [stage.name for stage in RUN_STAGES]
     kinds = {artifact["type"] for artifact in runs.artifacts(runs.second)}
     assert "progress" not in kinds  # shown only where a partition is left to do
 

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.conftest import Curated
 from tests.services.s3_workspaces import CURATE_S, Workspace
 from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3")]
 BUCKET = "tree-of-life"
 
 
@@ -38,8 +38,12 @@ class CuratedOnS3:
 
 @pytest.fixture(scope="module")
 def on_s3(bucket: S3Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CuratedOnS3]:
-    """One whole run of the command on S3. Its own server: one that was asked before is busy no more, and the report tells."""
-    workspace = Workspace(bucket, "some/prefix", tmp_path_factory.mktemp("on-s3"), BUCKET)
+    """One whole run of the command on S3, which starts a Prefect server of its own, as it does for most users.
+
+    Its own server of images: one that was asked before is busy no more, and the report shows it.
+    """
+    alone = replace(bucket, command_environment={})
+    workspace = Workspace(alone, "some/prefix", tmp_path_factory.mktemp("on-s3"), BUCKET)
     with SampleServer() as server:
         done = workspace.curate(server)
         assert done.returncode == 0, done.stderr
@@ -123,9 +127,9 @@ def test_a_run_killed_while_writing_shards_is_finished_by_the_next(
 def test_a_service_that_cannot_be_used_is_told_in_one_sentence(bucket: S3Service, server: SampleServer, tmp_path: Path, case: str) -> None:
     service, name = bucket, BUCKET
     if case == "wrong secret":
-        service = S3Service(bucket.endpoint_url, bucket.key, "another-secret")
+        service = replace(bucket, secret="another-secret")  # noqa: S106 - of no service
     elif case == "nobody there":
-        service = S3Service(f"http://127.0.0.1:{free_ports(1)}", bucket.key, bucket.secret)
+        service = replace(bucket, endpoint_url=f"http://127.0.0.1:{free_ports(1)}")
     else:
         name = "bucket-that-nobody-made"
     refused = Workspace(service, "prefix", tmp_path, name).curate(server)

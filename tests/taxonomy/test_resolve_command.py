@@ -179,6 +179,7 @@ def test_other_epithets_do_not(one: str, other: str) -> None:
     assert stem_key(one) != stem_key(other)
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_byte(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.commands.names.batch_resolution._PARALLEL_FROM", 5)
     many = [{**name, "scientific_name": name["scientific_name"] + tail} for name in NAMES for tail in ("", " L.", " sp.")]

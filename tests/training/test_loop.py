@@ -129,6 +129,7 @@ def test_a_damaged_checkpoint_is_passed_over(release: Release, straight: Storage
     assert json.loads(log.getvalue().splitlines()[0])["step"] == 7
 
 
+@pytest.mark.slow
 def test_kill_9_and_run_again_gives_the_same_weights(release: Release, workspace: Path, tiny_settings: MakeSettings) -> None:
     training = tiny_settings(num_steps=30)
     (workspace / "settings.yaml").write_text(to_yaml(PipelineSettings(workspace=WorkspaceSettings(uri=str(workspace)), training=training)))

@@ -90,6 +90,7 @@ def together(release: Release, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(together: tuple[dict[str, Any], Storage], name: str) -> None:
     alone = gradients(build_loss(name, 0, 1), slice(0, NUM_PAIRS))
     for found, expected in zip(together[0][name], alone, strict=True):

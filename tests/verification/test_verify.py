@@ -93,6 +93,7 @@ def corruptions(folder: Path, number: int, seed: int) -> Iterator[tuple[str, Pat
         yield f"{what} {name} at {place}", path, data
 
 
+@pytest.mark.slow
 def test_the_deep_check_finds_every_corruption(spoiled: Path) -> None:
     done = 0
     for what, path, data in corruptions(spoiled, NUM_CORRUPTIONS, seed=20):
@@ -124,6 +125,7 @@ def test_missing_and_foreign_files_are_named(spoiled: Path) -> None:
     assert kinds(spoiled, deep=False) == {"file_missing", "file_not_named"}
 
 
+@pytest.mark.slow
 def test_two_swapped_shards_are_seen_even_where_the_manifest_was_made_to_fit(spoiled: Path) -> None:
     first, second = sorted(spoiled.rglob("shards/train/*.tar"))[:2]
     ours, theirs = first.read_bytes(), second.read_bytes()

@@ -92,6 +92,8 @@ def test_training_without_a_release_says_what_to_run(tmp_path: Path, capsys: pyt
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
 def test_a_malformed_archive_ends_a_run_with_one_sentence_and_no_release(tmp_path: Path) -> None:
     broken = tmp_path / "broken.zip"
     with zipfile.ZipFile(sample_path("field-observations")) as good, zipfile.ZipFile(broken, "w") as bad:
@@ -108,6 +110,8 @@ def test_a_malformed_archive_ends_a_run_with_one_sentence_and_no_release(tmp_pat
     assert written <= {".state"}
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
 def test_a_full_disk_ends_a_run_with_one_sentence_and_nothing_half_written(tmp_path: Path) -> None:
     """A real file system of 3 MB under the workspace; the embedded services keep their state elsewhere."""
     disk = tmp_path / "disk"
