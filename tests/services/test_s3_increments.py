@@ -25,7 +25,7 @@ from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.s3_workspaces import release_settings
 from tests.services.servers import S3Service
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3")]
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3-releases")]
 BUCKET, PREFIX = "increments", "some/prefix"
 _NUM_PARTITIONS, _NUM_IMAGES = 4, 240
 

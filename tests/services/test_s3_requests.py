@@ -22,7 +22,7 @@ from bioclip.storage import Storage, open_workspace
 from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.servers import ROOT, S3Service, free_ports, wait_until
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3")]
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3-releases")]
 BUCKET = "faults"
 _LARGE = random.Random(5).randbytes(40 << 20)  # three parts
 
