@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bioclip.parquet import read_matching_rows
 from bioclip.report.data.counting import DistinctNumbers, IndexCounter, StringIndex, hash_strings, sizes_of
-from bioclip.report.data.parquet_batches import read_matching
 from bioclip.report.data.workspace_report import gather_report
 
 from .workspace import VERSION, Workspace, sample_photos
@@ -63,8 +63,8 @@ def test_rows_are_found_by_key_without_reading_the_other_groups(new_workspace: C
     with storage.writer("t.parquet") as stream:
         pq.write_table(pa.Table.from_pylist(rows), stream, row_group_size=50)
     wanted = ["0003", "0999", "0051", "nothing"]
-    assert [row["value"] for row in read_matching(storage, "t.parquet", ["key", "value"], "key", wanted)] == [3, 51, 999]
-    assert list(read_matching(storage, "t.parquet", ["key"], "key", [])) == []
+    assert read_matching_rows(storage, "t.parquet", "key", wanted, ["key", "value"])["value"].to_pylist() == [3, 51, 999]
+    assert read_matching_rows(storage, "t.parquet", "key", [], ["key"]).num_rows == 0
 
 
 @pytest.mark.parametrize("split", ["train", ""])

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bioclip import layout
+from bioclip.parquet import read_rows
 from bioclip.partitions import StageManifest
 from bioclip.report.data.counting import SmallestKeys, most_frequent
-from bioclip.report.data.parquet_batches import read_rows
 from bioclip.report.data.report_data import DownloadSummary, HostSummary
 from bioclip.report.data.samples.sample_summary import DropGroup, FailedMedia
 from bioclip.storage import Storage

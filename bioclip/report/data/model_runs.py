@@ -10,8 +10,8 @@ from typing import Any
 from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError, UsageError
+from bioclip.parquet import read_rows
 from bioclip.releases import Release
-from bioclip.report.data.parquet_batches import read_rows
 from bioclip.report.data.report_data import BenchmarkFacts, Score, ScoreSummary, TrainingSummary
 from bioclip.storage import Storage
 

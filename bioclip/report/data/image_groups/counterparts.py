@@ -7,8 +7,8 @@ from typing import Any
 
 from bioclip import layout
 from bioclip.duplicates.label_conflicts import LABEL_CONFLICT
+from bioclip.parquet import read_matching_rows, read_rows
 from bioclip.releases import Release
-from bioclip.report.data.parquet_batches import read_matching, read_rows
 from bioclip.report.data.samples.sample_summary import Counterpart, DropGroup
 from bioclip.storage import Storage
 
@@ -31,7 +31,7 @@ def find_counterparts(storage: Storage, release: Release, drops: Collection[Drop
 
 def _leaks(release: Release, leaking: Mapping[str, str]) -> dict[str, Counterpart]:
     found: dict[str, Counterpart] = {}
-    for row in read_matching(release.storage, layout.LEAKS, _LEAK_COLUMNS, "record_id", leaking):
+    for row in read_matching_rows(release.storage, layout.LEAKS, "record_id", leaking, _LEAK_COLUMNS).to_pylist():
         if row["kind"] == leaking[row["record_id"]]:
             found.setdefault(row["record_id"], Counterpart(row["evaluation_record_id"], _relation(row)))
     return found

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from bioclip import layout
+from bioclip.parquet import read_rows
 from bioclip.report.data.counting import SmallestKeys
-from bioclip.report.data.parquet_batches import read_rows
 from bioclip.storage import Storage
 
 KINDS = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip import layout
+from bioclip.parquet import read_batches
 from bioclip.partitions import StageManifest
 from bioclip.records import RANKS
 from bioclip.releases import Release
-from bioclip.report.data.parquet_batches import read_batches
 from bioclip.report.data.samples.photos import PHOTO_COLUMNS, photo_of
 from bioclip.report.data.samples.sample_summary import Photo
 from bioclip.report.data.samples.thumbnails import load_thumbnails
@@ -22,7 +22,6 @@ from bioclip.storage import Storage
 
 MAX_SHOWN = 40
 MAX_MEMBERS = 6
-_BATCH_ROWS = 65_536
 _GROUP_COLUMNS = ["record_id", "group_id", "kind", "distance"]
 
 
@@ -172,8 +171,7 @@ def _table(storage: Storage, name: str, columns: list[str]) -> pa.Table:
 def _samples(release: Release, columns: list[str], record_ids: pa.Array) -> pa.Table:
     """Rows of `record_ids`, ordered by record id. Both tables are sorted, so each batch is compared with its own range of ids only."""
     ordered, start, parts = record_ids.take(pc.array_sort_indices(record_ids)), 0, []
-    for batch in read_batches(release.storage, layout.SAMPLES, columns, _BATCH_ROWS):
-        rows = pa.Table.from_batches([batch])
+    for rows in read_batches(release.storage, layout.SAMPLES, columns):
         last = rows["record_id"][rows.num_rows - 1] if rows.num_rows else None
         stop = start if last is None else start + (pc.sum(pc.less_equal(ordered.slice(start), last)).as_py() or 0)
         parts.append(rows.filter(pc.is_in(rows["record_id"], value_set=ordered.slice(start, stop - start))))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bioclip import layout
+from bioclip.parquet import read_rows
 from bioclip.partitions import read_stage
 from bioclip.releases import Release
 from bioclip.report.data.image_groups.image_conflicts import ImageConflicts, gather_conflicts
 from bioclip.report.data.name_decisions.decision_summary import DecisionSummary, sum_up_decisions
 from bioclip.report.data.name_decisions.decision_tables import DECIDED_COLUMNS, GIVEN_COLUMNS, read_decisions
-from bioclip.report.data.parquet_batches import read_rows
 from bioclip.report.data.report_data import ReportData
 from bioclip.storage import Storage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from bioclip import layout
+from bioclip.parquet import read_rows
 from bioclip.report.data.counting import most_frequent
-from bioclip.report.data.parquet_batches import read_rows
 from bioclip.report.data.report_data import NameExample, NameMatch, NameSummary
 from bioclip.storage import Storage
 

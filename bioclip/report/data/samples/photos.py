@@ -7,9 +7,9 @@ from typing import Any
 
 from bioclip import layout
 from bioclip.captions import scientific_name
+from bioclip.parquet import read_matching_rows
 from bioclip.records import RANKS
 from bioclip.releases import Release
-from bioclip.report.data.parquet_batches import read_matching
 from bioclip.report.data.samples.sample_summary import Photo
 
 PHOTO_COLUMNS = [
@@ -58,7 +58,7 @@ def read_photos(release: Release, wanted: Collection[str]) -> dict[str, Photo]:
     """
     pages: dict[str, str] = {}
     if release.storage.exists(layout.ATTRIBUTION):
-        rows = read_matching(release.storage, layout.ATTRIBUTION, _ATTRIBUTION_COLUMNS, "record_id", wanted)
-        pages = {row["record_id"]: row["occurrence_url"] for row in rows}
-    found = read_matching(release.storage, layout.SAMPLES, PHOTO_COLUMNS, "record_id", wanted)
+        rows = read_matching_rows(release.storage, layout.ATTRIBUTION, "record_id", wanted, _ATTRIBUTION_COLUMNS)
+        pages = {row["record_id"]: row["occurrence_url"] for row in rows.to_pylist()}
+    found = read_matching_rows(release.storage, layout.SAMPLES, "record_id", wanted, PHOTO_COLUMNS).to_pylist()
     return {row["record_id"]: photo_of(row, pages.get(row["record_id"], "")) for row in found}

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
+from bioclip.parquet import read_batches
 from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.report.data.counting import DistinctNumbers, IndexCounter, StringIndex, hash_strings, most_frequent, sizes_of
-from bioclip.report.data.parquet_batches import read_batches
 from bioclip.report.data.samples.origins import OriginCounter
 from bioclip.report.data.samples.photo_choice import PhotoChoice
 from bioclip.report.data.samples.photos import read_photos
@@ -136,8 +136,8 @@ class SampleCounter:
 def summarize_samples(release: Release, wanted: Collection[str]) -> tuple[SampleSummary, dict[str, Photo]]:
     """The summary of the images of `release`, and the photos to show by record id, without thumbnails; `wanted` are further ids to read."""
     counter = SampleCounter(release.version)
-    for batch in read_batches(release.storage, layout.SAMPLES, _COLUMNS, _BATCH_ROWS):
-        counter.add(pa.Table.from_batches([batch]))
+    for rows in read_batches(release.storage, layout.SAMPLES, _COLUMNS, _BATCH_ROWS):
+        counter.add(rows)
     photos = read_photos(release, counter.choice.record_ids | set(wanted))
     return counter.summary(release, photos), photos
 
