@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import canonical_json, digest_bytes, digest_value
+from bioclip.encoding.embedding_table import EmbeddingTable, read_embedding_table
 from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions, open_encoder
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.benchmarks import build_benchmark
@@ -64,7 +65,7 @@ class Evaluator:
     """An encoder and the benchmarks to score, with the features computed so far: each image set is encoded once."""
 
     settings: EvaluationSettings
-    encoder: Encoder
+    encoder: Encoder | EmbeddingTable
     benchmarks: Sequence[Benchmark]
     log: TextIO | None = None
     encoded: dict[str, EncodedImages] = field(default_factory=dict)
@@ -183,7 +184,11 @@ def evaluate_on(
         raise EvaluationError(f"rank {unknown[0]!r} of evaluation.ranks is not known; choose from {', '.join(RANKS)}.")
     benchmarks = build() if benchmarks is None else benchmarks
     options = EncodingOptions(settings.preprocessing, settings.precision, settings.batch_size, settings.num_loader_workers)
-    encoder = open_encoder(model, options, settings.device, storage, settings.stored_features)
+    encoder = (
+        read_embedding_table(model.path)
+        if model.kind == "embeddings"
+        else open_encoder(model, options, settings.device, storage, settings.stored_features)
+    )
     evaluator = Evaluator(settings, encoder, benchmarks, log)
     found = [evaluator.evaluate(benchmark) for benchmark in benchmarks]
     return EvaluationResult(_write(found, settings, key, model, release or ("", ""), storage), False, evaluator.num_encoded)

@@ -104,6 +104,8 @@ def open_model(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
     A tokenizer that cannot be made here gives a model that encodes images only. Raises UnknownNameError for an architecture or tag that
     open_clip does not know, and ModelError for weights that do not exist or do not fit, and for a table of embeddings.
     """
+    if ref.kind == "embeddings":
+        raise ModelError(f"{ref.label!r} is a table of embeddings and encodes no further images; name a model.")
     open_clip = import_open_clip()
     import torch
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bioclip import layout
-from bioclip.errors import EvaluationError, UnknownNameError
+from bioclip.errors import EvaluationError, ModelError, UnknownNameError
 from bioclip.evaluation import load_scores
 from bioclip.evaluation.benchmark import Benchmark, SpeciesClass
 from bioclip.evaluation.benchmarks import build_benchmark
@@ -142,6 +143,19 @@ def test_a_model_without_texts_is_scored_by_the_tasks_that_need_none(tmp_path: P
     assert {row["task"] for row in load_scores(storage, info.evaluation_id).rows()} == {"few_shot"}
     assert "image tower" in info.benchmarks[0]["notes"]["zero_shot"]["skipped"]
     assert info.model == "weights.pth"
+
+
+def test_a_table_of_embeddings_is_scored_like_a_model(tmp_path: Path) -> None:
+    images, classes, labels = trees(tmp_path / "trees")
+    vectors = [[1.0, 0.1 * number] if label else [0.1 * number, 1.0] for number, label in enumerate(labels.values())]
+    pq.write_table(pa.table({"item_id": list(labels)[:-1], "embedding": vectors[:-1]}), tmp_path / "features.parquet")
+    storage, model = Storage(str(tmp_path / "workspace")), ModelRef.parse(str(tmp_path / "features.parquet"))
+    info = evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels)], storage).info
+    assert info.benchmarks[0]["dropped"] == {"image_undecodable": 1}
+    assert load_scores(storage, info.evaluation_id).rows(task="few_shot", metric="top1")[0]["value"] == 1.0
+    pq.write_table(pa.table({"id": ["a"], "embedding": [[1.0]]}), tmp_path / "features.parquet")
+    with pytest.raises(ModelError, match="has columns id, embedding; it needs item_id and embedding"):
+        evaluate_on(SETTINGS, model, lambda: [Benchmark("trees", images, classes, labels)], storage)
 
 
 def test_many_classes_are_ranked_as_a_full_sort_ranks_them() -> None:

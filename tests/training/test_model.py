@@ -10,7 +10,8 @@ import torch
 from bioclip import layout
 from bioclip.errors import ModelError, StorageError, UnknownNameError
 from bioclip.models import torchvision_compat
-from bioclip.models.clip import create_model, import_open_clip, load_model, save_model
+from bioclip.models.clip import create_model, import_open_clip, load_model, open_model, save_model
+from bioclip.models.reference import ModelRef
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 from tests.training.conftest import TINY_MODEL
@@ -94,3 +95,20 @@ def test_torchvision_is_helped_only_beside_a_cpu_build(monkeypatch: pytest.Monke
     assert help_once() is False
     monkeypatch.setattr(torchvision_compat, "_compiled_part", lambda: None)
     assert help_once() is False
+
+
+def test_an_architecture_with_a_hugging_face_tokenizer_encodes_images_and_is_not_trained() -> None:
+    architecture = json.loads(json.dumps(TINY_MODEL.architecture))
+    architecture["text_cfg"]["hf_tokenizer_name"] = "nobody/no-such-tokenizer"
+    settings = TINY_MODEL.model_copy(update={"architecture": architecture})
+    model = open_model(ModelRef.from_settings(settings, seed=3))
+    assert "its tokenizer cannot be made here" in model.no_texts
+    assert model.network.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 32)
+    with pytest.raises(ModelError, match="encodes images only"):
+        model.tokenizer(["a photo"])
+    with pytest.raises(ModelError, match="can be evaluated but not trained"):
+        create_model(settings, seed=3)
+
+
+def test_longest_resizes_the_longer_side_and_pads() -> None:
+    assert create_model(TINY_MODEL.model_copy(update={"resize_mode": "longest"}), seed=3).resize_mode == "longest"
