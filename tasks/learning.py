@@ -101,11 +101,14 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
 
 
 @task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
-def evaluate_model(context: RunContext, version: str, model_id: str) -> EvaluationSummary:
-    """Score a model on a release unless its scores are there; raises EvaluationError with the evaluator's own words."""
+def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationSummary:
+    """Score a model, named as `ModelRef.parse` takes it, on a release unless its scores exist; raises EvaluationError with the evaluator's
+    own words."""
     settings, storage = context.settings, context.storage
-    release, info = open_release(storage, version), read_model_info(storage, model_id)
-    evaluation_id = planned_evaluation_id(settings.evaluation, ModelRef("workspace", model_id), storage, release.digest)
+    release, ref = open_release(storage, version), ModelRef.parse(model)
+    if ref.kind == "workspace":
+        read_model_info(storage, ref.name)
+    evaluation_id = planned_evaluation_id(settings.evaluation, ref, storage, release.digest)
     reused = find_evaluation(storage, evaluation_id) is not None
     bar = context.progress.add_task("evaluate", total=1, completed=int(reused), note="")
     if not reused:
@@ -117,10 +120,10 @@ def evaluate_model(context: RunContext, version: str, model_id: str) -> Evaluati
             else:
                 context.progress.update(bar, note=f"scored {line['benchmark']}")
 
-        _run(context, version, lambda path, log: evaluation_command(path, version, model_id, log), show, EvaluationError)
+        _run(context, version, lambda path, log: evaluation_command(path, version, model, log), show, EvaluationError)
         context.progress.update(bar, completed=1, total=1)
     folder = layout.evaluation_dir(evaluation_id)
-    tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, info, release, evaluation_id))
+    tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, release, evaluation_id))
     return EvaluationSummary(evaluation_id, storage.uri(folder), reused, tracking)
 
 
@@ -209,12 +212,15 @@ def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release
     return run
 
 
-def _track_evaluation(tracker: Tracker, context: RunContext, info: ModelInfo, release: Release, evaluation_id: str) -> TrackedRun:
+def _track_evaluation(tracker: Tracker, context: RunContext, release: Release, evaluation_id: str) -> TrackedRun:
+    info = load_scores(context.storage, evaluation_id).info
+    model = info.model_id or info.model
     run = tracker.start(
         name=f"evaluate-{evaluation_id}",
         key=f"evaluation:{evaluation_id}",
-        tags={**_prefect_tags(), "treeoflife.evaluation_id": evaluation_id, "treeoflife.model_id": info.model_id},
-        params={"evaluation": meaningful(context.settings.evaluation), "release": release.version, "model_id": info.model_id},
+        tags={**_prefect_tags(), "treeoflife.evaluation_id": evaluation_id, "treeoflife.model_id": model}
+        | {"treeoflife.model_digest": info.model_digest},
+        params={"evaluation": meaningful(context.settings.evaluation), "release": release.version, "model_id": model},
         dataset=_dataset(context, release),
     )
     folder = layout.evaluation_dir(evaluation_id)

@@ -29,6 +29,9 @@ SCORE_COLUMNS = [
     "chance",
     "num_images",
     "num_classes",
+    "majority",
+    "interval_unit",
+    "num_units",
 ]
 
 
@@ -119,6 +122,9 @@ def _score(row: dict[str, Any]) -> Score:
         chance=_finite(row["chance"]),
         num_images=row["num_images"],
         num_classes=row["num_classes"] or 0,
+        majority=_finite(row["majority"]),
+        interval_unit=row["interval_unit"],
+        num_units=row["num_units"],
     )
 
 

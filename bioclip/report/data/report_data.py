@@ -152,6 +152,11 @@ class Score:
     chance: float | None
     num_images: int
     num_classes: int
+    majority: float | None = None
+    """What the best constant answer reaches."""
+    interval_unit: str = "image"
+    """What the interval resamples: `image` or `species`."""
+    num_units: int = 0
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ def _dot(title: str, score: Score) -> ScorePoint:
 
 
 def _score_table(name: str, scores: Sequence[Score]) -> Markup:
-    header = ("Task", "Captions", "Rank", "Shots", "Metric", "Score", "95 % interval", "Chance", "Images", "Classes")
-    rows = table(f"All scores on {name}", header, map(_score_row, scores), numeric=(3, 5, 6, 7, 8, 9), class_="dense")
+    header = ("Task", "Captions", "Rank", "Shots", "Metric", "Score", "95 % interval", "Over", "Chance", "Majority", "Images", "Classes")
+    rows = table(f"All scores on {name}", header, map(_score_row, scores), numeric=(3, 5, 6, 7, 8, 9, 10, 11), class_="dense")
     if len(scores) <= MAX_OPEN_ROWS:
         return rows
     return details(f"All {number(len(scores))} scores on {name}", rows)
@@ -139,7 +139,9 @@ def _score_row(score: Score) -> tuple[str, ...]:
         score.metric,
         percent(score.value),
         interval,
+        f"{number(score.num_units)} {'species' if score.interval_unit == 'species' else 'images'}" if score.num_units else "—",
         percent(score.chance, digits=2) if score.chance is not None else "—",
+        percent(score.majority, digits=2) if score.majority is not None else "—",
         number(score.num_images),
         number(score.num_classes),
     )
