@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bioclip.licenses import is_allowed, normalize_license
 
@@ -100,3 +102,78 @@ def test_words_that_only_look_like_a_licence_stay_unknown() -> None:
 def test_an_allow_list_admits_what_it_names() -> None:
     assert is_allowed("CC-BY-4.0", ("CC0-1.0", "CC-BY-4.0"))
     assert not is_allowed("CC-BY-3.0", ("CC0-1.0", "CC-BY-4.0"))
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier"),
+    [
+        ("CC BY–NC 4.0", "CC-BY-NC-4.0"),
+        ("CC BY, NC", "CC-BY-NC"),
+        ("CC BY/NC 4.0", "CC-BY-NC-4.0"),
+        ("CC BY.NC", "CC-BY-NC"),
+        ("CC BY\u00a0NC", "CC-BY-NC"),
+        ("ＣＣ ＢＹ－ＮＣ", "CC-BY-NC"),
+        ("CC BY non-commercial", "CC-BY-NC"),
+        ("CC BY 4.0 no commercial use", "CC-BY-NC-4.0"),
+        ("CC BY No Derivatives", "CC-BY-ND"),
+        ("CC BY Não Comercial", "CC-BY-NC"),
+        ("https://creativecommons.org/licenses/by%2Dnc/4.0/", "CC-BY-NC-4.0"),
+        ("https://creativecommons.org/licenses/by%252Dnc/4.0/", "CC-BY-NC-4.0"),
+        ("https://creativecommons.org/licences/by-sa/3.0/", "CC-BY-SA-3.0"),
+        ("Creative Commons Attribution (CC BY) 4.0", "CC-BY-4.0"),
+        ("Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)", "CC-BY-NC-4.0"),
+        ("CC BY 3.0 and CC BY 4.0", "CC-BY"),
+        # several licences in one text: the strictest, or other
+        ("Data: CC0; images: CC BY-NC", "CC-BY-NC"),
+        ("CC BY 4.0 | CC BY-NC 4.0", "CC-BY-NC-4.0"),
+        ("CC BY-ND or CC BY-NC", "LicenseRef-other"),
+        ("MIT and CC BY", "LicenseRef-other"),
+        ("CC BY, images are non-commercial", "LicenseRef-other"),
+        # negations
+        ("Not in the public domain", "LicenseRef-other"),
+        ("CC0 (not for images)", "LicenseRef-other"),
+        ("CC BY 4.0 unless otherwise noted", "LicenseRef-other"),
+        ("public domain but not commercial", "LicenseRef-other"),
+        ("no known copyright restrictions", "LicenseRef-public-domain"),
+        ("Attribution required", "LicenseRef-other"),
+        ("by Jane Doe", "LicenseRef-other"),
+    ],
+)
+def test_a_licence_is_never_read_as_more_open_than_its_text(text: str, identifier: str) -> None:
+    assert normalize_license(text) == identifier
+
+
+_SEPARATORS = ("-", " ", "–", "—", "‑", "_", "/", ".", ", ", " - ", "%2D", "\u00a0", "+", " & ", "")
+_SPELLINGS = {
+    "NC": ("nc", "NC", "NonCommercial", "non-commercial", "Non Commercial", "no commercial use"),
+    "ND": ("nd", "ND", "NoDerivatives", "no derivs", "No-Derivatives"),
+    "SA": ("sa", "SA", "ShareAlike", "share-alike"),
+}
+_WRAPPERS = ("{}", "© 2020 Jane Doe, {}", "Licence: {}", "{} (see terms)", "images: {}", "{} International")
+
+
+@st.composite
+def _spelled(draw: st.DrawFn) -> tuple[str, set[str]]:
+    """A Creative Commons licence as somebody may spell it, and the elements that it names beside BY."""
+    elements = draw(st.lists(st.sampled_from(sorted(_SPELLINGS)), unique=True, max_size=3))
+    parts = [draw(st.sampled_from(("CC BY", "cc-by", "CC_BY", "Creative Commons Attribution", "creativecommons.org/licenses/by")))]
+    for element in elements:
+        word = draw(st.sampled_from(_SPELLINGS[element]))
+        separator = draw(st.sampled_from(_SEPARATORS if len(word) == 2 and len(parts[-1]) < 6 else _SEPARATORS[:-1]))
+        parts.append(separator + word)
+    return "".join(parts) + draw(st.sampled_from(("", " 4.0", "-4.0", "/4.0/", " (4.0)", " v3.0"))), set(elements)
+
+
+@given(st.lists(_spelled(), min_size=1, max_size=3), st.sampled_from((" | ", "; ", " and ", " or ", ", ")), st.sampled_from(_WRAPPERS))
+def test_no_spelling_and_no_combination_opens_a_licence(spelled: list[tuple[str, set[str]]], joint: str, wrapper: str) -> None:
+    read = normalize_license(wrapper.format(joint.join(text for text, _ in spelled)))
+    named = set().union(*(elements for _, elements in spelled))
+    assert read == "LicenseRef-other" or named <= set(read.split("-"))
+    for group, element in (("open", "NC"), ("open", "ND"), ("commercial", "NC"), ("no-nd", "ND")):
+        assert not (element in named and is_allowed(read, (group,)))
+
+
+@given(_spelled())
+def test_a_single_licence_is_recognised_in_every_spelling(spelled: tuple[str, set[str]]) -> None:
+    text, elements = spelled
+    assert set(normalize_license(text).split("-")) - {"4.0", "3.0"} == {"CC", "BY", *elements}

@@ -34,7 +34,7 @@ from bioclip.storage import Storage, state_dir
 from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 
 STAGE = "records"
-_VERSION = 2
+_VERSION = 3
 _ROWS_PER_BATCH = 4096
 
 
