@@ -1,5 +1,5 @@
 """Names matched with backbones: distinct lineages a second where the name is known as written, names a second with one edit, and a
-whole table of millions of records through `treeoflife resolve`, with its memory.
+whole table of millions of records through `treeoflife names resolve`, with its memory.
 
 Backbones are downloads named by TREEOFLIFE_BACKBONES (separated as in PATH), else the small one of the bundled sample, whose figures
 say little. Names are the backbones' own, with typos, synonyms, authors, missing and conflicting ranks (`benchmarks.synthetic_names`).

@@ -1,7 +1,7 @@
-"""Prefect's API for one command: a server process on loopback that ends with the command, even when that is killed.
+"""Prefect's API for one command: a server process on loopback that ends with the command, also when the command is killed.
 
-Prefect starts such a server by itself when no PREFECT_API_URL is set, but a killed flow then leaves it running. This one is tied to
-its parent by the kernel (see `tasks.bound_process`).
+Without PREFECT_API_URL Prefect starts such a server itself, and a killed flow leaves it running. The kernel ends this one with its
+parent (see `tasks.bound_process`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "
 
 @contextmanager
 def embedded_prefect(log_path: Path) -> Iterator[None]:
-    """PREFECT_API_URL of a fresh server for the length of the block; does nothing where it is set already.
+    """Set PREFECT_API_URL to a new server for the length of the block; does nothing when it is already set.
 
-    Raises TreeOfLifeError when the server does not come up.
+    Raises TreeOfLifeError when the server does not start.
     """
     if os.environ.get("PREFECT_API_URL"):
         yield
@@ -49,7 +49,7 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Send what Prefect's clients still hold: they would try for minutes to reach a server that is gone."""
+    """Send the events and logs that Prefect's clients have queued; without a server they would retry for minutes."""
     if "prefect" in sys.modules:
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
@@ -81,7 +81,7 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], address: str, log_path:
                 return
         except OSError:
             time.sleep(_POLL_S)
-    raise TreeOfLifeError(f"Prefect's embedded server did not start; see {str(log_path)!r}, or set PREFECT_API_URL to a server of yours.")
+    raise TreeOfLifeError(f"Prefect's embedded server did not start; see {str(log_path)!r}, or set PREFECT_API_URL to a running server.")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What a flow's process takes from its environment."""
+"""Environment variables that a flow's process reads and sets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DASK_LOGGING__DISTRIBUTED": "warning",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal alone: runs keep their logs in the UI
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # on the terminal only: the UI keeps the logs of runs
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_CLI_COLORS": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # Prefect's own 20 s are too few on a busy or small machine
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # Prefect's default of 20 s is too short for a busy or small machine
 }
-"""Environment of everything we start, for what the user has not set."""
+"""Environment of every process that we start; variables that the user has set win."""
 
 
 def effective(settings: PipelineSettings) -> PipelineSettings:
-    """`settings` with credentials from the environment where they hold none; Prefect stores flow parameters, so none belong there."""
+    """`settings` with credentials from the environment where they have none; Prefect stores flow parameters, which must hold none."""
     s3 = settings.workspace.s3
     found = {}
     for field in ("key", "secret"):
@@ -38,7 +38,10 @@ def effective(settings: PipelineSettings) -> PipelineSettings:
 
 
 def prepare_environment(state_dir: Path, verbose: bool) -> None:
-    """Set what Prefect reads when it is imported; what the user has set stays. Without PREFECT_API_URL its embedded server is used."""
+    """Set the variables that Prefect reads when it is imported; those that the user has set are kept.
+
+    Without PREFECT_API_URL, Prefect keeps its state below `state_dir`.
+    """
     defaults = dict(QUIET)
     if verbose:
         del defaults["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"]

@@ -1,7 +1,4 @@
-"""What a run needs that only the user can give, asked for before anything is downloaded.
-
-Each stage's own check is asked; no rule is here.
-"""
+"""Checks of a run's inputs before anything is downloaded; each is the check of the stage that reads the input."""
 
 from __future__ import annotations
 
@@ -20,8 +17,10 @@ from bioclip.taxonomy.matching.curation import read_curation_rows
 
 
 def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
-    """Raise what the stages would raise for archives, backbones, the user's own files, scorers and the parent. Reads the files, keeps
-    nothing: SettingsError, UsageError, UnknownNameError, ArchiveError, BackboneError, StorageError."""
+    """Check archives, backbones, the user's own files, scorers and the parent; reads the files and writes nothing.
+
+    Raises the stages' errors: SettingsError, UsageError, UnknownNameError, ArchiveError, BackboneError, StorageError.
+    """
     for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
         if not entries:
             raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")

@@ -34,7 +34,7 @@ def read_aliases(storage: Storage) -> dict[str, str]:
                 found[alias] = str(json.loads(storage.read_bytes(name))["version"])
             except (ValueError, KeyError, TypeError):
                 raise StorageError(
-                    f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife promote` a version by its name."
+                    f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife release promote` a version by its name."
                 ) from None
     return found
 

@@ -85,7 +85,9 @@ def _target(release: Release, name: str) -> str:
     """Where a file goes; raises StorageError for a name that would leave the destination."""
     target = workspace_name(release.version, name).removeprefix(f"{layout.RELEASES_DIR}/")
     if any(part in {"", ".", ".."} for part in target.split("/")):
-        raise StorageError(f"release {release.version} names {name!r}, which lies outside a release; check it with `treeoflife verify`.")
+        raise StorageError(
+            f"release {release.version} names {name!r}, which lies outside a release; check it with `treeoflife release verify`."
+        )
     return target
 
 
@@ -136,7 +138,7 @@ def _chunks(storage: Storage, name: str, num_bytes: int) -> Iterator[bytes]:
 
 
 def _way_out(source: Storage) -> str:
-    return f"check the release with `treeoflife verify {source.root} --deep`. What was copied is kept."
+    return f"check the release with `treeoflife release verify {source.root} --deep`. What was copied is kept."
 
 
 def _at_once(function: Callable[[ExportedFile], T], files: Sequence[ExportedFile]) -> Iterator[T]:

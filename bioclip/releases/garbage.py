@@ -99,8 +99,8 @@ def _check_given_up(storage: Storage, given_up: Collection[str], complete: Colle
             raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join([*complete, *aliases]) or 'none'}.")
         if names := [alias for alias, named in aliases.items() if named == version]:
             raise UsageError(
-                f"release {version!r} is what alias {names[0]!r} names, and is not given up while it does: "
-                f"`treeoflife promote` another to {names[0]!r}, or take the alias away by `treeoflife promote --alias {names[0]} --remove`."
+                f"release {version!r} has the alias {names[0]!r}, so it is kept: `treeoflife release promote` another release to "
+                f"{names[0]!r}, or remove the alias with `treeoflife release promote --alias {names[0]} --remove`."
             )
         if version in current:
-            raise UsageError(f"release {version!r} is what the workspace's stages made last; make another before you give it up.")
+            raise UsageError(f"release {version!r} is the last that the workspace's stages made; build another before you discard it.")

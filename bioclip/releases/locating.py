@@ -58,7 +58,9 @@ def resolve_release(storage: Storage, name: str) -> str:
     aliases = read_aliases(storage)
     if (version := aliases.get(name)) is not None:
         if not storage.exists(layout.release_manifest(version)):
-            raise StorageError(f"alias {name!r} names release {version!r}, which is not in {storage.root!r}; `treeoflife promote` another.")
+            raise StorageError(
+                f"alias {name!r} names release {version!r}, which is not in {storage.root!r}; `treeoflife release promote` another."
+            )
         return version
     versions = list_releases(storage)
     if not versions:

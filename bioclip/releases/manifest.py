@@ -93,7 +93,7 @@ def open_release_folder(folder: Storage) -> Release:
         manifest = json.loads(data)
         return Release(str(manifest["version"]), digest_bytes(data), manifest, folder)
     except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{folder.uri(layout.MANIFEST)!r} is no manifest of a release; `treeoflife verify` says more.") from None
+        raise StorageError(f"{folder.uri(layout.MANIFEST)!r} is no manifest of a release; `treeoflife release verify` says more.") from None
 
 
 def list_releases(storage: Storage) -> list[str]:

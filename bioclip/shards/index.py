@@ -20,7 +20,7 @@ from bioclip.releases.manifest import Release
 from bioclip.schemas import SHARD_INDEX_SCHEMA
 from bioclip.tars import BLOCK_BYTES, TarWriter, header_name, padded
 
-_CHECK = "check the release with `treeoflife verify --deep`."
+_CHECK = "check the release with `treeoflife release verify --deep`."
 
 
 def index_table(tar: TarWriter, shard: str) -> pa.Table:

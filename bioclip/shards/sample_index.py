@@ -72,7 +72,7 @@ class SampleIndex:
         if not found or sample_bytes([len(content) for content in found.values()]) != stop - start:
             raise ShardError(
                 f"shard {name!r} does not hold {self.keys[position]!r} in bytes {start} to {stop}, where its index says; "
-                "check the release with `treeoflife verify --deep`."
+                "check the release with `treeoflife release verify --deep`."
             )
         return found
 
@@ -166,7 +166,7 @@ def _select(table: pa.Table, record_ids: Collection[str], shard: str) -> pa.Tabl
     if num_missing := len(record_ids) - len(pc.unique(found["record_id"])):
         raise ShardError(
             f"{num_missing} samples that {layout.TRAIN_SMALL} lists in {shard!r} are missing; "
-            "check the release with `treeoflife verify --deep`."
+            "check the release with `treeoflife release verify --deep`."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Tables of names in, tables of decisions out: what `treeoflife resolve` reads and writes, a batch of rows at a time."""
+"""Tables of names in, tables of decisions out: what `treeoflife names resolve` reads and writes, a batch of rows at a time."""
 
 from __future__ import annotations
 

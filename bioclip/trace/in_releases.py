@@ -37,8 +37,9 @@ def _place(row: Row, version: str, aliases: dict[str, str]) -> Row:
 
 
 def _still_held(holding: Row) -> str:
-    options = " ".join(f"--give-up {version}" for version in holding)
-    return f"it is still in {', '.join(holding)}: `treeoflife curate` makes a release without it, then `treeoflife gc {options} --delete`"
+    options = " ".join(f"--discard {version}" for version in holding)
+    command = f"treeoflife release gc {options} --delete"
+    return f"it is still in {', '.join(holding)}: `treeoflife curate` builds a release without it, then run `{command}`"
 
 
 def _evaluated(sight: Sight, record_id: str) -> str:

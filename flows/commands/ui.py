@@ -1,4 +1,4 @@
-"""The Prefect and MLflow UIs on what a workspace's embedded services left, on loopback, until interrupted."""
+"""`treeoflife ui`: the Prefect and MLflow UIs of a workspace's embedded services, on loopback, until interrupted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def serve(state_dir: Path, tracking: TrackingSettings) -> None:
     """Start both servers, print their addresses, and wait until Ctrl-C or SIGTERM; both end with this process, also when it is killed.
 
     Prefect's port is PREFECT_SERVER_API_PORT, MLflow's that of `tracking.ui_url`. Raises UsageError when the workspace has no state yet
-    or a port is taken, and TreeOfLifeError when a server ends by itself.
+    or a port is in use, and TreeOfLifeError when a server stops by itself.
     """
     if not state_dir.exists():
         raise UsageError(f"{str(state_dir)!r} does not exist; run `treeoflife demo` or `treeoflife run` there first.")
@@ -105,7 +105,7 @@ def _check_port(server: _Server) -> None:
         except OSError:
             ways = {"Prefect": "PREFECT_SERVER_API_PORT", "MLflow": "tracking.ui_url"}
             raise UsageError(
-                f"port {server.port} is taken, and the {server.name} UI needs it; stop what listens there, or name another port by "
+                f"port {server.port} of the {server.name} UI is in use; stop the process that listens there, or set another port by "
                 f"{ways[server.name]}."
             ) from None
 
@@ -133,7 +133,7 @@ def _environment(state_dir: Path, inherited: Mapping[str, str]) -> dict[str, str
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server, and whatever of the group that it leads outlives it."""
+    """Stop a server and all processes of its group."""
     process.terminate()
     try:
         process.wait(_STOP_S)

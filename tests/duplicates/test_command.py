@@ -1,4 +1,4 @@
-"""`treeoflife duplicates` on each kind of collection: what is found, what is left out and why, and the page."""
+"""`treeoflife dataset duplicates` on each kind of collection: what is found, what is left out and why, and the page."""
 
 from __future__ import annotations
 

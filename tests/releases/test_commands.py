@@ -1,4 +1,4 @@
-"""`treeoflife releases`, `diff`, `promote`, `gc`, and aliases wherever a version is taken."""
+"""`treeoflife release list`, `diff`, `promote`, `gc`, and aliases wherever a version is taken."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class TestAliases:
         point_alias(storage, "paper", grown.first.version)
         assert run(storage, "gc", "--give-up", "paper") == 2
         printed = capsys.readouterr().err
-        assert f"release {grown.first.version!r} is what alias 'paper' names, and is not given up while it does" in printed
-        assert "`treeoflife promote --alias paper --remove`" in printed
+        assert f"release {grown.first.version!r} has the alias 'paper', so it is kept" in printed
+        assert "`treeoflife release promote --alias paper --remove`" in printed
 
     @pytest.mark.parametrize("command", ["releases", "gc"])
     def test_an_alias_of_a_missing_version_is_told(self, storage: Storage, command: str, capsys: pytest.CaptureFixture[str]) -> None:

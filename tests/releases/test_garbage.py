@@ -59,7 +59,7 @@ def test_a_release_whose_parent_was_given_up_can_be_continued(grown: Grown, stor
 
 def test_what_has_a_name_or_is_the_last_is_not_given_up(grown: Grown, storage: Storage) -> None:
     point_alias(storage, "paper", grown.first.version)
-    with pytest.raises(UsageError, match=r"is what alias 'paper' names, .*: `treeoflife promote` another to 'paper'"):
+    with pytest.raises(UsageError, match=r"has the alias 'paper', so it is kept: `treeoflife release promote` another release to 'paper'"):
         find_garbage(storage, [grown.first.version])
     point_latest(storage, grown.first.version)
     with pytest.raises(UsageError, match="is what the workspace's stages made last"):

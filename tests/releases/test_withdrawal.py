@@ -49,7 +49,7 @@ class TestTrace:
         [row] = [row for row in grown.first.samples().to_pylist() if row["record_id"] == record_id]
         assert step.facts["in_releases"] == {grown.first.version: {"split": row["split"], "shard": row["shard"]}}
         assert (step.facts["not_in"], step.facts["taken_down_by"]) == ([grown.second.version], listed)
-        assert f"`treeoflife gc --give-up {grown.first.version} --delete`" in step.unseen[0]
+        assert f"`treeoflife release gc --discard {grown.first.version} --delete`" in step.unseen[0]
         assert step.facts["evaluated_on"].startswith(f"never, in {grown.second.version}")
 
     def test_the_command_reads_the_lists(self, grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:

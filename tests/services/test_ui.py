@@ -79,5 +79,5 @@ def test_a_taken_port_is_told_in_one_sentence(tmp_path: Path) -> None:
         )
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"treeoflife: error: port {port} is taken")
+    assert line.startswith(f"treeoflife: error: port {port} of the ")
     assert "tracking.ui_url" in line

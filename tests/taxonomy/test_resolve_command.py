@@ -1,4 +1,4 @@
-"""`treeoflife resolve`, `names` and `explain`: tables in, one decision a row out, the same however the rows lie."""
+"""`treeoflife names resolve`, `parse` and `explain`: tables in, one decision a row out, the same however the rows lie."""
 
 from __future__ import annotations
 

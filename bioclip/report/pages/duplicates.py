@@ -1,4 +1,4 @@
-"""The page of `treeoflife duplicates`: groups side by side, the kept picture first."""
+"""The page of `treeoflife dataset duplicates`: groups side by side, the kept picture first."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class DecisionSummary:
 
 
 def sum_up_decisions(rows: Iterable[Mapping[str, Any]]) -> DecisionSummary:
-    """Summarise rows with the columns of LINEAGE_SCHEMA or of the table that `treeoflife resolve` writes.
+    """Summarise rows with the columns of LINEAGE_SCHEMA or of the table that `treeoflife names resolve` writes.
 
     A row is a distinct lineage; without `num_records` it counts as one record. Null equals the empty string. `contradicts` (ranks
     joined by commas) and `curation` are optional.

@@ -1,4 +1,4 @@
-"""Reads tables of decisions, as `treeoflife resolve` writes them, in batches."""
+"""Reads tables of decisions, as `treeoflife names resolve` writes them, in batches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def _batches(path: Path, stream: Any) -> Iterator[pa.RecordBatch]:
 def _wanted(path: Path, there: Iterable[str]) -> list[str]:
     names = set(there)
     if missing := [name for name in _ALWAYS if name not in names]:
-        raise UsageError(f"{str(path)!r} holds no decisions on names, since {missing[0]!r} is missing; write it with `treeoflife resolve`.")
+        raise UsageError(
+            f"{str(path)!r} holds no decisions on names, since {missing[0]!r} is missing; write it with `treeoflife names resolve`."
+        )
     return [name for name in (*_GIVEN_IN_TABLES, *DECIDED_COLUMNS) if name in names]
 
 

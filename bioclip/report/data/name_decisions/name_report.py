@@ -51,5 +51,5 @@ def _conflicts(storage: Storage, release: Release, data: ReportData) -> ImageCon
 
 
 def read_name_report(path: Path) -> NameReport:
-    """The decisions of a table that `treeoflife resolve` wrote; raises UsageError for any other file."""
+    """The decisions of a table that `treeoflife names resolve` wrote; raises UsageError for any other file."""
     return NameReport(path.name, sum_up_decisions(read_decisions(path)))
