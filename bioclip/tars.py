@@ -133,9 +133,9 @@ class TarMember(NamedTuple):
 
 def split_member_name(name: str) -> tuple[str, str]:
     """(key, extension) of a member's path: WebDataset cuts at the first dot of the file name."""
-    folder, separator, file = name.rpartition("/")
+    folder, _, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
-    return f"{folder}{separator}{stem}".lstrip("/"), extension
+    return f"{folder}/{stem}" if folder else stem, extension
 
 
 def scan_members(stream: IO[bytes], name: str) -> Iterator[TarMember]:
@@ -193,5 +193,5 @@ def _parse_header(header: bytes, position: int, name: str) -> TarMember | None:
         num_bytes = header_size(header)
     except ShardError as error:
         raise ShardError(f"shard {name!r} is no tar: {error}; {_REMEDY}") from None
-    key, extension = split_member_name(header_name(header).decode("utf-8", "replace"))
+    key, extension = split_member_name(header_name(header).decode("utf-8", "replace").lstrip("/"))
     return TarMember(key, extension, position + BLOCK_BYTES, num_bytes)

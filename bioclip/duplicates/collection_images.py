@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.errors import UsageError
+from bioclip.tars import split_member_name
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".avif"})
 _LABELS = ("species", "scientific_name", "scientificname", "scientificName", "label", "class")
@@ -86,9 +87,7 @@ def _samples(archive: tarfile.TarFile, tar: Path, name: str, known: Mapping[str,
     for member in archive:
         if not member.isreg():
             continue
-        folder, slash, file = member.name.rpartition("/")
-        stem, _, extension = file.partition(".")
-        prefix = folder + slash + stem
+        prefix, extension = split_member_name(member.name)
         if prefix != key:
             if place:
                 yield _sample(tar, name, key, texts, place, known)

@@ -17,6 +17,7 @@ from bioclip.evaluation_sets.contract import Listing, SetFormat
 from bioclip.evaluation_sets.folder import is_image_name
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
 from bioclip.settings import EvaluationSetSettings
+from bioclip.tars import split_member_name
 
 _LABELS = ("species", "scientific_name", "scientificName", "label", "class_name")
 _TEXT_MEMBERS = ("sci.txt", "scientific_name.txt", "cls", "txt")
@@ -40,14 +41,12 @@ def scan_samples(stream: IO[bytes]) -> Iterator[TarSample]:
             archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
             if not member.isreg():
                 continue
-            folder, slash, file = member.name.removeprefix("./").rpartition("/")
-            stem, _, extension = file.partition(".")
-            key = folder + slash + stem
+            key, extension = split_member_name(member.name.removeprefix("./"))
             if sample is None or key != sample.key:
                 if sample is not None:
                     yield sample
                 sample = TarSample(key)
-            if is_image_name(file):
+            if is_image_name(member.name):
                 sample.images.append((extension, member.offset_data, member.size))
             elif (extension == "json" or extension in _TEXT_MEMBERS) and member.size <= _MAX_TEXT_BYTES:
                 content = archive.extractfile(member)

@@ -22,6 +22,7 @@ from bioclip.sources.contract import Dropped, SourceFormat
 from bioclip.sources.formats.folder import IMAGE_SUFFIXES
 from bioclip.sources.parsing.column_map import ColumnMap, flatten
 from bioclip.sources.parsing.defaults import RIGHTS_OPTIONS, MediaBase
+from bioclip.tars import split_member_name
 
 MAX_TEXT_BYTES = 16 << 20
 """Longest text or JSON member."""
@@ -82,24 +83,18 @@ def _samples(path: Path) -> Generator[_Sample | Dropped]:
                     yield Dropped("not_a_plain_member")
                     continue
                 name = member.name.removeprefix("./")
-                key, extension = _split(name)
+                key, extension = split_member_name(name)
                 if key != sample.key or not sample.where:
                     if sample.where:
                         yield sample
                     sample = _Sample(key, f"{path}:{name}")
-                _take(sample, tar, member, name, extension)
+                _take(sample, tar, member, name, extension.lower())
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ArchiveError(
             f"{path}: after {sample.where or 'nothing'}: not a whole, plain tar ({error}); get it again, unpack compressed ones."
         ) from None
     if sample.where:
         yield sample
-
-
-def _split(name: str) -> tuple[str, str]:
-    folder, _, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    return f"{folder}/{stem}" if folder else stem, extension.lower()
 
 
 def _take(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, extension: str) -> None:
