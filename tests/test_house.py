@@ -13,6 +13,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CODE = ("bioclip", "flows", "tasks")
 MAX_MODULES, MAX_LINES = 20, 400
+_RIDDLES = {
+    r"makes? again what follows": "recomputes every derived file",
+    r"what \w+( \w+)? says twice": "redundant statements",
+    r"as far as looked at": "quick check",
+    r"[Nn]ot looked at": "not checked",
+    r"what lies within": "the contents of",
+    r"matches nothing in the workspace now": "no match in this workspace",
+    r"are not meant and stay": "are not included and will be kept",
+    r"no longer names": "alias removed",
+    r"\d done now|found done": "computed, reused",
+    r"what is done is not done again": "completed work is skipped",
+    r"holds twice": "duplicates",
+    r"no whole answer|however it drips": "response incomplete",
+}
+"""Phrases that a reader has to translate, and what to write in their place."""
 _NOT_OURS = {".venv", "build", "demo", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 
@@ -77,3 +92,16 @@ def test_no_file_names_a_place_of_one_machine_or_holds_an_unfinished_mark() -> N
         if path.suffix in suffixes and not _NOT_OURS & set(parts) and ".egg-info" not in str(path):
             text = path.read_text(encoding="utf-8")
             assert not [mark for mark in marks if mark in text], path
+
+
+@pytest.mark.parametrize("phrase", _RIDDLES)
+def test_sentences_say_plainly_what_they_mean(phrase: str) -> None:
+    texts = [path for folder in (*CODE, "benchmarks", "docs", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+    texts += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]!r}; write {_RIDDLES[phrase]!r}"
+        for path in texts
+        if path != Path(__file__)
+        for match in re.finditer(phrase, " ".join(path.read_text(encoding="utf-8").split()))
+    ]
+    assert found == []
