@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CODE = ("bioclip", "flows", "tasks")
 MAX_MODULES, MAX_LINES = 20, 400
+_SHARED_BASENAMES = {"__init__.py", "__main__.py", "stage.py"}
 _RIDDLES = {
     r"makes? again what follows": "recomputes every derived file",
     r"what \w+( \w+)? says twice": "redundant statements",
@@ -92,6 +93,13 @@ def test_no_file_names_a_place_of_one_machine_or_holds_an_unfinished_mark() -> N
         if path.suffix in suffixes and not _NOT_OURS & set(parts) and ".egg-info" not in str(path):
             text = path.read_text(encoding="utf-8")
             assert not [mark for mark in marks if mark in text], path
+
+
+def test_no_file_name_occurs_in_more_than_two_folders() -> None:
+    folders: dict[str, set[str]] = defaultdict(set)
+    for path in modules(*CODE, "benchmarks"):
+        folders[path.name].add(str(path.parent.relative_to(ROOT)))
+    assert {name: found for name, found in folders.items() if len(found) > 2 and name not in _SHARED_BASENAMES} == {}
 
 
 @pytest.mark.parametrize("phrase", _RIDDLES)

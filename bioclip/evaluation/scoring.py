@@ -25,7 +25,7 @@ from bioclip.evaluation.results import MEASUREMENT_SCHEMA
 from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluation
 from bioclip.evaluation.statistics import Measurement, score
 from bioclip.evaluation.tasks import find_task
-from bioclip.evaluation.tasks.contract import TaskInput
+from bioclip.evaluation.tasks.task import TaskInput
 from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bioclip.errors import ArchiveError, SettingsError
-from bioclip.evaluation_sets.contract import Listing, SetFormat, image_root
+from bioclip.evaluation_sets.set_format import Listing, SetFormat, image_root
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
 from bioclip.settings import EvaluationSetSettings
 from bioclip.sources.parsing.delimited import as_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets.contract import Listing, SetFormat
+from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.settings import EvaluationSetSettings
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif"})

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets.contract import Listing, SetFormat
+from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.evaluation_sets.table_columns import check_known, choose_columns, table_listing
 from bioclip.settings import EvaluationSetSettings
 

@@ -17,9 +17,9 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import SettingsError
 from bioclip.evaluation_sets import coco, delimited, folder, parquet_table, release_splits, tars
-from bioclip.evaluation_sets.contract import Listing, SetFormat
 from bioclip.evaluation_sets.evaluation_set import EVALUATION_SET_SCHEMA, EvaluationSet
 from bioclip.evaluation_sets.images import ImageFiles
+from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.local_media import LocalMediaError, local_url
 from bioclip.settings import EvaluationSetSettings
 from bioclip.storage import Storage

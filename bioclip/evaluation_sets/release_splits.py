@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import digest_bytes
-from bioclip.evaluation_sets.contract import Listing, SetFormat
+from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.evaluation_sets.tars import scan_samples
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSetSettings

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets.contract import Listing, image_root
+from bioclip.evaluation_sets.set_format import Listing, image_root
 from bioclip.settings import EvaluationSetSettings
 
 RANK_COLUMNS = ("kingdom", "phylum", "class", "order", "family", "genus")

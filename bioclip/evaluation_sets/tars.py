@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets.contract import Listing, SetFormat
 from bioclip.evaluation_sets.folder import is_image_name
+from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
 from bioclip.settings import EvaluationSetSettings
 from bioclip.tars import split_member_name

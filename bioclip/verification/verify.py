@@ -23,8 +23,8 @@ from bioclip.verification.findings import UNREADABLE, Finding, guarded, shortene
 from bioclip.verification.leaks import check_evaluated, check_evidence, check_fingerprints, check_gate
 from bioclip.verification.manifest import check_manifest, check_parent, has_absent_parent, is_inside
 from bioclip.verification.samples import check_samples
+from bioclip.verification.shard_tars import check_tars
 from bioclip.verification.tables import check_lists, check_tables
-from bioclip.verification.tars import check_tars
 
 __all__ = ["Finding", "Verification", "named_files", "verify_release"]
 

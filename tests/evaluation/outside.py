@@ -8,7 +8,7 @@ import numpy as np
 
 from bioclip.evaluation.predictions import Predictions
 from bioclip.evaluation.statistics import Measurement, Share
-from bioclip.evaluation.tasks.contract import TaskInput, TaskResult
+from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bioclip.evaluation.registered import find_function
 from bioclip.evaluation.tasks import few_shot, zero_shot
-from bioclip.evaluation.tasks.contract import Task
+from bioclip.evaluation.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "zero_shot": zero_shot.run,

@@ -15,7 +15,7 @@ import numpy as np
 
 from bioclip.evaluation.predictions import Predictions, rank_answers
 from bioclip.evaluation.statistics import Measurement, Parameter, Share
-from bioclip.evaluation.tasks.contract import TaskInput, TaskResult
+from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ import numpy as np
 
 from bioclip.evaluation.metrics import find_metric
 from bioclip.evaluation.predictions import Predictions, Ranked, rank_answers
-from bioclip.evaluation.tasks.contract import TaskInput, TaskResult
+from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 from bioclip.records import RANKS
 
 if TYPE_CHECKING:
