@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,16 +38,25 @@ class FeatureCache:
         """Its folder."""
         return layout.features_dir(f"{self.key[:16]}-{self.dtype}")
 
-    def read(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """SHA-256 of an image's bytes -> float32 features [D], of those of `wanted` that are stored."""
-        asked = pa.array(sorted(set(wanted)), pa.string())
-        found: dict[str, NDArray[np.float32]] = {}
+    @cached_property
+    def part_of(self) -> dict[str, str]:
+        """SHA-256 of an image's bytes -> the part that holds its features; parts that others write later are not seen."""
+        found: dict[str, str] = {}
         for name in self.storage.list(self.folder):
             if name.endswith(layout.PARQUET):
                 with self.storage.reader(name) as stream:
-                    table = pq.read_table(stream)
-                table = table.filter(pa.compute.is_in(table["bytes_sha256"], asked))
-                found.update(zip(table["bytes_sha256"].to_pylist(), _matrix(table), strict=True))
+                    found.update(dict.fromkeys(pq.read_table(stream, columns=["bytes_sha256"])["bytes_sha256"].to_pylist(), name))
+        return found
+
+    def read(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """SHA-256 of an image's bytes -> float32 features [D], of those of `wanted` that are stored; only their parts are read."""
+        asked = pa.array(sorted(set(wanted)), pa.string())
+        found: dict[str, NDArray[np.float32]] = {}
+        for name in sorted({self.part_of[digest] for digest in wanted if digest in self.part_of}):
+            with self.storage.reader(name) as stream:
+                table = pq.read_table(stream)
+            table = table.filter(pa.compute.is_in(table["bytes_sha256"], asked))
+            found.update(zip(table["bytes_sha256"].to_pylist(), _matrix(table), strict=True))
         return found
 
     def rounded(self, features: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -62,7 +72,9 @@ class FeatureCache:
         values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"bytes_sha256": pa.array(names), "features": values}), sink, compression="zstd")
-        self.storage.write_bytes(f"{self.folder}/part-{digest_value(names)[:16]}{layout.PARQUET}", sink.getvalue().to_pybytes())
+        part = f"{self.folder}/part-{digest_value(names)[:16]}{layout.PARQUET}"
+        self.storage.write_bytes(part, sink.getvalue().to_pybytes())
+        self.part_of.update(dict.fromkeys(names, part))
 
 
 def _matrix(table: pa.Table) -> NDArray[np.float32]:

@@ -73,7 +73,7 @@ class Headline:
 
 
 def load_scores(storage: Storage, evaluation_id: str) -> Scores:
-    """The scores of a finished evaluation; raises EvaluationError that names those there are."""
+    """The scores of a finished evaluation; raises EvaluationError that lists the finished evaluations."""
     if (info := find_evaluation(storage, evaluation_id)) is None:
         found = ", ".join(list_evaluations(storage)) or "none"
         raise EvaluationError(f"evaluation {evaluation_id!r} is not in {storage.root!r}; there: {found}. `treeoflife evaluate` makes one.")

@@ -77,7 +77,7 @@ def resize_exactly(image: Image.Image, preprocessing: Preprocessing) -> Image.Im
     if preprocessing.resize_mode == "longest":
         ratio = max(image.height / height, image.width / width)
         return _centre(_scaled(image, ratio, preprocessing.resampling), height, width, preprocessing.fill_color)
-    if height != width:  # open_clip resizes to a rectangle bicubically whatever the configuration says
+    if height != width:  # open_clip ignores `interpolation` for a rectangle
         ratio = min(image.height / height, image.width / width)
         return _centre(_scaled(image, ratio, Image.Resampling.BICUBIC), height, width, 0)
     short, long = sorted(image.size)

@@ -59,7 +59,7 @@ def find_model(storage: Storage, model_id: str) -> ModelInfo | None:
 
 
 def read_model_info(storage: Storage, model_id: str) -> ModelInfo:
-    """The finished model `model_id`; raises TrainingError that names those there are."""
+    """The finished model `model_id`; raises TrainingError that lists the finished models."""
     if (info := find_model(storage, model_id)) is None:
         found = ", ".join(list_models(storage)) or "none"
         raise TrainingError(f"model {model_id!r} is not in {storage.root!r} or not finished; there: {found}. `treeoflife train` makes one.")

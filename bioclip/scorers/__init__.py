@@ -1,6 +1,6 @@
 """Scorers of images by name. To add one: a file beside this one with a `build` function, and a line in SCORERS.
 
-One that lies outside this package is named `module:function` and needs no line.
+One from outside this package is named `module:function` and needs no line.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from bioclip.scorers.plugged import build_plugged
 
 
 class Scorer(Protocol):
-    """One number an image, decided by the image's own bytes alone, the same in any batch."""
+    """One number per image that depends on the image's bytes only, not on its batch."""
 
     @property
     def identity(self) -> Any:
-        """All that decides the scores, as JSON values."""
+        """Everything that decides the scores, as JSON values."""
 
     def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
         """(record id, score) of a batch of encoded images; those that cannot be decoded are left out."""

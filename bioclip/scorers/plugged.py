@@ -1,6 +1,6 @@
 """A scorer from a module of the user's own, named `module:function` in the settings.
 
-Its code counts as part of what decides the scores: when the module's file changes, everything is scored anew.
+The digest of the module's file is part of the identity of its scores: when the file changes, all images are scored again.
 """
 
 from __future__ import annotations

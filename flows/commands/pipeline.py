@@ -79,7 +79,10 @@ def train(*, release: Release = "latest", options: SettingsOptions = SETTINGS) -
 def evaluate(
     *,
     release: Release = "latest",
-    model: Annotated[str, Parameter(metavar="ID", help="model id (default: the model that the settings describe)")] = "",
+    model: Annotated[
+        str,
+        Parameter(metavar="MODEL", help="id, folder, NAME:TAG, hf-hub:ORG/NAME, timm:NAME (default: the model that the settings describe)"),
+    ] = "",
     options: SettingsOptions = SETTINGS,
 ) -> Answer:
     """Evaluate a model on a release of the workspace.

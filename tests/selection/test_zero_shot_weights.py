@@ -81,6 +81,15 @@ def test_other_weights_in_the_same_place_score_anew(model: ClipModel, tmp_path: 
     assert identity() != before
 
 
+def test_moved_weights_are_not_scored_again(model: ClipModel, tmp_path: Path) -> None:
+    def identity(place: Path) -> Any:
+        return build_scorer("zero_shot", {"model": {"pretrained": str(place)}, **PROMPTS}, 8).identity
+
+    place = folder(model, tmp_path)
+    before = identity(place)
+    assert identity(place.rename(tmp_path / "elsewhere")) == before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
