@@ -40,6 +40,11 @@ def _drop_a_sample(folder: Folder, draw: random.Random) -> Collection[str]:
     return ()
 
 
+def _change_a_split_reason(folder: Folder, draw: random.Random) -> Collection[str]:
+    folder.set_value("samples.parquet", folder.row(draw, "val"), split_reason="evaluated_before")
+    return ()
+
+
 def _swap_two_pictures(folder: Folder, draw: random.Random) -> Collection[str]:
     shard = folder.shard(draw)
     samples = folder.members(shard)
@@ -229,6 +234,7 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "a sample of val in train": (_move_to_train, "split_contradicts_shard"),
     "a shard that is none": (_name_another_shard, "shard_unknown"),
     "a drop reason of a sample": (_drop_a_sample, "row_contradicts_itself"),
+    "another split reason": (_change_a_split_reason, "split_reason_differs"),
     "two pictures changed for one another": (_swap_two_pictures, "picture_differs"),
     "a picture of val in train": (_take_a_picture, "picture_twice"),
     "a picture cut short": (_cut_a_picture, "picture_differs"),

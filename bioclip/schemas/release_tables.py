@@ -10,6 +10,7 @@ SAMPLE_SCHEMA = pa.schema(
     [
         pa.field("record_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
+        pa.field("split_reason", pa.string(), nullable=False),
         pa.field("drop_reason", pa.string(), nullable=False),
         pa.field("drop_detail", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
@@ -37,7 +38,8 @@ SAMPLE_SCHEMA = pa.schema(
     ]
 )
 """releases/<version>/samples.parquet, sorted by record_id: one row for each downloaded image. Samples have a `split` (train, val,
-heldout), a `shard` and an empty `drop_reason`; the others an empty split and shard, and the reason."""
+heldout), a `split_reason` (a key of `bioclip.selection.splits.SPLIT_REASONS`), a `shard` and an empty `drop_reason`; the others have a
+`drop_reason` and an empty split, split reason and shard."""
 
 
 FINGERPRINT_SCHEMA = pa.schema(

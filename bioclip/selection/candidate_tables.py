@@ -33,7 +33,7 @@ _DESCRIPTION_COLUMNS = (
     "scientific_name",
 )  # fmt: skip
 """What no rule looks at: read when samples are written, not before."""
-_DECIDED = {"split", "drop_reason", "drop_detail", "shard"}
+_DECIDED = {"split", "split_reason", "drop_reason", "drop_detail", "shard"}
 
 
 def read_candidates(storage: Storage) -> Candidates:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.selection.splits import SPLIT_NAMES
+from bioclip.selection.splits import REASON_CODES, SPLIT_NAMES, Reasons, Splits
 
 Rows = npt.NDArray[np.intp]
 """Row numbers."""
@@ -82,6 +82,7 @@ class Candidates:
         self.images, self._sides, self.parts = images, sides, tuple(parts)
         self.split = np.zeros(images.num_rows, np.int8)
         """Index into SPLIT_NAMES."""
+        self._split_reason = np.zeros(images.num_rows, np.int8)
         self._reason = np.zeros(images.num_rows, np.int16)
         self._reasons: list[str] = [""]
         self._detail = np.zeros(images.num_rows, np.int64)
@@ -150,9 +151,10 @@ class Candidates:
         self._details.append(texts)
         self._num_details += len(texts)
 
-    def assign(self, splits: npt.NDArray[np.int8]) -> None:
-        """Give every open row its split."""
+    def assign(self, splits: Splits, reasons: Reasons) -> None:
+        """Give every open row its split, and why it has it."""
         self.split = np.where(self.is_open, splits, 0).astype(np.int8)
+        self._split_reason = reasons
 
     def is_in(self, split: str) -> Mask:
         """Rows of that split."""
@@ -163,10 +165,11 @@ class Candidates:
         return pa.array(SPLIT_NAMES).take(pa.array(self.split[start:stop]))
 
     def decisions(self, start: int = 0, stop: int | None = None) -> dict[str, pa.Array]:
-        """The columns `split`, `drop_reason` and `drop_detail` of some rows."""
+        """The columns `split`, `split_reason`, `drop_reason` and `drop_detail` of some rows."""
         details = pa.chunked_array(self._details, pa.string()).take(pa.array(self._detail[start:stop]))
         return {
             "split": self.split_column(start, stop),
+            "split_reason": pa.array(REASON_CODES).take(pa.array(np.where(self.split > 0, self._split_reason, 0)[start:stop])),
             "drop_reason": pa.array(self._reasons).take(pa.array(self._reason[start:stop])),
             "drop_detail": details.combine_chunks(),
         }

@@ -19,7 +19,7 @@ from bioclip.schemas import HELDOUT_LIST_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.name_lists import accepted_species, file_digest, names_digest, read_named_rows
 from bioclip.selection.split_rules import check_listed
-from bioclip.selection.splits import HELDOUT, TRAIN, unit_hash
+from bioclip.selection.splits import BY_HASH, BY_LIST, BY_NUMBER, BY_STRATUM, HELD_OUT_BEFORE, HELDOUT, TRAIN, WITH_TAXON, unit_hash
 from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
@@ -42,9 +42,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`species` is None where only the older rules are set; they decide then. `listed` is HELDOUT_LIST_SCHEMA of a list that was given."""
+    """`species` gives the split reason of each held-out species; None where no rule of this module is set, so that `SplitRule.of` draws.
 
-    species: frozenset[str] | None = None
+    `listed` is HELDOUT_LIST_SCHEMA of a list that was given.
+    """
+
+    species: Mapping[str, str] | None = None
     listed: pa.Table | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
@@ -93,11 +96,12 @@ def choose_heldout(
     )
     continued = heldout - trained
     if is_list and not settings.heldout_num_species:
-        chosen, num_bare = eligible | continued, 0
+        chosen, num_bare = dict.fromkeys(continued, HELD_OUT_BEFORE) | dict.fromkeys(eligible, BY_LIST), 0
     else:
         chosen, num_bare = units.draw(settings, (eligible if is_list else set(units.species_of)) - trained, continued)
-    species = frozenset(name for unit in chosen for name in units.species_of[unit])
-    _drop_above(candidates, lineages, taxa, chosen, settings.heldout_rank)
+    species = {name: reason for unit, reason in chosen.items() for name in units.species_of[unit]}
+    species |= {name: WITH_TAXON for name, reason in species.items() if reason == BY_LIST and name not in wanted}
+    _drop_above(candidates, lineages, taxa, chosen.keys(), settings.heldout_rank)
     table = _listed_table(listed, images, species, settings) if settings.heldout_list else None
     outcomes = Counter(table["outcome"].to_pylist()) if table else Counter()
     notes = {f"heldout_list_{outcome}": number for outcome, number in sorted(outcomes.items())}
@@ -130,22 +134,23 @@ class _Units:
                     stratum_of.setdefault(unit, (row["kingdom"], row[settings.heldout_strata]))
         return cls(unit_of, species_of, images, stratum_of)
 
-    def draw(self, settings: ReleaseSettings, candidates: set[Taxon], continued: set[Taxon]) -> tuple[set[Taxon], int]:
-        """(drawn units and `continued` ones, strata that have none though they have candidates)."""
+    def draw(self, settings: ReleaseSettings, candidates: set[Taxon], continued: set[Taxon]) -> tuple[dict[Taxon, str], int]:
+        """(drawn units and `continued` ones, each with its split reason, number of strata that have none though they have candidates)."""
         salt = f"heldout:{settings.seed}" if settings.heldout_rank == "species" else f"heldout-{settings.heldout_rank}:{settings.seed}"
         values = {unit: unit_hash(salt, unit[1]) for unit in candidates if self.images[unit] >= settings.heldout_min_images}
         order = sorted(values, key=lambda unit: (values[unit], unit))
         first = self._first_of_strata(order)
         if settings.heldout_num_species:
-            chosen = set(continued)
+            chosen = dict.fromkeys(continued, HELD_OUT_BEFORE)
             for unit in [*first, *(unit for unit in order if unit not in set(first))]:
                 if sum(len(self.species_of[one]) for one in chosen) >= settings.heldout_num_species:
                     break
-                chosen.add(unit)
+                chosen.setdefault(unit, BY_STRATUM if unit in first else BY_NUMBER)
         else:
-            drawn = continued | {unit for unit in order if values[unit] < settings.heldout_fraction}
-            covered = {self.stratum_of.get(unit) for unit in drawn}
-            chosen = drawn | {unit for unit in first if self.stratum_of[unit] not in covered}
+            chosen = dict.fromkeys(continued, HELD_OUT_BEFORE)
+            chosen |= dict.fromkeys((unit for unit in order if values[unit] < settings.heldout_fraction), BY_HASH)
+            covered = {self.stratum_of.get(unit) for unit in chosen}
+            chosen |= dict.fromkeys((unit for unit in first if self.stratum_of[unit] not in covered), BY_STRATUM)
         strata = {self.stratum_of[unit] for unit in candidates if unit in self.stratum_of and self.stratum_of[unit][1]}
         return chosen, len(strata - {self.stratum_of[unit] for unit in chosen if unit in self.stratum_of})
 
@@ -165,7 +170,7 @@ def _is_wanted(one: Listed, settings: ReleaseSettings) -> bool:
 
 
 def _drop_above(
-    candidates: Candidates, lineages: npt.NDArray[np.int64], taxa: Sequence[Mapping[str, str]], chosen: set[Taxon], rank: str
+    candidates: Candidates, lineages: npt.NDArray[np.int64], taxa: Sequence[Mapping[str, str]], chosen: Collection[Taxon], rank: str
 ) -> None:
     is_above = np.array([not row["species"] and bool(row[rank]) and (row["kingdom"], row[rank]) in chosen for row in taxa], np.bool_)
     rows = np.flatnonzero(candidates.is_open & is_above[lineages])
@@ -173,7 +178,7 @@ def _drop_above(
     candidates.drop(rows, ABOVE_HELDOUT, details.take(pa.array(lineages[rows])))
 
 
-def _listed_table(listed: Sequence[Listed], images: Counter[str], species: frozenset[str], settings: ReleaseSettings) -> pa.Table:
+def _listed_table(listed: Sequence[Listed], images: Counter[str], species: Collection[str], settings: ReleaseSettings) -> pa.Table:
     rows = []
     for one in listed:
         name = one.species or (one.name if one.name in images else "")

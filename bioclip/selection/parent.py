@@ -33,7 +33,17 @@ AUTO = "auto"
 _LINE = ("name", "seed")
 """Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
 stays evaluated on."""
-_NOT_IN_SHARDS = {"shard", "drop_reason", "drop_detail", "latitude", "longitude", "event_date", "basis_of_record", "verbatim_name"}
+_NOT_IN_SHARDS = {
+    "shard",
+    "split_reason",
+    "drop_reason",
+    "drop_detail",
+    "latitude",
+    "longitude",
+    "event_date",
+    "basis_of_record",
+    "verbatim_name",
+}
 _NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
 CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
 """What decides a sample's members, and its split: a column that is added counts until it is named above."""

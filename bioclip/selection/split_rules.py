@@ -16,12 +16,33 @@ import pyarrow.compute as pc
 
 from bioclip.errors import SettingsError
 from bioclip.selection.candidates import Candidates, Codes
-from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, TRAIN, VAL, Splits, occurrence_keys, unit_hash, unit_hashes
+from bioclip.selection.splits import (
+    ABOVE_SPECIES,
+    BY_HASH,
+    BY_LIST,
+    DRAWN,
+    EVALUATED_BEFORE,
+    HELD_OUT_BEFORE,
+    HELDOUT,
+    NOT_DRAWN,
+    REASON_CODES,
+    SPLIT_NAMES,
+    TOO_FEW_IMAGES,
+    TRAIN,
+    TRAINED_BEFORE,
+    VAL,
+    Reasons,
+    Splits,
+    occurrence_keys,
+    unit_hash,
+    unit_hashes,
+)
 from bioclip.settings import ReleaseSettings
 
 EARLIER_COLUMNS = ("record_id", "sha256", "source", "occurrence_id", "source_id", "split")
 """What `earlier_splits` needs of a release's samples."""
 _TRAIN, _VAL, _HELDOUT = (SPLIT_NAMES.index(split) for split in (TRAIN, VAL, HELDOUT))
+_REASON = {reason: code for code, reason in enumerate(REASON_CODES)}
 
 
 @dataclass(frozen=True)
@@ -29,8 +50,14 @@ class SplitRule:
     """The decision for each image; made once from the number of distinct images of each species."""
 
     settings: ReleaseSettings
-    heldout_species: frozenset[str]
+    heldout: Mapping[str, str]
+    """Species -> why it is held out, as in SPLIT_REASONS."""
     val_species: frozenset[str]
+
+    @property
+    def heldout_species(self) -> frozenset[str]:
+        """Accepted binomials that training never sees."""
+        return frozenset(self.heldout)
 
     @classmethod
     def of(
@@ -38,10 +65,10 @@ class SplitRule:
         settings: ReleaseSettings,
         counts: Mapping[str, int],
         before: Collection[tuple[str, str]] = (),
-        chosen: frozenset[str] | None = None,
+        chosen: Mapping[str, str] | None = None,
     ) -> SplitRule:
         """`counts` gives the images of each accepted binomial; `before` the (binomial, split) pairs that an earlier release's images have
-        now; `chosen` are the held-out species where `choose_heldout` has chosen them.
+        now; `chosen` are the held-out species, with the reason of each, where `choose_heldout` has chosen them.
 
         A species that was held out stays so, and one that was trained on is never drawn; the settings' own lists win over the latter.
         Raises SettingsError for unknown names.
@@ -49,34 +76,43 @@ class SplitRule:
         trained = {name for name, split in before if split == TRAIN}
         check_listed(settings, counts)
         if chosen is not None:
-            heldout = set(chosen)
+            heldout = dict(chosen)
         elif settings.heldout_species:
-            heldout = set(settings.heldout_species)
+            heldout = dict.fromkeys(settings.heldout_species, BY_LIST)
         else:
-            heldout = {
+            drawn = {
                 name
                 for name, count in counts.items()
                 if count >= settings.heldout_min_images and unit_hash(f"heldout:{settings.seed}", name) < settings.heldout_fraction
-            } - trained
-        heldout |= {name for name, split in before if split == HELDOUT and name} - trained
-        val = frozenset(name for name, count in counts.items() if count >= settings.val_min_images) - heldout
-        return cls(settings, frozenset(heldout), val)
+            }
+            heldout = dict.fromkeys(drawn - trained, BY_HASH)
+        heldout = dict.fromkeys({name for name, split in before if split == HELDOUT and name} - trained, HELD_OUT_BEFORE) | heldout
+        val = frozenset(name for name, count in counts.items() if count >= settings.val_min_images) - heldout.keys()
+        return cls(settings, heldout, val)
 
-    def assign(self, species: Codes, occurrences: pa.ChunkedArray, earlier: Splits) -> Splits:
-        """The split [N] of each image, of its accepted species ('' above species) and the key of its occurrence.
+    def assign(self, species: Codes, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
+        """(split [N], reason [N]) of each image, of its accepted species ('' above species) and the key of its occurrence.
 
         `earlier` is the split that an earlier release put it in: what was trained on stays, what was evaluated on is never trained on;
         0 is the answer for one of those that has no species any more.
         """
-        is_heldout, may_be_val = (species.chosen(names)[species.numbers] for names in (self.heldout_species, self.val_species))
+        is_heldout, may_be_val = (species.chosen(names)[species.numbers] for names in (self.heldout, self.val_species))
         was_evaluated = (earlier == _VAL) | (earlier == _HELDOUT)
+        rows = np.flatnonzero(may_be_val)
+        is_drawn = np.zeros(len(earlier), np.bool_)
+        is_drawn[rows] = unit_hashes(f"val:{self.settings.seed}", occurrences.take(pa.array(rows))) < self.settings.val_fraction
         splits = np.full(len(earlier), _TRAIN, np.int8)
-        drawn = np.flatnonzero(may_be_val & (earlier == 0))
-        hashes = unit_hashes(f"val:{self.settings.seed}", occurrences.take(pa.array(drawn)))
-        splits[drawn[hashes < self.settings.val_fraction]] = _VAL
+        splits[is_drawn & (earlier == 0)] = _VAL
         splits[was_evaluated] = np.where(species.numbers[was_evaluated] > 0, _VAL, 0)
         splits[is_heldout] = _HELDOUT
-        return splits
+        of_species = np.array([_REASON.get(self.heldout.get(name, ""), 0) for name in species.values], np.int8)
+        trained = np.where(species.numbers == 0, _REASON[ABOVE_SPECIES], np.where(may_be_val, _REASON[NOT_DRAWN], _REASON[TOO_FEW_IMAGES]))
+        trained = np.where(is_drawn, _REASON[TRAINED_BEFORE], trained)
+        evaluated = np.where(is_drawn, _REASON[DRAWN], _REASON[EVALUATED_BEFORE])
+        reasons = np.select(
+            [splits == _TRAIN, splits == _VAL, splits == _HELDOUT], [trained, evaluated, of_species[species.numbers]], default=0
+        )
+        return splits, reasons.astype(np.int8)
 
 
 def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,33 @@ SPLIT_NAMES = ("", TRAIN, VAL, HELDOUT)
 Splits = npt.NDArray[np.int8]
 """Codes of splits, as in SPLIT_NAMES; 0 where there is none."""
 _HASHED_AT_ONCE = 1_000_000
+
+NOT_DRAWN, TOO_FEW_IMAGES, ABOVE_SPECIES, TRAINED_BEFORE = "not_drawn_for_val", "too_few_images_for_val", "above_species", "trained_before"
+DRAWN, EVALUATED_BEFORE = "drawn_for_val", "evaluated_before"
+BY_LIST, WITH_TAXON, BY_HASH, BY_NUMBER = "heldout_by_list", "heldout_with_taxon", "heldout_by_hash", "heldout_by_number"
+BY_STRATUM, HELD_OUT_BEFORE = "heldout_by_stratum", "heldout_before"
+SPLIT_REASONS = MappingProxyType(
+    {
+        ABOVE_SPECIES: "Train: the image is labelled above the species, so it is never evaluated on.",
+        TOO_FEW_IMAGES: "Train: the species has fewer images than `release.val_min_images`.",
+        NOT_DRAWN: "Train: the hash of the occurrence is not below `release.val_fraction`.",
+        TRAINED_BEFORE: "Train: a release of the line trained on the image, its occurrence or a duplicate of it.",
+        DRAWN: "Val: the hash of the occurrence is below `release.val_fraction`.",
+        EVALUATED_BEFORE: "Val: a release of the line evaluated on the image, its occurrence or a duplicate of it.",
+        BY_LIST: "Heldout: `release.heldout_species` or `release.heldout_list` names the species.",
+        WITH_TAXON: "Heldout: the list names a species of the same taxon at `release.heldout_rank`, which is held out as a whole.",
+        BY_HASH: "Heldout: the hash of the taxon at `release.heldout_rank` is below `release.heldout_fraction`.",
+        BY_NUMBER: "Heldout: the taxon at `release.heldout_rank` has a low hash, among those of `release.heldout_num_species` species.",
+        BY_STRATUM: "Heldout: the taxon at `release.heldout_rank` has the lowest hash of its stratum at `release.heldout_strata`.",
+        HELD_OUT_BEFORE: "Heldout: a release of the line held the species out, or another one of its taxon at `release.heldout_rank`.",
+    }
+)
+"""Values of `split_reason` in samples.parquet, and what each says. Of several that hold, the first that decides by itself is recorded: a
+rule of the settings before an earlier release."""
+REASON_CODES = ("", *SPLIT_REASONS)
+"""Reasons by their code; 0 for none."""
+Reasons = npt.NDArray[np.int8]
+"""Codes of split reasons, as in REASON_CODES."""
 
 
 def unit_hash(salt: str, text: str) -> float:

@@ -47,7 +47,7 @@ from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
 STAGE = "release"
 SAMPLE_GROUP_ROWS = 65_536
 NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "lineage_not_resolved", "rank_above_minimum", "val_species_without_training"
-_VERSION = 6
+_VERSION = 7
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
@@ -209,8 +209,8 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
         before |= {(name, HELDOUT) for name in was_heldout.unique().to_pylist() if name}
     heldout = choose_heldout(candidates, settings.release, read_listed(storage, settings), before)
     rule = SplitRule.of(settings.release, species.counted(candidates.is_open), before, heldout.species)
-    splits = rule.assign(species, candidates.column("occurrence"), earlier)
-    candidates.assign(splits)
+    splits, reasons = rule.assign(species, candidates.column("occurrence"), earlier)
+    candidates.assign(splits, reasons)
     for split in (VAL, HELDOUT):
         unnamed = candidates.is_open & (splits == 0) & (earlier == SPLIT_NAMES.index(split))
         candidates.drop(unnamed, EVALUATED_BEFORE, f"{split} of release {parent.release.version if parent else ''}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from bioclip import layout
 from bioclip.captions import TEXT_MEMBERS, captions
@@ -13,7 +12,7 @@ from bioclip.evaluation.runs import find_evaluation, list_evaluations
 from bioclip.models.trained import ModelInfo, find_model, list_models
 from bioclip.records import RANKS
 from bioclip.releases.manifest import Release
-from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_key, unit_hash
+from bioclip.selection.splits import SPLIT_REASONS, TRAIN
 from bioclip.shards.index import find_sample, read_sample
 from bioclip.shards.sample_index import TRAIN_SMALL
 from bioclip.storage import Storage
@@ -33,7 +32,7 @@ def release_step(sight: Sight, known: Known) -> Step:
         return step("release", {"version": release.version}, "the release considered no image of this record")
     facts: Row = {"version": release.version, "manifest_sha256": release.digest, "code_version": release.manifest.get("code_version")}
     if sample["split"]:
-        facts |= {"split": sample["split"], "why": split_reason(sample, release.manifest)}
+        facts |= {"split": sample["split"]} | _split_reason(sample)
     else:
         facts |= {"dropped_by": dropping_stage(sample), "reason": sample["drop_reason"], "detail": sample["drop_detail"]}
     leaks = find_rows(release.storage, layout.LEAKS, "record_id", [known.record_id])
@@ -43,37 +42,17 @@ def release_step(sight: Sight, known: Known) -> Step:
     return step("release", facts)
 
 
+def _split_reason(sample: Row) -> Row:
+    """The recorded reason of a sample's split and its sentence; a release of an earlier version records none."""
+    reason = sample.get("split_reason")
+    if not reason:
+        return {"split_reason": None, "why": "unknown: the release was made before split reasons were recorded"}
+    return {"split_reason": reason, "why": SPLIT_REASONS.get(reason, "")}
+
+
 def _evidence(row: Row, other: str) -> str:
     value = "" if row["value"] is None else f" {row['value']:g}"
     return f"{row['kind']}: {row['evaluation_set']} {other} ({row['detail']}{value})"
-
-
-def split_reason(sample: Row, manifest: Mapping[str, Any]) -> str:
-    """Why a sample is in its split, from the release's own settings and the hashes that decided; empty where these do not explain it."""
-    settings = manifest.get("settings", {}).get("release", {})
-    if not {"heldout_species", "heldout_fraction", "seed", "val_fraction", "val_min_images"} <= settings.keys():
-        return ""
-    species, seed = sample["species"], settings["seed"]
-    occurrence = occurrence_key(sample["source"], sample["occurrence_id"], sample["source_id"])
-    drawn, fraction = unit_hash(f"val:{seed}", occurrence), settings["val_fraction"]
-    parent = (manifest.get("parent") or {}).get("version", "")
-    if sample["split"] == HELDOUT:
-        if species in settings["heldout_species"]:
-            return f"{species} is listed in release.heldout_species"
-        if (drawn := unit_hash(f"heldout:{seed}", species)) < settings["heldout_fraction"]:
-            return f"{species} was drawn: hash {drawn:.4f} < {settings['heldout_fraction']}"
-    elif sample["split"] == VAL and drawn < fraction:
-        return f"its occurrence was drawn: hash {drawn:.4f} < {fraction}; {species} has at least {settings['val_min_images']} images"
-    elif sample["split"] == TRAIN and not species:
-        return "labelled above the species: never evaluated on"
-    elif sample["split"] == TRAIN and drawn >= fraction:
-        return f"its occurrence was not drawn for val: hash {drawn:.4f} >= {fraction}"
-    elif sample["split"] == TRAIN and not parent:
-        few = f"{species} has fewer than {settings['val_min_images']} images"
-        return f"its occurrence was drawn for val (hash {drawn:.4f} < {fraction}), but {few}"
-    return (
-        f"release {parent}, which this one continues, had it, its occurrence or a duplicate so; a split once given stays" if parent else ""
-    )
 
 
 def captions_step(sight: Sight, known: Known) -> Step:

@@ -19,6 +19,7 @@ from bioclip.selection.splits import HELDOUT, TRAIN
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.rows import has_form
+from bioclip.verification.split_reasons import has_split_reasons
 
 _COLUMNS = ("record_id", "split", "shard", "drop_reason", *RANKS, "resolved_rank")
 _SHOWN = 20
@@ -38,7 +39,7 @@ class _SampleCounts:
 
 def check_samples(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
     """Split, shard and reason of each row are consistent, ids ascend, and counts equal the manifest's."""
-    yield from has_form(storage, layout.SAMPLES, SAMPLE_SCHEMA)
+    yield from has_form(storage, layout.SAMPLES, _schema_of(storage))
     counted = _SampleCounts()
     for rows in read_batches(storage, layout.SAMPLES, _COLUMNS):
         yield from _rows(rows, counted)
@@ -47,6 +48,12 @@ def check_samples(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Fin
     yield from _numbers(counted, manifest)
     for species in sorted(counted.species[TRAIN] & counted.species[HELDOUT])[:_SHOWN]:
         yield Finding("leaked_species", layout.SAMPLES, f"{species} is held out and in training")
+
+
+def _schema_of(storage: Storage) -> pa.Schema:
+    """SAMPLE_SCHEMA, without `split_reason` for a release that was made before reasons were recorded."""
+    place = SAMPLE_SCHEMA.get_field_index("split_reason")
+    return SAMPLE_SCHEMA if has_split_reasons(storage) else SAMPLE_SCHEMA.remove(place)
 
 
 def _rows(rows: pa.Table, counted: _SampleCounts) -> Iterator[Finding]:

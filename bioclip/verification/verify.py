@@ -24,6 +24,7 @@ from bioclip.verification.leaks import check_evaluated, check_evidence, check_fi
 from bioclip.verification.manifest import check_manifest, check_parent, has_absent_parent, is_inside
 from bioclip.verification.samples import check_samples
 from bioclip.verification.shard_tars import check_tars
+from bioclip.verification.split_reasons import check_split_reasons
 from bioclip.verification.tables import check_lists, check_tables
 
 __all__ = ["Finding", "Verification", "named_files", "verify_release"]
@@ -110,6 +111,7 @@ class _ContentChecks:
         storage, manifest = self.storage, self.manifest
         num_samples = sum(split["num_samples"] for split in manifest["splits"].values())
         unread = manifest["files"].keys() - self.readable
+        yield from guarded(layout.SAMPLES, check_split_reasons(storage, manifest))
         if self._has(layout.FINGERPRINTS):
             yield from guarded(layout.FINGERPRINTS, check_fingerprints(storage, num_samples))
         if self._has(layout.FINGERPRINTS, layout.EVALUATED):

@@ -15,7 +15,7 @@ from bioclip.selection.split_rules import SplitRule
 from bioclip.selection.splits import SPLIT_NAMES
 from bioclip.settings import ReleaseSettings
 
-_DECISIONS = ("split", "drop_reason", "drop_detail")
+_DECISIONS = ("split", "split_reason", "drop_reason", "drop_detail")
 
 
 def candidates_of(rows: Iterable[Mapping[str, Any]]) -> Candidates:
@@ -45,5 +45,5 @@ def splits_of(species: list[str], occurrences: list[str], earlier: list[str] | N
     pairs = set(zip(species, before, strict=True)) if earlier else set()
     rule = SplitRule.of(ReleaseSettings(**settings), Counter(name for name in species if name), pairs)
     codes = np.array([SPLIT_NAMES.index(split) for split in before], np.int8)
-    assigned = rule.assign(Codes.of(pa.chunked_array([species], pa.string())), pa.chunked_array([occurrences], pa.string()), codes)
+    assigned, _ = rule.assign(Codes.of(pa.chunked_array([species], pa.string())), pa.chunked_array([occurrences], pa.string()), codes)
     return [SPLIT_NAMES[code] for code in assigned]

@@ -132,7 +132,7 @@ class TestRules:
         def sides(names: list[str]) -> dict[str, bool]:
             lineage = dict.fromkeys(RANKS, "") | {"kingdom": "Animalia"}
             rows = [lineage | {"species": name, "genus": name.split()[0]} for name in names]
-            chosen = choose_heldout(candidates_of(rows), settings, []).species or frozenset()
+            chosen = choose_heldout(candidates_of(rows), settings, []).species or {}
             return {name: name in chosen for name in names}
 
         alone, together = sides(["Pica pica"]), sides(["Pica pica", *others])
@@ -147,7 +147,7 @@ class TestRules:
         few = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_num_species=2)
         for settings, expected in ((all_drawn, {"Pica pica", "Pica nova", "Corvus corax"}), (few, {"Pica pica", "Pica nova"})):
             candidates = candidates_of(rows)
-            assert choose_heldout(candidates, settings, [], before).species == expected
+            assert set(choose_heldout(candidates, settings, [], before).species or ()) == expected
             assert rows_of(candidates)[-1]["drop_reason"] == "above_heldout_species"
 
     @pytest.mark.parametrize(

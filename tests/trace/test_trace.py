@@ -20,11 +20,10 @@ from bioclip.errors import StorageError
 from bioclip.models.trained import ModelInfo
 from bioclip.records import RANKS
 from bioclip.sample.server import SampleServer
-from bioclip.settings import ReleaseSettings
+from bioclip.selection.splits import SPLIT_REASONS
 from bioclip.shards.index import find_sample
 from bioclip.storage import Storage
 from bioclip.trace import Descent, Sight, find_images, open_sight, trace_image
-from bioclip.trace.downstream import split_reason
 from flows.commands.cli import main
 from tests.conftest import Curated, sample_settings
 from tests.selection.conftest import Workspace
@@ -337,27 +336,10 @@ class TestPartsOfTraining:
         )
 
 
-def test_the_reason_of_every_split_holds(rows: Any, curated: Curated) -> None:
-    manifest = curated.release.manifest
-    phrases = {"val": "its occurrence was drawn: hash", "heldout": "was drawn: hash", "train": "its occurrence was"}
-    for row in rows:
-        if row["split"]:
-            why = split_reason(row, manifest)
-            assert phrases[row["split"]] in why or (row["split"] == "train" and why.startswith("labelled above the species"))
-    assert split_reason(rows[0], {}) == ""
-
-
-def test_a_split_that_the_hashes_do_not_give_comes_from_the_release_that_is_continued(rows: Any) -> None:
-    settings = ReleaseSettings(heldout_species=("Pica hudsonia",), val_fraction=0, heldout_fraction=0).model_dump()
-    bird = {**rows[0], "species": "Pica hudsonia"}
-    first, second = {"settings": {"release": settings}}, {"settings": {"release": settings}, "parent": {"version": "0123456789ab"}}
-    assert split_reason({**bird, "split": "heldout"}, first) == "Pica hudsonia is listed in release.heldout_species"
-    assert split_reason({**bird, "species": "Pica pica", "split": "heldout"}, first) == ""
-    for row in ({**bird, "species": "Pica pica", "split": "heldout"}, {**bird, "split": "val"}):
-        assert split_reason(row, second).startswith("release 0123456789ab, which this one continues, had it")
-    every = {"settings": {"release": {**settings, "val_fraction": 1}}}
-    assert "has fewer than 8 images" in split_reason({**bird, "split": "train"}, every)
-    assert "0123456789ab" in split_reason({**bird, "split": "train"}, every | {"parent": {"version": "0123456789ab"}})
+def test_the_recorded_reason_of_a_split_is_stated_with_its_sentence(sight: Sight, rows: Any) -> None:
+    for split, reason in (("val", "drawn_for_val"), ("heldout", "heldout_by_hash"), ("train", "not_drawn_for_val")):
+        facts = trace_image(sight, some(rows, split=split, split_reason=reason)["record_id"]).step("release").facts
+        assert (facts["split_reason"], facts["why"]) == (reason, SPLIT_REASONS[reason])
 
 
 class TestCommand:
