@@ -77,7 +77,7 @@ def local_path(address: str) -> Path | None:
 
 def _split(address: str, access: Access) -> tuple[Storage, str]:
     above, _, name = address.rstrip("/").rpartition("/")
-    if above.endswith(("/", ":")) or not name:
+    if not above or above.endswith(("/", ":")):
         raise StorageError(f"{address!r} names no file or folder; give a URL such as s3://bucket/folder/names.csv.")
     return open_storage(above, access()), name
 

@@ -137,7 +137,7 @@ def test_a_second_run_asks_writes_and_trains_nothing(undisturbed: tuple[Path, st
     printed = run(settings)
     assert slow_server.request_counts == requests
     assert {path: path.stat().st_mtime_ns for path in (folder / "workspace").rglob("*") if path.is_file()} == files
-    assert "0 requests now" in " ".join(printed.split())
+    assert "0 requests in this run" in " ".join(printed.split())
     assert "0 computed" in printed
     assert "(trained earlier)" in printed
     assert "(scored earlier)" in printed

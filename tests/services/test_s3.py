@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bioclip.sample import sample_path
 from bioclip.sample.server import SampleServer
 from flows.commands.cli import main
 from tests.conftest import Curated
@@ -62,9 +63,35 @@ def test_a_second_run_on_s3_asks_for_nothing_and_rewrites_nothing(on_s3: Curated
     again = on_s3.workspace.curate(on_s3.server)
     assert again.returncode == 0, again.stderr
     assert re.search(r"partitions +0 computed, \d+ reused", again.stdout)
-    assert "; 0 requests now" in " ".join(again.stdout.split())
+    assert "; 0 requests in this run" in " ".join(again.stdout.split())
     assert on_s3.server.request_counts == requests
     assert on_s3.workspace.objects() == before
+
+
+@pytest.fixture
+def access(bucket: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 access from the environment, as a shell has it."""
+    for name, value in (("ENDPOINT_URL", bucket.endpoint_url), ("KEY", bucket.key), ("SECRET", bucket.secret)):
+        monkeypatch.setenv(f"TREEOFLIFE_WORKSPACE__S3__{name}", value)
+
+
+@pytest.mark.usefixtures("access")
+def test_tables_and_reports_are_read_and_written_on_s3(
+    bucket: S3Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    names, client, backbone = b"scientific_name\nPrunella vulgaris\n", bucket.client(), sample_path("backbone")
+    client.put_object(Bucket=BUCKET, Key="in/names.csv", Body=names)
+    client.put_object(Bucket=BUCKET, Key=f"in/{backbone.name}", Body=backbone.read_bytes())
+    (tmp_path / "names.csv").write_bytes(names)
+    here = ["names", "resolve", str(tmp_path / "names.csv"), "--backbone", str(backbone), "--output", str(tmp_path / "out.csv")]
+    there = ["names", "resolve", f"s3://{BUCKET}/in/names.csv", "--backbone", f"s3://{BUCKET}/in/{backbone.name}"]
+    assert main(here) == 0
+    assert main([*there, "--output", f"s3://{BUCKET}/out/a.csv", "--report", f"s3://{BUCKET}/out/page.html"]) == 0
+    assert client.get_object(Bucket=BUCKET, Key="out/a.csv")["Body"].read() == (tmp_path / "out.csv").read_bytes()
+    assert b"Prunella" in client.get_object(Bucket=BUCKET, Key="out/page.html")["Body"].read()
+    assert main(["names", "parse", f"s3://{BUCKET}/absent.csv", "--output", str(tmp_path / "parsed.csv")]) == 1
+    assert "holds no file" in capsys.readouterr().err
 
 
 def test_an_image_is_traced_by_the_url_of_its_release(
