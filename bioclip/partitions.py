@@ -135,7 +135,7 @@ class PartitionJob:
 
     @property
     def manifest_name(self) -> str:
-        """Where the manifest lies; readers of Parquet folders pass over names that start with an underscore."""
+        """Name of the manifest; readers of Parquet folders skip names that start with an underscore."""
         return layout.partition_manifest(self.directory, self.name)
 
     def done(self) -> PartitionManifest | None:

@@ -1,40 +1,43 @@
-"""S3 through s3fs, with one bounded retry around every request.
+"""S3 through s3fs, with one time-bounded retry rule for every request.
 
-s3fs and botocore each try again by rules of their own: some errors 25 times within seconds, a refused connection five times within a
-few, a body that breaks off in a parallel read never. Here both are told to try once, and every request, its answer's body included, is
-tried again until it is answered or a time budget is spent: a part of a multipart upload, a page of a listing and a range of a file alike.
+botocore asks the handlers of its event `needs-retry` after each attempt of each request: a part of a multipart upload, a page of a listing
+and a range of a file alike. `BoundedRetries` is such a handler; botocore's own rule is set to one attempt. It also reads the body of an
+answer, because a body that breaks off is as transient as a refused connection, and botocore itself never retries it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import io
 import logging
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
+from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.parsers import ResponseParserError
-from fsspec.asyn import sync_wrapper
+from botocore.exceptions import HTTPClientError, IncompleteReadError, SSLError
 from s3fs import S3FileSystem
 
+_EVENT = "needs-retry.s3"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 8.0
 _TELL_AFTER_S = 5.0
+_LONGEST_CONNECT_S = 10.0
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"BadDigest", "IncompleteBody", "RequestTimeout", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch"}
-"""Codes of answers whose status (400, 403) says nothing; the first, second and last come of bodies damaged on their way."""
-_FAILURES = (OSError, BotoCoreError, ResponseParserError, aiohttp.ClientError)
-"""Whatever a request may end in, as s3fs raises it."""
+"""Transient errors with status 400 or 403; the first, second and last report a body that was damaged on its way."""
+_TRANSIENT_ERRORS = (HTTPClientError, NoConnectionError, IncompleteReadError, aiohttp.ClientError, ConnectionError, TimeoutError)
+_FAILING_SINCE = "treeoflife_failing_since"
+"""Key in botocore's context of a request: monotonic time of its first failed attempt."""
 _log = logging.getLogger(__name__)
 
 
 class UnansweredError(OSError):
-    """A service that did not come back within the budget; the message names its address and what it said last."""
+    """The service gave no good answer within the budget; the message names its address and the last failure."""
 
     def __init__(self, endpoint_url: str, waited_s: float, last: str) -> None:
         self._arguments = (endpoint_url, waited_s, last)
@@ -47,114 +50,143 @@ class UnansweredError(OSError):
 
 @dataclass
 class _Outage:
-    """Since when (monotonic seconds) nothing was answered, as all requests of this process to one service see it."""
+    """How long a service has answered nothing, as seen by all requests of this process; times are monotonic seconds."""
 
     since: float | None = None
     last_failure: float = 0.0
     is_told: bool = False
 
     def begin(self, now: float, budget_s: float) -> float:
-        """A request failed; returns since when none has succeeded. A failure long after the one before begins anew."""
+        """Record a failed request; returns the start of the outage. One more than `budget_s` after the last starts a new outage."""
         if self.since is None or now - self.last_failure > budget_s:
             self.since, self.is_told = now, False
         self.last_failure = now
         return self.since
 
     def end(self) -> None:
-        """A request was answered."""
+        """Record an answered request."""
         self.since, self.is_told = None, False
 
 
-class RetryingS3(S3FileSystem):  # type: ignore[misc]
-    """s3fs whose requests are tried again, with exponential pauses and jitter, for at most `retry_s` seconds each.
+@cache
+def _outage_of(endpoint_url: str) -> _Outage:
+    """The outage state of a service, shared by all file systems of this process."""
+    return _Outage()
 
-    Once a service has been silent for that long, further requests are tried once: the work that is left fails at once instead of waiting
-    the same minute over and over. The first request that is answered ends that. `timeout_s` bounds the wait for each next byte.
+
+@dataclass(frozen=True)
+class BoundedRetries:
+    """botocore handler that retries transient failures of a request, with exponential pauses and jitter, for at most `retry_s` seconds.
+
+    After an outage of that length further requests get one attempt each, so the remaining work fails at once instead of waiting
+    `retry_s` for every file. The first answered request ends the outage.
     """
 
-    _outages: ClassVar[dict[str, _Outage]] = {}
+    endpoint_url: str
+    retry_s: float
 
-    def __init__(self, *, retry_s: float = 60.0, timeout_s: float = 30.0, **options: Any) -> None:
-        limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": min(timeout_s, 10.0), "read_timeout": timeout_s}
-        super().__init__(config_kwargs=limits, **options)
-        self.retries = 1
-        self.retry_s = retry_s
-        self._outage = self._outages.setdefault(self.endpoint_url or "", _Outage())
+    @property
+    def _outage(self) -> _Outage:
+        return _outage_of(self.endpoint_url)
 
-    async def _call_s3(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        failing_since, pause_s = 0.0, _FIRST_PAUSE_S
-        while True:
-            try:
-                answer = await super()._call_s3(method, *arguments, **keywords)
-                if method == "get_object":
-                    answer["Body"] = _ReadBody(await _read(answer["Body"]))
-            except _FAILURES as error:
-                if not is_transient(error):
-                    self._outage.end()
-                    raise
-                failing_since = failing_since or time.monotonic()  # a long transfer that breaks off has not failed for long
-                await self._wait(error, failing_since, pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back all at once
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            else:
-                self._outage.end()
-                return answer
-
-    call_s3 = sync_wrapper(_call_s3)
-
-    async def _wait(self, error: BaseException, failing_since: float, pause_s: float) -> None:
-        """Sleep before the next try; raises UnansweredError when the budget is spent."""
-        now = time.monotonic()
+    async def __call__(
+        self,
+        response: tuple[Any, dict[str, Any]] | None,
+        caught_exception: Exception | None,
+        attempts: int,
+        request_dict: Mapping[str, Any],
+        **_: Any,
+    ) -> float | None:
+        """Seconds to wait before the next attempt, None when the answer is final; raises UnansweredError when the budget is spent."""
+        parsed = response[1] if response else {}
+        error = caught_exception or await _read_body(parsed)
+        if not (is_transient_error(error) if error else is_transient_answer(parsed)):
+            self._outage.end()
+            return None
+        now, context = time.monotonic(), request_dict["context"]
+        failing_since = context.setdefault(_FAILING_SINCE, now)  # a long transfer that breaks off has not failed for long
         waited_s = now - min(failing_since, self._outage.begin(now, self.retry_s))
+        last = _one_line(error) if error else _stated_error(parsed)
         if waited_s >= self.retry_s:
-            raise UnansweredError(self.endpoint_url or "", now - failing_since, _one_line(error)) from error
+            raise UnansweredError(self.endpoint_url, now - failing_since, last) from error
+        self._warn_once(waited_s, last)
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (attempts - 1), _LONGEST_PAUSE_S)
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - workers must not retry in step
+        return float(min(pause_s * jitter, self.retry_s - waited_s))
+
+    def _warn_once(self, waited_s: float, last: str) -> None:
         if waited_s > _TELL_AFTER_S and not self._outage.is_told:
             self._outage.is_told = True
-            _log.warning("treeoflife: S3 gives no answer (%s); trying again for up to %.0f s.", _one_line(error), self.retry_s)
-        await asyncio.sleep(min(pause_s, self.retry_s - waited_s))
+            _log.warning("treeoflife: S3 does not answer (%s); retrying for up to %.0f s.", last, self.retry_s)
+
+
+def open_s3(*, retry_s: float = 60.0, timeout_s: float = 30.0, **options: Any) -> S3FileSystem:
+    """An s3fs file system whose requests follow `BoundedRetries`; `timeout_s` bounds the wait for each next byte of an answer.
+
+    `options` are s3fs's own; equal options give the same instance, as everywhere in fsspec.
+    """
+    retries = {"mode": "standard", "total_max_attempts": 1}
+    limits = {"retries": retries, "connect_timeout": min(timeout_s, _LONGEST_CONNECT_S), "read_timeout": timeout_s}
+    session = _session(BoundedRetries(options.get("endpoint_url") or "", retry_s))
+    return S3FileSystem(session=session, config_kwargs=limits, **options)
+
+
+@cache
+def _session(retries: BoundedRetries) -> AioSession:
+    """A session whose clients ask `retries` after each attempt; one per rule, because fsspec keys its instances by it."""
+    session = AioSession()
+    session.register(_EVENT, retries)
+    return session
 
 
 class _ReadBody:
-    """The body of an answer that has come as a whole, in the form in which s3fs expects it."""
+    """A body that was read as a whole, in the form that s3fs expects."""
 
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
 
     async def read(self, num_bytes: int | None = None) -> bytes:
-        """What is left of it, or the next bytes of that."""
+        """The rest, or the next `num_bytes`."""
         return self._stream.read(num_bytes)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-async def _read(body: Any) -> bytes:
+async def _read_body(parsed: dict[str, Any]) -> Exception | None:
+    """Replace a streamed body by its bytes; returns the error that ended the transfer, if one did."""
+    body = parsed.get("Body")
+    if body is None:
+        return None
     try:
-        data: bytes = await body.read()
-        return data
+        parsed["Body"] = _ReadBody(await body.read())
+    except _TRANSIENT_ERRORS as error:
+        return error
     finally:
         body.close()
+    return None
 
 
-def is_transient(error: BaseException) -> bool:
-    """True for what may pass by itself: no connection, a broken one, silence, overload, an error within the service."""
-    if isinstance(cause := error.__cause__, ClientError):
-        code = str(cause.response.get("Error", {}).get("Code", ""))
-        status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
-    if isinstance(error, SSLError):
-        return False
-    return isinstance(
-        error,
-        HTTPClientError
-        | NoConnectionError
-        | IncompleteReadError
-        | ResponseParserError
-        | aiohttp.ClientError
-        | ConnectionError
-        | TimeoutError,
-    )
+def is_transient_error(error: Exception) -> bool:
+    """True for a refused or broken connection and for silence; a certificate that fails stays wrong."""
+    return isinstance(error, _TRANSIENT_ERRORS) and not isinstance(error, SSLError)
 
 
-def _one_line(error: BaseException) -> str:
-    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
-    return " ".join(text.split()).rstrip(".")[:300] or type(error).__name__
+def is_transient_answer(parsed: Mapping[str, Any]) -> bool:
+    """True for an answer that reports overload, an error within the service or a body damaged on its way."""
+    status = parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status in _TRANSIENT_STATUS or str(parsed.get("Error", {}).get("Code", "")) in _TRANSIENT_CODES
+
+
+def _stated_error(parsed: Mapping[str, Any]) -> str:
+    """What an answer says is wrong, on one line."""
+    error = parsed.get("Error", {})
+    return _shortened(str(error.get("Message") or error.get("Code") or parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", "")))
+
+
+def _one_line(error: Exception) -> str:
+    return _shortened((error.strerror if isinstance(error, OSError) else "") or str(error)) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")[:300]

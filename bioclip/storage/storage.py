@@ -53,9 +53,9 @@ class Storage:
             return fsspec.filesystem("file")
         try:
             if self._is_s3:
-                from bioclip.storage.s3 import RetryingS3  # needs the extra `s3`
+                from bioclip.storage.s3 import open_s3  # needs the extra `s3`
 
-                return RetryingS3(**dict(self.options))
+                return open_s3(**dict(self.options))
             return fsspec.filesystem(urlsplit(self.root).scheme, **dict(self.options))
         except ImportError as error:
             raise StorageError(f"workspace {self.root!r} needs a package that is missing: {error}; install the `s3` extra.") from None

@@ -124,7 +124,7 @@ def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(
     )
     assert message.endswith("run again: finished parts are kept.")
     [waiting] = [record.getMessage() for record in caplog.records if record.name == "bioclip.storage.s3"]  # once, not at each try
-    assert waiting.endswith("trying again for up to 2 s.")
+    assert waiting.endswith("retrying for up to 2 s.")
     assert service.secret not in message + waiting
     began = time.monotonic()
     with pytest.raises(StorageError, match="gave no good answer at once"):
