@@ -193,7 +193,7 @@ def test_without_model_and_scores_their_sections_say_so(full_workspace: Workspac
     page = render_report(data, render_sections(data)).decode()
     assert "No model has been trained on this release yet." in page
     assert "No model has been evaluated on this release yet." in page
-    assert sum(not section.is_shown for section in render_sections(data)) == 2
+    assert sum(not section.is_shown for section in render_sections(data)) == 3
 
 
 @pytest.mark.parametrize("identifier", ["funnel", "downloads", "duplicates", "names"])

@@ -25,8 +25,8 @@ def test_the_report_is_counted_by_its_sections_and_found_again(new_workspace: Ca
     (job,) = plan_report(storage, PipelineSettings(), VERSION, None, None)
     first, second = run_partition(job), run_partition(job)
     assert (first.reused, second.reused) == (False, True)
-    assert (first.manifest.counts.read, first.manifest.counts.written) == (15, 13)
-    assert first.manifest.counts.dropped == {"section_without_data": 2}
+    assert (first.manifest.counts.read, first.manifest.counts.written) == (16, 13)
+    assert first.manifest.counts.dropped == {"section_without_data": 3}
     assert [output.name for output in first.manifest.outputs] == [f"{job.directory}/report.html", f"{job.directory}/taxonomy.html"]
 
 

@@ -21,7 +21,7 @@ from bioclip.report.data.samples.photos import photo_of, read_photos
 from bioclip.report.data.workspace_report import gather_report
 from bioclip.report.sections.dropped_images import dropped_section
 from bioclip.report.sections.licenses import licenses_section
-from bioclip.report.sections.random_samples import random_samples_section
+from bioclip.report.sections.splits import random_samples_section
 from tests.conftest import Curated
 
 from .workspace import LINEAGES, VERSION, Workspace, fill, sample_photos

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from bioclip.accounting import Counts
-from bioclip.digests import digest_bytes, readable_json
+from bioclip.digests import canonical_json, digest_bytes, readable_json
+from bioclip.evaluation.predictions import PREDICTION_SCHEMA
 from bioclip.partitions import OutputFile, PartitionManifest, write_stage
 from bioclip.records import RANKS, partition_of, record_id
 from bioclip.sample import sample_path
@@ -216,6 +217,17 @@ class Workspace:
         with self.storage.writer(f"evaluations/{evaluation_id}/scores.parquet") as stream:
             pq.write_table(pa.Table.from_pylist(rows), stream)
         return evaluation_id
+
+    def write_predictions(self, answers: Iterable[tuple[str, str, str]], evaluation_id: str = EVALUATION_ID, **values: Any) -> None:
+        """Zero-shot predictions on `known_species`; `answers` are (item id, true class, first answer)."""
+        parameters = canonical_json({"caption_type": "taxon_com", "rank": "species"}).decode()
+        common = {"benchmark": "known_species", "task": "zero_shot", "parameters": parameters, **values}
+        rows = [
+            {"item_id": item, "truth": truth, "truth_position": int(truth != answer), "top": [answer], **common}
+            for item, truth, answer in answers
+        ]
+        with self.storage.writer(f"evaluations/{evaluation_id}/outcomes.parquet") as stream:
+            pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), stream)
 
     def _write_parts(self, storage: Storage) -> None:
         for index in range(self.num_partitions):

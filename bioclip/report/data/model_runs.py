@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import StorageError, UsageError
 from bioclip.parquet import read_rows
+from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.report.data.report_data import BenchmarkFacts, Score, ScoreSummary, TrainingSummary
 from bioclip.storage import Storage
 
+MAIN_METRIC = "top1"
+"""The metric of the charts, for tasks that have it; the table lists every metric."""
+PREFERRED_CAPTION_TYPE = "taxon_com"
 MAX_POINTS = 600
 MAX_FACTS = 64
 _LEARNING_RATE_KEYS = ("learning_rate", "lr")
@@ -52,6 +56,34 @@ def gather_scores(storage: Storage, evaluation_id: str) -> ScoreSummary:
     values = json.loads(data)
     benchmarks = tuple(_benchmark(entry) for entry in values.get("benchmarks", ()))
     return ScoreSummary(evaluation_id, digest_bytes(data), benchmarks, tuple(_score(row) for row in rows), _facts(values))
+
+
+def headline_scores(scores: Sequence[Score]) -> dict[str, Score]:
+    """Benchmark -> its headline: zero-shot with the preferred captions at the lowest rank; benchmarks without zero-shot are left out."""
+    chosen = {}
+    for name in dict.fromkeys(score.benchmark for score in scores):
+        if zero := with_main_metric([score for score in scores if score.benchmark == name and score.task == "zero_shot"]):
+            caption_type = preferred_captions(zero)
+            chosen[name] = max((score for score in zero if score.caption_type == caption_type), key=lambda score: rank_depth(score.rank))
+    return chosen
+
+
+def with_main_metric(scores: Sequence[Score]) -> list[Score]:
+    """The scores in MAIN_METRIC, or in the first other metric if none is."""
+    metrics = {score.metric for score in scores}
+    main = MAIN_METRIC if MAIN_METRIC in metrics else min(metrics, default="")
+    return [score for score in scores if score.metric == main]
+
+
+def preferred_captions(scores: Sequence[Score]) -> str:
+    """PREFERRED_CAPTION_TYPE, or the first caption type of `scores` (at least one) if it was not scored."""
+    types = [score.caption_type for score in scores]
+    return PREFERRED_CAPTION_TYPE if PREFERRED_CAPTION_TYPE in types else types[0]
+
+
+def rank_depth(rank: str) -> int:
+    """Index of a rank in RANKS, -1 for another one."""
+    return RANKS.index(rank) if rank in RANKS else -1
 
 
 def _benchmark(entry: Mapping[str, Any]) -> BenchmarkFacts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bioclip.accounting import Counts
+from bioclip.report.data.prediction_summary import BenchmarkPredictions
 from bioclip.report.data.samples.sample_summary import DropGroup, Photo, SampleSummary
 
 
@@ -206,6 +207,9 @@ class ReportData:
     """(dotted key, value) of the settings that decide results."""
     tail: Mapping[str, Any] = field(default_factory=dict)
     """Statistics of training `before` and `after` balancing from the release's manifest; empty without balancing."""
+
+    predictions: tuple[BenchmarkPredictions, ...] = ()
+    """Empty when the evaluation kept no predictions."""
 
     def is_outdated(self, name: str) -> bool:
         """True when the workspace no longer holds the results of stage `name` from which the release was built."""

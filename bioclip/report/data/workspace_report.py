@@ -19,6 +19,7 @@ from bioclip.report.data.image_groups.counterparts import find_counterparts
 from bioclip.report.data.image_groups.duplicate_groups import DuplicateCounter, count_groups
 from bioclip.report.data.model_runs import check_descent, gather_scores, gather_training
 from bioclip.report.data.name_decisions.name_summary import gather_names
+from bioclip.report.data.predictions import gather_predictions
 from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember, DuplicateSummary, ReportData, StageSummary
 from bioclip.report.data.samples.photos import read_photos
 from bioclip.report.data.samples.sample_counts import summarize_samples
@@ -64,7 +65,10 @@ def gather_report(
     groups = count_groups(storage) if "duplicates" in current else None
     samples, photos = summarize_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
     pairs = find_counterparts(storage, release, samples.drops, "release" in current)
-    photos |= read_photos(release, {pair.record_id for pair in pairs.values()} - photos.keys())
+    scores = gather_scores(storage, evaluation_id) if evaluation_id is not None else None
+    predictions = gather_predictions(storage, scores) if scores else ()
+    further = {pair.record_id for pair in pairs.values()} | {one.item_id for some in predictions for one in some.shown}
+    photos |= read_photos(release, further - photos.keys())
     thumbnails = load_thumbnails(storage, images, photos) if images else {}
     photos = {identifier: replace(photo, thumbnail=thumbnails.get(identifier)) for identifier, photo in photos.items()}
     return ReportData(
@@ -78,7 +82,8 @@ def gather_report(
         duplicates=_duplicates(groups, photos) if groups else None,
         names=gather_names(storage) if "taxonomy" in current else None,
         training=gather_training(storage, model_id) if model_id is not None else None,
-        scores=gather_scores(storage, evaluation_id) if evaluation_id is not None else None,
+        scores=scores,
+        predictions=tuple(some.with_photos(photos) for some in predictions),
         inputs=tuple(gather_inputs(storage, version, model_id, evaluation_id).items()),
         settings=tuple(settings),
         tail=release.manifest.get("tail", {}),

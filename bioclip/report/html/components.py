@@ -68,6 +68,11 @@ def heading(title: str, unit: str = "") -> Markup:
     return render_macro(_TEMPLATE, "heading", title, unit)
 
 
+def minor_heading(title: str) -> Markup:
+    """A heading below `heading`."""
+    return render_macro(_TEMPLATE, "minor_heading", title)
+
+
 def absent(sentence: str) -> Markup:
     """A sentence in place of what cannot be shown."""
     return render_macro(_TEMPLATE, "absent", sentence)

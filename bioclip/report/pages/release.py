@@ -20,9 +20,9 @@ from bioclip.report.sections.licenses import licenses_section
 from bioclip.report.sections.line_of_descent import lineage_section
 from bioclip.report.sections.long_tail import long_tail_section
 from bioclip.report.sections.names import names_section
-from bioclip.report.sections.random_samples import random_samples_section
-from bioclip.report.sections.scores import headline_scores, scores_section
-from bioclip.report.sections.splits import splits_section
+from bioclip.report.sections.predictions import predictions_section
+from bioclip.report.sections.scores import headline_tiles, scores_section
+from bioclip.report.sections.splits import random_samples_section, splits_section
 from bioclip.report.sections.taxa import taxa_section
 from bioclip.report.sections.training import describe_model, training_section
 
@@ -41,6 +41,7 @@ SECTIONS: tuple[Callable[[ReportData], Section], ...] = (
     licenses_section,
     training_section,
     scores_section,
+    predictions_section,
     lineage_section,
 )
 """In the order of the page. A new section is one module in `bioclip/report/sections/` and one line in this list."""
@@ -61,7 +62,7 @@ def render_report(data: ReportData, sections: list[Section]) -> bytes:
         sections=sections,
         counts=tiles(_headline(data)),
         model=describe_model(data),
-        scores=tiles(headline, "scores") if (headline := headline_scores(data)) else "",
+        scores=tiles(headline, "scores") if (headline := headline_tiles(data)) else "",
         specimens=specimens(data.samples.specimens),
     )
 

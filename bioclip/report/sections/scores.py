@@ -6,17 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from bioclip.records import RANKS
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
+from bioclip.report.data.model_runs import headline_scores, preferred_captions, rank_depth, with_main_metric
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
 from bioclip.report.html.components import absent, details, figure, group, heading, join, name_of, note, span, table
 from bioclip.report.html.section import Section
 from bioclip.report.html.text import number, percent, shorten
 from bioclip.report.sections.training import facts_table
 
-MAIN_METRIC = "top1"
-"""The metric of the charts, for tasks that have it; the table lists every metric."""
-PREFERRED_CAPTION_TYPE = "taxon_com"
 METRIC_TITLES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "macro_top1": "top-1 accuracy, mean over classes"}
 TASK_TITLES = {"zero_shot": "zero-shot", "few_shot": "SimpleShot"}
 MAX_OPEN_ROWS = 24
@@ -43,19 +40,15 @@ def scores_section(data: ReportData) -> Section:
     return Section("scores", "Scores", join([legend, *parts, facts]))
 
 
-def headline_scores(data: ReportData) -> list[tuple[str, str]]:
-    """(what, score) of each benchmark for the head of the page: zero-shot at the lowest rank with the preferred captions."""
-    scores = data.scores.scores if data.scores else ()
-    shown = []
-    for name in dict.fromkeys(score.benchmark for score in scores):
-        zero = _main([score for score in scores if score.benchmark == name and score.task == "zero_shot"])
-        if zero:
-            caption_type = _preferred_captions(zero)
-            score = max((score for score in zero if score.caption_type == caption_type), key=lambda score: _depth(score.rank))
-            chance = f", chance {percent(score.chance)}" if score.chance is not None else ""
-            title = f"{shorten(name.replace('_', ' '), 40)}: zero-shot {_metric(score)} ({score.rank}){chance}"
-            shown.append((title, percent(score.value)))
-    return shown[:MAX_HEADLINES]
+def headline_tiles(data: ReportData) -> list[tuple[str, str]]:
+    """(what, score) of each benchmark for the head of the page."""
+    chosen = headline_scores(data.scores.scores if data.scores else ())
+    return [(_headline_title(name, score), percent(score.value)) for name, score in list(chosen.items())[:MAX_HEADLINES]]
+
+
+def _headline_title(name: str, score: Score) -> str:
+    chance = f", chance {percent(score.chance)}" if score.chance is not None else ""
+    return f"{shorten(name.replace('_', ' '), 40)}: zero-shot {_metric(score)} ({score.rank}){chance}"
 
 
 def _benchmark(name: str, summary: ScoreSummary) -> Markup:
@@ -84,33 +77,18 @@ def _left_out(facts: BenchmarkFacts) -> Iterator[str]:
 
 
 def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
-    zero = _main([score for score in scores if score.task == "zero_shot"])
-    few = _main([score for score in scores if score.task == "few_shot"])
+    zero = with_main_metric([score for score in scores if score.task == "zero_shot"])
+    few = with_main_metric([score for score in scores if score.task == "few_shot"])
     if zero:
-        lowest = max((score.rank for score in zero), key=_depth)
+        lowest = max((score.rank for score in zero), key=rank_depth)
         captions = [score for score in zero if score.rank == lowest]
         yield f"Zero-shot by caption type ({lowest})", _metric(captions[0]), [_dot(score.caption_type, score) for score in captions]
-        shown = _preferred_captions(zero)
-        ranked = sorted((score for score in zero if score.caption_type == shown), key=lambda score: _depth(score.rank))
+        shown = preferred_captions(zero)
+        ranked = sorted((score for score in zero if score.caption_type == shown), key=lambda score: rank_depth(score.rank))
         if len(ranked) > 1:
             yield f"Zero-shot by rank (captions {shown})", _metric(ranked[0]), [_dot(score.rank, score) for score in ranked]
     if few:
         yield "SimpleShot by support images per class", _metric(few[0]), [_dot(f"{score.shots}-shot", score) for score in few]
-
-
-def _preferred_captions(scores: Sequence[Score]) -> str:
-    types = [score.caption_type for score in scores]
-    return PREFERRED_CAPTION_TYPE if PREFERRED_CAPTION_TYPE in types else types[0]
-
-
-def _depth(rank: str) -> int:
-    return RANKS.index(rank) if rank in RANKS else -1
-
-
-def _main(scores: Sequence[Score]) -> list[Score]:
-    metrics = {score.metric for score in scores}
-    main = MAIN_METRIC if MAIN_METRIC in metrics else min(metrics, default="")
-    return [score for score in scores if score.metric == main]
 
 
 def _metric(score: Score) -> str:
