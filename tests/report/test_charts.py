@@ -1,4 +1,4 @@
-"""Drawings: true to their numbers, and whole at the edges of what they can be given."""
+"""Charts: positions follow the numbers, and edge cases are drawn without errors."""
 
 from __future__ import annotations
 

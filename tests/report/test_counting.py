@@ -1,4 +1,4 @@
-"""Counting by columns: exact, and in memory that does not follow the rows."""
+"""Counting by columns: exact, with memory independent of the number of rows."""
 
 from __future__ import annotations
 

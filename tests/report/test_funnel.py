@@ -1,4 +1,4 @@
-"""The funnel: every provider row is accounted for once, by the step and the reason it left for."""
+"""The funnel: every provider row is counted once, with the step and the reason of its drop."""
 
 from __future__ import annotations
 

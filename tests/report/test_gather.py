@@ -1,4 +1,4 @@
-"""What is gathered: caps, draws that do not depend on order, and memory that does not grow with the tables."""
+"""Reading a workspace: caps, draws independent of the order of rows, and thumbnails."""
 
 from __future__ import annotations
 

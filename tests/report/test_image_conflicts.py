@@ -1,4 +1,4 @@
-"""One image, several names: which groups are listed, in what order, and what is said of each."""
+"""Images under several names: which groups are listed, in which order, and with which texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LEPISTA = "Fungi|Basidiomycota|Agaricomycetes|Agaricales|Tricholomataceae|Lepist
 DACRYMYCES = "Fungi|Basidiomycota|Dacrymycetes|Dacrymycetales|Dacrymycetaceae|Dacrymyces|Dacrymyces chrysospermus"
 APPLE = "Plantae|Tracheophyta|Magnoliopsida|Rosales|Rosaceae|Malus|Malus domestica"
 Member = tuple[str, str, str]
-"""(source, accepted lineage, name as given)."""
+"""(source, accepted lineage, verbatim name)."""
 
 
 def add_image(workspace: Workspace, data: bytes, kind: str, *members: Member) -> None:
-    """One picture that several records carry; the first is kept."""
+    """One image with several records; the first is kept."""
     name = f"picture-{len(workspace.images)}"
     rows = [
         workspace.add_photo(f"{name}-{n}.jpg", data, lineage, source=source, verbatim_name=given)
@@ -41,7 +41,7 @@ def add_image(workspace: Workspace, data: bytes, kind: str, *members: Member) ->
 
 
 def write_conflicts(workspace: Workspace, rule: Any = "keep") -> None:
-    """The workspace with its table of conflicts, found as the release stage finds them."""
+    """Write the workspace and its table of conflicts, computed by the function of the release stage."""
     storage = workspace.write()
     places = {row["record_id"]: row for row in workspace.groups}
     alone = {"kept_record_id": None}

@@ -1,4 +1,4 @@
-"""The page as a whole: what it says, that it is well formed, and that nothing in it can reach out or do harm."""
+"""The whole page: its contents, well-formed HTML, no network access, and no way for hostile text to act."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"meta", "img", "br"}
 
 
 class Reader(HTMLParser):
-    """Elements with their attributes and texts; collects what is not balanced."""
+    """Elements with their attributes and texts; collects unbalanced tags."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""The map: true places, equal areas, and a size that does not follow the number of images."""
+"""The map: correct positions, equal areas, and a size independent of the number of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage: what decides a report's id and bytes, and what it refuses."""
+"""The stage: what decides a report's id and bytes, and which arguments it rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single sections: what they say when something is special."""
+"""Single sections: their texts in special cases."""
 
 from __future__ import annotations
 

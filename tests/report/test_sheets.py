@@ -1,4 +1,4 @@
-"""What is shown of single images: random draws that every rerun repeats, credits and links, and pairs side by side."""
+"""Single images: reproducible random draws, credits and links, and pairs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_leak_is_shown_beside_the_image_that_it_gives_away(curated: Curated) -
 
 @pytest.fixture
 def paired(tmp_path: Path) -> Workspace:
-    """One image that leaks an image of a set from elsewhere, one that leaks by another kind, and one whose label is contradicted."""
+    """An image that leaks one of an external set, an image that leaks by another kind, and an image with a contradicted label."""
     workspace = Workspace(tmp_path / "paired")
     rows = [workspace.add_photo(path, body, LINEAGES["fungi"][index % 3]) for index, (path, body) in enumerate(sample_photos({"fungi": 6}))]
     for row, reason in zip(rows, ("leak_bytes", "leak_near", "label_conflict"), strict=False):

@@ -1,4 +1,4 @@
-"""The long tail and the coverage of ranks: the same numbers as the release's own, and curves that follow them."""
+"""The long tail and the coverage of ranks: the numbers equal the release's, and the curves follow them."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_a_bounded_tree_still_adds_up(max_children: int, max_taxa: int) -> None:
 
 
 def add_up(page: str) -> int:
-    """Records of the outermost list, after checking that every list within adds up to the line above it."""
+    """Records of the outermost list, after checking that every inner list adds up to the line above it."""
     sums: list[int] = []
     heads: dict[int, int] = {}
     for tag, figure in re.findall(r"(<ul>|</ul>|<b>([\d,]+)</b>)", page):
@@ -293,7 +293,7 @@ def test_a_name_in_the_wrong_order_and_a_person_s_decision_reach_the_page(tmp_pa
 
 
 def decided(**values: str) -> dict[str, str]:
-    """A row as `resolve` writes it, of a name that is none."""
+    """A row as `resolve` writes it, for a placeholder."""
     row = dict.fromkeys(("matched_name", "accepted_name", "resolved_rank", *RANKS), "")
     return row | {"match_type": "NONE", "reason": "placeholder", "confidence": "0", "verbatim_scientific_name": "not_classified"} | values
 

@@ -1,4 +1,4 @@
-"""A small workspace as the stages leave it: real photographs of the bundled sample, real schemas, and names meant to do harm."""
+"""A small workspace as the stages write it: photographs of the bundled sample, real schemas, and hostile names."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sample_photos(per_folder: Mapping[str, int]) -> list[tuple[str, bytes]]:
 
 
 def table_row(schema: pa.Schema, **values: Any) -> dict[str, Any]:
-    """A row of `schema` in which everything not given is empty."""
+    """A row of `schema`; values that are not given are empty."""
     empty = {pa.string(): "", pa.float64(): None, pa.timestamp("ms", tz="UTC"): None}
     return {
         name: None if name.startswith("phash2") or name == "phash_turned" else empty.get(schema.field(name).type, 0)
@@ -101,7 +101,7 @@ class Workspace:
         return Storage(str(self.root))
 
     def add_photo(self, path: str, data: bytes, lineage: str, **values: Any) -> dict[str, Any]:
-        """A downloaded image with its outcome and its row of the release; comes back as the latter."""
+        """Add a downloaded image with its outcome; returns its row of the release."""
         url = f"https://media.example.org/{path}?n={len(self.images)}"
         identifier = record_id("field", path, url)
         with Image.open(io.BytesIO(data)) as image:
@@ -120,7 +120,7 @@ class Workspace:
         return self.samples[-1]
 
     def add_outcome(self, identifier: str, url: str, **values: Any) -> None:
-        """What a request came to."""
+        """Add the outcome of a download."""
         self.outcomes.append(
             table_row(OUTCOME_SCHEMA, record_id=identifier, media_url=url, **{"attempts": 1, "http_status": None} | values)
         )
