@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.digests import canonical_json
+from bioclip.parquet import read_batches
 from bioclip.report.data.counting import SmallestKeys, most_frequent
 from bioclip.report.data.model_runs import headline_scores
-from bioclip.report.data.parquet_batches import read_batches
 from bioclip.report.data.prediction_summary import BenchmarkPredictions, ClassAccuracy, Prediction
 from bioclip.report.data.report_data import ScoreSummary
 from bioclip.storage import Storage
