@@ -53,7 +53,7 @@ def test_an_unknown_benchmark_is_named_with_the_known_ones(capsys: pytest.Captur
     with pytest.raises(UnknownNameError, match="duplicate_search"):
         load("duplicate-search")
     assert main(["duplicate-search"]) == 2
-    assert "known: download, " in capsys.readouterr().err
+    assert " download, download_faults, " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_cached_peers")
