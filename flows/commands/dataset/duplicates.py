@@ -15,6 +15,7 @@ from flows.commands.parameters import SETTINGS, Radius, SettingsOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from bioclip.duplicates.collection_duplicates import Inspection
     from bioclip.settings import S3Settings
 
 _MAX_RADIUS = 12
@@ -66,6 +67,10 @@ def find_duplicates(
             "gallery.html": lambda: render_gallery(PurePath(path).name or path, inspection, radius, groups),
         }
         written = _write(files, dict(zip(_STANDARD_NAMES, (pairs, output, report), strict=True)), folder, access)
+    return _answer(inspection, radius, written)
+
+
+def _answer(inspection: Inspection, radius: int, written: list[str]) -> Answer:
     counts = inspection.counts
     text = [f"{'pictures':<30} {counts.read:>12,}", f"{'hashed':<30} {counts.written:>12,}"]
     text += [f"  dropped: {name:<19} {number:>12,}" for name, number in sorted(counts.dropped.items())]

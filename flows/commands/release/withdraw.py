@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -51,16 +51,21 @@ def withdraw_images(
     where = append_takedown(workspace, settings.ingest, [[value, *signed] for value in values])
     found = {value: match_value(workspace, value) for value in dict.fromkeys(normal(value) for value in values)}
     is_new = {value: not before.listing(value) for value in found}
-    text = [f"{value}: {'listed' if is_new[value] else 'already listed'}; {_described(one)}" for value, one in found.items()]
-    text.append(f"list: {where}\nnext: `treeoflife curate` builds a release without them")
-    if releases := sorted({release for one in found.values() for release in one.releases}):
-        discards = " ".join(f"--discard {version}" for version in releases)
-        text.append(f"then: `treeoflife release gc {discards} --delete` deletes the releases that hold them, once no alias points to them")
+    releases = sorted({release for one in found.values() for release in one.releases})
     images = [
         {"id": value, "is_new": is_new[value], "record_ids": one.record_ids, "releases": one.releases, "duplicates": one.likes}
         for value, one in found.items()
     ]
-    return Answer({"list": where, "images": images, "releases": releases}, text)
+    return Answer({"list": where, "images": images, "releases": releases}, _lines(where, found, is_new, releases))
+
+
+def _lines(where: str, found: Mapping[str, Matched], is_new: Mapping[str, bool], releases: Sequence[str]) -> list[str]:
+    text = [f"{value}: {'listed' if is_new[value] else 'already listed'}; {_described(one)}" for value, one in found.items()]
+    text.append(f"list: {where}\nnext: `treeoflife curate` builds a release without them")
+    if releases:
+        discards = " ".join(f"--discard {version}" for version in releases)
+        text.append(f"then: `treeoflife release gc {discards} --delete` deletes the releases that hold them, once no alias points to them")
+    return text
 
 
 def _user() -> str:
