@@ -122,7 +122,7 @@ def test_the_run_ends_with_counts_scores_and_addresses(undisturbed: tuple[Path, 
         "training loss",
         "chance",
         "MLflow run",
-        "both UIs",
+        "open the UIs",
     ):
         assert words in printed
     assert "known_species zero-shot top-1" in printed
@@ -139,8 +139,8 @@ def test_a_second_run_asks_writes_and_trains_nothing(undisturbed: tuple[Path, st
     assert {path: path.stat().st_mtime_ns for path in (folder / "workspace").rglob("*") if path.is_file()} == files
     assert "0 requests in this run" in " ".join(printed.split())
     assert "0 computed" in printed
-    assert "(trained earlier)" in printed
-    assert "(scored earlier)" in printed
+    assert "(reused)" in printed
+    assert "(reused)" in printed
 
 
 def test_killed_in_the_download_with_other_workers_it_ends_the_same(
