@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 
 from PIL import Image
 
+from bioclip.images.containers import (
+    has_image_signature,
+    is_cut_short,
+    png_pixels_only,
+    read_orientation,
+    states_place,
+    without_metadata,
+)
 from bioclip.images.encoding import encode_jpeg, target_size
 from bioclip.images.hashing import HASH_DECODE_PX, ImageHashes, decode_opened, hash_image
 from bioclip.settings import DownloadSettings
@@ -15,9 +24,6 @@ from bioclip.settings import DownloadSettings
 _READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF")
 """The decoders that are used; Pillow's Ghostscript, film, icon and other plugins are excluded."""
 _KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
-"""Unambiguous signatures of formats; JPEG's two bytes are not."""
-_EXIF_ORIENTATION = 0x0112
 _MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<svg")
 
 Crop = tuple[int, int, int, int]
@@ -59,6 +65,8 @@ class _Header:
     format: str
     orientation: int
     keeps_bytes: bool
+    has_place: bool
+    """True when metadata with coordinates must be removed from bytes that are kept."""
 
 
 def check_image(data: bytes, settings: DownloadSettings) -> CheckedImage | RefusedImage:
@@ -83,8 +91,7 @@ def check_crops(data: bytes, settings: DownloadSettings, crops: tuple[Crop | Non
     try:
         decoded = decode_opened(image, _decode_px(header, settings) if None in crops else max(header.size))
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for damaged pixel data
-        reason = "image_truncated" if "truncated" in str(error).lower() else "image_undecodable"
-        return [RefusedImage(reason, " ".join(str(error).split()))] * len(crops)
+        return [RefusedImage(_damage(data, error), " ".join(str(error).split()))] * len(crops)
     original_sha256 = hashlib.sha256(data).hexdigest()
     return [_take(data, original_sha256, decoded, header, crop, settings) for crop in crops]
 
@@ -93,21 +100,45 @@ def _open(data: bytes, settings: DownloadSettings) -> tuple[Image.Image, _Header
     if not data:
         return RefusedImage("empty_body", "0 bytes")
     try:
-        image = Image.open(io.BytesIO(data), formats=_READ_FORMATS)
+        image, is_whole = _open_any(data)
         if refused := _judge_header(image, settings):
             return refused
-        orientation = _orientation(image)
+        orientation = read_orientation(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return RefusedImage("too_many_pixels", str(error))
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for bytes that are no image
-        if data.startswith(_SIGNATURES):  # a bomb in a compressed text chunk, a header that contradicts itself
-            return RefusedImage("image_undecodable", " ".join(str(error).split()))
-        kind = "HTML or XML" if data[:512].lstrip().lower().startswith(_MARKUP) else f"starts with {data[:8]!r}"
-        return RefusedImage("not_an_image", kind)
+        return _refused(data, error)
     original_format = "JPEG" if image.format == "MPO" else str(image.format)
-    upright = image.size if orientation < 5 else (image.height, image.width)
-    keeps = image.mode in {"RGB", "L"} and "transparency" not in image.info and orientation == 1 and original_format in _KEPT_FORMATS
-    return image, _Header(image.size, upright, original_format, orientation, keeps)
+    is_turned = orientation >= 5
+    other = (image.height, image.width)
+    size, upright = (other, image.size) if is_turned and image.format == "TIFF" else (image.size, other if is_turned else image.size)
+    keeps = is_whole and image.mode in {"RGB", "L"} and "transparency" not in image.info and orientation == 1
+    has_place = keeps and not settings.keep_location and states_place(image, data)
+    return image, _Header(size, upright, original_format, orientation, keeps and original_format in _KEPT_FORMATS, has_place)
+
+
+def _open_any(data: bytes) -> tuple[Image.Image, bool]:
+    """The image with only its header read, and whether the file is opened as it is: a PNG whose text or EXIF is damaged or a bomb is
+    opened without them."""
+    try:
+        return Image.open(io.BytesIO(data), formats=_READ_FORMATS), True
+    except (ValueError, SyntaxError, OSError, struct.error):
+        pixels = png_pixels_only(data)
+        if pixels is None or pixels == data:
+            raise
+        return Image.open(io.BytesIO(pixels), formats=_READ_FORMATS), False
+
+
+def _refused(data: bytes, error: Exception) -> RefusedImage:
+    detail = " ".join(str(error).split())
+    if has_image_signature(data):
+        return RefusedImage(_damage(data, error), detail)
+    kind = "HTML or XML" if data[:512].lstrip().lower().startswith(_MARKUP) else f"starts with {data[:8]!r}"
+    return RefusedImage("not_an_image", kind)
+
+
+def _damage(data: bytes, error: Exception) -> str:
+    return "image_truncated" if "truncated" in str(error).lower() or is_cut_short(data) else "image_undecodable"
 
 
 def _judge_header(header: Image.Image, settings: DownloadSettings) -> RefusedImage | None:
@@ -120,11 +151,6 @@ def _judge_header(header: Image.Image, settings: DownloadSettings) -> RefusedIma
         reason = "image_multipage" if header.format == "TIFF" else "image_animated"
         return RefusedImage(reason, f"{num_frames} frames of {header.format}")
     return None
-
-
-def _orientation(header: Image.Image) -> int:
-    value = header.getexif().get(_EXIF_ORIENTATION, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _decode_px(header: _Header, settings: DownloadSettings) -> int:
@@ -153,6 +179,9 @@ def _take(
     target = target_size(size, settings.store, settings.store_px)
     if target == size and kept_format:
         kept, sha256, format_ = data, original_sha256, kept_format
+        if header.has_place:
+            kept = without_metadata(data, header.format)
+            sha256 = hashlib.sha256(kept).hexdigest()
     else:
         resized = image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=1.0)
         kept, format_ = encode_jpeg(resized, settings.jpeg_quality), "JPEG"

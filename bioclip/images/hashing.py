@@ -17,11 +17,13 @@ from typing import Any
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bioclip.errors import SettingsError
+from bioclip.images.containers import read_orientation
+from bioclip.images.pixels import to_rgb, turn_upright
 
-HASH_VERSION = 2
+HASH_VERSION = 3
 HASH_DECODE_PX = 128
 """Least shorter side in pixels of a reduced decode for hashing."""
 _SIDE, _KEPT = 32, 8
@@ -45,7 +47,7 @@ class ImageHashes:
 def decode_upright(data: bytes, min_side_px: int) -> Image.Image:
     """RGB image, EXIF orientation applied, decoded at the smallest scale whose shorter side is at least `min_side_px`.
 
-    Transparency is composited over white; 16-bit grey is scaled to 8. Raises OSError (Pillow) for data that cannot be decoded.
+    Transparency is composited over white; deeper samples are scaled to 8 bits. Raises OSError (Pillow) for data that cannot be decoded.
     """
     return decode_opened(Image.open(io.BytesIO(data)), min_side_px)
 
@@ -55,24 +57,10 @@ def decode_opened(image: Image.Image, min_side_px: int) -> Image.Image:
     if image.format in {"JPEG", "MPO"} and min(image.size) > min_side_px:
         ratio = min_side_px / min(image.size)
         image.draft(None, (round(image.width * ratio), round(image.height * ratio)))
+    orientation = 1 if image.format == "TIFF" else read_orientation(image)  # Pillow turns a TIFF upright as it loads it
+    image_format = image.format or ""
     image.load()
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    return to_rgb(image)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of an image in any of Pillow's modes."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image, dtype=np.int64) >> 8
-        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
+    return to_rgb(turn_upright(image, orientation), image_format)
 
 
 def hash_image(image: Image.Image, with_phash256: bool = False, orientations: str = "none") -> ImageHashes:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from bioclip.settings.base import Settings, operational
+from bioclip.settings.base import Settings, operational, rule
 
 
 class SourceSettings(Settings):
@@ -145,6 +145,9 @@ class DownloadSettings(Settings):
     full_decode: bool = False
     """Decode JPEGs in full, at about twice the CPU time: pixel hashes then equal those of lossless copies in any container, and pHashes
     equal imagehash's bit for bit. Otherwise the smallest sufficient decode is hashed, and such copies are found as near duplicates."""
+    keep_location: bool = rule(False)
+    """Keep EXIF and XMP metadata with coordinates in images that are stored unchanged. By default such metadata are removed from them,
+    without touching a pixel; images that are re-encoded never have metadata."""
     jpeg_quality: int = Field(90, ge=1, le=100)
     """Quality of re-encoded JPEGs."""
     decode_threads: int = operational(2, gt=0)

@@ -77,8 +77,6 @@ class TestImages:
         [
             ("zip", "not_an_image"),
             ("gzip", "not_an_image"),
-            ("text_chunk", "image_undecodable"),
-            ("color_profile", "image_undecodable"),
             ("pixels", "image_undecodable"),
         ],
     )
@@ -92,6 +90,18 @@ class TestImages:
         assert refused.reason == reason
         assert len(body) < 1 << 20
         assert most_bytes < 8 << 20
+
+    @pytest.mark.parametrize("bomb", ["text_chunk", "color_profile"])
+    def test_a_bomb_beside_the_pixels_is_left_out_without_being_unpacked(self, bomb: str) -> None:
+        body = _bomb(bomb)
+        tracemalloc.start()
+        checked = check_image(body, DownloadSettings())
+        _, most_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert isinstance(checked, CheckedImage)
+        assert most_bytes < 8 << 20
+        assert len(checked.data) < 4096
+        assert checked.format == "JPEG"
 
     def test_small_and_animated_images_are_named(self) -> None:
         small = check_image(_encoded(Image.new("RGB", (31, 90)), "PNG"), DownloadSettings())
