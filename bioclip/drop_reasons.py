@@ -41,9 +41,18 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
         (("taken_down", "A withdrawal list names the record id, the URL or a hash of the image."),),
     ),
     (
+        ("records", "backbones"),
+        (
+            ("row_damaged", "A quote of the row is not closed, or closed within a value, so its end is unknown."),
+            ("row_ragged", "The row has another number of fields than the header."),
+        ),
+    ),
+    (
         ("records",),
         (
             ("no_media_url", "The row has no address of an image."),
+            ("crop_out_of_range", "The crop is beyond the pixels that an image can have."),
+            ("not_a_photograph", "The WebDataset member is a mask, a depth map or another annotation of the image."),
             ("not_a_still_image", "The media item is a sound, a video or another type that is not a still image."),
             ("record_repeated", "An earlier row of the source has the same id and address."),
             ("license_not_allowed", "The licence is not among `ingest.licenses`."),

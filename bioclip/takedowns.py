@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bioclip import layout
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.reading import DelimitedTable
 from bioclip.digests import digest_value
-from bioclip.errors import SettingsError, UsageError
+from bioclip.errors import ArchiveError, SettingsError, UsageError
 from bioclip.records import TAKEN_DOWN
 from bioclip.settings import IngestSettings
 from bioclip.storage import Storage, explain_user_file
@@ -117,12 +119,14 @@ def normal(value: str) -> str:
 
 def _parse(data: bytes, path: str) -> Takedown:
     found: dict[str, set[str]] = {"record_ids": set(), "urls": set(), "hashes": set()}
+    where = f"{_SETTING} {path!r}"
     try:
-        text = data.decode("utf-8-sig")
-        lines, reader = text.replace("\r\n", "\n").split("\n"), csv.reader(io.StringIO(text, newline=""))
-        rows = [(reader.line_num, row[0].strip()) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{_SETTING} {path!r} cannot be read as UTF-8 text or CSV: {error}.") from None
+        plain = DelimitedTable(io.BytesIO(data), where, Dialect("\x1f", quote=""), num_header_lines=0)
+        lines = {number: values[0] for number, values in plain.rows()}
+        table = DelimitedTable(io.BytesIO(data), where, Dialect(), num_header_lines=0)
+        rows = [(number, values[0].strip()) for number, values in table.rows()]
+    except ArchiveError as error:
+        raise SettingsError(str(error)) from None
     for number, value in rows:
         if not value or value.startswith("#"):
             continue
@@ -131,7 +135,7 @@ def _parse(data: bytes, path: str) -> Takedown:
                 continue
             raise SettingsError(f"{_SETTING} {path!r} line {number}: {value!r} {_RULE}.")
         found[kind].add(normal(value))
-        if kind == "urls" and not re.search(r'[\s"]', line := lines[number - 1].strip()):
+        if kind == "urls" and not re.search(r'[\s"]', line := lines[number].strip()):
             found[kind].add(line)  # the whole of a URL that holds commas
     sets = {kind: frozenset(values) for kind, values in found.items()}
     return Takedown(**sets, lists=dict.fromkeys(frozenset().union(*sets.values()), path))

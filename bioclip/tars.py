@@ -131,10 +131,10 @@ class TarMember(NamedTuple):
     num_bytes: int
 
 
-def split_member_name(name: str) -> tuple[str, str]:
-    """(key, extension) of a member's path: WebDataset cuts at the first dot of the file name."""
+def split_member_name(name: str, *, ends_at_last: bool = False) -> tuple[str, str]:
+    """(key, extension) of a member: its path up to the first dot of the file's name, as WebDataset has it, or up to the last one."""
     folder, _, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
+    stem, _, extension = file.rpartition(".") if ends_at_last and "." in file.lstrip(".") else file.partition(".")
     return f"{folder}/{stem}" if folder else stem, extension
 
 

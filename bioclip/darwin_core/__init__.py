@@ -9,16 +9,14 @@ everything, and an archive of a single headed table without meta.xml.
 from __future__ import annotations
 
 from bioclip.darwin_core.archive import Archive, open_archive
-from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, local_name, parse_meta
-from bioclip.darwin_core.rows import read_rows
-from bioclip.darwin_core.tables import read_tables
+from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, parse_meta
+from bioclip.darwin_core.tables import read_rows, read_tables
 
 __all__ = [
     "Archive",
     "ArchiveLayout",
     "FieldLayout",
     "TableLayout",
-    "local_name",
     "open_archive",
     "parse_meta",
     "read_rows",

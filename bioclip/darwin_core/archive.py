@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
 import re
 import tarfile
 import zipfile
@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 import pyarrow as pa
 
-from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, local_name, parse_meta
-from bioclip.darwin_core.rows import READ_ERRORS, read_rows
-from bioclip.darwin_core.tables import read_tables
+from bioclip.darwin_core.layout import ArchiveLayout, FieldLayout, TableLayout, parse_meta
+from bioclip.darwin_core.tables import read_rows, read_tables
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect, guess_delimiter
+from bioclip.delimited.headers import local_name
+from bioclip.delimited.reading import READ_ERRORS
+from bioclip.delimited.scanning import split_line
 from bioclip.errors import ArchiveError
 
 META_NAME = "meta.xml"
@@ -33,18 +37,20 @@ class Archive:
     layout: ArchiveLayout
     open: Callable[[str], IO[bytes]]
     """Location in the layout -> binary stream; raises ArchiveError."""
+    member: Callable[[str], str]
+    """Location -> the member's own name in the archive; empty where there is none."""
 
-    def rows(self, table: TableLayout) -> Iterator[dict[str, str]]:
+    def rows(self, table: TableLayout, log: DamageLog | None = None) -> Iterator[dict[str, str]]:
         """The rows of all files of `table`, in order."""
         for location in table.files:
             with self.open(location) as stream:
-                yield from read_rows(stream, table, f"{self.path.name}:{location}")
+                yield from read_rows(stream, table, f"{self.path.name}:{location}", log)
 
-    def tables(self, table: TableLayout, terms: Sequence[str]) -> Iterator[pa.Table]:
+    def tables(self, table: TableLayout, terms: Sequence[str], log: DamageLog | None = None) -> Iterator[pa.Table]:
         """Columns `terms` of all files of `table` as Arrow batches of strings, in order; see `read_tables`."""
         for location in table.files:
             with self.open(location) as stream:
-                yield from read_tables(stream, table, terms, f"{self.path.name}:{location}")
+                yield from read_tables(stream, table, terms, f"{self.path.name}:{location}", log)
 
 
 @contextmanager
@@ -78,27 +84,61 @@ def open_archive(path: Path | str) -> Iterator[Archive]:
 def _archive(path: Path, names: list[str], read: Callable[[str], IO[bytes]]) -> Archive:
     for name in names:
         _check_safe(name, f"archive {str(path)!r}")
-    shown = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)]
-    tops = {PurePosixPath(name).parts[0] for name in shown}
-    base = f"{tops.pop()}/" if META_NAME not in shown and len(tops) == 1 and all("/" in name for name in shown) else ""
+    members = _Members(names)
 
     def open_location(location: str) -> IO[bytes]:
         _check_safe(location, f"{path.name}:{META_NAME}")
-        if base + location not in names:
+        if not (name := members.find(location)):
             raise ArchiveError(f"{path.name}:{META_NAME} names the file {location!r}, which the archive does not hold; get it again.")
         try:
-            return read(base + location)
+            stream = read(name)
+            return cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if name.lower().endswith(".gz") else stream
         except READ_ERRORS as error:
             raise ArchiveError(f"{path.name}:{location} cannot be read ({error}); get the archive again.") from None
 
-    if base + META_NAME in names:
+    if members.has_meta:
         with open_location(META_NAME) as stream:
             layout = parse_meta(_read_whole(stream, path), f"{path.name}:{META_NAME}")
     else:
-        layout = _headed_layout(path, [name.removeprefix(base) for name in shown], open_location)
+        layout = _headed_layout(path, members.shown, open_location)
     for location in layout.core.files:
         open_location(location).close()
-    return Archive(path, layout, open_location)
+    return Archive(path, layout, open_location, members.find)
+
+
+class _Members:
+    """The files of an archive by the names that its meta.xml gives them: below the folder of meta.xml, wherever that is."""
+
+    def __init__(self, names: list[str]) -> None:
+        plain = {_plain_name(name): name for name in reversed(names)}
+        self._names = {
+            name: member for name, member in plain.items() if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        }
+        metas = [name for name in self._names if PurePosixPath(name).name.lower() == META_NAME]
+        metas.sort(key=lambda name: (name.count("/"), name))
+        self.has_meta = bool(metas)
+        if metas:
+            self._base = metas[0][: -len(META_NAME)]
+        else:
+            tops = {PurePosixPath(name).parts[0] for name in self._names}
+            self._base = f"{next(iter(tops))}/" if len(tops) == 1 and all("/" in name for name in self._names) else ""
+        self._by_case = {name.casefold(): member for name, member in reversed(list(self._names.items()))}
+        self.shown = [name.removeprefix(self._base) for name in self._names]
+
+    def find(self, location: str) -> str:
+        """The member at a location, also with `.gz`, in another case, or alone of its name in another folder; empty where there is none."""
+        name = _plain_name(location)
+        for candidate in (self._base + name, f"{self._base}{name}.gz", name):
+            if candidate.casefold() in self._by_case:
+                return self._names.get(candidate) or self._by_case[candidate.casefold()]
+        endings = tuple(f"/{ending}".casefold() for ending in (name, f"{name}.gz"))
+        found = [member for known, member in self._by_case.items() if f"/{known}".endswith(endings)]
+        return found[0] if len(found) == 1 else ""
+
+
+def _plain_name(name: str) -> str:
+    """A member's name with `/` between its folders and without `./` before it."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in {"", "."})
 
 
 def _read_whole(stream: IO[bytes], path: Path) -> bytes:
@@ -121,8 +161,8 @@ def _headed_layout(path: Path, names: Iterable[str], read: Callable[[str], IO[by
         raise ArchiveError(f"archive {str(path)!r} has no {META_NAME} and {len(tables)} tables; without it exactly one is allowed.")
     with read(tables[0]) as stream:
         line = re.split(r"[\r\n]", stream.read(_MAX_HEADER_BYTES).decode("utf-8-sig", "replace"), maxsplit=1)[0]
-    delimiter = max("\t,;|", key=line.count)
-    header = next(csv.reader([line], delimiter=delimiter), [])
+    delimiter = guess_delimiter(line)
+    header = split_line(line, Dialect(delimiter))
     fields = {local_name(term): FieldLayout(index, None) for index, term in enumerate(header) if term.strip()}
     if not fields:
         raise ArchiveError(f"{path.name}:{tables[0]} line 1: a header of Darwin Core terms is required when there is no {META_NAME}.")

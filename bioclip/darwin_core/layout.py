@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.parsers import expat
 
+from bioclip.delimited.headers import local_name
 from bioclip.errors import ArchiveError
 
 _ESCAPES = {"\\t": "\t", "\\r": "\r", "\\n": "\n", "\\f": "\f", "\\\\": "\\"}
@@ -48,6 +49,11 @@ class TableLayout:
         return local_name(self.row_type)
 
     @property
+    def width(self) -> int:
+        """Number of columns that the layout names."""
+        return max((place for place in (self.id_index, *(at.column for at in self.fields.values())) if place is not None), default=-1) + 1
+
+    @property
     def id_key(self) -> str:
         """Key of the core's id in each row."""
         return "id" if self.is_core else "coreid"
@@ -76,11 +82,6 @@ class _Element:
 
     def find_all(self, name: str) -> list[_Element]:
         return [child for child in self.children if child.name == name]
-
-
-def local_name(term: str) -> str:
-    """The last part of a term's address: `http://rs.tdwg.org/dwc/terms/taxonID` and `dwc:taxonID` give `taxonID`."""
-    return re.split(r"[/#:]", term.strip())[-1]
 
 
 def parse_meta(xml: bytes, where: str) -> ArchiveLayout:

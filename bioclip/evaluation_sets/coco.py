@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.text import as_text
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.evaluation_sets.set_format import Listing, SetFormat, image_root
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
 from bioclip.settings import EvaluationSetSettings
-from bioclip.sources.parsing.delimited import as_text
 from bioclip.sources.parsing.json_stream import read_items
 
 _KEYS = {"images": "id", "annotations": "image_id", "categories": "id", "licenses": "id"}

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
+from pyarrow import compute as pc
 
-from bioclip.errors import SettingsError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
+from bioclip.delimited.reading import Column
+from bioclip.errors import ArchiveError, SettingsError
 from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.evaluation_sets.table_columns import check_known, choose_columns, table_listing
 from bioclip.settings import EvaluationSetSettings
 
 _SAMPLE_BYTES = 4096
+_NULLS = pa.array(["", "NA", "N/A", "NULL", "null", "NaN", "nan", "#N/A", "\\N"])
+"""Texts of cells without a value."""
 
 
 def _is_text(path: Path) -> bool:
@@ -44,14 +49,16 @@ def _read_tsv(settings: EvaluationSetSettings, path: Path) -> Listing:
 
 
 def _read(settings: EvaluationSetSettings, path: Path, delimiter: str) -> Listing:
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
-        with pacsv.open_csv(path, parse_options=parse) as reader:
-            names: list[str] = reader.schema.names
-        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
-        table = pacsv.read_csv(path, parse_options=parse, convert_options=convert)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"evaluation set {str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
+        with path.open("rb") as stream:
+            text = open_headed(stream, f"evaluation set {str(path)!r}", Dialect(delimiter))
+            parts = [*text.tables({name: Column(place) for place, name in enumerate(text.header)})]
+    except ArchiveError as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"evaluation set {str(path)!r} cannot be read: {error}.") from None
+    table = pa.concat_tables([pa.table({name: pa.array([], pa.string()) for name in text.header}), *parts])
+    table = pa.table({name: pc.if_else(pc.is_in(table[name], _NULLS), None, table[name]) for name in table.column_names})
     chosen = choose_columns(table.column_names, settings)
     check_known(chosen, table.column_names, settings)
     ours = pa.table([table[column] for column in chosen.values()], names=list(chosen))

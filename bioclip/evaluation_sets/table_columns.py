@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bioclip.delimited.headers import find_column, match_columns
 from bioclip.errors import SettingsError
 from bioclip.evaluation_sets.set_format import Listing, image_root
 from bioclip.settings import EvaluationSetSettings
@@ -19,19 +20,8 @@ SETTABLE = (
     "source_occurrence", "occurrence_id", "observer", "event_date", "source", "license",
 )  # fmt: skip
 """What the setting `columns` may name."""
-_SPELLINGS = {
-    "path": ("file", "filename", "file_name", "filepath"),
-    "record_id": ("id", "image_id", "key"),
-    "label": ("category", "class_name"),
-    "occurrence_id": ("occurrenceid", "observation_id", "observation_uuid"),
-    "observer": ("recordedby", "recorded_by", "observer_id"),
-    "event_date": ("eventdate", "observed_on", "date"),
-    "scientific_name": ("scientificname",),
-    "common_name": ("vernacularname", "vernacular_name"),
-}
-"""How tables write our columns, case aside, where `columns` says nothing."""
-_PREFERRED = {"sha256": ("original_sha256", "sha256")}
-"""Columns of which another spelling is the better one: in our own image tables `sha256` is of the stored bytes."""
+_PREFERRED_SHA256 = "original_sha256"
+"""Preferred to `sha256`, which in our own image tables is of the stored bytes."""
 _TYPED = {"phash", "is_flat"}
 
 
@@ -43,14 +33,12 @@ def choose_columns(there: Sequence[str], settings: EvaluationSetSettings) -> dic
             raise SettingsError(
                 f"evaluation set {settings.name!r}: {what}; known: {', '.join(SETTABLE if name not in SETTABLE else there)}."
             )
-    by_case = {column.casefold(): column for column in reversed(there)}
     chosen = dict(settings.columns)
-    for name in SETTABLE:
-        spellings = _PREFERRED.get(name, (name, *_SPELLINGS.get(name, ())))
-        spelt = next((by_case[spelling] for spelling in spellings if spelling in by_case), None)
-        if name not in chosen and spelt is not None and spelt not in chosen.values():
-            chosen[name] = spelt
-    return chosen
+    free = [column for column in there if column not in chosen.values()]
+    if "sha256" not in chosen and (preferred := find_column(free, _PREFERRED_SHA256)):
+        chosen["sha256"] = preferred
+        free.remove(preferred)
+    return chosen | match_columns(free, [name for name in SETTABLE if name not in chosen])
 
 
 def check_known(chosen: Mapping[str, str], there: Sequence[str], settings: EvaluationSetSettings) -> None:

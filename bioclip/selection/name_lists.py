@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow.compute as pc
 
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headers import find_column
+from bioclip.delimited.reading import DelimitedTable
 from bioclip.digests import digest_path, digest_value
-from bioclip.errors import SettingsError
+from bioclip.errors import ArchiveError, SettingsError
 from bioclip.partitions import read_stage
 from bioclip.settings import TaxonomySettings, meaningful
 from bioclip.storage import Storage, explain_user_file
@@ -30,20 +33,20 @@ def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
     SettingsError that names `setting`, for a file without any name too.
     """
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines(keepends=True)
-        delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-        header = next(csv.reader(lines[:1], delimiter=delimiter), [])
-        column = next((name for name in NAME_COLUMNS if name in header), "")
-        if not column:
-            names = [" ".join(line.split()) for line in lines]
-            return _not_empty([{"name": name} for name in names if name and not name.startswith("#")], path, setting)
-        rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True, restval=""))
+        data = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise SettingsError(explain_user_file(error, setting, path)) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{setting} {path!r} is not UTF-8 text, CSV or TSV: {error}.") from None
-    if wide := next((number for number, row in enumerate(rows, 2) if None in row), 0):
-        raise SettingsError(f"{setting} {path!r}, row {wide}: more fields than the header has; quote fields that hold {delimiter!r}.")
+    try:
+        dialect = Dialect("\t" if Path(path).suffix.lower() == ".tsv" else ",")
+        table = DelimitedTable(BytesIO(data), f"{setting} {path!r}", dialect, is_padded=True)
+        column = next((found for name in ("scientific_name", "species") if (found := find_column(table.header, name))), "")
+        if not column:
+            lines = DelimitedTable(BytesIO(data), f"{setting} {path!r}", Dialect("\x1f", quote=""), num_header_lines=0)
+            names = [" ".join(values[0].split()) for _, values in lines.rows()]
+            return _not_empty([{"name": name} for name in names if name and not name.startswith("#")], path, setting)
+        rows = [row for _, row in table.records()]
+    except ArchiveError as error:
+        raise SettingsError(str(error)) from None
     named = [{**row, "name": " ".join(row[column].split())} for row in rows]
     return _not_empty([row for row in named if row["name"]], path, setting)
 

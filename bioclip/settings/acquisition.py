@@ -24,6 +24,9 @@ class SourceSettings(Settings):
     """Day of the export, YYYY-MM-DD, stored with the snapshot; empty: the newest date inside a zip or tar, if it has one."""
     etag: str = operational("")
     """ETag of the archive if it was downloaded, stored with the snapshot."""
+    max_damaged_share: float = operational(0.1, ge=0, le=1)
+    """Share of rows that may be damaged (stray quotes, another number of fields than the header, bytes outside the encoding). Damaged rows
+    are dropped and counted with their lines; more than this share, of 100 rows or more, refuses the source."""
 
 
 class IngestSettings(Settings):

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from bioclip.delimited.damage import ROW_NOT_DECODED, DamageLog
 from bioclip.drop_reasons import DropReason, register_reasons
 from bioclip.errors import ArchiveError
 from bioclip.licenses import normalize_license
@@ -19,18 +20,20 @@ from bioclip.sources.parsing.columns import complete_table, table_records
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Rows of the archive that became no record, and why (stable snake_case)."""
+    """Rows of the archive that became no record, and why (stable snake_case); `places` are file and line of the first of them."""
 
     reason: str
     count: int = 1
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something of the archive worth a number that takes no row away (stable snake_case)."""
+    """A count that takes no media row away (stable snake_case); `places` are file and line of the first of them."""
 
     name: str
     count: int = 1
+    places: tuple[str, ...] = ()
 
 
 Item: TypeAlias = Record | Dropped | Noted | pa.Table
@@ -76,6 +79,17 @@ class SourceFormat:
             if not path.exists():
                 raise ArchiveError(f"source {source.name!r}: {role} {str(path)!r} does not exist; download it or correct the setting.")
         return files
+
+
+def damaged_media(log: DamageLog) -> Iterator[Dropped | Noted]:
+    """The damaged rows of a table of media since the last call: dropped, except those that were kept."""
+    for rows in log.take():
+        yield (Noted if rows.reason == ROW_NOT_DECODED else Dropped)(rows.reason, rows.count, rows.places)
+
+
+def damaged_others(log: DamageLog) -> Iterator[Noted]:
+    """The damaged rows since the last call of a table that media are joined to."""
+    yield from (Noted(rows.reason, rows.count, rows.places) for rows in log.take())
 
 
 def records_of(items: Iterable[Item], source_name: str) -> Iterator[Record | Dropped | Noted]:

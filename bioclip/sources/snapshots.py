@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +40,15 @@ def snapshot_id(digests: Mapping[str, str]) -> str:
     return digest_value(dict(digests))[:12]
 
 
-def write_snapshot(storage: Storage, source: SourceSettings, snapshot: str, digests: Mapping[str, str]) -> None:
-    """Write `_snapshot.json`; left untouched when it would hold the same."""
+def write_snapshot(
+    storage: Storage, source: SourceSettings, snapshot: str, digests: Mapping[str, str], damaged: Sequence[str] = ()
+) -> None:
+    """Write `_snapshot.json`, with file, line and rule of `damaged` rows; unchanged content is not rewritten."""
     name = layout.snapshot_file(source.name, snapshot)
     date = source.snapshot_date or archive_date(Path(source.path))
-    values = {"source": source.name, "snapshot": snapshot, "digests": dict(digests), "date": date, "etag": source.etag}
+    values: dict[str, Any] = {"source": source.name, "snapshot": snapshot, "digests": dict(digests), "date": date, "etag": source.etag}
+    if damaged:
+        values["damaged"] = list(damaged)
     data = readable_json(values)
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)

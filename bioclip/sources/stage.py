@@ -14,7 +14,7 @@ from pyarrow import compute as pc
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
-from bioclip.errors import SettingsError
+from bioclip.errors import ArchiveError, SettingsError
 from bioclip.licenses import normalize_license
 from bioclip.partitions import PartitionJob, PartitionWriter
 from bioclip.records import Record
@@ -104,7 +104,9 @@ def read_source(
             writer.write_table(layout.records_part(source.name, snapshot, index), table)
             num_written += table.num_rows
         spill.close()
-    write_snapshot(storage, source, snapshot, digests)
+    if not intake.num_read:
+        raise ArchiveError(f"source {source.name!r}: {source.path!r} has no row; check the path, the format and its options.")
+    write_snapshot(storage, source, snapshot, digests, intake.places)
     return Counts(intake.num_read, num_written, dict(+intake.dropped), dict(+intake.notes))
 
 
@@ -113,12 +115,19 @@ class _Intake:
 
     def __init__(self, source: SourceSettings, settings: IngestSettings, takedown: Takedown) -> None:
         self._source, self._settings, self._takedown = source.name, settings, takedown
+        self._folder = Path(source.path).parent
         self._lineages = LineageIds()
         self._urls = pa.array(sorted(takedown.urls), pa.string())
         self._ids = pa.array(sorted(takedown.record_ids), pa.string())
         self.num_read = 0
         self.dropped: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.places: list[str] = []
+        """File, line and rule of damaged rows."""
+
+    def _see(self, places: tuple[str, ...]) -> None:
+        """Note where damaged rows are, by file names that do not depend on where the source lies."""
+        self.places += [place.removeprefix(f"{self._folder}/") for place in places]
 
     def batches(self, items: Iterator[Item]) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """(records, partition of each) of every batch that has any left."""
@@ -143,9 +152,11 @@ class _Intake:
             elif isinstance(item, Dropped):
                 self.num_read += item.count
                 self.dropped[item.reason] += item.count
+                self._see(item.places)
                 continue
             elif isinstance(item, Noted):
                 self.notes[item.name] += item.count
+                self._see(item.places)
                 continue
             if waiting:
                 yield records_columns(waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from bioclip.errors import UsageError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headers import repeated_column
+from bioclip.delimited.reading import Column, DelimitedTable
+from bioclip.errors import ArchiveError, UsageError
 from bioclip.records import RANKS
 from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
 from bioclip.taxonomy.matching.decisions import MatchType
@@ -38,7 +41,6 @@ _CODES = {
 """Spellings of nomenclatural codes -> those of `scoring.CODES`."""
 _SEPARATOR = "\x1f"
 _BATCH_ROWS = 262_144
-_BLOCK_BYTES = 32 << 20
 RESULT_COLUMNS = (
     "id", "canonical_name", "match_type", "confidence", "margin", "reason", "matched_id", "matched_name", "accepted_id",
     "accepted_name", "resolved_rank", *RANKS, "infraspecific", "qualifier", "vernacular_name", "backbone", "backbone_digest",
@@ -59,8 +61,8 @@ class NameTable:
         if not set(self.columns) & set(_NAME_COLUMNS):
             known = ", ".join(INPUT_COLUMNS)
             raise UsageError(f"{str(path)!r} has no column of names among {', '.join(self.columns[:12])}; known: {known}.")
-        if twice := [name for name in self.columns if self.columns.count(name) > 1]:
-            raise UsageError(f"{str(path)!r} has two columns {twice[0]!r}; name each column once.")
+        if twice := repeated_column(self.columns):
+            raise UsageError(f"{str(path)!r} has two columns {twice!r}; name each column once.")
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The rows in order, all columns or those named."""
@@ -69,7 +71,7 @@ class NameTable:
             if self._is_parquet:
                 found: Iterator[Any] = self._open_parquet().iter_batches(_BATCH_ROWS, columns=wanted)
             else:
-                found = iter(self._open_text(wanted))
+                found = self._read_text(wanted)
             for batch in found:
                 yield pa.table({name: batch.column(name).cast(pa.string()) for name in wanted})
 
@@ -80,19 +82,19 @@ class NameTable:
     def _open_parquet(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.path)
 
-    def _parse_options(self) -> pacsv.ParseOptions:
-        return pacsv.ParseOptions(delimiter="," if self.path.suffix.lower() == ".csv" else "\t", newlines_in_values=True)
+    @contextmanager
+    def _open_text(self) -> Iterator[DelimitedTable]:
+        with self.path.open("rb") as stream:
+            yield DelimitedTable(stream, str(self.path), Dialect("," if self.path.suffix.lower() == ".csv" else "\t"))
 
     def _header(self) -> list[str]:
-        with pacsv.open_csv(self.path, parse_options=self._parse_options()) as reader:
-            return list(reader.schema.names)
+        with self._open_text() as table:
+            return table.header
 
-    def _open_text(self, columns: list[str]) -> pacsv.CSVStreamingReader:
-        convert = pacsv.ConvertOptions(
-            column_types=dict.fromkeys(self.columns, pa.string()), strings_can_be_null=True, null_values=[""], include_columns=columns
-        )
-        read = pacsv.ReadOptions(block_size=_BLOCK_BYTES)
-        return pacsv.open_csv(self.path, read_options=read, parse_options=self._parse_options(), convert_options=convert)
+    def _read_text(self, columns: list[str]) -> Iterator[pa.Table]:
+        with self._open_text() as table:
+            for batch in table.tables({name: Column(self.columns.index(name)) for name in columns}):
+                yield pa.table({name: pc.if_else(pc.equal(batch[name], ""), None, batch[name]) for name in columns})
 
     def _explained(self) -> _Explained:
         return _Explained(self.path)
@@ -105,7 +107,9 @@ class _Explained:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, (pa.ArrowException, UnicodeDecodeError)):
+        if isinstance(error, ArchiveError):
+            raise UsageError(str(error)) from None
+        if isinstance(error, pa.ArrowException):
             raise UsageError(f"{str(self._path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
 
 

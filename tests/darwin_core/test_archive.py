@@ -128,10 +128,9 @@ def test_a_lone_carriage_return_is_part_of_a_value() -> None:
     assert rows(b"1\ta\rb\tc\n") == [("1", "a\rb", "c")]
 
 
-def test_a_quote_that_is_never_closed_is_named_with_its_line() -> None:
-    data = b'1,a,b\n2,"a,b\n' + b"x" * (1 << 25)
-    with pytest.raises(ArchiveError, match=r"data\.txt line 2: field larger than field limit"):
-        rows(data, fields_terminated_by=",", fields_enclosed_by='"')
+def test_a_quote_that_is_never_closed_costs_its_own_row_alone() -> None:
+    data = b'1,a,b\n2,"a,b\n3,c,d\n'
+    assert rows(data, fields_terminated_by=",", fields_enclosed_by='"') == [("1", "a", "b"), ("3", "c", "d")]
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\t\r\n\ufeff\0", exclude_categories=["Zl", "Zp", "Cc", "Cs"]), max_size=8)
@@ -202,7 +201,10 @@ def test_missing_and_damaged_archives_are_named(tmp_path: Path, write_archive) -
     path = write_archive("torn.zip", meta__xml=meta(), data__txt="1\tPeru\tLima\n" * 99)
     torn = path.read_bytes().replace(b"Lima", b"LIMA", 1)
     path.write_bytes(torn)
-    with open_archive(path) as archive, pytest.raises(ArchiveError, match=r"torn\.zip:data\.txt line \d+: the file cannot be read further"):
+    with (
+        open_archive(path) as archive,
+        pytest.raises(ArchiveError, match=r"torn\.zip:data\.txt, line \d+: the file cannot be read further"),
+    ):
         list(archive.rows(archive.layout.core))
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(ArchiveError, match="neither a folder nor a readable zip file"), open_archive(tmp_path / "text.zip"):

@@ -98,7 +98,7 @@ def test_a_release_is_read_by_its_fingerprints_and_only_its_evaluation_splits(cu
         ("path\nx.jpg\n", {"columns": {"phash": "hash"}}, r"column 'hash' is not in the table; known: path"),
         ("path\nx.jpg\n", {"columns": {"name": "path"}}, r"'name' is no column of an evaluation set; known: record_id, path"),
         ("phash\nxyz\n", {}, r"pHash 'xyz' is neither an integer nor 16 hexadecimal digits"),
-        ("", {}, r"cannot be read as a table"),
+        ("", {}, r"line 1: the file is empty"),
     ],
 )
 def test_a_table_that_cannot_serve_is_refused_in_one_sentence(

@@ -74,8 +74,8 @@ class TestLists:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"\xff\xfe\x00", "is not UTF-8 text"),
-            (b"scientificName,x\nPica pica,1,2\n", "row 2: more fields than the header"),
+            (b"\xff\xfe\x00", "line 1: not UTF-8 text"),
+            (b"scientificName,x\nPica pica,1,2\n", "line 2: 3 fields where the header has 2"),
             (b"", "names nothing"),
             (b"# none yet\n\n", "names nothing"),
             (b"scientificName,category\n", "names nothing"),

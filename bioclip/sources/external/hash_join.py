@@ -29,8 +29,17 @@ class HashJoin:
     Of right rows with equal keys the first counts. After `join` is exhausted `num_unmatched_right` and `num_repeated_right` are set.
     """
 
-    def __init__(self, left_key: str, right_key: str, folder: Path, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        left_key: str,
+        right_key: str,
+        folder: Path,
+        buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        on_unmatched: Callable[[pa.Table], None] | None = None,
+    ) -> None:
         self.left_key, self.right_key = left_key, right_key
+        self.on_unmatched = on_unmatched
+        """Called with the right rows, their key included, that no left row matches."""
         self._folder, self._buffer_bytes = folder, buffer_bytes
         self.num_unmatched_right = self.num_repeated_right = 0
         self.num_spilled_buckets = 0
@@ -99,7 +108,11 @@ class _Lookup:
         return joined.append_column(POSITION, pa.array(positions, mask=~has_match))
 
     def close(self) -> None:
-        self._owner.num_unmatched_right += int((self._counts == 0).sum())
+        is_unmatched = self._counts == 0
+        self._owner.num_unmatched_right += int(is_unmatched.sum())
+        if self._owner.on_unmatched is not None and is_unmatched.any():
+            mask = pa.array(is_unmatched)
+            self._owner.on_unmatched(self._right.filter(mask).append_column(self._owner.right_key, self._keys.filter(mask)))
 
 
 def positions_within(groups: np.ndarray) -> np.ndarray:

@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.content import open_content, suffix_of
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, SourceFormat
+from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_media
 from bioclip.sources.parsing.column_map import flatten
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
-from bioclip.sources.parsing.delimited import open_content, read_delimited, suffix_of
 from bioclip.sources.parsing.json_stream import read_items
 
 MISSING = frozenset({"", "not_classified"})
@@ -55,29 +58,30 @@ _HANDLED = {
 }  # fmt: skip
 
 
-def read(source: SourceSettings) -> Iterator[Record | Dropped]:
+def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
     """Stream one record a specimen, in the file's order; memory is one row."""
-    base, version, layout = MediaBase(source), None, ""
+    base, version, layout, log = MediaBase(source), None, "", DamageLog(source.max_damaged_share)
     path = Path(source.path)
     if suffix_of(path) not in _SUFFIXES | {".zip"}:
         raise ArchiveError(f"{str(path)!r}: {suffix_of(path)!r} is no BIOSCAN metadata; known: {', '.join(sorted(_SUFFIXES))}.")
-    with closing(_rows(path)) as rows:
+    with closing(_rows(path, log)) as rows:
         for where, row in rows:
             if version is None:
                 version = _version(row, where)
                 layout = _layout(source, version, row, where)
             yield _record(source, version, row, base, layout, where)
+    yield from damaged_media(log)
 
 
 FORMAT = SourceFormat(read, options=frozenset({"layout"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)
 
 
-def _rows(path: Path) -> Generator[tuple[str, Mapping[str, str]]]:
+def _rows(path: Path, log: DamageLog) -> Generator[tuple[str, Mapping[str, str]]]:
     with open_content(path, _SUFFIXES) as (where, stream):
         suffix = suffix_of(Path(where.rpartition(":")[2]))
         if delimiter := _DELIMITERS.get(suffix):
             quote = '"' if delimiter == "," else ""
-            for number, row in read_delimited(stream, where, delimiter=delimiter, quote=quote, required=("processid",)):
+            for number, row in open_headed(stream, where, Dialect(delimiter, quote), ("processid",), log).records():
                 yield f"{where}, line {number}", row
             return
         for name, index, item in read_items(stream, where):

@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.content import open_content
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
 from bioclip.errors import SettingsError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, SourceFormat
+from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_others
 from bioclip.sources.parsing.boxes import Crop, crop_of
 from bioclip.sources.parsing.coco import CocoFile, Image, number_of, open_coco, text_of, verbatim_of
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
-from bioclip.sources.parsing.delimited import open_content, read_delimited
 
 NON_TAXA = frozenset(
     {
@@ -49,13 +52,15 @@ class _Reading:
     drops_non_taxa: bool
 
 
-def read(source: SourceSettings) -> Iterator[Record | Dropped]:
+def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
     """Stream the records in the order of the images; categories and taxa are in memory, annotations on disk."""
     choice = source.options.get("non_taxa", "keep")
     if choice not in {"keep", "drop"}:
         raise SettingsError(f"source {source.name!r}: options.non_taxa is {choice!r}; it is keep or drop.")
     base = MediaBase(source)
-    taxa = _read_taxa(Path(source.options["taxa"])) if "taxa" in source.options else {}
+    log = DamageLog(source.max_damaged_share)
+    taxa = _read_taxa(Path(source.options["taxa"]), log) if "taxa" in source.options else {}
+    yield from damaged_others(log)
     with open_coco(Path(source.path)) as coco:
         reading = _Reading(source, coco, base, taxa, choice == "drop")
         for image in coco.images():
@@ -139,10 +144,10 @@ def _label_key(label: str) -> str:
     return label.strip().lower().replace(" ", "_")
 
 
-def _read_taxa(path: Path) -> dict[str, dict[str, Any]]:
+def _read_taxa(path: Path, log: DamageLog) -> dict[str, dict[str, Any]]:
     taxa: dict[str, dict[str, Any]] = {}
     with open_content(path, {".csv"}) as (where, stream):
-        for _, row in read_delimited(stream, where, delimiter=",", quote='"', required=_TAXON_COLUMNS):
+        for _, row in open_headed(stream, where, Dialect(","), _TAXON_COLUMNS, log).records():
             if row["scientific_name"].strip():
                 names = {field: row.get(column, "").strip() for column, field in _RANKS.items()}
                 names["taxon_rank"] = row["taxonomy_level"].strip()

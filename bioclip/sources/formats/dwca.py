@@ -13,29 +13,27 @@ GBIF's, since without a kingdom homonyms cannot be told apart; GBIF's own name i
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
 from bioclip.darwin_core import Archive, TableLayout, open_archive
+from bioclip.delimited.damage import DamageLog
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat
-from bioclip.sources.external.hash_join import POSITION, HashJoin
+from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat, damaged_media, damaged_others
+from bioclip.sources.external.hash_join import POSITION, HashJoin, positions_within
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
-from bioclip.sources.parsing.columns import degrees, first_of, is_empty, per_distinct, text, verbatim_map
+from bioclip.sources.formats.dwca_media import MEDIA_ROW_TYPES, MediaReader
+from bioclip.sources.parsing.columns import degrees, first_of, is_empty, joined_maps, text, trimmed, unread_degrees, verbatim_map
+from bioclip.sources.parsing.defaults import MEDIA_OPTIONS
 from bioclip.sources.parsing.prefetch import read_ahead
 
-MEDIA_ROW_TYPES = (
-    "http://rs.gbif.org/terms/1.0/Multimedia",
-    "http://rs.gbif.org/terms/1.0/Image",
-    "http://rs.tdwg.org/ac/terms/Multimedia",
-)
 _OCCURRENCE = "http://rs.tdwg.org/dwc/terms/Occurrence"
 _CORES = {
     _OCCURRENCE: "occurrence",
@@ -65,13 +63,9 @@ _OTHER_TERMS = {
     "event_date": "eventDate",
 }
 _OCCURRENCE_TERMS = _OTHER_TERMS | _NAME_TERMS
-_HANDLED = {"id", *_OCCURRENCE_TERMS.values(), "decimalLatitude", "decimalLongitude"}
-_MEDIA_TERMS = (
-    "identifier", "accessURI", "type", "license", "UsageTerms", "rightsHolder", "Owner", "creator", "title", "format", "references",
-)  # fmt: skip
-_SHARED_TERMS = ("license", "rightsHolder", "references")
+_HANDLED = {"id", *_OCCURRENCE_TERMS.values()}
+_SHARED_TERMS = ("license", "rights", "rightsHolder", "references")
 """Terms of an occurrence that hold for its media where these say nothing."""
-_STILL = {"", "stillimage", "image"}
 
 
 def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Iterator[Item]:
@@ -83,24 +77,29 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive = stack.enter_context(open_archive(source.path))
-        layout = _media_table(archive, source)
-        media, row_name = _Media(archive, layout), _CORES[archive.layout.core.row_type]
-        occurrences = _Occurrences(archive, folder / "names", buffer_bytes, is_verbatim)
-        join = HashJoin("_core_id", "_id", folder / "media", buffer_bytes)
+        media, row_name = MediaReader(archive, _media_tables(archive, source), source), _CORES[archive.layout.core.row_type]
+        occurrences = _Occurrences(archive, folder / "names", buffer_bytes, is_verbatim, DamageLog(source.max_damaged_share))
+        associated = _AssociatedMedia(media)
+        join = HashJoin("_core_id", "_id", folder / "media", buffer_bytes, associated.add)
         for joined in join.join(media.tables, occurrences.tables()):
-            yield from media.take_dropped()
             orphans = pc.is_null(joined[POSITION])
             if num_orphans := pc.sum(orphans).as_py():
                 yield Dropped(f"media_without_{row_name}", num_orphans)
                 joined = joined.filter(pc.invert(orphans))
             if joined.num_rows:
                 yield _records(joined)
+            yield from media.take_dropped()
+            yield from associated.take()
+        yield from associated.take()
         yield from media.take_dropped()
-        counts = {f"{row_name}_without_media": join.num_unmatched_right, f"{row_name}_repeated": join.num_repeated_right}
+        num_without = join.num_unmatched_right - associated.num_occurrences
+        counts = {f"{row_name}_without_media": num_without, f"{row_name}_repeated": join.num_repeated_right}
         yield from (Noted(name, count) for name, count in counts.items() if count)
+        yield from damaged_media(media.log)
+        yield from damaged_others(occurrences.log)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"names"}), uses_scratch=True)
+FORMAT = SourceFormat(read, options=frozenset({"names"}) | MEDIA_OPTIONS, uses_scratch=True, local_media=True)
 
 
 def _wants_verbatim(source: SourceSettings) -> bool:
@@ -110,59 +109,25 @@ def _wants_verbatim(source: SourceSettings) -> bool:
     return names == "verbatim"
 
 
-def _media_table(archive: Archive, source: SourceSettings) -> TableLayout:
+def _media_tables(archive: Archive, source: SourceSettings) -> list[TableLayout]:
     core, extensions = archive.layout.core, archive.layout.extensions
     if core.row_type not in _CORES:
         raise ArchiveError(f"{core.where}: the core is {core.row_type!r}; format 'dwca' reads the cores {', '.join(_CORES)}.")
-    for row_type in MEDIA_ROW_TYPES:
-        for extension in extensions:
-            if extension.row_type == row_type:
-                return extension
-    known = ", ".join(MEDIA_ROW_TYPES)
-    raise ArchiveError(f"{core.where}: source {source.name!r} has no media extension; one of {known} is needed for images.")
-
-
-class _Media:
-    """The media rows that can become records; the others are counted until they are asked for."""
-
-    def __init__(self, archive: Archive, layout: TableLayout) -> None:
-        self._archive, self._layout = archive, layout
-        self._dropped: Counter[str] = Counter()
-
-    def tables(self) -> Iterator[pa.Table]:
-        terms = [term for term in _MEDIA_TERMS if term in self._layout.fields]
-        for table in read_ahead(self._archive.tables(self._layout, [self._layout.id_key, *terms])):
-            url = _first_of(table, "identifier", "accessURI")
-            has_url = pc.invert(is_empty(url))
-            is_still = per_distinct(text(table, "type"), lambda kind: kind.rsplit("/", 1)[-1].lower() in _STILL, pa.bool_())
-            is_kept = pc.and_(has_url, is_still)
-            num_urls, num_kept = pc.sum(has_url).as_py() or 0, pc.sum(is_kept).as_py() or 0
-            self._dropped["no_media_url"] += table.num_rows - num_urls
-            self._dropped["not_a_still_image"] += num_urls - num_kept
-            columns = {
-                "_core_id": table[self._layout.id_key],
-                "media_url": url,
-                "_license": _first_of(table, "license", "UsageTerms"),
-                "_rights_holder": _first_of(table, "rightsHolder", "Owner"),
-                "creator": text(table, "creator"),
-                "title": text(table, "title"),
-                "media_format": text(table, "format"),
-                "_references": text(table, "references"),
-            }
-            kept = pa.table(columns)
-            yield kept if num_kept == table.num_rows else kept.filter(is_kept)
-
-    def take_dropped(self) -> Iterator[Dropped]:
-        """What was dropped since the last call."""
-        dropped, self._dropped = self._dropped, Counter()
-        yield from (Dropped(reason, count) for reason, count in dropped.items() if count)
+    tables = [extension for row_type in MEDIA_ROW_TYPES for extension in extensions if extension.row_type == row_type]
+    if not tables and "associatedMedia" not in core.fields:
+        known = ", ".join(MEDIA_ROW_TYPES)
+        raise ArchiveError(
+            f"{core.where}: source {source.name!r} has no media extension and no associatedMedia; one of {known} is needed for images."
+        )
+    return tables
 
 
 class _Occurrences:
     """The core's rows as columns of records, names from verbatim.txt where that is wanted and there."""
 
-    def __init__(self, archive: Archive, folder: Path, buffer_bytes: int, is_verbatim: bool) -> None:
+    def __init__(self, archive: Archive, folder: Path, buffer_bytes: int, is_verbatim: bool, log: DamageLog) -> None:
         core = archive.layout.core
+        self.log = log
         self._archive, self._core = archive, core
         self._folder, self._buffer_bytes = folder, buffer_bytes
         self._terms = [term for term in core.fields if term != core.id_key]
@@ -184,30 +149,54 @@ class _Occurrences:
             yield _with_publishers_names(joined)
 
     def _interpreted(self) -> Iterator[pa.Table]:
-        return read_ahead(self._archive.tables(self._core, [self._core.id_key, *self._terms]))
+        return read_ahead(self._archive.tables(self._core, [self._core.id_key, *self._terms], self.log))
 
     def _publishers_names(self) -> Iterator[pa.Table]:
         assert self._verbatim is not None
         names = list(_NAME_TERMS.values())
         yield pa.table({name: pa.array([], pa.string()) for name in ["_verbatim_id", *(f"_verbatim:{name}" for name in names)]})
-        for table in self._archive.tables(self._verbatim, [self._verbatim.id_key, *names]):
+        for table in self._archive.tables(self._verbatim, [self._verbatim.id_key, *names], self.log):
             yield table.rename_columns(["_verbatim_id", *(f"_verbatim:{name}" for name in names)])
 
     def _columns(self, table: pa.Table) -> pa.Table:
-        columns: dict[str, Any] = {"_id": table[self._core.id_key]}
-        columns |= {name: text(table, term) for name, term in _OCCURRENCE_TERMS.items()}
-        columns["latitude"] = degrees(text(table, "decimalLatitude"), 90.0)
-        columns["longitude"] = degrees(text(table, "decimalLongitude"), 180.0)
+        columns: dict[str, Any] = {"_id": trimmed(table[self._core.id_key])}
+        if "associatedMedia" in table.column_names:
+            columns["_associated"] = table["associatedMedia"]
+        columns |= {name: trimmed(text(table, term)) for name, term in _OCCURRENCE_TERMS.items()}
+        for name, term, limit in (("latitude", "decimalLatitude", 90.0), ("longitude", "decimalLongitude", 180.0)):
+            columns[name] = degrees(text(table, term), limit)
+            if term in table.column_names:
+                table = table.set_column(table.column_names.index(term), term, unread_degrees(table[term], columns[name]))
         columns |= {f"_occurrence:{term}": text(table, term) for term in _SHARED_TERMS if term in table.column_names}
         kept = [name for name in table.column_names if name not in _HANDLED and not name.startswith("_") and name != self._core.id_key]
         columns["verbatim"] = verbatim_map(table, kept)
         return pa.table(columns)
 
 
-def _first_of(table: pa.Table, *names: str) -> Any:
-    """The first of the columns that says something; those that the table has not say nothing."""
-    there = [table[name] for name in names if name in table.column_names]
-    return first_of(*there) if there else text(table, names[0])
+class _AssociatedMedia:
+    """Records of the addresses in `associatedMedia`, for occurrences that no media row belongs to."""
+
+    def __init__(self, media: MediaReader) -> None:
+        self._media = media
+        self._waiting: list[pa.Table] = []
+        self.num_occurrences = 0
+
+    def add(self, occurrences: pa.Table) -> None:
+        """Occurrences without a media row."""
+        if "_associated" in occurrences.column_names:
+            given = occurrences.filter(pc.invert(is_empty(occurrences["_associated"])))
+            if given.num_rows:
+                self._waiting.append(given)
+
+    def take(self) -> Iterator[pa.Table]:
+        """Records of the occurrences since the last call."""
+        for given in self._waiting:
+            urls, rows = self._media.addresses(given["_associated"])
+            self.num_occurrences += len(np.unique(rows))
+            if len(rows):
+                joined = given.take(pa.array(rows)).append_column("media_url", urls)
+                yield _records(joined.append_column("_core_id", joined["_id"]).append_column(POSITION, pa.array(positions_within(rows))))
+        self._waiting = []
 
 
 def _with_publishers_names(joined: pa.Table) -> pa.Table:
@@ -226,7 +215,15 @@ def _records(joined: pa.Table) -> pa.Table:
     columns = {name: joined[name] for name in joined.column_names if not name.startswith("_")}
     columns["source_id"] = joined["_core_id"]
     columns["media_index"] = joined[POSITION]
-    columns["license_verbatim"] = _first_of(joined, "_license", "_occurrence:license")
+    columns["license_verbatim"] = _first_of(joined, "_license", "_occurrence:license", "_occurrence:rights")
     columns["rights_holder"] = _first_of(joined, "_rights_holder", "_occurrence:rightsHolder")
     columns["references"] = _first_of(joined, "_references", "_occurrence:references")
+    if "_media_verbatim" in joined.column_names:
+        columns["verbatim"] = joined_maps(joined["verbatim"], joined["_media_verbatim"])
     return pa.table(columns)
+
+
+def _first_of(joined: pa.Table, *names: str) -> Any:
+    """The first of the columns that is not empty; absent columns are empty."""
+    there = [joined[name] for name in names if name in joined.column_names]
+    return first_of(*there) if there else text(joined, names[0])

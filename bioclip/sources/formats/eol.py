@@ -17,13 +17,15 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import read_headed
+from bioclip.delimited.members import iterate_members
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, Item, SourceFormat
+from bioclip.sources.contract import Dropped, Item, SourceFormat, damaged_media, damaged_others
 from bioclip.sources.external.hash_join import HashJoin
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
-from bioclip.sources.parsing.archive_members import iterate_members
 from bioclip.sources.parsing.columns import filled, first_of, is_empty, per_distinct, verbatim_map
-from bioclip.sources.parsing.headed_tables import read_headed
 
 MANIFEST_COLUMNS = ("EOL content ID", "EOL page ID", "Medium Source URL", "EOL Full-Size Copy URL", "License Name", "Copyright Owner")
 _TAXON_COLUMNS = ("taxonID", "parentNameUsageID", "scientificName", "taxonRank", "eolID")
@@ -37,9 +39,10 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
     """Stream the manifest past the hierarchy's pages; the hierarchy itself is held in memory as Arrow columns."""
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        pages = page_names(Path(source.options["taxa"]))
+        media, taxa = DamageLog(source.max_damaged_share), DamageLog(source.max_damaged_share)
+        pages = page_names(Path(source.options["taxa"]), taxa)
         join = HashJoin("EOL page ID", "_page", folder, buffer_bytes)
-        for joined in join.join(lambda: _manifest(Path(source.path)), [pages]):
+        for joined in join.join(lambda: _manifest(Path(source.path), media), [pages]):
             url = first_of(joined["EOL Full-Size Copy URL"], joined["Medium Source URL"])
             has_url = pc.invert(is_empty(url))
             if num_without := joined.num_rows - (pc.sum(has_url).as_py() or 0):
@@ -47,14 +50,16 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
                 joined, url = joined.filter(has_url), url.filter(has_url)
             if joined.num_rows:
                 yield _records(joined, url)
+        yield from damaged_media(media)
+        yield from damaged_others(taxa)
 
 
 FORMAT = SourceFormat(read, options=frozenset({"taxa"}), required=frozenset({"taxa"}), paths=frozenset({"taxa"}), uses_scratch=True)
 
 
-def _manifest(path: Path) -> Iterator[pa.Table]:
+def _manifest(path: Path, log: DamageLog) -> Iterator[pa.Table]:
     for where, stream in iterate_members(path, ".csv", "a media manifest (tar of CSV files)"):
-        yield from read_headed(stream, where, MANIFEST_COLUMNS, ",", '"')
+        yield from read_headed(stream, where, Dialect(","), MANIFEST_COLUMNS, log=log)
 
 
 def _records(joined: pa.Table, url: Any) -> pa.Table:
@@ -69,10 +74,11 @@ def _records(joined: pa.Table, url: Any) -> pa.Table:
     return pa.table(columns | {name: filled(joined[name]) for name in _NAME_FIELDS})
 
 
-def page_names(path: Path) -> pa.Table:
+def page_names(path: Path, log: DamageLog | None = None) -> pa.Table:
     """Names of every page of a Dynamic Hierarchy: `_page` and the record columns of names, one row a page id."""
     with path.open("rb") as stream:
-        taxa = pa.concat_tables(read_headed(stream, str(path), _TAXON_COLUMNS, "\t", optional=("canonicalName",))).combine_chunks()
+        rows = read_headed(stream, str(path), Dialect("\t", quote=""), _TAXON_COLUMNS, ("canonicalName",), log)
+        taxa = pa.concat_tables(rows).combine_chunks()
     names = first_of(taxa["canonicalName"], taxa["scientificName"]).combine_chunks()
     parents = pc.index_in(taxa["parentNameUsageID"], value_set=taxa["taxonID"].combine_chunks()).combine_chunks()
     ranks = per_distinct(taxa["taxonRank"], _rank_code, pa.int8()).to_numpy()

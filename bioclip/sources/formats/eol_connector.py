@@ -15,13 +15,15 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import read_headed
+from bioclip.delimited.members import open_member
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat
+from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat, damaged_media, damaged_others
 from bioclip.sources.external.hash_join import HashJoin
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
-from bioclip.sources.parsing.archive_members import open_member
 from bioclip.sources.parsing.columns import degrees, filled, first_of, is_empty, per_distinct, verbatim_map
-from bioclip.sources.parsing.headed_tables import read_headed
 
 _MEDIA_REQUIRED = ("identifier", "taxonID", "accessURI")
 _MEDIA_OPTIONAL = (
@@ -40,6 +42,7 @@ _TAXON_TERMS = {
     "genus": "genus",
     "vernacularName": "vernacular_name",
 }
+_TABS = Dialect("\t", quote="")
 _VERBATIM = ("taxonID", "contributor", "rights")
 
 
@@ -48,8 +51,9 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
     path = Path(source.path)
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        media, taxa = DamageLog(source.max_damaged_share), DamageLog(source.max_damaged_share)
         join = HashJoin("_first_taxon", "_taxon", folder, buffer_bytes)
-        for joined in join.join(lambda: _media(path), _taxa(path)):
+        for joined in join.join(lambda: _media(path, media), _taxa(path, taxa)):
             has_url = pc.invert(is_empty(joined["accessURI"]))
             is_still = per_distinct(joined["type"], lambda kind: not kind or kind.lower().endswith("stillimage"), pa.bool_())
             is_kept = pc.and_(has_url, is_still)
@@ -60,22 +64,24 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
                 yield _records(joined.filter(is_kept))
         if join.num_repeated_right:
             yield Noted("taxon_repeated", join.num_repeated_right)
+        yield from damaged_media(media)
+        yield from damaged_others(taxa)
 
 
 FORMAT = SourceFormat(read, uses_scratch=True)
 
 
-def _media(path: Path) -> Iterator[pa.Table]:
+def _media(path: Path, log: DamageLog) -> Iterator[pa.Table]:
     with open_member(path, "media_resource.tab") as (where, stream):
-        for table in read_headed(stream, where, _MEDIA_REQUIRED, "\t", optional=_MEDIA_OPTIONAL):
+        for table in read_headed(stream, where, _TABS, _MEDIA_REQUIRED, _MEDIA_OPTIONAL, log):
             first = per_distinct(table["taxonID"], lambda ids: ids.split(";")[0].strip(), pa.string())
             yield table.append_column("_first_taxon", first)
 
 
-def _taxa(path: Path) -> Iterator[pa.Table]:
+def _taxa(path: Path, log: DamageLog) -> Iterator[pa.Table]:
     with open_member(path, "taxon.tab") as (where, stream):
         optional = [term for term in _TAXON_TERMS if term != "scientificName"]
-        for table in read_headed(stream, where, ("taxonID", "scientificName"), "\t", optional=optional):
+        for table in read_headed(stream, where, _TABS, ("taxonID", "scientificName"), optional, log):
             yield pa.table({"_taxon": table["taxonID"]} | {name: table[term] for term, name in _TAXON_TERMS.items()})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.content import open_content, suffix_of
 from bioclip.errors import ArchiveError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
@@ -20,7 +21,6 @@ from bioclip.sources.parsing.boxes import crop_of
 from bioclip.sources.parsing.coco import number_of, text_of, verbatim_of
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
-from bioclip.sources.parsing.delimited import open_content, suffix_of
 from bioclip.sources.parsing.json_stream import read_items, read_lines
 
 _LINES = {".jsonl", ".ndjson"}

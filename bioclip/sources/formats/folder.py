@@ -17,9 +17,7 @@ from bioclip.records import VERBATIM_NAME_COLUMNS, Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, SourceFormat
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif"})
-"""What counts as an image by name."""
+from bioclip.sources.parsing.media_urls import IMAGE_SUFFIXES
 
 _LEVELS = {name.rstrip("_"): name for name in VERBATIM_NAME_COLUMNS} | {"-": ""}
 

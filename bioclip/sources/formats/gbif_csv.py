@@ -11,13 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.content import open_content
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, SourceFormat
+from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_media
 from bioclip.sources.external.row_index import RowIndex, row_index
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import RIGHTS_OPTIONS, rights
-from bioclip.sources.parsing.delimited import open_content, read_delimited
+from bioclip.sources.parsing.media_kinds import is_still_image
+from bioclip.sources.parsing.media_urls import read_addresses, with_scheme
 
 COLUMNS = ("gbifID", "occurrenceID", "kingdom", "scientificName", "taxonRank", "mediaType", "license")
 """Columns that make a simple CSV; it has fifty."""
@@ -36,32 +41,35 @@ _TERMS = {
     "family": "family",
     "genus": "genus",
 }
-_HANDLED = {"gbifID", *_TERMS.values(), "decimalLatitude", "decimalLongitude"}
-_STILL = {"stillimage", "image"}
+_HANDLED = {"gbifID", *_TERMS.values()}
+_TABS = Dialect("\t", quote="")
 
 
-def read(source: SourceSettings) -> Iterator[Record | Dropped]:
+def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
     """Stream one record a medium, in the order of the occurrences; the multimedia table is on disk."""
+    log = DamageLog(source.max_damaged_share)
     with open_content(Path(source.path), {".csv", ".txt", ".tsv"}) as (where, stream):
-        rows = (row for _, row in read_delimited(stream, where, delimiter="\t", required=COLUMNS))
+        rows = (row for _, row in open_headed(stream, where, _TABS, COLUMNS, log).records())
         if "media" not in source.options:
             if num_rows := sum(1 for _ in rows):
                 yield Dropped("no_media_url", num_rows)
+            yield from damaged_media(log)
             return
         with row_index() as media:
-            media.fill(_media_rows(Path(source.options["media"])))
+            media.fill(_media_rows(Path(source.options["media"]), log))
             for row in rows:
                 yield from _records(source, row, media)
             if orphans := media.num_left():
                 yield Dropped("media_without_occurrence", orphans)
+    yield from damaged_media(log)
 
 
 FORMAT = SourceFormat(read, options=frozenset({"media"}) | RIGHTS_OPTIONS, paths=frozenset({"media"}))
 
 
-def _media_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _media_rows(path: Path, log: DamageLog) -> Iterator[tuple[str, dict[str, str]]]:
     with open_content(path, {".txt", ".csv", ".tsv"}) as (where, stream):
-        for _, row in read_delimited(stream, where, delimiter="\t", required=("gbifID", "identifier")):
+        for _, row in open_headed(stream, where, _TABS, ("gbifID", "identifier"), log).records():
             yield row["gbifID"], {column: value for column, value in row.items() if value and column != "gbifID"}
 
 
@@ -75,30 +83,35 @@ def _records(source: SourceSettings, row: Mapping[str, str], media: RowIndex) ->
         return
     index = 0
     for item in found:
-        if item.get("type", "StillImage").rpartition("/")[2].lower() not in _STILL:
+        addresses = [url for url in map(with_scheme, read_addresses(item.get("identifier", ""))) if url]
+        if not is_still_image(item.get("type", ""), item.get("format", ""), addresses[0] if addresses else ""):
             yield Dropped("not_a_still_image")
-        elif not item.get("identifier"):
+            continue
+        if not addresses:
             yield Dropped("no_media_url")
-        else:
-            yield _record(source, row, item, index)
+        for address in addresses:
+            yield _record(source, row, item, address, index)
             index += 1
 
 
-def _record(source: SourceSettings, row: Mapping[str, str], item: Mapping[str, str], index: int) -> Record:
+def _record(source: SourceSettings, row: Mapping[str, str], item: Mapping[str, str], url: str, index: int) -> Record:
     names: dict[str, Any] = {name: row.get(term, "") for name, term in _TERMS.items()}
     stated = rights(source, item.get("license") or row["license"], item.get("rightsHolder") or row.get("rightsHolder", ""))
+    latitude, longitude = parse_degrees(row.get("decimalLatitude", ""), 90.0), parse_degrees(row.get("decimalLongitude", ""), 180.0)
+    handled = _HANDLED | ({"decimalLatitude"} if latitude is not None else set())
+    handled |= {"decimalLongitude"} if longitude is not None else set()
     return Record(
         source=source.name,
         source_id=row["gbifID"],
-        media_url=item["identifier"],
+        media_url=url,
         media_index=index,
         creator=item.get("creator", ""),
         title=item.get("title", ""),
         media_format=item.get("format", ""),
         references=item.get("references", ""),
-        latitude=parse_degrees(row.get("decimalLatitude", ""), 90.0),
-        longitude=parse_degrees(row.get("decimalLongitude", ""), 180.0),
-        verbatim={term: value for term, value in row.items() if value and term not in _HANDLED},
+        latitude=latitude,
+        longitude=longitude,
+        verbatim={term: value for term, value in row.items() if value and term not in handled},
         **stated,
         **names,
     )

@@ -16,14 +16,16 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import read_headed
+from bioclip.delimited.members import open_member
 from bioclip.licenses import normalize_license
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat
+from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat, damaged_media, damaged_others
 from bioclip.sources.external.hash_join import POSITION, HashJoin
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
-from bioclip.sources.parsing.archive_members import open_member
 from bioclip.sources.parsing.columns import constant, degrees, filled, first_of, is_empty, per_distinct, verbatim_map
-from bioclip.sources.parsing.headed_tables import read_headed
 
 PHOTO_URL = "https://inaturalist-open-data.s3.amazonaws.com/photos/{photo_id}/original.{extension}"
 _PHOTOS = ("photo_id", "observation_uuid", "extension", "license", "position")
@@ -39,9 +41,11 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
     path = Path(source.path)
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        media, others = DamageLog(source.max_damaged_share), DamageLog(source.max_damaged_share)
         join = HashJoin("observation_uuid", "_observation", folder / "photos", buffer_bytes)
+        observations = _observations(path, folder, buffer_bytes, others)
         num_inactive = 0
-        for joined in join.join(lambda: _table(path, "photos.csv", _PHOTOS), _observations(path, folder, buffer_bytes)):
+        for joined in join.join(lambda: _table(path, "photos.csv", _PHOTOS, media), observations):
             orphans = pc.is_null(joined[POSITION])
             if num_orphans := pc.sum(orphans).as_py():
                 yield Dropped("media_without_occurrence", num_orphans)
@@ -55,33 +59,35 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
                 yield _records(joined)
         counts = {"occurrence_without_media": join.num_unmatched_right, "taxon_inactive": num_inactive}
         yield from (Noted(name, count) for name, count in counts.items() if count)
+        yield from damaged_media(media)
+        yield from damaged_others(others)
 
 
 FORMAT = SourceFormat(read, uses_scratch=True)
 
 
-def _table(path: Path, name: str, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+def _table(path: Path, name: str, columns: tuple[str, ...], log: DamageLog) -> Iterator[pa.Table]:
     with open_member(path, name) as (where, stream):
-        yield from read_headed(stream, where, columns, "\t")
+        yield from read_headed(stream, where, Dialect("\t", quote=""), columns, log=log)
 
 
-def _observations(path: Path, folder: Path, buffer_bytes: int) -> Iterator[pa.Table]:
+def _observations(path: Path, folder: Path, buffer_bytes: int, log: DamageLog) -> Iterator[pa.Table]:
     taxa = HashJoin("taxon_id", "_taxon", folder / "taxa", buffer_bytes)
     observers = HashJoin("observer_id", "_observer", folder / "observers", buffer_bytes)
 
     def named() -> Iterator[pa.Table]:
-        for table in taxa.join(lambda: _table(path, "observations.csv", _OBSERVATIONS), [_taxa(path)]):
+        for table in taxa.join(lambda: _table(path, "observations.csv", _OBSERVATIONS, log), [_taxa(path, log)]):
             yield table.drop_columns([POSITION])
 
-    people = (table.rename_columns(["_observer", "login", "person"]) for table in _table(path, "observers.csv", _OBSERVERS))
+    people = (table.rename_columns(["_observer", "login", "person"]) for table in _table(path, "observers.csv", _OBSERVERS, log))
     for table in observers.join(named, people):
         columns = {name: table[name] for name in table.column_names if name not in {POSITION, "observation_uuid"}}
         yield pa.table({"_observation": table["observation_uuid"]} | columns)
 
 
-def _taxa(path: Path) -> pa.Table:
+def _taxa(path: Path, log: DamageLog) -> pa.Table:
     """`_taxon`, `active` and the record columns of names; all taxa are held in memory as Arrow columns while this is made."""
-    taxa = pa.concat_tables(_table(path, "taxa.csv", _TAXA)).combine_chunks()
+    taxa = pa.concat_tables(_table(path, "taxa.csv", _TAXA, log)).combine_chunks()
     names, ids = taxa["name"].combine_chunks(), taxa["taxon_id"].combine_chunks()
     levels = per_distinct(taxa["rank_level"], _level_code, pa.int8()).to_numpy()
     lists = pc.split_pattern(taxa["ancestry"].combine_chunks(), "/")
@@ -111,7 +117,7 @@ def _records(joined: pa.Table) -> pa.Table:
         "source_id": joined["observation_uuid"],
         "occurrence_id": joined["observation_uuid"],
         "media_url": url,
-        "media_index": per_distinct(joined["position"], lambda text: int(text) if text.isdecimal() else 0, pa.int32()),
+        "media_index": per_distinct(joined["position"], _position, pa.int32()),
         "observer": filled(joined["login"]),
         "creator": first_of(filled(joined["person"]), filled(joined["login"])),
         "license": per_distinct(joined["license"], _license, pa.string()),
@@ -126,6 +132,10 @@ def _records(joined: pa.Table) -> pa.Table:
         "verbatim": verbatim_map(joined, ["taxon_id", "photo_id", "observer_id"]),
     }
     return pa.table(columns | {name: filled(joined[name]) for name in _TAXON_FIELDS})
+
+
+def _position(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def _license(text: str) -> str:

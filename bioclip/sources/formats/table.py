@@ -8,6 +8,7 @@ or without a leading slash. `options.each` names a list in the rows of JSON or P
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bioclip.delimited.content import open_content, suffix_of
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, SourceFormat
+from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_media
 from bioclip.sources.parsing.column_map import ColumnMap, flatten
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase
-from bioclip.sources.parsing.delimited import open_content, read_delimited, suffix_of
 from bioclip.sources.parsing.json_stream import read_items, read_lines
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ""}
@@ -32,14 +36,15 @@ _PARQUET_ROWS = 8192
 Rows = Generator[tuple[str, Mapping[str, str]]]
 
 
-def read(source: SourceSettings) -> Iterator[Record | Dropped]:
+def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
     """Stream one record a row, of one file or of every table in a folder, in order of path; memory is one batch of rows."""
-    base, path = MediaBase(source), Path(source.path)
+    base, path, log = MediaBase(source), Path(source.path), DamageLog(source.max_damaged_share)
     for file in sorted(p for p in path.rglob("*") if suffix_of(p) in _SUFFIXES) if path.is_dir() else [path]:
         columns = ColumnMap(source)
-        with closing(_rows(file, source, columns)) as rows:
+        with closing(_rows(file, source, columns, log)) as rows:
             for where, row in rows:
-                yield columns.record(row, base, where)
+                yield from columns.records(row, base, where)
+        yield from damaged_media(log)
 
 
 FORMAT = SourceFormat(
@@ -47,7 +52,7 @@ FORMAT = SourceFormat(
 )
 
 
-def _rows(file: Path, source: SourceSettings, columns: ColumnMap) -> Rows:
+def _rows(file: Path, source: SourceSettings, columns: ColumnMap, log: DamageLog) -> Rows:
     suffix = suffix_of(file)
     if suffix not in _SUFFIXES:
         raise ArchiveError(f"{str(file)!r}: {suffix!r} is no table; known: {', '.join(sorted(_SUFFIXES))}, each also with .gz.")
@@ -56,12 +61,12 @@ def _rows(file: Path, source: SourceSettings, columns: ColumnMap) -> Rows:
         return
     with open_content(file, _SUFFIXES) as (where, stream):
         if suffix in _DELIMITERS:
-            yield from _text_rows(stream, where, suffix, source.options, columns)
+            yield from _text_rows(stream, where, suffix, source.options, columns, log)
         else:
             yield from _json_rows(stream, where, suffix, columns, source.options.get("each", ""))
 
 
-def _text_rows(stream: IO[bytes], where: str, suffix: str, options: Mapping[str, str], columns: ColumnMap) -> Rows:
+def _text_rows(stream: IO[bytes], where: str, suffix: str, options: Mapping[str, str], columns: ColumnMap, log: DamageLog) -> Rows:
     delimiter = options.get("delimiter", _DELIMITERS[suffix]).replace("\\t", "\t")
     quote = options.get("quote", '"' if delimiter not in {"", "\t"} else "")
     if len(delimiter) > 1 or len(quote) > 1:
@@ -69,23 +74,18 @@ def _text_rows(stream: IO[bytes], where: str, suffix: str, options: Mapping[str,
     if not delimiter:
         yield from _url_rows(stream, where, columns)
         return
-    encoding = options.get("encoding", "utf-8-sig")
-    is_checked = False
-    for number, row in read_delimited(stream, where, delimiter=delimiter, quote=quote, encoding=encoding):
-        if not is_checked:
-            columns.check(row, f"{where}, line 1")
-            is_checked = True
+    table = open_headed(stream, where, Dialect(delimiter, quote, options.get("encoding", "utf-8")), (), log)
+    columns.check(table.header, f"{where}, line 1")
+    for number, row in table.records():
         yield f"{where}, line {number}", row
 
 
 def _url_rows(stream: IO[bytes], where: str, columns: ColumnMap) -> Rows:
     column = columns.column_of("media_url") or "url"
     columns.check([column], where)
-    for number, line in enumerate(stream, 1):
-        try:
-            yield f"{where}, line {number}", {column: line.decode("utf-8-sig").strip()}
-        except UnicodeDecodeError as error:
-            raise ArchiveError(f"{where}, line {number}: not UTF-8 text ({error.reason}).") from None
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            yield f"{where}, line {number}", {column: line.strip()}
 
 
 def _json_rows(stream: IO[bytes], where: str, suffix: str, columns: ColumnMap, each: str) -> Rows:
@@ -126,6 +126,7 @@ def _elements(item: Mapping[str, Any], each: str) -> list[Mapping[str, Any]]:
 def _empty(schema: Any, each: str = "") -> dict[str, Any]:
     row = {}
     for field in schema:
-        kind = field.type.value_type if field.name == each and pa.types.is_list(field.type) else field.type
+        is_list = any(is_kind(field.type) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+        kind = field.type.value_type if field.name == each and is_list else field.type
         row[field.name] = _empty(kind) if pa.types.is_struct(kind) else ""
     return row

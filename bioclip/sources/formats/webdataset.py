@@ -1,8 +1,10 @@
 """WebDataset tars: samples of consecutive members that share a key, `key.jpg` beside `key.json` and `key.txt`.
 
-Format: https://github.com/webdataset/webdataset (the key is the member's path up to the first dot of its name). The members of the
-JSON object and every `.txt` or `.cls` text are the columns that `options.map` speaks of; a text's column is its extension
-(`txt`, `com.txt`). The media URL points into the tar, so images are read from where they are; that takes plain tars.
+Format: https://github.com/webdataset/webdataset (the key is the member's path up to the first dot of its name;
+`options.key_ends_at: last` takes the last dot). The members of the JSON object and every `.txt` or `.cls` text are the columns that
+`options.map` names; a text's column is its extension (`txt`, `com.txt`). In a sample of several photographs (`key.00.jpg`, `key.01.jpg`)
+the texts of the same name (`key.00.json`) belong to one of them. Masks and the like (`key.seg.png`) are no photographs.
+The media URL points into the tar, so images are read from where they are; that takes plain tars.
 """
 
 from __future__ import annotations
@@ -14,64 +16,103 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bioclip.delimited.text import valid_text
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError, local_url
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped, SourceFormat
-from bioclip.sources.formats.folder import IMAGE_SUFFIXES
-from bioclip.sources.parsing.column_map import ColumnMap, flatten
+from bioclip.sources.contract import Dropped, Noted, SourceFormat
+from bioclip.sources.parsing.column_map import TARGETS, ColumnMap, flatten
 from bioclip.sources.parsing.defaults import RIGHTS_OPTIONS, MediaBase
+from bioclip.sources.parsing.media_urls import IMAGE_SUFFIXES
 from bioclip.tars import split_member_name
 
 MAX_TEXT_BYTES = 16 << 20
 """Longest text or JSON member."""
 
 _TEXTS = {"txt", "cls", "text", "caption"}
+_OWNER = "\x1f"
+_FIELDS = tuple(field for field in TARGETS if field != "media_url")
+
+
+_ANNOTATIONS = frozenset(
+    {"alpha", "annotation", "depth", "edge", "edges", "instance", "instances", "label", "labels", "mask", "masks", "matte", "normal",
+     "normals", "panoptic", "parts", "seg", "segm", "segmentation", "semantic", "thumb", "thumbnail"}
+)  # fmt: skip
+"""Extensions before an image's that make it no photograph: `key.seg.png`."""
+_KEYS = ("first", "last")
 
 
 @dataclass
 class _Sample:
     key: str
     where: str
-    images: list[str] = field(default_factory=list)
+    images: list[tuple[str, str]] = field(default_factory=list)
+    """(extension before the image's own, member)."""
     columns: dict[str, str] = field(default_factory=dict)
 
 
-def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an image member, of one tar or of every tar in a folder, in order; memory is one sample.
+def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
+    """Stream one record a photograph, of one tar or of every tar in a folder, in order; memory is one sample.
 
     Raises ArchiveError, and SettingsError for a map that names `media_url`: the images are the tar's own.
     """
-    path, base, columns = Path(source.path), MediaBase(source), ColumnMap(source)
+    path, base, columns = Path(source.path), MediaBase(source), ColumnMap(source, _FIELDS)
     if "map" in source.options and columns.column_of("media_url"):
         raise SettingsError(f"source {source.name!r}: options.map names media_url; a WebDataset's images are in its tars.")
+    ends = source.options.get("key_ends_at", _KEYS[0])
+    if ends not in _KEYS:
+        raise SettingsError(f"source {source.name!r}: options.key_ends_at is {ends!r}; it is the first or the last dot.")
     root = path if path.is_dir() else path.parent
     for tar in sorted(path.rglob("*.tar")) if path.is_dir() else [path]:
         name = tar.relative_to(root).as_posix()
-        with closing(_samples(tar)) as samples:
+        with closing(_samples(tar, ends == "last")) as samples:
             for sample in samples:
-                if isinstance(sample, Dropped):
-                    yield sample
-                    continue
-                if not sample.images:
-                    yield Dropped("sample_without_image")
-                for index, member in enumerate(sample.images):
-                    yield _record(sample, name, member, index, columns, base)
+                yield from [sample] if isinstance(sample, Dropped) else _records(sample, name, columns, base)
 
 
-FORMAT = SourceFormat(read, options=frozenset({"map"}) | RIGHTS_OPTIONS, local_media=True)
+FORMAT = SourceFormat(read, options=frozenset({"map", "key_ends_at"}) | RIGHTS_OPTIONS, local_media=True)
 
 
-def _record(sample: _Sample, tar: str, member: str, index: int, columns: ColumnMap, base: MediaBase) -> Record | Dropped:
-    try:
-        url = local_url(tar, member)
-    except LocalMediaError as error:
-        return Dropped(error.reason)
-    return columns.record(sample.columns, base, sample.where, {"media_url": url, "media_index": index, "source_id": sample.key})
+def _records(sample: _Sample, tar: str, columns: ColumnMap, base: MediaBase) -> Iterator[Record | Dropped | Noted]:
+    photographs = [(part, member) for part, member in sample.images if not _is_annotation(part, sample)]
+    if num_others := len(sample.images) - len(photographs):
+        yield Dropped("not_a_photograph", num_others)
+    if not sample.images:
+        yield Dropped("sample_without_image")
+    parts = {part for part, _ in photographs if part}
+    for index, (part, member) in enumerate(photographs):
+        try:
+            url = local_url(tar, member)
+        except LocalMediaError as error:
+            yield Dropped(error.reason)
+            continue
+        key = f"{sample.key}.{part}" if len(photographs) > 1 and part else sample.key
+        defaults = {"media_url": url, "media_index": index, "source_id": valid_text(key)}
+        yield from columns.records(_columns_of(sample, part, parts), base, sample.where, defaults)
 
 
-def _samples(path: Path) -> Generator[_Sample | Dropped]:
+def _is_annotation(part: str, sample: _Sample) -> bool:
+    """True for a mask, a depth map and the like: by its extension, or the sample's key where that ends at the last dot."""
+    return (part or sample.key.rpartition("/")[2].rpartition(".")[2]).rpartition(".")[2].lower() in _ANNOTATIONS and (
+        bool(part) or "." in sample.key.rpartition("/")[2]
+    )
+
+
+def _columns_of(sample: _Sample, part: str, parts: set[str]) -> dict[str, str]:
+    """The columns of one photograph: texts named like it, then those of the whole sample."""
+    shared: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for name, text in sample.columns.items():
+        owner, _, column = name.partition(_OWNER)
+        if owner == part or not owner:
+            (own if owner else shared)[column] = text
+        elif owner not in parts:
+            shared[f"{owner}.{column}" if column in _TEXTS else column] = text
+    return {**shared, **own}
+
+
+def _samples(path: Path, ends_at_last: bool) -> Generator[_Sample | Dropped]:
     sample = _Sample("", "")
     try:
         with tarfile.open(path, "r:") as tar:
@@ -79,11 +120,11 @@ def _samples(path: Path) -> Generator[_Sample | Dropped]:
                 tar.members = []  # type: ignore[attr-defined]
                 if member.isdir():
                     continue
-                if not member.isreg() or not member.name.isprintable():
+                if not member.isreg() or not valid_text(member.name).isprintable():
                     yield Dropped("not_a_plain_member")
                     continue
                 name = member.name.removeprefix("./")
-                key, extension = split_member_name(name)
+                key, extension = split_member_name(name, ends_at_last=ends_at_last)
                 if key != sample.key or not sample.where:
                     if sample.where:
                         yield sample
@@ -98,22 +139,23 @@ def _samples(path: Path) -> Generator[_Sample | Dropped]:
 
 
 def _take(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, extension: str) -> None:
-    if f".{extension.rpartition('.')[2]}" in IMAGE_SUFFIXES:
-        sample.images.append(name)
-    elif extension.rpartition(".")[2] in {"json", *_TEXTS}:
+    part, _, kind = extension.rpartition(".")
+    if f".{kind}" in IMAGE_SUFFIXES:
+        sample.images.append((part, name))
+    elif kind in {"json", *_TEXTS}:
         if member.size > MAX_TEXT_BYTES:
             raise ArchiveError(f"{sample.where}: {PurePosixPath(name).name} has {member.size} bytes; a text has at most {MAX_TEXT_BYTES}.")
         stream = tar.extractfile(member)
         assert stream is not None
-        sample.columns |= _columns(stream.read(), extension, sample.where)
+        for column, text in _columns(stream.read(), kind, sample.where).items():
+            sample.columns[f"{part}{_OWNER}{column}"] = text
 
 
-def _columns(data: bytes, extension: str, where: str) -> dict[str, str]:
+def _columns(data: bytes, kind: str, where: str) -> dict[str, str]:
     try:
-        text = data.decode("utf-8-sig")
-        if extension.rpartition(".")[2] != "json":
-            return {extension: text.strip()}
-        value = json.loads(text)
+        if kind != "json":
+            return {kind: data.decode("utf-8-sig", "replace").strip()}
+        value = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"{where}: not UTF-8 text or JSON: {error}.") from None
     if not isinstance(value, dict):

@@ -8,6 +8,8 @@ from typing import TypedDict
 
 from bioclip.sources.contract import Dropped
 
+_MAX_PIXELS = (1 << 31) - 1
+
 
 class Crop(TypedDict, total=False):
     """The record's fields of a crop; none for the whole image."""
@@ -21,7 +23,7 @@ class Crop(TypedDict, total=False):
 def crop_of(box: Sequence[float | None], image_width: float | None, image_height: float | None) -> Crop | Dropped:
     """The record's crop fields of (left, top, width, height) in pixels, rounded outwards and cut to the image where its size is known.
 
-    Dropped for a box that is malformed, empty, or has no pixel inside the image.
+    Dropped for a box that is malformed, empty, beyond 2^31 pixels, or has no pixel inside the image.
     """
     if len(box) != 4 or any(side is None for side in box):
         return Dropped("box_malformed")
@@ -34,4 +36,6 @@ def crop_of(box: Sequence[float | None], image_width: float | None, image_height
     if left >= right or top >= bottom:
         return Dropped("box_outside_image")
     x, y = math.floor(left), math.floor(top)
+    if max(right, bottom) > _MAX_PIXELS:
+        return Dropped("crop_out_of_range")
     return Crop(crop_x=x, crop_y=y, crop_width=math.ceil(right) - x, crop_height=math.ceil(bottom) - y)

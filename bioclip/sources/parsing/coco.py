@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bioclip.delimited.content import open_content
+from bioclip.delimited.text import as_text
 from bioclip.errors import ArchiveError
 from bioclip.sources.contract import Dropped
 from bioclip.sources.external.row_index import RowIndex, row_index
-from bioclip.sources.parsing.delimited import as_text, open_content
 from bioclip.sources.parsing.json_stream import read_items
 
 _NOT_KEPT = {"segmentation", "keypoints"}

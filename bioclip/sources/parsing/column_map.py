@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from bioclip.delimited.headers import match_columns
+from bioclip.delimited.text import as_text, valid_text
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
-from bioclip.sources.contract import Dropped
+from bioclip.sources.contract import Dropped, Noted
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MediaBase, rights
-from bioclip.sources.parsing.delimited import as_text
+from bioclip.sources.parsing.media_urls import read_addresses
 
 TARGETS = tuple(f.name.rstrip("_") for f in fields(Record) if f.name not in {"source", "verbatim", "license_verbatim"})
 """Fields that a column may be mapped to."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _NOTHING: Mapping[str, Any] = {}
-_WHOLE_NUMBERS = {"media_index", "crop_x", "crop_y", "crop_width", "crop_height"}
+_CROP = ("crop_x", "crop_y", "crop_width", "crop_height")
 _DEGREES = {"latitude": 90.0, "longitude": 180.0}
+_MAX_WHOLE = (1 << 31) - 1
+_MAX_TEXT_BYTES = 1 << 16
+_MAX_MATCHED = 1000
 
 
 class ColumnMap:
-    """The option `map` of a source: `media_url=url,scientific_name=name`. Without it, columns go to the fields of their own name.
+    """The option `map` of a source: `media_url=url,scientific_name=name`. Without it, columns go to the fields that their names are
+    spellings of (`bioclip.delimited.headers`).
 
-    Raises SettingsError for a malformed map and unknown fields.
+    `fields` are those that may be filled. Raises SettingsError for a malformed map and unknown fields.
     """
 
-    def __init__(self, source: SourceSettings) -> None:
+    def __init__(self, source: SourceSettings, fields: Iterable[str] = TARGETS) -> None:
         self._source = source
+        self._fields = tuple(fields)
         text = source.options.get("map", "")
-        self._is_given = bool(text)
-        self._columns = self._parse(text) if text else {name: name for name in TARGETS}
-        self._unseen = set(self._columns.values()) if self._is_given else {"media_url"}
+        self._given = self._parse(text) if text else None
+        self._unseen = set(self._given.values()) if self._given is not None else {"media_url"}
+        self._matched: dict[tuple[str, ...], dict[str, str]] = {}
 
     def _parse(self, text: str) -> dict[str, str]:
         columns: dict[str, str] = {}
@@ -55,72 +61,108 @@ class ColumnMap:
         return columns
 
     def column_of(self, target: str) -> str:
-        """The column that `target` is filled from, or nothing."""
-        return self._columns.get(target, "")
+        """The column that the map names for `target`; without a map, its own name."""
+        return target if self._given is None else self._given.get(target, "")
 
     def check(self, header: Collection[str], where: str) -> None:
         """Raise ArchiveError unless every mapped column is in `header`."""
-        self._unseen -= set(header)
+        self.see(header)
         self.check_seen(where)
 
-    def see(self, row: Mapping[str, str]) -> None:
+    def see(self, row: Collection[str]) -> None:
         """Note which columns a row has; for files without a header."""
         if self._unseen:
-            self._unseen.difference_update(row)
+            self._unseen.difference_update(row if self._given is not None else self._columns(row))
 
     def check_seen(self, where: str) -> None:
         """Raise ArchiveError when a mapped column was in no row."""
         if self._unseen:
-            given = "options.map names" if self._is_given else "without options.map the format needs"
+            given = "options.map names" if self._given is not None else "without options.map the format needs"
             raise ArchiveError(f"{where}: column {min(self._unseen)!r} is missing; {given} it.")
 
-    def record(self, row: Mapping[str, str], base: MediaBase, where: str, defaults: Mapping[str, Any] = _NOTHING) -> Record | Dropped:
-        """One row as a record, its further columns verbatim; a row without media URL is dropped.
+    def _columns(self, row: Collection[str]) -> dict[str, str]:
+        """Field -> column, for rows with these columns."""
+        if self._given is not None:
+            return self._given
+        names = tuple(row)
+        if names not in self._matched:
+            if len(self._matched) >= _MAX_MATCHED:
+                self._matched.clear()
+            self._matched[names] = match_columns(names, self._fields)
+        return self._matched[names]
 
-        `defaults` are fields for which the row says nothing.
+    def records(
+        self, row: Mapping[str, str], base: MediaBase, where: str, defaults: Mapping[str, Any] = _NOTHING
+    ) -> Iterator[Record | Dropped | Noted]:
+        """One row as a record for each address in its media URL, further columns verbatim; a row without an address is dropped.
+
+        `defaults` are fields for which the row has no value.
         """
-        values: dict[str, Any] = dict(defaults)
-        for target, column in self._columns.items():
+        columns = self._columns(row)
+        values, verbatim = dict(defaults), {column: text for column, text in row.items() if text and column not in columns.values()}
+        for target, column in columns.items():
             if text := row.get(column, "").strip():
-                values[target] = self._value(target, text, column, where)
-        url = values.pop("media_url", "")
-        if not url:
-            return Dropped("no_media_url")
+                value = _value(target, text, column, where)
+                if value is None and target in _CROP:
+                    yield Dropped("crop_out_of_range")
+                    return
+                if value is None:
+                    verbatim[column] = text
+                    if target == "media_index":
+                        yield Noted("media_index_out_of_range")
+                else:
+                    values[target] = value
+        given = values.pop("media_url", "")
+        addresses = [given] if "media_url" in defaults else read_addresses(given)
+        if not addresses:
+            yield Dropped("no_media_url")
+        for place, address in enumerate(addresses):
+            index = {"media_index": place} if place else {}
+            yield self._record(address, base, {**values, **index}, verbatim)
+
+    def _record(self, url: str, base: MediaBase, values: dict[str, Any], verbatim: Mapping[str, str]) -> Record | Dropped:
         if not _SCHEME.match(url):
             try:
                 url = base.url(url.removeprefix("/"))
             except LocalMediaError as error:
                 return Dropped(error.reason)
-        mapped = set(self._columns.values())
         stated = rights(self._source, values.pop("license", ""), values.pop("rights_holder", ""))
         return Record(
             source=self._source.name,
             source_id=values.pop("source_id", url),
             media_url=url,
-            verbatim={column: text for column, text in row.items() if text and column not in mapped},
+            verbatim=verbatim,
             **stated,
             **{f"{name}_" if name == "class" else name: value for name, value in values.items()},
         )
 
-    def _value(self, target: str, text: str, column: str, where: str) -> Any:
-        if limit := _DEGREES.get(target):
-            return parse_degrees(text, limit)
-        if target not in _WHOLE_NUMBERS:
-            return text
-        try:
-            return int(text)
-        except ValueError:
-            raise ArchiveError(f"{where}: {column} is {text!r}; {target} takes a whole number.") from None
+
+def _value(target: str, text: str, column: str, where: str) -> Any:
+    """The value of a field; None for coordinates that are none and for whole numbers that a table cannot hold."""
+    if limit := _DEGREES.get(target):
+        return parse_degrees(text, limit)
+    if target not in {"media_index", *_CROP}:
+        return text
+    try:
+        number = int(text.removesuffix(".0"))
+    except ValueError:
+        raise ArchiveError(f"{where}: {column} is {text!r}; {target} takes a whole number.") from None
+    return number if abs(number) <= _MAX_WHOLE else None
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A JSON object as columns: members of members under `outer.inner`, lists as JSON text; bytes are no text and are left out."""
+    """A JSON object as columns: members of members under `outer.inner`, lists as JSON text; bytes that are no UTF-8 text are left out."""
     columns: dict[str, str] = {}
     for name, item in value.items():
         if isinstance(item, Mapping):
             columns |= flatten(item, f"{prefix}{name}.")
-        elif isinstance(item, list):
-            columns[prefix + name] = json.dumps(item, ensure_ascii=False, default=as_text)
-        elif not isinstance(item, bytes):
-            columns[prefix + name] = as_text(item)
+        elif not isinstance(item, bytes) or _is_text(item):
+            columns[valid_text(prefix + name)] = as_text(item)
     return columns
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return len(data) <= _MAX_TEXT_BYTES and "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False

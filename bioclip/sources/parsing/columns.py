@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from bioclip.delimited.text import valid_text
 from bioclip.records import Record
 from bioclip.schemas import RECORD_SCHEMA
 
+_SPACE, _DELETE = 0x20, 0x7F
 PROVIDED_SCHEMA = pa.schema([field for field in RECORD_SCHEMA if field.name not in {"record_id", "lineage_id"}])
 """RECORD_SCHEMA less the two ids, which the stage computes."""
 
@@ -68,17 +71,68 @@ def degrees(column: Any, limit: float) -> Any:
 
 
 def parse_degrees(value: str, limit: float) -> float | None:
-    """Decimal degrees within +-limit, or None for anything else."""
+    """Decimal degrees within +-limit, or None for anything else.
+
+    Decimal commas, degree signs, degrees with minutes and seconds, and the letters N, S, E, W and O (west in French and Spanish) are read.
+    """
     try:
-        number = float(value)
+        number: float | None = float(value)
     except ValueError:
+        number = _written_degrees(value)
+    return number if number is not None and -limit <= number <= limit else None
+
+
+_DEGREES = re.compile(
+    r"(?P<before>[NSEWO])?\s*(?P<sign>[-+]?)\s*(?P<degrees>\d{1,3}(?:\.\d+)?)\s*(?:[\u00b0\u00ba]|deg\.?)?\s*"
+    r"(?:(?P<minutes>\d{1,2}(?:\.\d+)?)\s*['\u2032\u2019])?\s*(?:(?P<seconds>\d{1,2}(?:\.\d+)?)\s*(?:\"|\u2033|\u201d|''))?\s*(?P<after>[NSEWO])?",
+    re.IGNORECASE,
+)
+
+
+def _written_degrees(value: str) -> float | None:
+    text = value.strip().replace("\u2212", "-")
+    found = _DEGREES.fullmatch(text.replace(",", ".") if "." not in text else text)
+    if found is None or (found["before"] and found["after"]):
         return None
-    return number if -limit <= number <= limit else None
+    parts = [float(found[name] or 0) for name in ("degrees", "minutes", "seconds")]
+    if max(parts[1:]) >= 60:
+        return None
+    number = parts[0] + parts[1] / 60 + parts[2] / 3600
+    side = (found["before"] or found["after"] or "").upper()
+    return -number if (found["sign"] == "-") != (bool(side) and side in "SWO") else number
+
+
+def unread_degrees(column: Any, parsed: Any) -> Any:
+    """The texts of a column of coordinates that could not be parsed, empty elsewhere."""
+    return pc.if_else(pc.is_null(parsed), filled(column), "")
+
+
+def trimmed(column: Any) -> Any:
+    """The column without white space around its values."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return column if all(_is_trimmed(chunk) for chunk in chunks) else pc.utf8_trim_whitespace(column)
+
+
+def _is_trimmed(values: pa.StringArray) -> bool:
+    """True when every value begins and ends with a visible character of ASCII: the usual case, found without a look at the rest."""
+    if values.type != pa.string() or values.null_count:
+        return False
+    _, offset_buffer, data_buffer = values.buffers()
+    if not len(values) or data_buffer is None or not data_buffer.size:
+        return True
+    offsets = np.frombuffer(offset_buffer, np.int32)[values.offset : values.offset + len(values) + 1]
+    data = np.frombuffer(data_buffer, np.uint8)
+    starts, ends = offsets[:-1], offsets[1:]
+    is_filled = ends > starts
+    if not is_filled.all():
+        starts, ends = starts[is_filled], ends[is_filled]
+    edges = data[starts], data[ends - 1]
+    return all(bool(((edge > _SPACE) & (edge < _DELETE)).all()) for edge in edges)
 
 
 def verbatim_map(table: pa.Table, terms: Iterable[str]) -> pa.Array:
     """map<term, value> of the columns that say something, row by row, sorted by term."""
-    names = sorted(terms)
+    names = sorted(term for term in terms if not _is_all_empty(table[term]))
     offsets = np.zeros(table.num_rows + 1, np.int32)
     if not names or not table.num_rows:
         empty = pa.array([], pa.string())
@@ -89,6 +143,30 @@ def verbatim_map(table: pa.Table, terms: Iterable[str]) -> pa.Array:
     rows, places = np.nonzero(is_said)
     values = pa.concat_arrays(columns).take(pa.array(places * table.num_rows + rows))
     return pa.MapArray.from_arrays(pa.array(offsets), pa.array(names).take(pa.array(places)), values)
+
+
+def _is_all_empty(column: Any) -> bool:
+    return not pc.max(pc.binary_length(column)).as_py()
+
+
+def joined_maps(first: Any, second: Any) -> Any:
+    """map<string, string> of the entries of both columns, row by row, sorted by key; the keys of a row are distinct."""
+    chunks = second.chunks if isinstance(second, pa.ChunkedArray) else [second]
+    if all(len(chunk) == 0 or chunk.offsets[0].as_py() == chunk.offsets[-1].as_py() for chunk in chunks):
+        return first
+    maps = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in (first, second)]
+    sizes = [np.diff(one.offsets.to_numpy()) for one in maps]
+    keys = pa.concat_arrays([_entries(one, one.keys) for one in maps])
+    values = pa.concat_arrays([_entries(one, one.items) for one in maps])
+    rows = np.concatenate([np.repeat(np.arange(len(size)), size) for size in sizes])
+    order = pc.sort_indices(pa.table({"row": rows, "key": keys}), sort_keys=[("row", "ascending"), ("key", "ascending")])
+    offsets = np.concatenate([[0], np.cumsum(sizes[0] + sizes[1])]).astype(np.int32)
+    return pa.MapArray.from_arrays(pa.array(offsets), keys.take(order), values.take(order))
+
+
+def _entries(maps: pa.MapArray, values: pa.Array) -> pa.Array:
+    offsets = maps.offsets
+    return values.slice(offsets[0].as_py(), offsets[-1].as_py() - offsets[0].as_py())
 
 
 def complete_table(table: pa.Table, source_name: str, normalize: Callable[[str], str]) -> pa.Table:
@@ -131,7 +209,7 @@ def records_columns(records: list[Record]) -> pa.Table:
     for name in PROVIDED_SCHEMA.names:
         values = [getattr(record, name) for record in records]
         columns[name] = [sorted(value.items()) for value in values] if name == "verbatim" else values
-    return pa.table(columns, schema=PROVIDED_SCHEMA)
+    return _text_table(columns, PROVIDED_SCHEMA)
 
 
 def records_table(records: Iterable[Record]) -> pa.Table:
@@ -144,4 +222,19 @@ def records_table(records: Iterable[Record]) -> pa.Table:
         for name in names:
             columns[name].append(getattr(record, name))
         columns["verbatim"].append(sorted(record.verbatim.items()))
-    return pa.table(columns, schema=RECORD_SCHEMA)
+    return _text_table(columns, RECORD_SCHEMA)
+
+
+def _text_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
+    """The columns as a table: the gate through which the text of records enters Arrow."""
+    try:
+        return pa.table(columns, schema=schema)
+    except UnicodeEncodeError:
+        return pa.table({name: _valid(values) for name, values in columns.items()}, schema=schema)
+
+
+def _valid(value: Any) -> Any:
+    """The value with U+FFFD for what no UTF-8 text can hold."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_valid, value))
+    return valid_text(value) if isinstance(value, str) else value

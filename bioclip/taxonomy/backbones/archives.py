@@ -5,20 +5,23 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pyarrow as pa
 
-from bioclip.darwin_core import FieldLayout, TableLayout, read_tables
+from bioclip.delimited.damage import DamageLog
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headers import place_of
+from bioclip.delimited.reading import READ_ERRORS as FILE_ERRORS
+from bioclip.delimited.reading import Column, DelimitedTable
 from bioclip.errors import BackboneError
 
-READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError, NotImplementedError)
+READ_ERRORS = (*FILE_ERRORS, tarfile.TarError)
 _HEADER_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"
 _KINDS = "a folder, a zip, a tar (also gzipped) or a plain or gzipped file"
@@ -29,6 +32,8 @@ class Pack:
     """A download. Members are named by their base names in lower case; of two with one name the one nearer the top counts."""
 
     path: Path
+    log: DamageLog = field(default_factory=DamageLog, compare=False, repr=False)
+    """Damaged rows of the members that were read."""
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -67,13 +72,18 @@ class Pack:
 
         Without `header`, the first line names the columns, by their names after any `prefix:`, in any case.
         """
-        names = list(header) or split_header(self.first_line(name), delimiter, quote)
-        wanted = {term: place for term in terms if (place := _place(names, term)) is not None}
-        fields = {term: FieldLayout(place, None) for term, place in wanted.items()}
-        where = f"{self.path.name}:{name}"
-        layout = TableLayout("", (name,), fields, None, True, "utf-8", delimiter, "\n", quote, 0 if header else 1, where)
         with self.open(name) as stream:
-            yield from read_tables(stream, layout, terms)
+            table = DelimitedTable(
+                stream,
+                f"{self.path.name}:{name}",
+                Dialect(delimiter, quote),
+                self.log,
+                num_header_lines=0 if header else 1,
+                is_padded=True,
+                min_width=len(header),
+            )
+            names = list(header) or table.header
+            yield from table.tables({term: Column(place_of(names, term)) for term in terms})
 
     def _members(self) -> list[str]:
         if self.path.is_dir():
@@ -113,19 +123,9 @@ class Pack:
             raise BackboneError(f"{name} of {str(self.path)!r} cannot be read: {error}; get it again, as {_KINDS}.") from None
 
 
-def split_header(line: str, delimiter: str, quote: str = "") -> list[str]:
-    """Column names of a header line, without quotes."""
-    return [name.strip().strip(quote or '"').strip() for name in line.split(delimiter)]
-
-
 def _unzipped(stream: IO[bytes], member: str) -> Iterator[IO[bytes]]:
     if not member.lower().endswith(".gz"):
         yield stream
         return
     with gzip.open(stream) as plain:
         yield plain  # type: ignore[misc]
-
-
-def _place(names: Sequence[str], term: str) -> int | None:
-    plain = [name.rsplit(":", 1)[-1].rsplit("/", 1)[-1].lower() for name in names]
-    return plain.index(term.lower()) if term.lower() in plain else None

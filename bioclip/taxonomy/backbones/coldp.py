@@ -11,6 +11,9 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headers import local_name
+from bioclip.delimited.scanning import split_line
 from bioclip.errors import BackboneError
 from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
@@ -67,7 +70,7 @@ class ColdpBackbone(Backbone):
     def _read(self, name: str, terms: Sequence[str]) -> Iterator[pa.Table]:
         """Columns of a member; raises BackboneError when its header lacks an id or a name."""
         delimiter, quote = ("\t", "") if "\t" in self.pack.first_line(name) else (",", '"')
-        header = {column.rsplit(":", 1)[-1].strip().strip('"').lower() for column in self.pack.first_line(name).split(delimiter)}
+        header = {local_name(column).lower() for column in split_line(self.pack.first_line(name), Dialect(delimiter, quote))}
         for needed in ("ID", "scientificName", "taxonID", "name", "nameID"):
             is_of_synonym = needed == "ID" and "taxonID" in terms
             if (

@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.darwin_core import Archive, TableLayout, open_archive
+from bioclip.delimited.dialects import Dialect, guess_delimiter
+from bioclip.delimited.headers import local_name
+from bioclip.delimited.scanning import split_line
 from bioclip.errors import BackboneError
-from bioclip.taxonomy.backbones.archives import Pack, split_header
+from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.usages import Backbone, Vernacular, usage_table
 
 _TRUE = {"true", "t", "yes", "1", "preferred"}
@@ -49,7 +52,7 @@ class DwcaBackbone(Backbone):
             core = archive.layout.core
             if core.kind != "Taxon":
                 raise BackboneError(f"backbone {str(self.path)!r} has a core of {core.kind!r}; a Darwin Core backbone needs a Taxon core.")
-            for table in archive.tables(core, _TERMS):
+            for table in archive.tables(core, _TERMS, self.pack.log):
                 yield self.usages_of(table)
 
     def usages_of(self, table: pa.Table) -> pa.Table:
@@ -69,7 +72,7 @@ class DwcaBackbone(Backbone):
             tables = archive.layout.extensions_of("VernacularName")
             renamed = _renamed_ids(archive, archive.layout.core) if tables else {}
             for layout in tables:
-                for table in archive.tables(layout, _VERNACULAR_TERMS):
+                for table in archive.tables(layout, _VERNACULAR_TERMS, self.pack.log):
                     for core_id, name, language, source, *preferred in zip(*(column.to_pylist() for column in table.columns), strict=True):
                         if name := name.strip():
                             is_preferred = any(value.strip().lower() in _TRUE for value in preferred)
@@ -95,8 +98,7 @@ class WfoBackbone(DwcaBackbone):
 def header_terms(pack: Pack, name: str = "") -> set[str]:
     """Column names of a member (the only one when not named), in lower case."""
     line = pack.first_line(name or next(iter(pack.names), ""))
-    delimiter = max("\t,;|", key=line.count)
-    return {term.rsplit(":", 1)[-1].rsplit("/", 1)[-1].lower() for term in split_header(line, delimiter)}
+    return {local_name(term).lower() for term in split_line(line, Dialect(guess_delimiter(line)))}
 
 
 def _renamed_ids(archive: Archive, core: TableLayout) -> dict[str, str]:

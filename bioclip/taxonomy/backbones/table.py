@@ -6,9 +6,7 @@ status, kingdom, phylum, class, order, family, genus.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bioclip.errors import BackboneError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headers import repeated_column
+from bioclip.delimited.reading import Column, DelimitedTable
+from bioclip.errors import ArchiveError, BackboneError
 from bioclip.taxonomy.backbones.archives import Pack
 from bioclip.taxonomy.backbones.dwca import header_terms
 from bioclip.taxonomy.backbones.usages import Backbone, Usage, usage_table
@@ -42,25 +43,18 @@ class TableBackbone(Backbone):
         """All rows."""
         try:
             yield from self._parquet() if self.path.suffix.lower() == ".parquet" else self._text()
-        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        except ArchiveError as error:
+            raise BackboneError(str(error)) from None
+        except (OSError, pa.ArrowException) as error:
             raise BackboneError(f"backbone {str(self.path)!r} cannot be read: {error}; it must be UTF-8 CSV, TSV or Parquet.") from None
 
     def _text(self) -> Iterator[pa.Table]:
-        with self.path.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            delimiter = "\t" if "\t" in first else ","
-            header = self._checked([name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])])
-            reader = csv.reader(stream, delimiter=delimiter)
-            numbered = ((row, reader.line_num + 1) for row in reader)
-            while rows := list(islice(numbered, _BATCH_ROWS)):
-                filled = [self._padded(row, len(header), line) for row, line in rows if row]
-                columns = list(zip(*filled, strict=True)) or [()] * len(header)
-                yield self._usages(dict(zip(header, (pa.array(column, pa.string()) for column in columns), strict=True)), len(filled))
-
-    def _padded(self, row: list[str], width: int, line: int) -> list[str]:
-        if len(row) > width:
-            raise BackboneError(f"backbone {str(self.path)!r} line {line}: a row has {len(row)} values under {width} columns: {row!r}.")
-        return row + [""] * (width - len(row))
+        with self.path.open("rb") as stream:
+            delimiter = "\t" if "\t" in self.pack.first_line(next(iter(self.pack.names))) else ","
+            table = DelimitedTable(stream, f"backbone {str(self.path)!r}", Dialect(delimiter), is_padded=True)
+            header = self._checked([name.strip() for name in table.header])
+            for rows in table.tables({name: Column(place) for place, name in enumerate(header)}):
+                yield self._usages(dict(zip(header, rows.columns, strict=True)), rows.num_rows)
 
     def _parquet(self) -> Iterator[pa.Table]:
         with pq.ParquetFile(self.path) as file:
@@ -78,6 +72,6 @@ class TableBackbone(Backbone):
             raise BackboneError(f"{where}: no column {missing[0]!r}; known columns: {known}.")
         if unknown := sorted(set(header) - set(_FIELDS)):
             raise BackboneError(f"{where}: unknown column {unknown[0]!r}; known columns: {known}.")
-        if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise BackboneError(f"{where}: column {twice[0]!r} is given twice; known columns: {known}.")
+        if twice := repeated_column(header):
+            raise BackboneError(f"{where}: column {twice!r} is given twice; known columns: {known}.")
         return header

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.accounting import Counts
+from bioclip.delimited.damage import ROW_NOT_DECODED
 from bioclip.records import RANKS
 from bioclip.taxonomy.backbones.usages import Backbone, Usage, Vernacular, tabulate_usages
 from bioclip.taxonomy.index.label_taxa import choose_labels
@@ -25,6 +26,7 @@ from bioclip.taxonomy.index.rank_repair import apply_repairs, rank_repairs, repa
 from bioclip.taxonomy.index.usage_columns import (
     ACCEPTED,
     DOUBTFUL,
+    MAX_EXAMPLES,
     RANK_NAMES,
     STATUSES,
     BackboneFaults,
@@ -105,8 +107,14 @@ class CompiledBackbone:
 
 
 def compile_source(source: Backbone, source_priority: tuple[str, ...] = (), language: str = "en") -> CompiledBackbone:
-    """The index of a backbone on disk; see `compile_tables`."""
-    return compile_tables(source.tables(), source.vernaculars(), source_priority, language)
+    """The index of a backbone on disk; see `compile_tables`. Damaged rows are dropped under their reasons, with a few of their lines."""
+    compiled = compile_tables(source.tables(), source.vernaculars(), source_priority, language)
+    damaged = source.pack.log.take()
+    dropped = {rows.reason: rows.count for rows in damaged if rows.reason != ROW_NOT_DECODED}
+    notes = {rows.reason: rows.count for rows in damaged if rows.reason == ROW_NOT_DECODED}
+    counts = compiled.counts + Counts(sum(dropped.values()), 0, dropped, notes)
+    examples = {rows.reason: list(rows.places[:MAX_EXAMPLES]) for rows in damaged}
+    return replace(compiled, counts=counts, examples={**compiled.examples, **examples})
 
 
 def compile_backbone(

@@ -8,16 +8,18 @@ itself is never overwritten.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from bioclip.errors import BackboneError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.reading import DelimitedTable
+from bioclip.errors import ArchiveError, BackboneError
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lineages import OVERLAY, LineageMatrix
 from bioclip.taxonomy.index.usage_columns import LINNAEAN, RANK_NAMES, BackboneFaults, UsageColumns
@@ -45,22 +47,24 @@ class RankRepair:
 @cache
 def rank_repairs() -> tuple[RankRepair, ...]:
     """All lines; raises BackboneError for one that breaks a rule."""
-    lines = resources.files("bioclip.taxonomy").joinpath(_FILE).read_text(encoding="utf-8").splitlines()
-    return parse_repairs(lines)
+    return parse_repairs(resources.files("bioclip.taxonomy").joinpath(_FILE).read_text(encoding="utf-8"))
 
 
-def parse_repairs(lines: list[str]) -> tuple[RankRepair, ...]:
-    """The repairs of an overlay's lines; raises BackboneError with the line that breaks a rule."""
+def parse_repairs(text: str) -> tuple[RankRepair, ...]:
+    """The repairs of an overlay's text; raises BackboneError with the line that breaks a rule."""
     repairs: list[RankRepair] = []
-    reader = csv.reader(lines)
-    if tuple(next(reader, ())) != _COLUMNS:
-        raise BackboneError(f"{_FILE} line 1: the columns must be {','.join(_COLUMNS)}.")
-    for row in reader:
-        if len(row) != len(_COLUMNS) or not row[-1] or row[2] not in RANKS or row[4] not in LEVELS:
-            raise BackboneError(f"{_FILE} line {reader.line_num}: {row!r} needs 8 values, known ranks and a source.")
-        if any(one.rank == row[2] and one.name == row[3] and one.kingdom == row[0] for one in repairs):
-            raise BackboneError(f"{_FILE} line {reader.line_num}: {row[3]!r} at rank {row[2]!r} is repaired twice; keep one line.")
-        repairs.append(RankRepair(*row))
+    try:
+        table = DelimitedTable(BytesIO(text.encode()), _FILE, Dialect())
+        if tuple(table.header) != _COLUMNS:
+            raise BackboneError(f"{_FILE} line 1: the columns must be {','.join(_COLUMNS)}.")
+        for line, row in table.rows():
+            if not row[-1] or row[2] not in RANKS or row[4] not in LEVELS:
+                raise BackboneError(f"{_FILE} line {line}: {row!r} needs 8 values, known ranks and a source.")
+            if any(one.rank == row[2] and one.name == row[3] and one.kingdom == row[0] for one in repairs):
+                raise BackboneError(f"{_FILE} line {line}: {row[3]!r} at rank {row[2]!r} is repaired twice; keep one line.")
+            repairs.append(RankRepair(*row))
+    except ArchiveError as error:
+        raise BackboneError(str(error)) from None
     return tuple(repairs)
 
 

@@ -7,7 +7,6 @@ of the backbones, or `reject` for names without a taxon.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.errors import UsageError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.reading import DelimitedTable
+from bioclip.errors import ArchiveError, UsageError
 from bioclip.records import RANKS
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.lookup import BackboneIndex
@@ -99,12 +100,13 @@ def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: Taxono
 def read_curation_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line, columns) of each decision as it is written; raises UsageError for a file that is missing or malformed."""
     try:
-        with path.expanduser().open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = [(reader.line_num, {key: value or "" for key, value in row.items() if isinstance(key, str)}) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with path.expanduser().open("rb") as stream:
+            table = DelimitedTable(stream, f"curation file {str(path)!r}", Dialect(), is_padded=True)
+            table.header = header = [name.strip() for name in table.header]
+            rows = list(table.records())
+    except ArchiveError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
         raise UsageError(f"curation file {str(path)!r} cannot be read: {error}; give a CSV in UTF-8.") from None
     known = {*REQUIRED_COLUMNS, *_CONDITIONS}
     if missing := [name for name in REQUIRED_COLUMNS if name not in header]:

@@ -6,16 +6,15 @@ in one kingdom only); for a family that neither has, the ending gives the code (
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from importlib import resources
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from bioclip.delimited.headed import read_packaged
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lookup import BackboneIndex
 from bioclip.taxonomy.matching.batch_columns import UsageAttributes
@@ -96,5 +95,5 @@ def _kingdoms_of(answers: UsageAttributes) -> dict[tuple[str, str], str]:
 
 @cache
 def _usual_kingdoms() -> dict[tuple[str, str], str]:
-    text = resources.files("bioclip.taxonomy").joinpath("data/kingdoms.csv").read_text(encoding="utf-8")
-    return {(row["rank"], row["name"].casefold()): row["kingdom"].casefold() for row in csv.DictReader(text.splitlines())}
+    rows = read_packaged("bioclip.taxonomy", "data/kingdoms.csv")
+    return {(row["rank"], row["name"].casefold()): row["kingdom"].casefold() for row in rows}

@@ -8,13 +8,12 @@ within 0..100.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
+from bioclip.delimited.headed import read_packaged
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lookup import Candidate
 from bioclip.taxonomy.names.authorship import compare_authorship
@@ -116,17 +115,15 @@ def is_name_of_rank(rank: str, name: str) -> bool:
 
 @cache
 def _own_names() -> frozenset[tuple[str, str]]:
-    text = resources.files("bioclip.taxonomy").joinpath("data/rank_synonyms.csv").read_text(encoding="utf-8")
-    return frozenset((row["rank"], row["name"].casefold()) for row in csv.DictReader(text.splitlines()))
+    return frozenset((row["rank"], row["name"].casefold()) for row in read_packaged("bioclip.taxonomy", "data/rank_synonyms.csv"))
 
 
 @cache
 def usual_names() -> dict[tuple[str, str], str]:
     """(rank, another name) -> the usual name, all in lower case. `rank_synonyms.csv` goes before GBIF's dictionaries."""
-    folder = resources.files("bioclip.taxonomy").joinpath("data")
     found: dict[tuple[str, str], str] = {}
     for file in ("higher_taxon_synonyms.csv", "rank_synonyms.csv"):
-        rows = csv.DictReader(folder.joinpath(file).read_text(encoding="utf-8").splitlines())
+        rows = read_packaged("bioclip.taxonomy", f"data/{file}")
         found |= {(row["rank"], row["name"].casefold()): row["usual_name"].casefold() for row in rows}
     return found
 

@@ -7,16 +7,15 @@ of older zoological works. Authors joined by `ex`, `in` or `&` are all taken, si
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib import resources
 
 from rapidfuzz.distance import OSA
 
+from bioclip.delimited.headed import read_packaged
 from bioclip.taxonomy.names.cleaning import fold
 
 _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
@@ -220,9 +219,8 @@ def _is_particle(word: str) -> bool:
 @cache
 def _meanings() -> dict[str, tuple[str, ...]]:
     """Abbreviation in lower case -> the normalised surnames that it means."""
-    text = resources.files("bioclip.taxonomy").joinpath("data/author_abbreviations.csv").read_text(encoding="utf-8")
     meanings: dict[str, tuple[str, ...]] = {}
-    for row in csv.DictReader(text.splitlines()):
+    for row in read_packaged("bioclip.taxonomy", "data/author_abbreviations.csv"):
         written = row["written"].lower()
         meanings[written] = (*meanings.get(written, ()), normalise_surname(row["surname"]))
     return meanings

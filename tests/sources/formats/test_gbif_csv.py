@@ -9,7 +9,8 @@ import pytest
 
 from bioclip.errors import ArchiveError
 from bioclip.settings import SourceSettings
-from tests.sources.contract import FormatContract, drops, records
+from bioclip.sources import Dropped
+from tests.sources.contract import FormatContract, drops, read, records
 
 HEADER = (
     "gbifID datasetKey occurrenceID kingdom phylum class order family genus species infraspecificEpithet taxonRank scientificName "
@@ -84,10 +85,11 @@ def test_without_a_multimedia_table_every_row_is_counted_as_without_url(tmp_path
     assert (records(source), drops(source)) == ([], {"no_media_url": 2})
 
 
-def test_a_row_cut_short_is_named_by_file_and_line(tmp_path: Path) -> None:
-    source = write(tmp_path, [occurrence("1"), "2\tcut"], None)
-    with pytest.raises(ArchiveError, match=r"0012345\.zip:0012345\.csv, line 3: 2 fields where the header has 50"):
-        records(source)
+def test_a_row_cut_short_is_dropped_and_counted_with_its_line(tmp_path: Path) -> None:
+    source = write(tmp_path, [occurrence("1"), "2\tcut", occurrence("3")], None)
+    assert drops(source) == {"no_media_url": 2, "row_ragged": 1}
+    [ragged] = [item for item in read(source) if isinstance(item, Dropped) and item.reason == "row_ragged"]
+    assert ragged.places[0].endswith("0012345.zip:0012345.csv, line 3: 2 fields where the header has 50")
 
 
 def test_a_darwin_core_table_is_no_simple_csv(tmp_path: Path) -> None:

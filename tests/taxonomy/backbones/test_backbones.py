@@ -152,8 +152,8 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path, header: str, rule
 def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"id,scientific_name\n1,A\xff\n")
     (tmp_path / "list.parquet").write_bytes(b"no parquet")
-    for name in ("list.csv", "list.parquet"):
-        with pytest.raises(BackboneError, match="cannot be read"):
+    for name, message in (("list.csv", r"line 2: not UTF-8 text"), ("list.parquet", "cannot be read")):
+        with pytest.raises(BackboneError, match=message):
             list(TableBackbone(tmp_path / name).usages())
 
 

@@ -105,4 +105,4 @@ def test_every_line_of_the_overlay_has_a_source_and_sets_something() -> None:
 )
 def test_a_broken_line_of_the_overlay_is_named(lines: list[str], rule: str) -> None:
     with pytest.raises(BackboneError, match=rule):
-        parse_repairs(lines)
+        parse_repairs("\n".join(lines))

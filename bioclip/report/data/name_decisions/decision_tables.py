@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from bioclip.errors import UsageError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.reading import Column, DelimitedTable
+from bioclip.errors import ArchiveError, UsageError
 from bioclip.records import RANKS, VERBATIM_NAME_COLUMNS
 
 GIVEN_COLUMNS = tuple(f"verbatim_{name.rstrip('_')}" for name in VERBATIM_NAME_COLUMNS)
@@ -28,24 +29,23 @@ def read_decisions(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with path.open("rb") as stream:
             counted = _fold(_batches(path, stream))
+    except ArchiveError as error:
+        raise UsageError(str(error)) from None
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{str(path)!r} cannot be read as a table: {' '.join(str(error).split())}.") from None
     for batch in counted.to_batches(max_chunksize=16_384):
         yield from batch.to_pylist()
 
 
-def _batches(path: Path, stream: Any) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, stream: Any) -> Iterator[pa.RecordBatch | pa.Table]:
     if path.suffix.lower() == ".parquet":
         file = pq.ParquetFile(stream, pre_buffer=False)
         yield from file.iter_batches(_BATCH_ROWS, columns=_wanted(path, file.schema_arrow.names))
         return
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    with pacsv.open_csv(path, parse_options=parse) as reader:
-        wanted = _wanted(path, reader.schema.names)
-    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted)
-    with pacsv.open_csv(stream, parse_options=parse, convert_options=convert) as reader:
-        yield from reader
+    text = DelimitedTable(stream, str(path), Dialect(delimiter))
+    wanted = _wanted(path, text.header)
+    yield from text.tables({name: Column(text.header.index(name)) for name in wanted})
 
 
 def _wanted(path: Path, there: Iterable[str]) -> list[str]:
@@ -57,7 +57,7 @@ def _wanted(path: Path, there: Iterable[str]) -> list[str]:
     return [name for name in (*_GIVEN_IN_TABLES, *DECIDED_COLUMNS) if name in names]
 
 
-def _fold(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+def _fold(batches: Iterable[pa.RecordBatch | pa.Table]) -> pa.Table:
     """The distinct rows with the number of occurrences of each."""
     parts: list[pa.Table] = []
     num_rows = 0

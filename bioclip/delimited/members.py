@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from bioclip.darwin_core.rows import READ_ERRORS
+from bioclip.delimited.reading import READ_ERRORS
 from bioclip.errors import ArchiveError
 
 
