@@ -14,7 +14,7 @@ from bioclip.errors import ArchiveError
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that says the format, in lower case: that before `.gz`."""
+    """The suffix of the format in lower case, without `.gz`."""
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 

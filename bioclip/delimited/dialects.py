@@ -14,8 +14,8 @@ USUAL_LINE_ENDS = frozenset({"\n", "\r", "\r\n"})
 class Dialect:
     """Delimiter, quote, encoding and line end of a table.
 
-    With an empty `quote` the text is split as it is, so quotes may occur in values. Lines end in LF, CR or CRLF in any mixture, whatever
-    is declared; `line_end` is used in their place only when it is another string and the file contains it.
+    With an empty `quote` the text is split as it is, so quotes may occur in values. Lines end in LF, CR or CRLF in
+    any mixture; `line_end` is used in their place only when it is another string and the file contains it.
     """
 
     delimiter: str = ","

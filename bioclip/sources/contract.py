@@ -1,4 +1,4 @@
-"""What every reader of a provider archive gives and promises."""
+"""The contract of the readers of provider archives: what they yield and guarantee."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Noted:
 
 
 Item: TypeAlias = Record | Dropped | Noted | pa.Table
-"""What a reader yields. A table holds any of the Record columns under their Arrow names and stands for that many records; columns that
+"""What a reader yields. A table holds any of the Record columns under their Arrow names, a record a row; columns that
 it lacks are empty, `source` is the source's name, and `license` is normalised from `license_verbatim` when it is not given."""
 
 
@@ -93,7 +93,7 @@ def damaged_others(log: DamageLog) -> Iterator[Noted]:
 
 
 def records_of(items: Iterable[Item], source_name: str) -> Iterator[Record | Dropped | Noted]:
-    """The items with their tables taken apart, row by row: for looking at, not for speed."""
+    """The items with every table as single records; slow, for inspection and tests."""
     for item in items:
         if isinstance(item, pa.Table):
             yield from table_records(complete_table(item, source_name, normalize_license))

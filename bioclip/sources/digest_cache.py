@@ -1,4 +1,4 @@
-"""Digests of archives, remembered: reading 200 GB to learn that nothing changed is too dear.
+"""A cache of the digests of archives: an unchanged archive of 200 GB is not read again.
 
 The memory is one JSON file in the state folder, keyed by path, size and time of modification in nanoseconds. It is operational: a
 file whose size or time differs is read again, as is one so young that a further change could leave both as they are.

@@ -1,6 +1,6 @@
 """Which records are wanted: predicates over batches, each with its own drop reason.
 
-A predicate that is not set admits everything. Where it is set and the provider says nothing, the record is dropped too, under a
+A predicate that is not set admits everything. Where it is set and the provider states nothing, the record is dropped too, under a
 reason of its own (`…_missing`), unless `ingest.keep_missing` is set. A record that fails several is counted under the first.
 """
 
@@ -59,7 +59,7 @@ def _quality(table: pa.Table, settings: IngestSettings) -> _Verdicts:
 
 
 def _taxa(table: pa.Table, settings: IngestSettings) -> _Verdicts:
-    """A record passes when one entry names its ancestor; it says nothing when every rank asked for is empty."""
+    """A record passes when one entry names its ancestor; it is missing when every rank in the setting is empty."""
     if not settings.taxa:
         return
     passes: Any = None

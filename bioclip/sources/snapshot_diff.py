@@ -36,7 +36,7 @@ _COMPARED = [name for name in RECORD_SCHEMA.names if name not in {"record_id", "
 
 @dataclass
 class Differences:
-    """Counts of a comparison; `columns` says in how many changed records each column differs."""
+    """Counts of a comparison; `columns` counts the changed records in which each column differs."""
 
     added: int = 0
     changed: int = 0
@@ -53,7 +53,7 @@ class RecordFiles:
     outputs: tuple[OutputFile, ...]
 
     def range(self, index: int, num_ranges: int) -> pa.Table:
-        """The records whose ids lie in the index-th of `num_ranges` equal ranges, sorted by record id."""
+        """The records whose ids are in the index-th of `num_ranges` equal ranges, sorted by record id."""
         first, following = partition_bounds(index, num_ranges)
         num_files = len(self.outputs)
         touched = range(index * num_files // num_ranges, min(-(-(index + 1) * num_files // num_ranges), num_files))

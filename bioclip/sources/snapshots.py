@@ -1,8 +1,8 @@
 """Snapshots of a source: which there are in a workspace, and what is known of each beside its records.
 
-A snapshot's id is a digest of the source's files. Its records lie in `records/<source>/<snapshot>/`, beside those of other snapshots;
-the stage's manifest names the current ones. `_snapshot.json` says when the archive was made and under which ETag it came: that is
-told, never part of what decides a result.
+A snapshot's id is a digest of the source's files. Its records are in `records/<source>/<snapshot>/`, beside those of other snapshots;
+the stage's manifest names the current ones. `_snapshot.json` states the archive's date and ETag, and the lines of damaged rows;
+none of it decides a result.
 """
 
 from __future__ import annotations

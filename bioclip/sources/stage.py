@@ -75,7 +75,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def _is_place(option: str, value: str) -> bool:
-    """Where local media lie decides nothing: their URLs are relative to it. A base URL does."""
+    """True for the folder of local media, which decides nothing: their URLs are relative to it. A base URL does decide."""
     return option == "images" and "://" not in value
 
 

@@ -161,7 +161,7 @@ def _mix(mixed: np.ndarray, data: np.ndarray, where: np.ndarray, is_inside: np.n
 
 
 def _gathered(tables: Iterable[pa.Table], num_bytes: int) -> Iterator[pa.Table]:
-    """The rows in fewer tables of about `num_bytes`: each look-up hashes the whole right side anew."""
+    """The rows in fewer tables of about `num_bytes`: each look-up hashes the whole right side again."""
     some: list[pa.Table] = []
     size = 0
     for table in tables:

@@ -3,7 +3,7 @@
 Formats: https://github.com/bioscan-ml/BIOSCAN-1M and https://github.com/bioscan-ml/BIOSCAN-5M. The version shows in the columns (`uri` or
 `image_file`: 1M; `dna_bin`: 5M). `not_classified` means missing. Of 1M everything is an insect, which its JSON-LD does not repeat, so
 kingdom, phylum and class are filled in where their column is absent; 5M holds other arthropods too and gets nothing that it does not
-say. Images lie below `options.images` (base URL, folder or archive) as `options.layout` says in the file's own columns.
+say. Images are below `options.images` (base URL, folder or archive) as `options.layout` says in the file's own columns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, Medi
 from bioclip.sources.parsing.json_stream import read_items
 
 MISSING = frozenset({"", "not_classified"})
-"""What a column holds that says nothing."""
+"""Values that mean a missing one."""
 INSECTS = {"kingdom": "Animalia", "phylum": "Arthropoda", "class": "Insecta"}
 """Of every specimen in BIOSCAN-1M."""
 

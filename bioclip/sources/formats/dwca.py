@@ -4,7 +4,7 @@ Standard: https://dwc.tdwg.org/text/ and GBIF's Simple Multimedia, Image and Aud
 rows; each becomes one record, numbered in the order of the archive. Media rows of other types than StillImage are dropped and counted.
 Media of a checklist (a core of taxa) have the taxon's names and no occurrence.
 
-A GBIF download says everything twice: occurrence.txt as GBIF's backbone understands it, verbatim.txt as the publisher wrote it. Names
+A GBIF download states everything twice: occurrence.txt as interpreted by GBIF, verbatim.txt as the publisher wrote it. Names
 are resolved here against pinned backbones, so the publisher's are read (`names: interpreted` turns that off): all of an occurrence's
 name columns come from verbatim.txt where it has a scientific name there. Higher ranks that the publisher leaves empty are filled from
 GBIF's, since without a kingdom homonyms cannot be told apart; GBIF's own name is kept as `interpreted:scientificName`.

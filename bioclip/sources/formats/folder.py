@@ -1,7 +1,7 @@
 """A folder of images whose subfolders name the taxa: `<name>/<file>`, or deeper with `options.levels`.
 
 `levels` names the field that each level of folders fills, from the top, `-` for none: `kingdom/family/scientific_name`. By default the
-top folder is the scientific name, as torchvision's ImageFolder has it, and what lies deeper belongs to it.
+top folder is the scientific name, as torchvision's ImageFolder has it, and deeper folders belong to it.
 """
 
 from __future__ import annotations

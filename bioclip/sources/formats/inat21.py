@@ -1,4 +1,4 @@
-"""iNaturalist 2021 (and its 2017-2019 forebears): COCO JSON whose categories carry the lineage.
+"""iNaturalist 2021 (and its predecessors of 2017-2019): COCO JSON whose categories carry the lineage.
 
 Format: https://github.com/visipedia/inat_comp. Every category is a species. Names of files are below `options.images` (a base URL or a
 folder; default: the folder of the JSON file). A licence id is looked up in the document's own list.

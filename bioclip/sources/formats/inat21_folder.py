@@ -22,7 +22,7 @@ _FIELDS = ("kingdom", "phylum", "class_", "order", "family", "genus", "specific_
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an image file, in order of path; what lies in no such folder is dropped."""
+    """Stream one record an image file, in order of path; files in other folders are dropped."""
     base, stated = MediaBase(source), rights(source)
     for path in walk_files(Path(source.path)):
         if isinstance(path, Dropped):

@@ -1,6 +1,6 @@
 """Tables of any provider with a map of their columns: CSV, TSV, Parquet, JSON, JSON lines, and plain lists of URLs.
 
-`options.map` says which column fills which field (`media_url=url,scientific_name=caption`), as img2dataset's `url_col` and
+`options.map` assigns columns to fields (`media_url=url,scientific_name=caption`), as img2dataset's `url_col` and
 `caption_col` do; JSON members of members are `outer.inner`. Without a map, columns go to the fields of their own name. A `.txt` file
 without `options.delimiter` is a list of URLs, one a line. Values of `media_url` without a scheme are paths below `options.images`, with
 or without a leading slash. `options.each` names a list in the rows of JSON or Parquet (`images`) of which every element is a record.

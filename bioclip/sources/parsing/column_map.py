@@ -96,7 +96,7 @@ class ColumnMap:
     ) -> Iterator[Record | Dropped | Noted]:
         """One row as a record for each address in its media URL, further columns verbatim; a row without an address is dropped.
 
-        `defaults` are fields for which the row has no value.
+        `defaults` are values of fields that the row leaves empty.
         """
         columns = self._columns(row)
         values, verbatim = dict(defaults), {column: text for column, text in row.items() if text and column not in columns.values()}

@@ -1,4 +1,4 @@
-"""Arrow columns of text as readers need them; empty strings stand for missing values throughout."""
+"""Arrow columns of text as readers need them; a missing value is an empty string throughout."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def filled(column: Any) -> Any:
 
 
 def is_empty(column: Any) -> Any:
-    """Booleans: where a column of strings says nothing."""
+    """Booleans: where a column of strings is empty."""
     return pc.equal(filled(column), "")
 
 
 def first_of(*columns: Any) -> Any:
-    """The first of the columns that says something, row by row."""
+    """The first non-empty of the columns, row by row."""
     result = columns[-1]
     for column in reversed(columns[:-1]):
         result = pc.if_else(is_empty(column), result, column)
@@ -131,7 +131,7 @@ def _is_trimmed(values: pa.StringArray) -> bool:
 
 
 def verbatim_map(table: pa.Table, terms: Iterable[str]) -> pa.Array:
-    """map<term, value> of the columns that say something, row by row, sorted by term."""
+    """map<term, value> of the non-empty columns, row by row, sorted by term."""
     names = sorted(term for term in terms if not _is_all_empty(table[term]))
     offsets = np.zeros(table.num_rows + 1, np.int32)
     if not names or not table.num_rows:

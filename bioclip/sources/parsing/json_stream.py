@@ -26,7 +26,7 @@ _SCALAR_END = _SPACE + ",]}"
 def read_items(stream: IO[bytes], where: str, arrays: Container[str] | None = None) -> Iterator[tuple[str, int, Any]]:
     """(array's name, index, item) of the document's top-level arrays, in the file's order.
 
-    `arrays` names those that are wanted (None: all); the others are passed over, item by item. Values that are no arrays come as one
+    `arrays` names those that are wanted (None: all); the others are skipped. Values that are no arrays come as one
     item with index -1. A document that is itself an array has the name "". Raises ArchiveError with file, JSON path and offset.
     """
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:

@@ -21,7 +21,7 @@ from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA, Backbone, Usage, Ver
 __all__ = ["AUTO", "FORMATS", "USAGE_SCHEMA", "Backbone", "Usage", "Vernacular", "detect_format", "open_backbone"]
 
 AUTO = "auto"
-"""In place of a format: told by the content."""
+"""Setting for a format that is detected from the content."""
 
 _READERS: tuple[type[Backbone], ...] = (
     NcbiBackbone, ItisBackbone, OpenTreeBackbone, ColdpBackbone, INaturalistBackbone, EolBackbone, WfoBackbone, GbifSimpleBackbone,

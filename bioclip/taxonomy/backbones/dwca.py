@@ -67,7 +67,7 @@ class DwcaBackbone(Backbone):
         return usage_table(table.num_rows, columns)
 
     def vernaculars(self) -> Iterator[Vernacular]:
-        """Rows of the VernacularName extension; `taxon_id` is the usage's, whatever column the core is joined by."""
+        """Rows of the VernacularName extension; `taxon_id` is the usage's, also where the core is joined by another column."""
         with open_archive(self.path) as archive:
             tables = archive.layout.extensions_of("VernacularName")
             renamed = _renamed_ids(archive, archive.layout.core) if tables else {}

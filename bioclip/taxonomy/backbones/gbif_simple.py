@@ -32,7 +32,7 @@ class GbifSimpleBackbone(Backbone):
 
     @classmethod
     def fits(cls, pack: Pack) -> bool:
-        """One table of 30 columns whose fourth says true or false."""
+        """One table of 30 columns whose fourth is `t` or `f`."""
         if len(pack.names) != 1:
             return False
         values = pack.first_line(next(iter(pack.names))).split("\t")

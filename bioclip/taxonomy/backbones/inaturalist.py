@@ -1,7 +1,7 @@
 """iNaturalist's taxa: the open data's taxa.csv.gz (tab-separated, unquoted, with ancestry) or its Darwin Core Archive (taxa.csv with
 VernacularNames-<language>.csv).
 
-Columns: https://github.com/inaturalist/inaturalist-open-data. Neither says what an inactive taxon became, so those stay doubtful.
+Columns: https://github.com/inaturalist/inaturalist-open-data. Neither states the successor of an inactive taxon, so those stay doubtful.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _BATCH_ROWS = 50_000
 
 
 class TableBackbone(Backbone):
-    """One file; its suffix says what it is."""
+    """One file, recognised by its suffix."""
 
     format: ClassVar[str] = "table"
 

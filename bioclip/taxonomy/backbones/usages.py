@@ -13,7 +13,7 @@ from bioclip.taxonomy.backbones.archives import Pack
 
 
 class Usage(NamedTuple):
-    """One use of a name in a backbone, as the source gives it; empty strings mean that it says nothing."""
+    """One use of a name in a backbone, as the source gives it; empty strings are missing values."""
 
     taxon_id: str
     parent_id: str = ""
@@ -78,7 +78,7 @@ class Backbone(ABC):
 
 
 def usage_table(num_rows: int, columns: Mapping[str, pa.Array | pa.ChunkedArray | str]) -> pa.Table:
-    """A table of USAGE_SCHEMA; a string stands for a whole column of it, what is absent is empty."""
+    """A table of USAGE_SCHEMA; a string fills a whole column, absent columns are empty."""
     arrays = []
     for name in USAGE_SCHEMA.names:
         column = columns.get(name, "")

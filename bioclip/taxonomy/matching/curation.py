@@ -1,7 +1,7 @@
 """Decisions by people, in a file of their own, that win over everything matching finds.
 
 A CSV with the columns `name`, `decision`, `who`, `why`, and any of `authorship`, `rank`, `kingdom` … `genus`, which limit a line to
-records that say the same there. `name` is a verbatim scientific name or a canonical one; `decision` is an identifier or a name in one
+records with the same values. `name` is a verbatim scientific name or a canonical one; `decision` is an identifier or a name in one
 of the backbones, or `reject` for names without a taxon.
 """
 
@@ -71,7 +71,7 @@ class Curation:
         return any(" ".join(words[:num]) in self._lines for num in {1, 2, 3, len(words)})
 
     def decide(self, verbatim: VerbatimLineage) -> Resolution | None:
-        """What the file says of a record's name: of the lines that fit, the one with the most conditions."""
+        """The decision on a record's name: of the lines that fit, the one with the most conditions."""
         text = name_to_parse(verbatim)
         parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
         canonical = parsed.canonical_full if parsed.type is NameType.SCIENTIFIC else ""
@@ -83,7 +83,7 @@ class Curation:
 
 
 def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Curation:
-    """The decisions of a file; raises UsageError for one that is missing, malformed, says a thing twice or decides for no one taxon."""
+    """The decisions of a file; raises UsageError for one that is missing, malformed, repeats a decision or names no single taxon."""
     lines: defaultdict[str, list[_Line]] = defaultdict(list)
     for number, row in read_curation_rows(path):
         where = f"{path.name}, line {number}"
