@@ -92,7 +92,7 @@ def _archive(path: Path, names: list[str], read: Callable[[str], IO[bytes]]) -> 
             raise ArchiveError(f"{path.name}:{META_NAME} names the file {location!r}, which the archive does not hold; get it again.")
         try:
             stream = read(name)
-            return cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if name.lower().endswith(".gz") else stream
+            return cast(IO[bytes], _Unzipped(stream)) if name.lower().endswith(".gz") else stream
         except READ_ERRORS as error:
             raise ArchiveError(f"{path.name}:{location} cannot be read ({error}); get the archive again.") from None
 
@@ -104,6 +104,18 @@ def _archive(path: Path, names: list[str], read: Callable[[str], IO[bytes]]) -> 
     for location in layout.core.files:
         open_location(location).close()
     return Archive(path, layout, open_location, members.find)
+
+
+class _Unzipped(gzip.GzipFile):
+    """A gzipped stream that is closed with its content."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        super().__init__(fileobj=packed)
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
 
 
 class _Members:

@@ -117,7 +117,8 @@ def _media_tables(archive: Archive, source: SourceSettings) -> list[TableLayout]
     if not tables and "associatedMedia" not in core.fields:
         known = ", ".join(MEDIA_ROW_TYPES)
         raise ArchiveError(
-            f"{core.where}: source {source.name!r} has no media extension and no associatedMedia; one of {known} is needed for images."
+            f"{core.where}: source {source.name!r} has no media extension; one of {known}, or the term associatedMedia, "
+            "is needed for images."
         )
     return tables
 

@@ -20,7 +20,7 @@ from bioclip.sources.contract import Dropped
 from bioclip.sources.parsing.columns import constant, first_of, is_empty, per_distinct, text, trimmed, verbatim_map
 from bioclip.sources.parsing.defaults import MediaBase
 from bioclip.sources.parsing.media_kinds import is_still_image, judge_kind, media_format_of
-from bioclip.sources.parsing.media_urls import expand_addresses, is_address, is_image_name, with_scheme
+from bioclip.sources.parsing.media_urls import expand_addresses, is_address, with_scheme
 from bioclip.sources.parsing.prefetch import read_ahead
 
 MEDIA_ROW_TYPES = (
@@ -132,7 +132,7 @@ class LocalMedia:
 
 
 def _first_address(table: pa.Table) -> Any:
-    """The cell of `accessURI` or else `identifier` that holds an address, else of `references` when that is an image's."""
+    """The cell of `accessURI` or else `identifier` that holds an address."""
     cells = [trimmed(column) for term in _ADDRESS_TERMS for column in _named(table, term)]
     if not cells:
         return constant("", table.num_rows)
@@ -141,12 +141,6 @@ def _first_address(table: pa.Table) -> Any:
         chosen = pc.if_else(_may_be_address(column), column, chosen)
     if len(cells) > 1:
         chosen = pc.if_else(_may_be_address(chosen), chosen, first_of(*cells))
-    if references := _named(table, "references"):
-        pages = trimmed(references[0])
-        lacks = pc.invert(_may_be_address(chosen))
-        if pc.any(lacks).as_py():
-            is_image = per_distinct(pc.if_else(lacks, pages, ""), lambda page: is_address(page) and is_image_name(page), pa.bool_())
-            chosen = pc.if_else(pc.and_(lacks, is_image), pages, chosen)
     return chosen
 
 

@@ -103,11 +103,15 @@ def read_curation_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         with path.expanduser().open("rb") as stream:
             table = DelimitedTable(stream, f"curation file {str(path)!r}", Dialect(), is_padded=True)
             table.header = header = [name.strip() for name in table.header]
-            rows = list(table.records())
+            _check_columns(path, header)
+            return list(table.records())
     except ArchiveError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"curation file {str(path)!r} cannot be read: {error}; give a CSV in UTF-8.") from None
+
+
+def _check_columns(path: Path, header: Sequence[str]) -> None:
     known = {*REQUIRED_COLUMNS, *_CONDITIONS}
     if missing := [name for name in REQUIRED_COLUMNS if name not in header]:
         raise UsageError(f"curation file {str(path)!r} lacks the column {missing[0]!r}; it needs {', '.join(REQUIRED_COLUMNS)}.")
@@ -115,7 +119,6 @@ def read_curation_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise UsageError(
             f"curation file {str(path)!r} has the column {unknown[0]!r}; besides the needed ones it may have {', '.join(_CONDITIONS)}."
         )
-    return rows
 
 
 def _read_line(number: int, row: Mapping[str, str], where: str, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> _Line:

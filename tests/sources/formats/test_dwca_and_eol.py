@@ -148,11 +148,12 @@ class TestEolManifest(SourceContract):
         with pytest.raises(SettingsError, match=r"format 'eol' needs options\.taxa"):
             source_format(EOL.model_copy(update={"options": {}}))
 
-    def test_a_line_of_the_wrong_length_is_named(self, tmp_path: Path) -> None:
+    def test_a_line_of_the_wrong_length_is_dropped_and_named(self, tmp_path: Path) -> None:
         header = "EOL content ID,EOL page ID,Medium Source URL,EOL Full-Size Copy URL,License Name,Copyright Owner"
         (tmp_path / "media_manifest_1.csv").write_text(f"{header}\n1,2,http://a,http://b,cc-by,me\n1,2\n")
-        with pytest.raises(ArchiveError, match=r"media_manifest_1\.csv, line 3: 2 fields where the header has 6"):
-            read(EOL.model_copy(update={"path": str(tmp_path)}))
+        [ragged] = [item for item in read(EOL.model_copy(update={"path": str(tmp_path)})) if isinstance(item, Dropped)]
+        assert (ragged.reason, ragged.count) == ("row_ragged", 1)
+        assert ragged.places[0].endswith("media_manifest_1.csv, line 3: 2 fields where the header has 6")
 
     def test_a_missing_column_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "media_manifest_1.csv").write_text("EOL content ID,EOL page ID\n")
