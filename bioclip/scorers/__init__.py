@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from bioclip.errors import UnknownNameError
+from bioclip.plugins import is_plugin
 from bioclip.scorers import sharpness, zero_shot
 from bioclip.scorers.plugged import build_plugged
 
@@ -35,7 +36,7 @@ SCORERS: dict[str, ScorerBuilder] = {
 
 def build_scorer(name: str, options: Mapping[str, Any], batch_size: int) -> Scorer:
     """The scorer registered as `name`, or that `module:function` builds; raises UnknownNameError and SettingsError."""
-    if ":" in name:
+    if is_plugin(name):
         return build_plugged(name, options, batch_size)
     if name not in SCORERS:
         raise UnknownNameError("scorer", name, SCORERS)

@@ -5,15 +5,14 @@ The digest of the module's file is part of the identity of its scores: when the 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bioclip.digests import canonical_json, digest_path
+from bioclip.digests import canonical_json
 from bioclip.errors import SettingsError, TreeOfLifeError
+from bioclip.plugins import build_plugin, source_digest
 
 if TYPE_CHECKING:
     from bioclip.scorers import Scorer
@@ -66,23 +65,7 @@ class PluggedScorer:
 
 def build_plugged(name: str, options: Mapping[str, Any], batch_size: int) -> PluggedScorer:
     """The scorer that `module:function` builds; raises SettingsError that says what is missing."""
-    module_name, _, function = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise SettingsError(
-            f"scorer {name!r}: module {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "install it, or put its folder on PYTHONPATH, for this command and for all workers."
-        ) from error
-    build = getattr(module, function, None)
-    if not callable(build):
-        raise SettingsError(f"scorer {name!r}: module {module_name!r} has no function {function!r}; name one that builds the scorer.")
-    try:
-        scorer = build(dict(options), batch_size)
-    except TypeError as error:
-        raise SettingsError(f"scorer {name!r} cannot be built: {error}; it is called with (options, batch_size).") from error
-    except (KeyError, ValueError) as error:
-        raise SettingsError(f"scorer {name!r} refuses its options: {type(error).__name__}: {error}.") from error
+    scorer = build_plugin("scorer", name, options=dict(options), batch_size=batch_size)
     if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "identity"):
         raise SettingsError(
             f"scorer {name!r} gave a {type(scorer).__name__}, which has no `score` and `identity`; see docs/concepts/release-rules.md."
@@ -91,5 +74,4 @@ def build_plugged(name: str, options: Mapping[str, Any], batch_size: int) -> Plu
         canonical_json(scorer.identity)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"scorer {name!r}: its identity must be JSON values: {error}.") from None
-    file = getattr(module, "__file__", None)
-    return PluggedScorer(name, scorer, digest_path(Path(file)) if file else "")
+    return PluggedScorer(name, scorer, source_digest("scorer", name))

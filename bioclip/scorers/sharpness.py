@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bioclip.images.hashing import decode_upright
-from bioclip.scorers.options import read_options
+from bioclip.plugins import read_options
 from bioclip.settings import Settings
 
 
@@ -52,4 +52,4 @@ class SharpnessScorer:
 def build(options: Mapping[str, Any], batch_size: int) -> SharpnessScorer:
     """See ScorerBuilder."""
     del batch_size
-    return SharpnessScorer(read_options(SharpnessOptions, options, "sharpness"))
+    return SharpnessScorer(read_options(SharpnessOptions, options, "scorer 'sharpness'", "release.filters"))

@@ -20,7 +20,7 @@ from bioclip import layout
 from bioclip.encoding.encoder import Encoder, EncodingOptions, open_encoder
 from bioclip.errors import SettingsError
 from bioclip.models.reference import ModelRef
-from bioclip.scorers.options import read_options
+from bioclip.plugins import read_options
 from bioclip.settings import ModelSettings, Settings, meaningful
 
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
@@ -83,7 +83,7 @@ class ZeroShotScorer:
 
 def build(options: Mapping[str, Any], batch_size: int) -> ZeroShotScorer:
     """See ScorerBuilder."""
-    found = read_options(ZeroShotOptions, options, "zero_shot")
+    found = read_options(ZeroShotOptions, options, "scorer 'zero_shot'", "release.filters")
     _check_weights(found.model.pretrained)
     return ZeroShotScorer(found, batch_size)
 
