@@ -3,7 +3,7 @@
     TreeOfLifeError              exit code 1
     ├── UsageError               exit code 2: the caller can fix it by typing something else
     │   ├── SettingsError        a key, a value or a file of settings is wrong
-    │   └── UnknownNameError     a source, backbone, benchmark, loss or recipe that is not registered
+    │   └── UnknownNameError     a source, backbone, benchmark, objective or recipe that is not registered
     ├── ArchiveError             a provider's archive breaks a rule: names file, line and rule
     │   └── LocalMediaError      an image inside a local archive or folder cannot be had: carries its drop reason
     ├── BackboneError            a taxonomic backbone cannot be read or compiled

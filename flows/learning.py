@@ -26,6 +26,6 @@ def evaluate(settings: PipelineSettings, release: str = "latest", model: str = "
     """Score a model (empty: the one that the settings describe) on a release of the workspace."""
     with open_context(effective(settings)) as context:
         version = resolve_release(context.storage, release)
-        model_id = model or planned_model_id(context.settings.training, open_release(context.storage, version).digest)
+        model_id = model or planned_model_id(context.settings.training, open_release(context.storage, version), context.storage)
         summary: EvaluationSummary = evaluate_model(context, version, model_id)
         return summary

@@ -66,7 +66,7 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
     """Train on a release unless its model is there; raises TrainingError with the trainer's own words."""
     settings, storage = context.settings, context.storage
     release = open_release(storage, version)
-    model_id = planned_model_id(settings.training, release.digest)
+    model_id = planned_model_id(settings.training, release, storage)
     info = find_model(storage, model_id)
     bar = context.progress.add_task(
         "train", total=settings.training.num_steps, completed=settings.training.num_steps if info else 0, note=""

@@ -37,6 +37,9 @@ class ModelInfo:
     samples_without: dict[str, int] = field(default_factory=dict)
     """Caption type -> samples that lack it and were given `training.caption_fallback` in its place."""
 
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Versions of torch and open_clip, device, threads and processes of the run that finished it; what can change the last bits."""
+
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""

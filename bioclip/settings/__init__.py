@@ -5,7 +5,7 @@ from bioclip.settings.base import CaptionType, Settings, is_operational, meaning
 from bioclip.settings.curation import BackboneSettings, DuplicateSettings, TaxonomySettings
 from bioclip.settings.dataset import CardSettings, FilterSettings, ReleaseSettings, ShardSettings
 from bioclip.settings.leakage import EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards, LeakSettings
-from bioclip.settings.models import EvaluationSettings, ModelSettings, TrainingSettings
+from bioclip.settings.models import DataStreamSettings, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
 from bioclip.settings.pipeline import PipelineSettings
 from bioclip.settings.running import ClusterSettings, S3Settings, TrackingSettings, WorkspaceSettings
 
@@ -14,6 +14,7 @@ __all__ = [
     "CaptionType",
     "CardSettings",
     "ClusterSettings",
+    "DataStreamSettings",
     "DownloadSettings",
     "DuplicateSettings",
     "EvaluationSetSettings",
@@ -25,6 +26,7 @@ __all__ = [
     "LeakGuards",
     "LeakSettings",
     "ModelSettings",
+    "ObjectiveSettings",
     "PipelineSettings",
     "ReleaseSettings",
     "S3Settings",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bioclip.settings.base import CAPTION_OF_A_LANGUAGE, CaptionType, Settings, operational, rule
 
@@ -24,6 +24,36 @@ class ModelSettings(Settings):
     the longer side and pads, `squash` changes the aspect; empty: as the start says, or `shortest`."""
 
 
+class ObjectiveSettings(Settings):
+    """One of the objectives that training minimises the sum of."""
+
+    name: str = "clip"
+    """A registered objective, e.g. `clip`, or `module:function` of one's own."""
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Factor on its loss."""
+    options: dict[str, Any] = {}
+    """What the objective itself can be set to."""
+
+
+class DataStreamSettings(Settings):
+    """One of the streams of samples that batches are made of."""
+
+    release: str = ""
+    """Version of a release in the workspace; empty: the release that the run was given."""
+    split: Literal["train", "train_small"] = "train"
+    """Split of the release."""
+    shards: str = ""
+    """Instead of a release: a WebDataset tar, or a folder or `s3://` prefix with tars, whose samples hold an image and `txt`."""
+    ratio: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Share of a batch, relative to the other streams; rounded to whole samples by largest remainders."""
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Self:
+        if self.shards and self.release:
+            raise ValueError(f"a stream is of a release or of shards; {self.release!r} and {self.shards!r} are two streams")
+        return self
+
+
 class TrainingSettings(Settings):
     """One training run."""
 
@@ -31,10 +61,12 @@ class TrainingSettings(Settings):
     """Name of the recipe these values came from."""
     model: ModelSettings = ModelSettings()
     """Architecture and start."""
-    loss: str = "clip"
-    """Registered objective, e.g. `clip`."""
+    objectives: tuple[ObjectiveSettings, ...] = Field((ObjectiveSettings(),), min_length=1)
+    """What is minimised: the weighted sum of these objectives."""
     split: Literal["train", "train_small"] = rule("train")
-    """What is trained on: all of `train`, or the part that a release with `release.train_small_fraction` lists."""
+    """What is trained on without `data`: all of `train`, or the part that a release with `release.train_small_fraction` lists."""
+    data: tuple[DataStreamSettings, ...] = rule(())
+    """Streams of samples, each with its share of every batch; empty: `split` of the release that the run was given."""
     caption_types: tuple[str, ...] = Field(("sci", "com", "taxon", "sci_com", "taxon_com"), min_length=1)
     """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards:
     BioCLIP's ten, `description`, and `com.<code>` and `common_name.<code>` of a language; one named twice is drawn twice as often."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,8 @@ _COLUMNS = ["record_id", "member", "offset", "num_bytes"]
 _PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 """The columns of SHARD_INDEX_SCHEMA that are read: a row per member, in the order of the tar."""
 _READS_AT_ONCE = 8
+IMAGE_MEMBERS = ("jpg", "jpeg", "png", "webp")
+"""Members that hold a sample's image, the first that is there; a release has `jpg` alone."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,30 @@ def index_split(release: Release, split: str) -> SampleIndex:
     return _make_index(release.storage, tuple(shard["name"] for shard in shards), tables)
 
 
+def index_tars(storage: Storage, names: Sequence[str], text: str) -> tuple[SampleIndex, int]:
+    """Index of tars that belong to no release, and how many of their samples are left out because they lack an image or `text`.txt.
+
+    Every header is read. Raises TrainingError when a tar is cut short or no tar of plain files.
+    """
+    with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="index") as pool:
+        tables = list(pool.map(partial(_scan_places, storage), names))
+    complete = [_select_complete(table, text) for table in tables]
+    index = _make_index(storage, tuple(names), [table for table, _ in complete])
+    return index, sum(num_incomplete for _, num_incomplete in complete)
+
+
+def _select_complete(table: pa.Table, text: str) -> tuple[pa.Table, int]:
+    """The members of samples with an image and `text`, and the number of the other samples."""
+    runs = pc.run_end_encode(table["record_id"].combine_chunks())
+    sample = np.repeat(np.arange(len(runs.values)), np.diff(runs.run_ends.to_numpy(), prepend=0))
+    members = table["member"].combine_chunks()
+    is_complete = np.ones(len(runs.values), dtype=bool)
+    for wanted in (IMAGE_MEMBERS, (text,)):
+        found = pc.is_in(members, value_set=pa.array(wanted)).to_numpy(zero_copy_only=False)
+        is_complete &= np.bincount(sample, weights=found, minlength=len(is_complete)) > 0
+    return table.filter(pa.array(is_complete[sample])), int((~is_complete).sum())
+
+
 def _make_index(storage: Storage, shards: tuple[str, ...], tables: list[pa.Table]) -> SampleIndex:
     keys: list[str] = []
     bounds: list[NDArray[np.int64]] = []
@@ -129,11 +155,7 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
             )
         table = pq.read_table(pa.BufferReader(_read_sealed(release, layout.shard_index(name))), columns=_COLUMNS, use_threads=False)
     else:
-        with release.storage.reader(name) as stream:
-            found = list(scan_members(stream, uri))
-        table = pa.table([pa.array(column) for column in zip(*found, strict=True)] or [[]] * len(_PLACES), names=_PLACES.names).cast(
-            _PLACES
-        )
+        table = _scan_places(release.storage, name)
     num_samples = len(pc.run_end_encode(table["record_id"].combine_chunks()).values)
     if num_samples != shard["num_samples"]:
         raise ShardError(
@@ -141,6 +163,13 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
             "it was changed or cut short: remove it and release again."
         )
     return table
+
+
+def _scan_places(storage: Storage, name: str) -> pa.Table:
+    """_PLACES of a tar, from its headers."""
+    with storage.reader(name) as stream:
+        found = list(scan_members(stream, storage.uri(name)))
+    return pa.table([pa.array(column) for column in zip(*found, strict=True)] or [[]] * len(_PLACES), names=_PLACES.names).cast(_PLACES)
 
 
 def _read_train_small(release: Release) -> dict[str, list[str]]:
@@ -179,6 +208,11 @@ def _read_sealed(release: Release, name: str) -> bytes:
     return data
 
 
+def image_of(members: Mapping[str, bytes]) -> bytes | None:
+    """The encoded image of a sample, None when it has none."""
+    return next((members[name] for name in IMAGE_MEMBERS if name in members), None)
+
+
 def texts_of(members: Mapping[str, bytes]) -> dict[str, str]:
-    """The text members of a sample by name without `.txt`."""
-    return {name.removesuffix(".txt"): data.decode() for name, data in members.items() if name.endswith(".txt")}
+    """The text members of a sample by name without `.txt`; the plain `txt` of a foreign tar under that name."""
+    return {name.removesuffix(".txt"): data.decode() for name, data in members.items() if name.endswith(".txt") or name == "txt"}

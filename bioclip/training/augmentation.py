@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import TYPE_CHECKING
 
 from bioclip.models.preprocessing import Box
-
-if TYPE_CHECKING:
-    pass
 
 MIN_ASPECT, MAX_ASPECT = 3 / 4, 4 / 3
 _CROP_ATTEMPTS = 10

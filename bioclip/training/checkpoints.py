@@ -1,20 +1,35 @@
-"""Checkpoints: everything a killed run needs to go on at the next step as if nothing had happened.
+"""Checkpoints: everything that a killed run needs to continue at the next step with the same result.
 
-One safetensors file holds the weights, AdamW's moments, the step and the metrics so far. No random state is kept, since every draw is a
-function of the seed and the step. The last two are kept: should one be damaged, the run goes on from the one before.
+One safetensors file holds the weights, the state of the objectives, AdamW's moments, the step, the metrics so far and the environment. No
+random state is kept, since every draw is a function of the seed and the step. The file's name holds the start of its SHA-256, which is
+checked before anything is loaded. The last two are kept: if one is damaged, the run continues from the other.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from bioclip.digests import digest_bytes
+from bioclip.errors import TrainingError
 from bioclip.storage import Storage
 
 _NUM_KEPT = 2
+_DIGEST_CHARS = 16
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class RestoredRun:
+    """What a checkpoint says of the run besides its state: metrics [steps done, 2], and the environment it was written in."""
+
+    history: torch.Tensor
+    environment: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,37 +41,84 @@ class Checkpoints:
 
     def names(self) -> list[str]:
         """All there are, the oldest first."""
-        return [name for name in self.storage.list(f"{self.folder}/checkpoints") if name.endswith(".safetensors")]
+        return [name for name in self.storage.list(f"{self.folder}/checkpoints") if name.endswith(_SUFFIX)]
 
-    def write(self, num_steps: int, network: torch.nn.Module, optimizer: torch.optim.Optimizer, history: torch.Tensor) -> None:
-        """Write the state after `num_steps` steps, whole or not at all, then remove all but the last two."""
+    def write(
+        self,
+        history: torch.Tensor,
+        network: torch.nn.Module,
+        objectives: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        environment: Mapping[str, Any],
+    ) -> None:
+        """Write the state after `len(history)` steps, whole or not at all, then remove all but the last two."""
         tensors = {f"model/{name}": tensor for name, tensor in network.state_dict().items()}
+        tensors |= {f"objectives/{name}": tensor for name, tensor in objectives.state_dict().items()}
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors["history"] = history
-        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        self.storage.write_bytes(f"{self.folder}/checkpoints/step-{num_steps:08d}.safetensors", data)
-        for name in self.names()[:-_NUM_KEPT]:
-            self.storage.remove(name)
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        data = save(on_cpu, metadata={"environment": json.dumps(environment, sort_keys=True)})
+        name = f"step-{len(history):08d}-{digest_bytes(data)[:_DIGEST_CHARS]}{_SUFFIX}"
+        self.storage.write_bytes(f"{self.folder}/checkpoints/{name}", data)
+        for old in self.names()[:-_NUM_KEPT]:
+            self.storage.remove(old)
 
-    def restore(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
-        """Put the newest readable state into `network` and `optimizer`; returns its history [steps done, 2], None when there is none."""
-        for name in reversed(self.names()):
-            try:
-                tensors = load(self.storage.read_bytes(name))
-            except SafetensorError:
-                continue
-            network.load_state_dict({key.removeprefix("model/"): t for key, t in tensors.items() if key.startswith("model/")})
-            state: dict[int, dict[str, torch.Tensor]] = {}
-            for key, tensor in tensors.items():
-                if key.startswith("optimizer/"):
-                    _, number, field = key.split("/")
-                    state.setdefault(int(number), {})[field] = tensor
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-            return tensors["history"]
+    def choose(self) -> str | None:
+        """The newest whole checkpoint, None when there is none at all; raises TrainingError when every one is damaged."""
+        names = self.names()
+        for name in reversed(names):
+            if _is_whole(name, self.storage.read_bytes(name)):
+                return name
+        if names:
+            raise TrainingError(
+                f"every checkpoint in {self.storage.uri(self.folder)!r} is damaged: its content is not that of the SHA-256 in its name; "
+                f"restore one from a copy, or remove {self.folder}/checkpoints to train from step 0."
+            )
         return None
 
+    def restore(
+        self,
+        network: torch.nn.Module,
+        objectives: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        agree: Callable[[Callable[[], str | None]], str | None] = lambda choose: choose(),
+    ) -> RestoredRun | None:
+        """Load the newest whole state into network, objectives and optimizer; returns None when there is none.
+
+        `agree` lets one process choose for all. Raises TrainingError for damaged checkpoints.
+        """
+        if (name := agree(self.choose)) is None:
+            return None
+        data = self.storage.read_bytes(name)
+        if not _is_whole(name, data):
+            raise TrainingError(f"{self.storage.uri(name)!r} was changed while it was read; start again.")
+        tensors = load(data)
+        network.load_state_dict(_below(tensors, "model/"))
+        objectives.load_state_dict(_below(tensors, "objectives/"))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, tensor in _below(tensors, "optimizer/").items():
+            number, _, field = key.partition("/")
+            state.setdefault(int(number), {})[field] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        return RestoredRun(tensors["history"], _environment_of(data))
+
     def clear(self) -> None:
-        """Remove all checkpoints: the finished model takes their place."""
+        """Remove all checkpoints, once the finished model is written."""
         for name in self.names():
             self.storage.remove(name)
+
+
+def _is_whole(name: str, data: bytes) -> bool:
+    return name.removesuffix(_SUFFIX).rpartition("-")[2] == digest_bytes(data)[:_DIGEST_CHARS]
+
+
+def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _environment_of(data: bytes) -> dict[str, Any]:
+    """The environment in the header of a safetensors file: JSON after eight bytes that give its length."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    environment: dict[str, Any] = json.loads(header["__metadata__"]["environment"])
+    return environment

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
+from safetensors.torch import save
 
 from bioclip import layout
 from bioclip.digests import canonical_json, digest_value
@@ -17,13 +18,14 @@ from bioclip.errors import TrainingError
 from bioclip.models.clip import ClipModel, create_model, import_open_clip, save_model
 from bioclip.models.trained import ModelInfo, find_model, read_model_info
 from bioclip.settings import TrainingSettings, meaningful
-from bioclip.shards.sample_index import index_split
-from bioclip.training.checkpoints import Checkpoints
-from bioclip.training.data import Batch, TrainingData, samples_without
-from bioclip.training.losses import Loss, build_loss
+from bioclip.training.checkpoints import Checkpoints, RestoredRun
+from bioclip.training.data import Batch, TrainingData, missing_captions
+from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
+from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
 from bioclip.training.optimization import build_optimizer, learning_rate, take_step
 from bioclip.training.processes import Processes, join_processes
 from bioclip.training.runs import training_key
+from bioclip.training.streams import open_streams
 
 if TYPE_CHECKING:
     from bioclip.releases import Release
@@ -34,7 +36,7 @@ _ENDS_SHARE = 0.05
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished model; `reused` when an earlier run had made it."""
+    """A finished model; `reused` when an earlier run made it."""
 
     info: ModelInfo
     reused: bool
@@ -42,14 +44,17 @@ class TrainingResult:
 
 @dataclass
 class Run:
-    """A run under way. `history` [steps done, 2] holds each step's loss and logit scale; `pending` what is still on the device."""
+    """A run under way. `history` [steps done, 2] holds each step's loss and logit scale; `pending` what is still on the device.
+
+    `wrapped` is the model's network with its gradients averaged over the processes.
+    """
 
     settings: TrainingSettings
     processes: Processes
     model: ClipModel
-    network: torch.nn.Module
+    wrapped: torch.nn.Module
+    objectives: WeightedObjectives
     optimizer: torch.optim.AdamW
-    loss: Loss
     data: TrainingData
     samples_without: Mapping[str, int]
     checkpoints: Checkpoints
@@ -63,15 +68,20 @@ class Run:
         """Steps whose metrics are known."""
         return len(self.history)
 
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Of the network, then of the objectives."""
+        return [*self.model.network.parameters(), *self.objectives.parameters()]
+
 
 def train(settings: TrainingSettings, release: Release, storage: Storage, log: TextIO | None = None) -> TrainingResult:
-    """Train on `settings.split` and write `models/<id>/`, or find it finished.
+    """Train and write `models/<id>/`, or find the model finished.
 
-    A run that was killed goes on from its last checkpoint. On CPUs the weights are then the same bit for bit as of an unbroken
-    run with as many threads. `log` receives one JSON object a line: each logged step, and before them what captions are missing where
-    any are. Raises TrainingError.
+    A run that was killed continues from its last checkpoint. On CPUs the weights are then the same bit for bit as of an unbroken
+    run with as many threads. `log` receives one JSON object a line: each logged step, and before them what is missing from the data.
+    Raises TrainingError.
     """
-    key = training_key(settings, release.digest)
+    key = training_key(settings, release, storage)
     if (info := find_model(storage, key[:12])) is not None and info.key == key:
         return TrainingResult(info, reused=True)
     import_open_clip()  # before a process group exists: what it imports remembers the group of that moment
@@ -88,21 +98,36 @@ def train(settings: TrainingSettings, release: Release, storage: Storage, log: T
 
 
 def _start(settings: TrainingSettings, release: Release, checkpoints: Checkpoints, processes: Processes, log: TextIO | None) -> Run:
-    loss = build_loss(settings.loss, processes.rank, processes.world_size)
-    index = index_split(release, settings.split)
-    missing = samples_without(index, settings.caption_types)
+    streams, lineages = open_streams(settings, release, checkpoints.storage)
+    missing = missing_captions(streams, settings.caption_types)
     model = create_model(settings.model, settings.seed)
+    data = TrainingData(streams, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
     model.network.to(processes.device).train()
     if settings.grad_checkpointing:
         model.network.set_grad_checkpointing()  # type: ignore[operator]
-    optimizer = build_optimizer(model.network, settings)
-    history = checkpoints.restore(model.network, optimizer)
-    data = TrainingData(index, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
-    history = torch.zeros(0, 2, dtype=torch.float64) if history is None else history
-    run = Run(settings, processes, model, processes.wrap(model.network), optimizer, loss, data, missing, checkpoints, log, history)
-    if missing:
-        _write_log(run, {"event": "captions", "num_samples": len(index), "without": missing, "fallback": settings.caption_fallback})
+    objectives = build_objectives(settings.objectives, ObjectiveContext(model, lineages, processes, settings))
+    optimizer = build_optimizer([*model.network.parameters(), *objectives.parameters()], settings)
+    restored = checkpoints.restore(model.network, objectives, optimizer, processes.agree)
+    history = torch.zeros(0, 2, dtype=torch.float64) if restored is None else restored.history
+    wrapped = model.network if objectives.leader else processes.wrap(model.network)
+    run = Run(settings, processes, model, wrapped, objectives, optimizer, data, missing, checkpoints, log, history)
+    _log_start(run, restored)
     return run
+
+
+def _log_start(run: Run, restored: RestoredRun | None) -> None:
+    """Say which captions and samples are missing, and in what the environment differs from that of the checkpoint."""
+    if run.samples_without:
+        num_samples = sum(len(stream.index) for stream in run.data.streams if not stream.is_foreign)
+        line = {"event": "captions", "num_samples": num_samples, "without": run.samples_without}
+        _write_log(run, line | {"fallback": run.settings.caption_fallback})
+    for number, stream in enumerate(run.data.streams):
+        if stream.num_incomplete:
+            line = {"event": "incomplete", "stream": number, "num_samples": len(stream.index), "num_incomplete": stream.num_incomplete}
+            _write_log(run, line)
+    if restored is not None and restored.environment != (now := run.processes.environment()):
+        changed = {name: [restored.environment.get(name), value] for name, value in now.items() if restored.environment.get(name) != value}
+        _write_log(run, {"event": "environment", "step": run.num_done, "changed": changed})
 
 
 def _run_steps(run: Run) -> None:
@@ -117,7 +142,7 @@ def _run_steps(run: Run) -> None:
             _log(run, done - since, time.perf_counter() - started)
             started, since, run.waited_s = time.perf_counter(), done, 0.0
         if saves and run.processes.is_first:
-            run.checkpoints.write(done, run.model.network, run.optimizer, run.history)
+            run.checkpoints.write(run.history, run.model.network, run.objectives, run.optimizer, run.processes.environment())
 
 
 def _timed_batches(run: Run, first: int, stop: int) -> Iterator[tuple[int, Batch]]:
@@ -129,18 +154,43 @@ def _timed_batches(run: Run, first: int, stop: int) -> Iterator[tuple[int, Batch
         yield step, batch
 
 
-def _one_step(run: Run, step: int, batch: Batch) -> torch.Tensor:
-    device = run.processes.device
-    seed = digest_value([run.settings.seed, step, run.processes.rank])
-    torch.manual_seed(int(seed[:15], 16))
-    images = run.model.normalise(batch.images.to(device, non_blocking=True))
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.settings.precision == "bf16"):
-        outputs = run.network(images, batch.tokens.to(device, non_blocking=True))
-    image_features, text_features, logit_scale = outputs[:3]
-    loss = run.loss(image_features.float(), text_features.float(), logit_scale, batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    take_step(run.model.network, run.optimizer, step, run.settings)
-    return torch.stack([loss.detach(), logit_scale.detach()]).double()
+def _one_step(run: Run, number: int, batch: Batch) -> torch.Tensor:
+    """Loss and logit scale [2] of step `number`, counted from 0, which moves the weights."""
+    seed = int(digest_value([run.settings.seed, number, run.processes.rank])[:15], 16)
+    torch.manual_seed(seed)
+    step = _prepare(run, number, seed, batch.to(run.processes.device))
+    if run.objectives.leader is None:
+        loss = run_plain_step(step, run.wrapped)
+        run.processes.average_gradients(run.objectives.parameters())
+    else:
+        loss = run.objectives.leader.run_step(step)
+        run.processes.average_gradients(run.parameters)
+    logit_scale = run.model.network.get_parameter("logit_scale").detach().exp().reshape(())
+    take_step(run.model.network, run.parameters, run.optimizer, number, run.settings)
+    return torch.stack([loss, logit_scale]).double()
+
+
+def _prepare(run: Run, number: int, seed: int, batch: Batch) -> Step:
+    device, added = run.processes.device, run.objectives.added_texts(number)
+    tokens_XL = batch.tokens_UL[batch.text_of_B]
+    if texts := [text for part in added for text in part]:
+        tokens_XL = torch.cat([tokens_XL, run.model.tokenizer(texts).to(device)])
+
+    def total(images_BD: torch.Tensor, texts_XD: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        num_pairs = len(batch.keys)
+        outputs = Outputs(images_BD, texts_XD[:num_pairs], scale, bias, texts_XD[num_pairs:])
+        return run.objectives.total(outputs, [len(part) for part in added], batch)
+
+    return Step(
+        number=number,
+        seed=seed,
+        batch=batch,
+        images_BCHW=run.model.normalise(batch.images_BCHW),
+        tokens_XL=tokens_XL,
+        network=run.model.network,
+        total=total,
+        autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.settings.precision == "bf16"),
+    )
 
 
 def _fetch_metrics(run: Run) -> None:
@@ -160,8 +210,7 @@ def _fetch_metrics(run: Run) -> None:
 def _row(run: Run, step: int) -> dict[str, Any]:
     """What is known of step `step`, counted from 1, and depends on no clock."""
     loss, logit_scale = run.history[step - 1].tolist()
-    epoch = step * run.settings.batch_size / len(run.data.index)
-    rate = learning_rate(step - 1, run.settings)
+    rate, epoch = learning_rate(step - 1, run.settings), run.data.epochs(step)
     return {"step": step, "loss": loss, "learning_rate": rate, "logit_scale": logit_scale, "epoch": round(epoch, 4)}
 
 
@@ -189,11 +238,12 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> Mode
         num_parameters=run.model.num_parameters,
         num_steps=run.settings.num_steps,
         num_samples_seen=run.settings.num_steps * run.settings.batch_size,
-        num_training_samples=len(run.data.index),
+        num_training_samples=run.data.num_samples,
         loss_first=run.history[:num_ends, 0].mean().item(),
         loss_last=run.history[-num_ends:, 0].mean().item(),
         split=run.settings.split,
         samples_without=dict(run.samples_without),
+        environment=run.processes.environment(),
     )
 
 
@@ -202,5 +252,8 @@ def _finish(run: Run, key: str, release: Release, storage: Storage) -> None:
     info = _describe(run, key, release, save_model(storage, folder, run.model))
     lines = [canonical_json(_row(run, step)) + b"\n" for step in range(1, run.num_done + 1)]
     storage.write_bytes(f"{folder}/{layout.TRAINING_METRICS}", b"".join(lines))
+    if state := run.objectives.state_dict():
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+        storage.write_bytes(f"{folder}/{layout.OBJECTIVE_WEIGHTS}", save(tensors))
     storage.write_bytes(f"{folder}/{layout.MODEL_INFO}", info.to_bytes())
     run.checkpoints.clear()

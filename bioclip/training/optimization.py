@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 
@@ -12,9 +13,9 @@ MAX_LOG_LOGIT_SCALE = math.log(100)
 """Upper bound of the logit scale's logarithm (Radford et al. 2021)."""
 
 
-def build_optimizer(network: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) without decay on biases, norms, class token and logit scale: whatever has under two axes."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+def build_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) without decay on biases, norms, class token, logit scale and bias: all of under two axes."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -30,10 +31,16 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def take_step(network: torch.nn.Module, optimizer: torch.optim.AdamW, step: int, settings: TrainingSettings) -> None:
-    """Clip the gradients, move the weights, keep the logit scale in bounds."""
+def take_step(
+    network: torch.nn.Module,
+    parameters: Iterable[torch.nn.Parameter],
+    optimizer: torch.optim.AdamW,
+    step: int,
+    settings: TrainingSettings,
+) -> None:
+    """Clip the gradients of `parameters`, update them, keep the network's logit scale in bounds."""
     if settings.max_grad_norm:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings)
     optimizer.step()

@@ -1,16 +1,23 @@
-"""One process or many: what torchrun says in the environment, and the few things that many must do together."""
+"""One process or many: what torchrun states in the environment, and what many processes do together."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn
 
+from bioclip.errors import TreeOfLifeError
 from bioclip.models.devices import choose_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,62 @@ class Processes:
             values /= self.world_size
         return values
 
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """`rows` [N, ...] of all processes in the order of their ranks [world_size * N, ...], with gradients for floating-point rows.
+
+        A gradient reaches the process whose row it is, summed over the losses of all processes.
+        """
+        if self.world_size == 1:
+            return rows
+        if rows.is_floating_point():
+            with warnings.catch_warnings():
+                # torch announces a successor; the result is the same
+                warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
+                return torch.cat(torch.distributed.nn.functional.all_gather(rows))  # type: ignore[no-untyped-call]
+        gathered = [torch.empty_like(rows) for _ in range(self.world_size)]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Average gradients over the processes; a parameter that none has a gradient of is left without one."""
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        if self.world_size == 1 or not trained:
+            return
+        has_gradient = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.uint8, device=self.device)
+        dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
+        for parameter, has in zip(trained, has_gradient.tolist(), strict=True):
+            if has:
+                parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+
+    def agree(self, choose: Callable[[], T]) -> T:
+        """What `choose` returns in the first process, in all of them; an error on purpose is raised in all."""
+        if self.world_size == 1:
+            return choose()
+        answer: list[Any] = [None]
+        if self.is_first:
+            try:
+                answer = [choose()]
+            except TreeOfLifeError as error:
+                answer = [error]
+        dist.broadcast_object_list(answer, device=self.device)
+        if isinstance(answer[0], TreeOfLifeError):
+            raise answer[0]
+        chosen: T = answer[0]
+        return chosen
+
+    def environment(self) -> dict[str, Any]:
+        """What beside the settings can change the last bits of a result: versions, device, threads, number of processes."""
+        is_gpu = self.device.type == "cuda"
+        return {
+            "torch": torch.__version__,
+            "open_clip": version("open_clip_torch"),
+            "device": torch.cuda.get_device_name(self.device) if is_gpu else self.device.type,
+            "num_threads": torch.get_num_threads(),
+            "num_processes": self.world_size,
+        }
+
     def wait(self) -> None:
-        """Return when every process has come this far."""
+        """Return when every process has called it."""
         if self.world_size > 1:
             dist.barrier()
 

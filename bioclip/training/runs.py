@@ -1,31 +1,56 @@
-"""Finished training runs, and how one is started as a process of its own; nothing here imports torch.
+"""The identity of a training run, and how it is started as a process of its own; nothing here imports torch.
 
-A run's identity is the digest of what decides its weights: the training settings, the release, the start checkpoint's bytes and the
-trainer's version. Its folder `models/<id>/` is complete when `model.json` is there.
+A run's identity is the digest of what decides its weights: the training settings, the data, the content of the start checkpoint, the code
+of objectives from outside, and the trainer's version. Its folder `models/<id>/` is complete when it holds `model.json`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from bioclip.digests import digest_path, digest_value
-from bioclip.settings import TrainingSettings, settings_digest
+from bioclip.releases import Release
+from bioclip.settings import TrainingSettings, meaningful
+from bioclip.storage import Storage
+from bioclip.training.objectives import source_digests
+from bioclip.training.streams import stream_identity
 
 TRAINING_VERSION = 1
-"""Raised whenever the trainer comes to make other weights from the same inputs."""
+"""Raised when the trainer makes other weights from the same inputs."""
 
 
-def training_key(settings: TrainingSettings, release_digest: str) -> str:
-    """SHA-256 of (trainer's version, settings, release, start checkpoint)."""
+def training_key(settings: TrainingSettings, release: Release, workspace: Storage) -> str:
+    """SHA-256 of (trainer's version, settings, release, start checkpoint).
+
+    A local start counts by its content and foreign tars by theirs, not by their paths. Raises UnknownNameError for an objective that is
+    not registered, SettingsError for one whose module is not there, TrainingError and StorageError for streams that are not there.
+    """
+    deciding, start = meaningful(settings), ""
     checkpoint = Path(settings.model.pretrained).expanduser()
-    start = digest_path(checkpoint) if settings.model.pretrained and checkpoint.is_file() else ""
-    return digest_value(["training", TRAINING_VERSION, settings_digest(settings), release_digest, start])
+    if settings.model.pretrained and checkpoint.exists():
+        deciding["model"] = meaningful(settings.model.model_copy(update={"pretrained": ""}))
+        start = digest_path(checkpoint)
+    del deciding["objectives"]
+    deciding |= _objectives(settings)
+    if settings.data:
+        deciding["data"] = [stream_identity(stream, release, workspace) for stream in settings.data]
+    return digest_value(["training", TRAINING_VERSION, digest_value(deciding), release.digest, start])
 
 
-def planned_model_id(settings: TrainingSettings, release_digest: str) -> str:
-    """Id that the model of these settings on this release has or will have: 12 hexadecimal digits."""
-    return training_key(settings, release_digest)[:12]
+def _objectives(settings: TrainingSettings) -> dict[str, Any]:
+    """What the objectives add to the key. One of weight 1 without options is its name alone, which is what models were keyed by
+    before there could be several: they are found again."""
+    sources = source_digests(settings.objectives)
+    chosen = [meaningful(objective) for objective in settings.objectives]
+    plain = len(chosen) == 1 and chosen[0]["weight"] == 1 and not chosen[0]["options"]
+    return {"loss": chosen[0]["name"] if plain else chosen} | ({"objective_sources": sources} if sources else {})
+
+
+def planned_model_id(settings: TrainingSettings, release: Release, workspace: Storage) -> str:
+    """Id that the model of these settings on this release has or will have: 12 hexadecimal digits. Raises as `training_key` does."""
+    return training_key(settings, release, workspace)[:12]
 
 
 def command(settings_path: Path, release: str, log_path: Path | None, settings: TrainingSettings) -> list[str]:
@@ -40,7 +65,7 @@ def command(settings_path: Path, release: str, log_path: Path | None, settings: 
 def environment(settings: TrainingSettings) -> dict[str, str]:
     """Variables to set for the trainer besides the caller's own: idle threads sleep instead of spinning on shared cores.
 
-    The number of threads is given where it is settled: torchrun would choose 1 for each process, with a warning.
+    The number of threads is set for several processes: torchrun would choose 1 for each process, with a warning.
     """
     num_threads = settings.num_threads or int(settings.num_processes > 1)
     return {"OMP_WAIT_POLICY": "passive"} | ({"OMP_NUM_THREADS": str(num_threads)} if num_threads else {})

@@ -1,0 +1,35 @@
+"""Training objectives by name. To add one: a file beside this one with a `build` function, and a line in OBJECTIVES.
+
+An objective that lies outside this package is named `module:function` and needs no line. Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bioclip.errors import UnknownNameError
+from bioclip.plugins import is_plugin, source_digest
+from bioclip.settings import ObjectiveSettings
+
+OBJECTIVES: dict[str, str] = {
+    "clip": "bioclip.training.objectives.clip:build",
+}
+"""Name -> `module:function` of an ObjectiveBuilder (see `contract.py`)."""
+
+
+def builder_name(name: str) -> str:
+    """`module:function` of the objective `name`; raises UnknownNameError for a name that is not registered."""
+    if is_plugin(name):
+        return name
+    if name not in OBJECTIVES:
+        raise UnknownNameError("objective", name, OBJECTIVES)
+    return OBJECTIVES[name]
+
+
+def source_digests(objectives: Iterable[ObjectiveSettings]) -> dict[str, str]:
+    """Name -> SHA-256 of its module, for objectives outside this package: their code decides the weights.
+
+    Raises UnknownNameError for a name that is not registered and SettingsError for a module that is not there.
+    """
+    names = [objective.name for objective in objectives]
+    return {name: source_digest("objective", name) for name in sorted(set(names)) if builder_name(name) == name}

@@ -1,0 +1,51 @@
+"""CLIP's symmetric InfoNCE (Radford et al. 2021), as open_clip computes it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bioclip.models.clip import import_open_clip
+from bioclip.plugins import read_options
+from bioclip.settings import Settings
+from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs
+from bioclip.training.processes import Processes
+
+if TYPE_CHECKING:
+    import torch
+
+    from bioclip.training.data import Batch
+
+
+class ClipOptions(Settings):
+    """Options of `clip`: it has none."""
+
+
+class ClipObjective(Objective):
+    """open_clip's ClipLoss; each process scores its own rows against the gathered features of all, gradients included.
+
+    Without `gather_with_grad` the averaged gradient is 1/world_size of the true one, and `local_loss` alone points elsewhere.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__()
+        distributed = processes.world_size > 1
+        self.info_nce = import_open_clip().ClipLoss(
+            local_loss=distributed, gather_with_grad=distributed, rank=processes.rank, world_size=processes.world_size
+        )
+
+    def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
+        """Mean of the cross-entropies of images against texts and of texts against images."""
+        del batch
+        with warnings.catch_warnings():
+            # torch announces a successor of the gather that open_clip 3.3 calls; the result is the same
+            warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
+            result: torch.Tensor = self.info_nce(outputs.image_features_BD, outputs.text_features_BD, outputs.logit_scale)
+        return result
+
+
+def build(options: Mapping[str, Any], context: ObjectiveContext) -> ClipObjective:
+    """See ObjectiveBuilder."""
+    read_options(ClipOptions, options, "objective 'clip'", "training.objectives")
+    return ClipObjective(context.processes)

@@ -1,0 +1,126 @@
+"""What an objective of training is, what it is built from, and what it is handed at each step.
+
+The last letters of a tensor's name are its shape:
+B  pairs of this process in one batch       E  texts that an objective adds        D  width of the embeddings
+U  distinct captions of those pairs         X  B + E                               L  tokens of a text
+H, W  height and width in pixels            C  3 colour channels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+if TYPE_CHECKING:
+    from bioclip.models.clip import ClipModel
+    from bioclip.settings import TrainingSettings
+    from bioclip.training.data import Batch
+    from bioclip.training.lineage_matrix import LineageMatrix
+    from bioclip.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class ObjectiveContext:
+    """What an objective is built from besides its options.
+
+    `model` holds its start weights, also when the run is resumed afterwards, so that a copy of it is the same teacher on every start.
+    `lineages` holds the lineages that `Batch.taxon_B` points to. `processes` gathers rows of all processes.
+    """
+
+    model: ClipModel
+    lineages: LineageMatrix
+    processes: Processes
+    settings: TrainingSettings
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model made of a batch. Features are of unit length and at least float32.
+
+    `logit_scale` is the learnt factor itself, not its logarithm; `logit_bias` is None for a model without one.
+    `added_features_ED` are the features of the texts that this objective added, in their order.
+    """
+
+    image_features_BD: torch.Tensor
+    text_features_BD: torch.Tensor
+    logit_scale: torch.Tensor
+    logit_bias: torch.Tensor | None
+    added_features_ED: torch.Tensor
+
+
+class Objective(torch.nn.Module):
+    """A scalar to minimise. Most objectives define `loss` and nothing else.
+
+    Parameters and modules that are set as attributes are trained by the optimizer, averaged over the processes and kept in checkpoints.
+    A frozen module, such as a teacher, is kept out of this by holding it in a tuple.
+
+    The mean over the processes of an objective's gradients must be the gradient that one process with the whole batch has.
+    """
+
+    takes_over_step: ClassVar[bool] = False
+    """True for an objective that defines `run_step`. At most one of a run's objectives may."""
+
+    def added_texts(self, step: int) -> Sequence[str]:
+        """Texts to encode at step `step`, counted from 0, after the captions of the batch; the same in every process."""
+        del step
+        return ()
+
+    def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
+        """The scalar to minimise; zero for an objective that only takes over the step."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    def run_step(self, step: Step) -> torch.Tensor:
+        """Leave in every parameter's `grad` the gradient of the sum of all objectives; return that sum, detached.
+
+        Called in place of the forward and backward pass of the whole network. Gradients are averaged over the processes afterwards.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define run_step")
+
+
+ObjectiveBuilder = Callable[[Mapping[str, Any], ObjectiveContext], Objective]
+"""(options, context) -> objective. Raises SettingsError for options that it does not take."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The material of one step, for an objective that takes it over.
+
+    `images_BCHW` are normalised. `tokens_XL` are those of the B captions, repeated where a caption is, then those of the E added texts.
+    `network` is open_clip's own; `total` is the weighted sum of all objectives over (image features, text features, logit scale, logit
+    bias). `seed` is that of torch's generator at the start of the step, to draw the same numbers in a second forward pass.
+    """
+
+    number: int
+    seed: int
+    batch: Batch
+    images_BCHW: torch.Tensor
+    tokens_XL: torch.Tensor
+    network: torch.nn.Module
+    total: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Features [N, D] of unit length of normalised images [N, C, H, W], in the run's precision."""
+        with self.autocast():
+            features: torch.Tensor = self.network.encode_image(images, normalize=True)  # type: ignore[operator]
+        return at_least_float32(features)
+
+    def encode_texts(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Features [N, D] of unit length of tokens [N, L], in the run's precision."""
+        with self.autocast():
+            features: torch.Tensor = self.network.encode_text(tokens, normalize=True)  # type: ignore[operator]
+        return at_least_float32(features)
+
+    def loss(self, image_features_BD: torch.Tensor, text_features_XD: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of all objectives for these features and the network's logit scale and bias."""
+        logit_scale: torch.Tensor = self.network.logit_scale.exp()  # type: ignore[operator]
+        return self.total(image_features_BD, text_features_XD, logit_scale, getattr(self.network, "logit_bias", None))
+
+
+def at_least_float32(features: torch.Tensor) -> torch.Tensor:
+    """`features` in float32 where they are in half precision, else as they are."""
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
