@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bioclip.digests import digest_path, digest_value
+from bioclip.digests import digest_value
+from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings, meaningful
 from bioclip.storage import Storage
@@ -25,13 +26,14 @@ def training_key(settings: TrainingSettings, release: Release, workspace: Storag
     """SHA-256 of (trainer's version, settings, release, start checkpoint).
 
     A local start counts by its content and foreign tars by theirs, not by their paths. Raises UnknownNameError for an objective that is
-    not registered, SettingsError for one whose module is not there, TrainingError and StorageError for streams that are not there.
+    not registered, SettingsError for one whose module is not there, ModelError for a start that is not there, TrainingError and
+    StorageError for streams that are not there.
     """
     deciding, start = meaningful(settings), ""
-    checkpoint = Path(settings.model.pretrained).expanduser()
-    if settings.model.pretrained and checkpoint.exists():
+    model = ModelRef.from_settings(settings.model, settings.seed)
+    if model.path:
         deciding["model"] = meaningful(settings.model.model_copy(update={"pretrained": ""}))
-        start = digest_path(checkpoint)
+        start = model.identity(workspace).digest
     del deciding["objectives"]
     deciding |= _objectives(settings)
     if settings.data:
