@@ -14,8 +14,9 @@ from bioclip.errors import TrainingError
 from bioclip.models.clip import import_open_clip
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
-from bioclip.shards.sample_index import index_split
+from bioclip.storage import Storage
 from bioclip.training.data import Batch, ImageCache, TrainingData, epoch_order, sample_random
+from bioclip.training.streams import open_streams
 from tests.training.sample_release import write_release
 
 MakeSettings = Callable[..., TrainingSettings]
@@ -27,15 +28,15 @@ def _tokenizer() -> Any:
 
 
 def _data(release: Release, settings: TrainingSettings, rank: int = 0, world_size: int = 1) -> TrainingData:
-    return TrainingData(index_split(release, "train"), settings, _tokenizer(), 32, rank, world_size)
+    streams, _ = open_streams(settings, release, Storage(str(Path(release.storage.root).parents[1])))
+    return TrainingData(streams, settings, _tokenizer(), 32, rank, world_size)
 
 
 def _same(one: Batch, other: Batch) -> bool:
     return (
         one.keys == other.keys
         and one.captions == other.captions
-        and torch.equal(one.images, other.images)
-        and torch.equal(one.tokens, other.tokens)
+        and all(torch.equal(value, getattr(other, name)) for name, value in vars(one).items() if isinstance(value, torch.Tensor))
     )
 
 
@@ -44,8 +45,10 @@ def test_a_global_batch_is_the_same_for_any_number_of_processes(release: Release
     whole = _data(release, settings).batch(5)
     for world_size in (2, 4):
         parts = [_data(release, settings, rank, world_size).batch(5) for rank in range(world_size)]
-        assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
-        assert torch.equal(torch.cat([part.tokens for part in parts]), whole.tokens)
+        for name in ("images_BCHW", "caption_id_B", "caption_type_B", "taxon_B", "stream_B", "epoch_B"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+        tokens = torch.cat([part.tokens_UL[part.text_of_B] for part in parts])
+        assert torch.equal(tokens, whole.tokens_UL[whole.text_of_B])
         assert tuple(key for part in parts for key in part.keys) == whole.keys
 
 
@@ -66,28 +69,28 @@ def test_a_batch_does_not_depend_on_those_before_it(release: Release, tiny_setti
 
 def test_the_cache_keeps_to_its_bound(release: Release, tiny_settings: MakeSettings) -> None:
     data = _data(release, tiny_settings())
-    image, texts = data._read(0)
+    image, texts = data._read(0, 0)
     cache = ImageCache(max_bytes=3 * image.width * image.height * 4)
     for position in range(5):
-        cache.add(position, image, texts)
-    assert sorted(cache.images) == [0, 1, 2]
+        cache.add((0, position), image, texts)
+    assert sorted(cache.images) == [(0, 0), (0, 1), (0, 2)]
     assert cache.num_bytes <= cache.max_bytes
 
 
 def test_each_epoch_holds_every_sample_once_in_an_order_of_its_own(release: Release, tiny_settings: MakeSettings) -> None:
     data, num = _data(release, tiny_settings(batch_size=9)), release.num_samples("train")
     places = [place for step in range(2 * num // 9) for place in data.places(step)]
-    epochs = [[position for epoch, position in places if epoch == number] for number in (0, 1)]
+    epochs = [[place.position for place in places if place.epoch == number] for number in (0, 1)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(num))
     assert epochs[0] != epochs[1]
-    other_seed = epoch_order(data.index.identity, seed=43, epoch=0).tolist()
+    other_seed = epoch_order(data.streams[0].index.identity, seed=43, epoch=0).tolist()
     assert other_seed != epochs[0]
 
 
 def test_an_epoch_mixes_the_shards(release: Release, tiny_settings: MakeSettings) -> None:
     data = _data(release, tiny_settings())
-    order = epoch_order(data.index.identity, seed=1, epoch=0)
-    assert len(set(data.index.shard[order[:16]].tolist())) >= 3
+    order = epoch_order(data.streams[0].index.identity, seed=1, epoch=0)
+    assert len(set(data.streams[0].index.shard[order[:16]].tolist())) >= 3
     assert abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) < 0.4
 
 

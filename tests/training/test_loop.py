@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettin
 from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training import find_model, planned_model_id
+from bioclip.training.checkpoints import Checkpoints
 from bioclip.training.loop import train
 from bioclip.training.optimization import MAX_LOG_LOGIT_SCALE, build_optimizer, learning_rate
 
@@ -80,7 +83,7 @@ def test_training_learns_and_writes_a_whole_model(release: Release, straight: St
     result = train(tiny_settings(), release, straight, log)
     assert not result.reused
     assert result.info.loss_last < result.info.loss_first
-    assert find_model(straight, planned_model_id(tiny_settings(), release.digest)) == result.info
+    assert find_model(straight, planned_model_id(tiny_settings(), release, straight)) == result.info
     assert straight.digest(f"{result.info.folder}/{layout.MODEL_WEIGHTS}")[0] == result.info.weights_sha256
     assert [Path(name).name for name in straight.list(result.info.folder)] == [
         "metrics.jsonl",
@@ -118,15 +121,57 @@ def test_a_run_broken_at_any_step_ends_with_the_same_bytes(
         assert storage.read_bytes(name) == straight.read_bytes(name)
 
 
-def test_a_damaged_checkpoint_is_passed_over(release: Release, straight: Storage, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-    expected, storage = train(tiny_settings(), release, straight).info, Storage(str(tmp_path))
-    _kill_at(11, tiny_settings(), release, storage)
-    names = [name for name in storage.list(expected.folder) if "checkpoints/" in name]
-    assert [Path(name).name for name in names] == ["step-00000006.safetensors", "step-00000009.safetensors"]
-    storage.write_bytes(names[1], storage.read_bytes(names[1])[:1000])
-    log = io.StringIO()
-    assert train(tiny_settings(), release, storage, log).info.weights_sha256 == expected.weights_sha256
-    assert json.loads(log.getvalue().splitlines()[0])["step"] == 7
+class TestADamagedCheckpoint:
+    def killed(self, release: Release, folder: Path, settings: TrainingSettings) -> tuple[Storage, list[str]]:
+        """A workspace with the checkpoints of steps 6 and 9, and their names."""
+        storage = Storage(str(folder))
+        _kill_at(11, settings, release, storage)
+        names = [name for name in storage.list("models") if "checkpoints/" in name]
+        assert [Path(name).name[:14] for name in names] == ["step-00000006-", "step-00000009-"]
+        return storage, names
+
+    def test_the_one_before_is_taken(self, release: Release, straight: Storage, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+        expected = train(tiny_settings(), release, straight).info
+        storage, names = self.killed(release, tmp_path, tiny_settings())
+        storage.write_bytes(names[1], storage.read_bytes(names[1])[:1000])
+        log = io.StringIO()
+        assert train(tiny_settings(), release, storage, log).info.weights_sha256 == expected.weights_sha256
+        assert json.loads(log.getvalue().splitlines()[0])["step"] == 7
+
+    def test_a_flipped_bit_anywhere_is_noticed(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+        storage, names = self.killed(release, tmp_path, tiny_settings())
+        whole, random = storage.read_bytes(names[1]), Random(5)
+        checkpoints = Checkpoints(storage, names[1].partition("/checkpoints/")[0])
+        assert checkpoints.choose() == names[1]
+        for _ in range(100):
+            bit = random.randrange(8 * len(whole))
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            storage.write_bytes(names[1], bytes(damaged))
+            assert checkpoints.choose() == names[0]
+
+    def test_where_all_are_damaged_the_run_does_not_begin_again(
+        self, release: Release, tmp_path: Path, tiny_settings: MakeSettings
+    ) -> None:
+        storage, names = self.killed(release, tmp_path, tiny_settings())
+        for name in names:
+            storage.write_bytes(name, storage.read_bytes(name)[:-1])
+        with pytest.raises(TrainingError, match=r"every checkpoint in '.*' is damaged: .*; restore one from a copy, or remove"):
+            train(tiny_settings(), release, storage)
+
+
+class TestTheEnvironment:
+    def test_it_is_recorded_with_the_model(self, release: Release, straight: Storage, tiny_settings: MakeSettings) -> None:
+        info = train(tiny_settings(), release, straight).info
+        assert info.environment == {
+            "torch": torch.__version__, "open_clip": version("open_clip_torch"), "device": "cpu", "num_threads": 1, "num_processes": 1
+        }  # fmt: skip
+
+    def test_a_run_resumed_in_another_says_so(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+        storage, log = Storage(str(tmp_path)), io.StringIO()
+        _kill_at(8, tiny_settings(), release, storage)
+        train(tiny_settings(num_threads=2), release, storage, log)
+        assert json.loads(log.getvalue().splitlines()[0]) == {"event": "environment", "step": 6, "changed": {"num_threads": [1, 2]}}
 
 
 @pytest.mark.slow
@@ -136,7 +181,7 @@ def test_kill_9_and_run_again_gives_the_same_weights(release: Release, workspace
     arguments = [sys.executable, "-c", KILLED_BY_SIGKILL, str(workspace / "settings.yaml"), release.version]
     killed = subprocess.run(arguments, env=os.environ | {"OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True, check=False)
     assert (killed.returncode, killed.stdout, killed.stderr) == (-signal.SIGKILL, "", "")
-    assert find_model(Storage(str(workspace)), planned_model_id(training, release.digest)) is None
+    assert find_model(Storage(str(workspace)), planned_model_id(training, release, Storage(str(workspace)))) is None
     resumed = io.StringIO()
     found = train(training, release, Storage(str(workspace)), resumed)
     assert json.loads(resumed.getvalue().splitlines()[0])["step"] == 19, "it goes on from the checkpoint of step 18"
@@ -161,7 +206,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(release: Rele
     settings = tiny_settings(learning_rate=1e30, max_grad_norm=0, warmup_steps=0)
     with pytest.raises(TrainingError, match=r"the loss is nan at step \d+: training diverged; lower training.learning_rate"):
         train(settings, release, Storage(str(tmp_path)))
-    assert find_model(Storage(str(tmp_path)), planned_model_id(settings, release.digest)) is None
+    assert find_model(Storage(str(tmp_path)), planned_model_id(settings, release, Storage(str(tmp_path)))) is None
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(tiny_settings: MakeSettings) -> None:
@@ -175,7 +220,7 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing(tiny_settings: MakeSett
 
 def test_only_matrices_decay(tiny_settings: MakeSettings) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
-    groups = build_optimizer(network, tiny_settings()).param_groups
+    groups = build_optimizer(network.parameters(), tiny_settings()).param_groups
     assert [(group["weight_decay"], [tuple(p.shape) for p in group["params"]]) for group in groups] == [
         (0.2, [(4, 3)]),
         (0.0, [(4,), (4,), (4,)]),

@@ -18,33 +18,36 @@ from bioclip.errors import TrainingError
 from bioclip.models.devices import choose_device
 from bioclip.models.trained import find_model
 from bioclip.releases import Release
-from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
+from bioclip.settings import ObjectiveSettings, PipelineSettings, TrainingSettings, WorkspaceSettings
 from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training.loop import train
-from bioclip.training.losses import LOSSES, build_loss
+from bioclip.training.objectives.weighted import build_objectives
 from bioclip.training.runs import command, planned_model_id
 from tests.training.conftest import TINY_MODEL
-from tests.training.test_losses import NUM_PAIRS, gradients
+from tests.training.plain_objectives import CONTEXT, NUM_PAIRS, OBJECTIVES_TO_TRY, gradients
 
 TRAINING = TrainingSettings(model=TINY_MODEL, num_steps=4, batch_size=16, learning_rate=1e-4, warmup_steps=2, num_threads=1)
 
 WORKER = """
 import json, os, sys
+from dataclasses import replace
+
 from bioclip.models.clip import import_open_clip
+from bioclip.settings import ObjectiveSettings
 from bioclip.training.__main__ import main
-from bioclip.training.losses import LOSSES, build_loss
+from bioclip.training.objectives.weighted import build_objectives
 from bioclip.training.processes import join_processes
-from tests.training.test_losses import NUM_PAIRS, gradients
+from tests.training.plain_objectives import CONTEXT, NUM_PAIRS, OBJECTIVES_TO_TRY, gradients
 
 import_open_clip()
 with join_processes("cpu") as processes:
     size = NUM_PAIRS // processes.world_size
     rows = slice(processes.rank * size, (processes.rank + 1) * size)
     found = {}
-    for name in LOSSES:
-        # a weight matrix shared by all rows stands for a network: its gradients are averaged, as DistributedDataParallel does
-        values = gradients(build_loss(name, processes.rank, processes.world_size), rows)
+    for name in OBJECTIVES_TO_TRY:
+        # a weight matrix shared by all rows takes the place of a network: its gradients are averaged, as DistributedDataParallel does
+        values = gradients(build_objectives([ObjectiveSettings(name=name)], replace(CONTEXT, processes=processes)), rows)
         found[name] = [processes.mean(value).tolist() for value in values]
     if processes.is_first:
         print(json.dumps(found))
@@ -65,7 +68,7 @@ def _free_ports() -> list[str]:
 
 @pytest.fixture(scope="module")
 def together(release: Release, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Storage]:
-    """What two gloo processes find: gradients by loss, and the workspace in which they trained on the release."""
+    """What two gloo processes find: gradients by objective, and the workspace in which they trained on the release."""
     folder, ports = tmp_path_factory.mktemp("together"), _free_ports()
     (folder / "releases").symlink_to(Path(release.storage.root).parent)
     settings = PipelineSettings(workspace=WorkspaceSettings(uri=str(folder)), training=TRAINING)
@@ -89,16 +92,16 @@ def together(release: Release, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return json.loads(outputs[0][0]), Storage(str(folder))
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OBJECTIVES_TO_TRY)
 @pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(together: tuple[dict[str, Any], Storage], name: str) -> None:
-    alone = gradients(build_loss(name, 0, 1), slice(0, NUM_PAIRS))
+    alone = gradients(build_objectives([ObjectiveSettings(name=name)], CONTEXT), slice(0, NUM_PAIRS))
     for found, expected in zip(together[0][name], alone, strict=True):
         assert np.allclose(found, expected.numpy(), rtol=1e-12, atol=1e-13)
 
 
 def test_two_processes_train_the_model_of_one(together: tuple[dict[str, Any], Storage], release: Release, tmp_path: Path) -> None:
-    both = find_model(together[1], planned_model_id(TRAINING, release.digest))
+    both = find_model(together[1], planned_model_id(TRAINING, release, together[1]))
     assert both is not None
     alone = train(TRAINING, release, Storage(str(tmp_path))).info
     assert both.key == alone.key

@@ -3,14 +3,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bioclip.errors import UnknownNameError
+from bioclip.errors import ModelError, UnknownNameError
+from bioclip.models.clip import create_model, save_model
+from bioclip.models.reference import WEIGHTS_NAME
+from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
+from bioclip.storage import Storage
 from bioclip.training import command, environment, load_recipe, planned_model_id
+from bioclip.training.loop import train
 from bioclip.training.recipes import list_recipes, recipe_text
+from tests.training.conftest import TINY_MODEL
+
+MakeSettings = Callable[..., TrainingSettings]
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -34,26 +43,43 @@ def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
 
 
 def test_planning_needs_no_torch() -> None:
-    code = "import sys, bioclip.training, bioclip.evaluation, bioclip.training.losses; sys.exit('torch' in sys.modules)"
+    code = "import sys, bioclip.training, bioclip.evaluation, bioclip.training.objectives; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_id_follows_what_decides_the_weights_and_nothing_else(tmp_path: Path, tiny_settings: Callable[..., TrainingSettings]) -> None:
-    planned = planned_model_id(tiny_settings(), "a" * 64)
+def test_the_id_follows_what_decides_the_weights_and_nothing_else(release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+    workspace = Storage(str(tmp_path))
+    planned = planned_model_id(tiny_settings(), release, workspace)
     assert len(planned) == 12
-    assert planned == planned_model_id(tiny_settings(num_loader_workers=4, device="cuda", log_every_steps=7), "a" * 64)
-    assert planned != planned_model_id(tiny_settings(seed=1), "a" * 64)
-    assert planned != planned_model_id(tiny_settings(), "b" * 64)
-    start = tmp_path / "start.safetensors"
-    ids = set()
-    for content in (b"one", b"two"):
-        start.write_bytes(content)
-        model = tiny_settings().model.model_copy(update={"pretrained": str(start)})
-        ids.add(planned_model_id(tiny_settings(model=model), "a" * 64))
-    assert len(ids) == 2
+    assert planned == planned_model_id(tiny_settings(num_loader_workers=4, device="cuda", log_every_steps=7), release, workspace)
+    assert planned != planned_model_id(tiny_settings(seed=1), release, workspace)
+    assert planned != planned_model_id(tiny_settings(), replace(release, digest="b" * 64), workspace)
 
 
-def test_several_processes_are_started_by_torchrun(tiny_settings: Callable[..., TrainingSettings]) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_start_counts_by_its_content_and_not_by_its_path(
+    release: Release, tmp_path: Path, tiny_settings: MakeSettings, kind: str
+) -> None:
+    workspace, model = Storage(str(tmp_path)), create_model(TINY_MODEL, seed=3)
+
+    def started(path: Path) -> TrainingSettings:
+        start = path / WEIGHTS_NAME if kind == "file" else path
+        return tiny_settings(model=TINY_MODEL.model_copy(update={"pretrained": str(start)}), num_steps=3)
+
+    save_model(workspace, "here", model)
+    first = train(started(tmp_path / "here"), release, workspace)
+    (tmp_path / "here").rename(tmp_path / "moved")
+    moved = started(tmp_path / "moved")
+    assert planned_model_id(moved, release, workspace) == first.info.model_id
+    assert train(moved, release, workspace).reused, "a moved checkpoint is not trained again"
+    save_model(workspace, "other", create_model(TINY_MODEL, seed=4))
+    assert planned_model_id(started(tmp_path / "other"), release, workspace) != first.info.model_id
+    assert planned_model_id(tiny_settings(num_steps=3), release, workspace) != first.info.model_id
+    with pytest.raises(ModelError, match=r"gone.* does not exist|gone"):
+        planned_model_id(tiny_settings(model=TINY_MODEL.model_copy(update={"pretrained": str(tmp_path / "gone.pt")})), release, workspace)
+
+
+def test_several_processes_are_started_by_torchrun(tiny_settings: MakeSettings) -> None:
     one = command(Path("s.yaml"), "v1", Path("log.jsonl"), tiny_settings())
     assert one == [sys.executable, "-m", "bioclip.training", "--settings", "s.yaml", "--release", "v1", "--log", "log.jsonl"]
     many = command(Path("s.yaml"), "v1", None, tiny_settings(num_processes=8))

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,6 +30,7 @@ from bioclip.storage import Storage
 from bioclip.training.data import TrainingData, samples_without
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
+from bioclip.training.streams import Stream
 from tests.conftest import Curated
 from tests.selection.conftest import Workspace
 
@@ -187,7 +189,7 @@ def tokenizer() -> Any:
 
 
 def make_data(index: SampleIndex, settings: TrainingSettings) -> TrainingData:
-    return TrainingData(index, settings, tokenizer(), 32)
+    return TrainingData([Stream(index, np.zeros(len(index), dtype=np.int32))], settings, tokenizer(), 32)
 
 
 class TestFurtherCaptions:
@@ -250,11 +252,13 @@ class TestAModel:
                 train(settings, curated.release, Storage(str(tmp_path)))
         assert not list(tmp_path.iterdir())
 
-    def test_models_trained_before_there_was_a_choice_are_found_again(self, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+    def test_models_trained_before_there_was_a_choice_are_found_again(
+        self, parts: Release, tmp_path: Path, tiny_settings: MakeSettings
+    ) -> None:
         settings = tiny_settings()
-        assert {"split", "caption_fallback"}.isdisjoint(meaningful(settings))
-        model_id = planned_model_id(settings, "r" * 64)
-        assert planned_model_id(tiny_settings(split="train_small"), "r" * 64) != model_id
+        assert {"split", "data", "caption_fallback"}.isdisjoint(meaningful(settings))
+        model_id = planned_model_id(settings, parts, Storage(str(tmp_path)))
+        assert planned_model_id(tiny_settings(split="train_small"), parts, Storage(str(tmp_path))) != model_id
         older = {
             "model_id": model_id, "key": model_id, "release_version": "v", "release_digest": "d", "settings": {}, "weights_sha256": "w",
             "num_parameters": 1, "num_steps": 1, "num_samples_seen": 1, "num_training_samples": 1, "loss_first": 1.0, "loss_last": 1.0,
