@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from tasks.tracking import DatasetInput, TrackedRun, Tracker
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A trained model; `reused` when an earlier run had trained it."""
+    """A trained model; `reused` when an earlier run trained it."""
 
     model_id: str
     uri: str
@@ -53,7 +54,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """A scored model; `reused` when an earlier run had scored it."""
+    """A scored model; `reused` when an earlier run scored it."""
 
     evaluation_id: str
     uri: str
@@ -75,13 +76,14 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
     if info is None:
 
         def show(line: dict[str, Any]) -> None:
-            if line.get("event") == "captions":
-                context.progress.update(bar, note=_missing_captions(line))
+            if "event" in line:
+                context.progress.update(bar, note=_note(line))
                 return
             note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} images/s"
             context.progress.update(bar, completed=line["step"], note=note)
 
-        _run(context, version, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
+        identity = f"training-{model_id}"
+        _run(context, identity, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
         info = read_model_info(storage, model_id)
         context.progress.update(bar, completed=settings.training.num_steps)
     tracking = _track(context, bar, layout.model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
@@ -120,7 +122,8 @@ def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationS
             else:
                 context.progress.update(bar, note=f"scored {line['benchmark']}")
 
-        _run(context, version, lambda path, log: evaluation_command(path, version, model, log), show, EvaluationError)
+        identity = f"evaluation-{evaluation_id}"
+        _run(context, identity, lambda path, log: evaluation_command(path, version, model, log), show, EvaluationError)
         context.progress.update(bar, completed=1, total=1)
     folder = layout.evaluation_dir(evaluation_id)
     tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, release, evaluation_id))
@@ -129,18 +132,20 @@ def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationS
 
 def _run(
     context: RunContext,
-    version: str,
+    identity: str,
     command: Callable[[Path, Path], list[str]],
     show: Callable[[dict[str, Any]], None],
     error: type[TrainingError] | type[EvaluationError],
 ) -> None:
+    """Run a command on a settings file of its own, so that two runs at once, even of one identity, do not write the same file."""
     logs = context.state_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    settings_path = logs / f"{error.__name__.removesuffix('Error').lower()}-{version}.yaml"
+    settings_path = logs / f"{identity}-{os.getpid()}.yaml"
     settings_path.write_text(to_yaml(context.settings), encoding="utf-8")
     log_path = settings_path.with_suffix(".jsonl")
     environment = training_environment(context.settings.training) | _credentials(context.settings)
     run_watched(command(settings_path, log_path), environment, log_path, show, error)
+    settings_path.unlink()
 
 
 def _credentials(settings: PipelineSettings) -> dict[str, str]:
@@ -183,9 +188,15 @@ def _prefect_tags() -> dict[str, str]:
     }
 
 
-def _missing_captions(line: Mapping[str, Any]) -> str:
-    lacking = ", ".join(f"{number:,} without {name}" for name, number in line["without"].items())
-    return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} in its place"
+def _note(line: Mapping[str, Any]) -> str:
+    """One sentence for a line of the trainer's log that is no step."""
+    if line["event"] == "captions":
+        lacking = ", ".join(f"{number:,} without {name}" for name, number in line["without"].items())
+        return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} in its place"
+    if line["event"] == "incomplete":
+        return f"stream {line['stream'] + 1}: {line['num_incomplete']:,} samples left out, without an image or a caption"
+    changed = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in line["changed"].items())
+    return f"resumed at step {line['step']} in another environment: {changed}"
 
 
 def _dataset(context: RunContext, release: Release, part: str = "") -> DatasetInput:

@@ -1,4 +1,4 @@
-"""Training and evaluation as processes of their own: started, watched through their log of JSON lines, ended with their flow."""
+"""Training and evaluation as processes of their own: started, watched through their log of JSON lines, and ended with their flow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from bioclip.errors import TreeOfLifeError
 from bioclip.settings.loading import ENVIRONMENT_PREFIX
+from bioclip.training.runs import FAILED
 
 _POLL_S = 0.2
 _SHOWN_ERROR_CHARS = 2000
@@ -25,14 +26,26 @@ def run_watched(
     on_line: Callable[[dict[str, Any]], None],
     error: type[TreeOfLifeError],
 ) -> None:
-    """Run `command` and hand over each line of its JSON-lines log as it comes; raises `error` with its last words when it fails."""
+    """Run `command` and pass each line of its JSON-lines log to `on_line` as it is written.
+
+    A line with the event `failed` is not passed on: its sentence, from whichever of several processes, is what `error` is raised with
+    when the command fails. Without one, `error` has the end of the command's output.
+    """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     log_path.write_bytes(b"")
     bound = [sys.executable, "-m", "tasks.bound_process", str(os.getpid()), *command]
     with log_path.open("rb") as log, log_path.with_suffix(".stderr").open("w+b") as words:
+        sentences: list[str] = []
+
+        def take(line: dict[str, Any]) -> None:
+            if line.get("event") == FAILED:
+                sentences.append(line["message"])
+            else:
+                on_line(line)
+
         process = subprocess.Popen(bound, env={**_inherited(), **environment}, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
         try:
-            _watch(process, log, on_line)
+            _watch(process, log, take)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -40,7 +53,10 @@ def run_watched(
         if process.returncode != 0:
             words.seek(0)
             said = words.read().decode(errors="replace").strip()[-_SHOWN_ERROR_CHARS:]
-            raise error(said or f"{' '.join(command[:4])} … ended with code {process.returncode} and said nothing; see {log_path}.")
+            raise error(
+                next(iter(sentences), said)
+                or f"{' '.join(command[:4])} … ended with code {process.returncode} without a message; see {log_path}."
+            )
 
 
 def _inherited() -> dict[str, str]:

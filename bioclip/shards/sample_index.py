@@ -214,5 +214,5 @@ def image_of(members: Mapping[str, bytes]) -> bytes | None:
 
 
 def texts_of(members: Mapping[str, bytes]) -> dict[str, str]:
-    """The text members of a sample by name without `.txt`; the plain `txt` of a foreign tar under that name."""
-    return {name.removesuffix(".txt"): data.decode() for name, data in members.items() if name.endswith(".txt") or name == "txt"}
+    """The text members of a sample by name without `.txt`."""
+    return {name.removesuffix(".txt"): data.decode() for name, data in members.items() if name.endswith(".txt")}

@@ -1,12 +1,14 @@
 """`python -m bioclip.training --settings FILE --release VERSION [--log FILE] [--threads N]`: train as a process of its own.
 
-Silent unless something fails; then one sentence on the error stream and the error's exit code. Settings may also come from
-the environment, so that credentials need not be written to a file.
+Without an error it prints nothing. An error is one sentence on the error stream and a line `failed` of the log, from which the caller has
+it also when torchrun prints its own words after it. Settings may also come from the environment, so that credentials need not be
+written to a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -18,10 +20,11 @@ from bioclip.models.clip import import_open_clip
 from bioclip.releases import open_release
 from bioclip.settings.loading import load_settings
 from bioclip.storage import open_workspace
+from bioclip.training.runs import FAILED
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, or find the model finished; returns the exit code."""
+    """Train unless the model is finished; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bioclip.training", description="Train on a release of a workspace.")
     parser.add_argument("--settings", type=Path, required=True, help="YAML file of the whole pipeline's settings")
     parser.add_argument("--release", required=True, help="version of the release")
@@ -33,8 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
         _train(options)
     except TreeOfLifeError as error:
         print(error, file=sys.stderr)
+        if options.log is not None:
+            _append(options.log, {"event": FAILED, "message": str(error)})
         return error.exit_code
     return 0
+
+
+def _append(path: Path, line: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -198,12 +198,12 @@ class TrainingData:
     def _read(self, stream: int, position: int) -> tuple[Image.Image, dict[str, str]]:
         if (cached := self._cache.images.get((stream, position))) is not None:
             return cached
-        index = self.streams[stream].index
+        index, is_foreign = self.streams[stream].index, self.streams[stream].is_foreign
         members = index.read(position)
         if (encoded := image_of(members)) is None:
             raise TrainingError(f"sample {index.keys[position]!r} has no jpg member; release again.")
         image = decode(encoded, self._decode_px, index.keys[position])
-        texts = texts_of(members)
+        texts = {FOREIGN_CAPTION: members[FOREIGN_CAPTION].decode(errors="replace").strip()} if is_foreign else texts_of(members)
         self._cache.add((stream, position), image, texts)
         return image, texts
 

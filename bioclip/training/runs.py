@@ -18,6 +18,8 @@ from bioclip.storage import Storage
 from bioclip.training.objectives import source_digests
 from bioclip.training.streams import stream_identity
 
+FAILED = "failed"
+"""Event of the line that a trainer writes to its log when it ends with an error; `message` is the error's sentence."""
 TRAINING_VERSION = 1
 """Raised when the trainer makes other weights from the same inputs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bioclip.settings import ObjectiveSettings, TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.data import Batch, TrainingData, caption_type_names
 from bioclip.training.loop import OBJECTIVES_NAME, train
+from bioclip.training.objectives import OBJECTIVES
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
 from bioclip.training.runs import planned_model_id, training_key
@@ -240,3 +242,21 @@ class TestTakingOverTheStep:
         plain = train(tiny_settings(), release, Storage(str(tmp_path / "b"))).info
         assert info.loss_last == pytest.approx(plain.loss_last, rel=1e-3)
         assert info.loss_last < info.loss_first
+
+
+class TestTheOneThatContributingShows:
+    def test_it_trains_as_written(
+        self, release: Release, tmp_path: Path, tiny_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        [code] = [block.split("```")[0] for block in text.split("```python\n") if block.startswith("# bioclip/training/objectives/")]
+        monkeypatch.syspath_prepend(str(tmp_path))
+        (tmp_path / "documented_sigmoid.py").write_text(code)
+        settings = tiny_settings(objectives=[{"name": "documented_sigmoid:build", "options": {"margin": 0.1}}])
+        info = train(settings, release, Storage(str(tmp_path))).info
+        assert info.loss_last < info.loss_first
+        monkeypatch.delitem(sys.modules, "documented_sigmoid")
+
+    def test_its_line_registers_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(OBJECTIVES, "again", OBJECTIVES["clip"])
+        assert type(build("again").objectives[0]) is type(build("clip").objectives[0])
