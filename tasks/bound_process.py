@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            raise SystemExit(f"the process {parent} that asked for {command[0]} is gone.")
+            raise SystemExit(f"the process {parent} that started {command[0]} has ended.")
     os.execvp(command[0], command)  # noqa: S606 - the command comes from our own tasks
 
 

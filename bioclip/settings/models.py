@@ -109,7 +109,7 @@ class TrainingSettings(Settings):
     cache_images_mb: int = operational(512, ge=0)
     """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
     checkpoint_every_steps: int = operational(100, gt=0)
-    """Steps between checkpoints; a killed run goes on from the last."""
+    """Steps between checkpoints; a killed run continues from the last."""
     log_every_steps: int = operational(10, gt=0)
     """Steps between lines of metrics."""
 

@@ -26,7 +26,7 @@ _SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class RestoredRun:
-    """What a checkpoint says of the run besides its state: metrics [steps done, 2], and the environment it was written in."""
+    """What a checkpoint holds besides the state: metrics [steps done, 2], and the environment it was written in."""
 
     history: torch.Tensor
     environment: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Checkpoints:
             self.storage.remove(old)
 
     def choose(self) -> str | None:
-        """The newest whole checkpoint, None when there is none at all; raises TrainingError when every one is damaged."""
+        """Name of the newest whole checkpoint, None without any checkpoint; raises TrainingError when all are damaged."""
         names = self.names()
         for name in reversed(names):
             if _is_whole(name, self.storage.read_bytes(name)):

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bioclip.digests import digest_value
+from bioclip.digests import digest_path, digest_value
+from bioclip.errors import SettingsError
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
-from bioclip.settings import TrainingSettings, meaningful
+from bioclip.settings import ObjectiveSettings, TrainingSettings, meaningful
 from bioclip.storage import Storage
 from bioclip.training.objectives import source_digests
 from bioclip.training.streams import stream_identity
@@ -27,9 +28,9 @@ TRAINING_VERSION = 1
 def training_key(settings: TrainingSettings, release: Release, workspace: Storage) -> str:
     """SHA-256 of (trainer's version, settings, release, start checkpoint).
 
-    A local start counts by its content and foreign tars by theirs, not by their paths. Raises UnknownNameError for an objective that is
-    not registered, SettingsError for one whose module is not there, ModelError for a start that is not there, TrainingError and
-    StorageError for streams that are not there.
+    A local start counts by its content, as do foreign tars and files named in options of objectives; their paths do not count. Raises
+    UnknownNameError for an objective that is not registered, SettingsError for one whose module or files do not exist, ModelError for a
+    start that does not exist, TrainingError and StorageError for streams that do not exist.
     """
     deciding, start = meaningful(settings), ""
     model = ModelRef.from_settings(settings.model, settings.seed)
@@ -47,9 +48,23 @@ def _objectives(settings: TrainingSettings) -> dict[str, Any]:
     """What the objectives add to the key. One of weight 1 without options is its name alone, which is what models were keyed by
     before there could be several: they are found again."""
     sources = source_digests(settings.objectives)
-    chosen = [meaningful(objective) for objective in settings.objectives]
+    chosen = [meaningful(objective) | {"options": _by_content(objective)} for objective in settings.objectives]
     plain = len(chosen) == 1 and chosen[0]["weight"] == 1 and not chosen[0]["options"]
     return {"loss": chosen[0]["name"] if plain else chosen} | ({"objective_sources": sources} if sources else {})
+
+
+def _by_content(objective: ObjectiveSettings) -> dict[str, Any]:
+    """The options, in which a file or folder named by an option `..._path` or `..._dir` counts by its content."""
+    options = dict(objective.options)
+    for name, value in objective.options.items():
+        if name.endswith(("_path", "_dir")) and isinstance(value, str):
+            try:
+                options[name] = digest_path(Path(value).expanduser())
+            except FileNotFoundError:
+                raise SettingsError(
+                    f"training.objectives: {name} = {value!r} of objective {objective.name!r} does not exist; name a file or folder."
+                ) from None
+    return options
 
 
 def planned_model_id(settings: TrainingSettings, release: Release, workspace: Storage) -> str:

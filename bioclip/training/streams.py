@@ -116,7 +116,7 @@ def sizes_of(batch_size: int, ratios: Sequence[float]) -> tuple[int, ...]:
 
 
 def streams_of_slots(sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Stream [B] of every place in a batch: the j-th of n samples of a stream lies near the share (j + 1/2) / n of the batch."""
+    """Stream [B] of every place in a batch: the j-th of n samples of a stream is placed near the share (j + 1/2) / n of the batch."""
     shares = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     streams = np.repeat(np.arange(len(sizes)), sizes)
     chosen: NDArray[np.int64] = streams[np.lexsort((streams, shares))]

@@ -51,7 +51,7 @@ train(settings.training, open_release(storage, sys.argv[2]), storage, Log())
 
 
 class KilledError(Exception):
-    """Stands for the end of the process at a line of the log."""
+    """The end of the process at a line of the log."""
 
 
 class KillingLog(io.StringIO):
@@ -116,7 +116,7 @@ def test_a_run_broken_at_any_step_ends_with_the_same_bytes(
     log = io.StringIO()
     assert train(tiny_settings(checkpoint_every_steps=2), release, storage, log).info == expected
     first_again = json.loads(log.getvalue().splitlines()[0])["step"]
-    assert first_again == (step - 1) // 3 * 3 + 1, "it goes on after the last checkpoint, not from the start"
+    assert first_again == (step - 1) // 3 * 3 + 1, "it continues after the last checkpoint, not from the start"
     for name in straight.list(expected.folder):
         assert storage.read_bytes(name) == straight.read_bytes(name)
 
@@ -184,7 +184,7 @@ def test_kill_9_and_run_again_gives_the_same_weights(release: Release, workspace
     assert find_model(Storage(str(workspace)), planned_model_id(training, release, Storage(str(workspace)))) is None
     resumed = io.StringIO()
     found = train(training, release, Storage(str(workspace)), resumed)
-    assert json.loads(resumed.getvalue().splitlines()[0])["step"] == 19, "it goes on from the checkpoint of step 18"
+    assert json.loads(resumed.getvalue().splitlines()[0])["step"] == 19, "it continues from the checkpoint of step 18"
     unbroken = train(training, release, Storage(str(workspace / "unbroken")))
     assert found.info == unbroken.info
 

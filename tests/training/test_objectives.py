@@ -151,6 +151,16 @@ class TestOneFromOutside:
                 keys.add(training_key(TrainingSettings(objectives=(chosen,)), release, storage))
         assert len(keys) == 4
 
+    def test_a_file_named_in_its_options_counts_by_content(self, release: Release, tmp_path: Path) -> None:
+        storage, keys = Storage(str(tmp_path)), []
+        for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+            (tmp_path / name).write_bytes(content)
+            chosen = ObjectiveSettings(options={"teacher_path": str(tmp_path / name)})
+            keys.append(training_key(TrainingSettings(objectives=(chosen,)), release, storage))
+        assert keys[0] == keys[1] != keys[2]
+        with pytest.raises(SettingsError, match=r"teacher_path = 'gone' of objective 'clip' does not exist; name a file or folder"):
+            training_key(TrainingSettings(objectives=(ObjectiveSettings(options={"teacher_path": "gone"}),)), release, storage)
+
     def test_models_of_the_one_loss_there_was_are_found_again(self, release: Release, tmp_path: Path) -> None:
         storage = Storage(str(tmp_path))
         plain = planned_model_id(TrainingSettings(), release, storage)

@@ -69,7 +69,7 @@ def test_an_end_without_a_sentence_is_explained_by_its_output(tmp_path: Path) ->
             run_watched([sys.executable, "-c", code], {}, tmp_path / "log.jsonl", lambda line: None, TrainingError)
 
 
-def test_lines_of_the_log_that_are_no_steps_are_told_in_words() -> None:
+def test_lines_of_the_log_that_are_no_steps_are_shown_as_sentences() -> None:
     lines = [
         {"event": "captions", "num_samples": 1200, "without": {"description": 7}, "fallback": "taxon_com"},
         {"event": "incomplete", "stream": 1, "num_samples": 10, "num_incomplete": 2},

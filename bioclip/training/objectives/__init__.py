@@ -1,6 +1,6 @@
 """Training objectives by name. To add one: a file beside this one with a `build` function, and a line in OBJECTIVES.
 
-An objective that lies outside this package is named `module:function` and needs no line. Importing this package does not import torch.
+An objective outside this package is named `module:function` and needs no line. Importing this package does not import torch.
 """
 
 from __future__ import annotations
