@@ -26,13 +26,15 @@ _SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "
 def embedded_prefect(log_path: Path) -> Iterator[None]:
     """Set PREFECT_API_URL to a new server for the length of the block; does nothing when it is already set.
 
-    Raises TreeOfLifeError when the server does not start.
-    """
+            The log is that of this process, `<stem>-<process id>`, so that two commands at once do not write the same file; it is removed at a
+        good end. Raises TreeOfLifeError when the server does not start.
+        """
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
     port = _free_port()
     address = f"http://127.0.0.1:{port}/api"
+    log_path = log_path.with_stem(f"{log_path.stem}-{os.getpid()}")
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         server = subprocess.Popen(
@@ -46,6 +48,7 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
             _flush()
             os.environ.pop("PREFECT_API_URL", None)
             _stop(server)
+    log_path.unlink(missing_ok=True)
 
 
 def _flush() -> None:
