@@ -269,6 +269,8 @@ def shard_index(shard: str) -> str:
 MODELS_DIR, EVALUATIONS_DIR, REPORTS_DIR, FEATURES_DIR = "models", "evaluations", "reports", "features"
 MODEL_INFO, TRAINING_METRICS = "model.json", "metrics.jsonl"
 MODEL_CONFIG, MODEL_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+OBJECTIVE_WEIGHTS = "objectives.safetensors"
+"""Parameters that the objectives added, beside the model; absent where they added none."""
 SCORES_INFO, SCORES_TABLE, SCORES_OUTCOMES = "scores.json", "scores.parquet", "outcomes.parquet"
 TRACKING = "mlflow.json"
 """The MLflow run of a model or an evaluation."""
@@ -283,6 +285,16 @@ def model_dir(model_id: str) -> str:
 def model_info(model_id: str) -> str:
     """Description of a model; it is written last, so a model with one is finished."""
     return f"{model_dir(model_id)}/{MODEL_INFO}"
+
+
+def checkpoints_dir(model_dir: str) -> str:
+    """Folder of an unfinished model's checkpoints."""
+    return f"{model_dir}/checkpoints"
+
+
+def checkpoint(model_dir: str, num_steps: int, digest: str) -> str:
+    """Checkpoint after `num_steps` steps; `digest` is the start of the SHA-256 of its content."""
+    return f"{checkpoints_dir(model_dir)}/step-{num_steps:08d}-{digest}.safetensors"
 
 
 def evaluation_dir(evaluation_id: str) -> str:

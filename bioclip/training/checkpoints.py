@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.errors import TrainingError
 from bioclip.storage import Storage
@@ -41,7 +42,7 @@ class Checkpoints:
 
     def names(self) -> list[str]:
         """All there are, the oldest first."""
-        return [name for name in self.storage.list(f"{self.folder}/checkpoints") if name.endswith(_SUFFIX)]
+        return [name for name in self.storage.list(layout.checkpoints_dir(self.folder)) if name.endswith(_SUFFIX)]
 
     def write(
         self,
@@ -59,8 +60,7 @@ class Checkpoints:
         tensors["history"] = history
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         data = save(on_cpu, metadata={"environment": json.dumps(environment, sort_keys=True)})
-        name = f"step-{len(history):08d}-{digest_bytes(data)[:_DIGEST_CHARS]}{_SUFFIX}"
-        self.storage.write_bytes(f"{self.folder}/checkpoints/{name}", data)
+        self.storage.write_bytes(layout.checkpoint(self.folder, len(history), digest_bytes(data)[:_DIGEST_CHARS]), data)
         for old in self.names()[:-_NUM_KEPT]:
             self.storage.remove(old)
 
@@ -73,7 +73,7 @@ class Checkpoints:
         if names:
             raise TrainingError(
                 f"every checkpoint in {self.storage.uri(self.folder)!r} is damaged: its content is not that of the SHA-256 in its name; "
-                f"restore one from a copy, or remove {self.folder}/checkpoints to train from step 0."
+                f"restore one from a copy, or remove {layout.checkpoints_dir(self.folder)} to train from step 0."
             )
         return None
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip import layout
 from bioclip.errors import TrainingError
 from bioclip.records import RANKS
 from bioclip.selection.splits import TRAIN
@@ -57,7 +58,7 @@ def read_lineages(release: Release) -> SampleLineages:
     record_ids: list[pa.Array] = []
     codes: list[NDArray[np.int32]] = []
     number_of: dict[str, int] = {}
-    with release.storage.reader("samples.parquet") as stream:
+    with release.storage.reader(layout.SAMPLES) as stream:
         for batch in pq.ParquetFile(stream).iter_batches(columns=["record_id", "split", *RANKS]):
             chosen = batch.filter(pc.equal(batch["split"], TRAIN))
             joined = pc.binary_join_element_wise(*(chosen[rank] for rank in RANKS), _SEPARATOR).dictionary_encode()

@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from bioclip import layout
 from bioclip.errors import SettingsError, UnknownNameError
-from bioclip.models.clip import WEIGHTS_NAME, ClipModel, create_model
+from bioclip.models.clip import ClipModel, create_model
 from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.settings import ObjectiveSettings, TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.data import Batch, TrainingData, caption_type_names
-from bioclip.training.loop import OBJECTIVES_NAME, train
+from bioclip.training.loop import train
 from bioclip.training.objectives import OBJECTIVES
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
@@ -121,9 +122,9 @@ class TestOneFromOutside:
     def test_its_parameter_and_the_logit_bias_are_trained(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
         storage = Storage(str(tmp_path))
         info = train(self.settings(tiny_settings), release, storage).info
-        weights = load(storage.read_bytes(f"{info.folder}/{WEIGHTS_NAME}"))
+        weights = load(storage.read_bytes(f"{info.folder}/{layout.MODEL_WEIGHTS}"))
         assert weights["logit_bias"].item() != -10.0
-        added = load(storage.read_bytes(f"{info.folder}/{OBJECTIVES_NAME}"))
+        added = load(storage.read_bytes(f"{info.folder}/{layout.OBJECTIVE_WEIGHTS}"))
         assert set(added) == {"parts.1.projector"}
         assert not torch.equal(added["parts.1.projector"], torch.eye(32, 3))
         assert info.loss_last < info.loss_first

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bioclip import layout
 from bioclip.errors import ModelError, UnknownNameError
 from bioclip.models.clip import create_model, save_model
-from bioclip.models.reference import WEIGHTS_NAME
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
@@ -63,7 +63,7 @@ def test_a_start_counts_by_its_content_and_not_by_its_path(
     workspace, model = Storage(str(tmp_path)), create_model(TINY_MODEL, seed=3)
 
     def started(path: Path) -> TrainingSettings:
-        start = path / WEIGHTS_NAME if kind == "file" else path
+        start = path / layout.MODEL_WEIGHTS if kind == "file" else path
         return tiny_settings(model=TINY_MODEL.model_copy(update={"pretrained": str(start)}), num_steps=3)
 
     save_model(workspace, "here", model)
