@@ -53,7 +53,8 @@ class WeightedObjectives(torch.nn.Module):
             seen = Outputs(outputs.image_features_BD, outputs.text_features_BD, outputs.logit_scale, outputs.logit_bias, added_features_ED)
             loss = part.loss(seen, batch)
             if not isinstance(loss, torch.Tensor) or loss.ndim:
-                raise SettingsError(f"objective {name!r} gave {loss!r:.80} as its loss; it must return one number, a tensor of no axes.")
+                given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
+                raise SettingsError(f"objective {name!r} gave {given} as its loss; it must return one number, a tensor of no axes.")
             losses.append(loss if weight == 1 else weight * loss)
         return sum(losses[1:], start=losses[0])
 
