@@ -1,4 +1,4 @@
-"""`python -m bioclip.training --settings FILE --release VERSION [--log FILE] [--threads N]`: train as a process of its own.
+"""`python -m bioclip.training --settings FILE --release VERSION [--log-path FILE] [--threads N]`: train as a process of its own.
 
 Without an error it prints nothing. An error is one sentence on the error stream and a line `failed` of the log, from which the caller has
 it also when torchrun prints its own words after it. Settings may also come from the environment, so that credentials need not be
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bioclip.training", description="Train on a release of a workspace.")
     parser.add_argument("--settings", type=Path, required=True, help="YAML file of the whole pipeline's settings")
     parser.add_argument("--release", required=True, help="version of the release")
-    parser.add_argument("--log", type=Path, help="file that receives one JSON object a logged step")
+    parser.add_argument("--log-path", type=Path, help="file that receives one JSON object a logged step")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: training.num_threads")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         _train(options)
     except TreeOfLifeError as error:
         print(error, file=sys.stderr)
-        if options.log is not None:
-            _append(options.log, {"event": FAILED, "message": str(error)})
+        if options.log_path is not None:
+            _append(options.log_path, {"event": FAILED, "message": str(error)})
         return error.exit_code
     return 0
 
@@ -60,9 +60,9 @@ def _train(options: argparse.Namespace) -> None:
         training = training.model_copy(update={"num_threads": options.threads})
     with ExitStack() as stack:
         log = None
-        if options.log is not None:
-            options.log.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(options.log.open("a", encoding="utf-8"))
+        if options.log_path is not None:
+            options.log_path.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(options.log_path.open("a", encoding="utf-8"))
         train(training, release, storage, log)
 
 

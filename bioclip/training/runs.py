@@ -73,11 +73,14 @@ def planned_model_id(settings: TrainingSettings, release: Release, workspace: St
 
 
 def command(settings_path: Path, release: str, log_path: Path | None, settings: TrainingSettings) -> list[str]:
-    """Command line of the trainer: Python itself, or torchrun when several processes are asked for."""
+    """Command line of the trainer: Python itself, or torchrun when several processes are asked for.
+
+    The trainer's options must not begin as torchrun's own do: `--log` would be refused as ambiguous.
+    """
     launcher = [sys.executable]
     if settings.num_processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.num_processes}"]
-    log = ["--log", str(log_path)] if log_path is not None else []
+    log = ["--log-path", str(log_path)] if log_path is not None else []
     return [*launcher, "-m", "bioclip.training", "--settings", str(settings_path), "--release", release, *log]
 
 

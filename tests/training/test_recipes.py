@@ -81,7 +81,7 @@ def test_a_start_counts_by_its_content_and_not_by_its_path(
 
 def test_several_processes_are_started_by_torchrun(tiny_settings: MakeSettings) -> None:
     one = command(Path("s.yaml"), "v1", Path("log.jsonl"), tiny_settings())
-    assert one == [sys.executable, "-m", "bioclip.training", "--settings", "s.yaml", "--release", "v1", "--log", "log.jsonl"]
+    assert one == [sys.executable, "-m", "bioclip.training", "--settings", "s.yaml", "--release", "v1", "--log-path", "log.jsonl"]
     many = command(Path("s.yaml"), "v1", None, tiny_settings(num_processes=8))
     assert many[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8"]
     assert many[5:] == ["-m", "bioclip.training", "--settings", "s.yaml", "--release", "v1"]
