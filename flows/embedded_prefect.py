@@ -26,7 +26,7 @@ _SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "
 def embedded_prefect(log_path: Path) -> Iterator[None]:
     """Set PREFECT_API_URL to a new server for the length of the block; does nothing when it is already set.
 
-        The log is that of this process, `<stem>-<process id>`, so that two commands at once do not write the same file; it is removed at a
+    The log is that of this process, `<stem>-<process id>`, so that two commands at once do not write the same file; it is removed at a
     good end. Raises TreeOfLifeError when the server does not start.
     """
     if os.environ.get("PREFECT_API_URL"):
