@@ -123,4 +123,4 @@ def _shown_default(value: object) -> str | None:
 def _epilogue() -> str:
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
     old = ", ".join(OLD_SPELLINGS)
-    return f"Exit codes\n{codes}\n\nEarlier spellings still work: {old}."
+    return f"Exit codes\n{codes}\n\nEarlier spellings still work: {old}, names FILE."
