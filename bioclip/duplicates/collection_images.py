@@ -88,6 +88,8 @@ def _samples(archive: tarfile.TarFile, tar: Path, name: str, known: Mapping[str,
         if not member.isreg():
             continue
         prefix, extension = split_member_name(member.name)
+        if extension.partition(".")[0].isdigit():  # a key with dots, such as IMG_2024.05.00
+            prefix, extension = split_member_name(member.name, ends_at_last=True)
         if prefix != key:
             if place:
                 yield _sample(tar, name, key, texts, place, known)
