@@ -10,7 +10,7 @@ from bioclip.report.data.prediction_summary import BenchmarkPredictions
 from bioclip.report.data.predictions import MAX_CLASSES, MAX_CONFUSIONS, MAX_EXAMPLES
 from bioclip.report.data.report_data import ReportData
 from bioclip.report.data.workspace_report import gather_report
-from bioclip.report.sections.predictions import predictions_section
+from bioclip.report.sections.confusions import predictions_section
 
 from .test_page import Reader, rows_of
 from .workspace import EVALUATION_ID, LINEAGES, SCRIPT, VERSION, Workspace, sample_photos

@@ -11,6 +11,7 @@ from bioclip.report.html.section import Section
 from bioclip.report.html.templates import render_page
 from bioclip.report.html.text import number, plain
 from bioclip.report.sections.collecting_places import places_section
+from bioclip.report.sections.confusions import predictions_section
 from bioclip.report.sections.coverage import coverage_section
 from bioclip.report.sections.downloads import downloads_section
 from bioclip.report.sections.dropped_images import dropped_section
@@ -20,7 +21,6 @@ from bioclip.report.sections.licenses import licenses_section
 from bioclip.report.sections.line_of_descent import lineage_section
 from bioclip.report.sections.long_tail import long_tail_section
 from bioclip.report.sections.names import names_section
-from bioclip.report.sections.predictions import predictions_section
 from bioclip.report.sections.scores import headline_tiles, scores_section
 from bioclip.report.sections.splits import random_samples_section, splits_section
 from bioclip.report.sections.taxa import taxa_section
