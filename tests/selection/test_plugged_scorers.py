@@ -20,7 +20,7 @@ from tests.conftest import Curated, run_jobs
 from tests.leakage.planting import photographs
 from tests.selection.conftest import Workspace
 
-DOCS = Path(__file__).parents[2] / "docs" / "release-rules.md"
+DOCS = Path(__file__).parents[2] / "docs" / "concepts" / "release-rules.md"
 ROTTEN = """
 class Scorer:
     identity = {"version": 1}
