@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from bioclip.duplicates.hamming.cross_search import HashArray, cross_pairs
-from bioclip.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.leakage import SetFingerprints, find_leaks, gate_table
 from bioclip.settings import LeakGuards
 
 _SEED = 17
@@ -77,7 +77,7 @@ def main() -> None:
         return
     tables = images("t", train, rng), images("e", evaluation, rng)
     start = time.perf_counter()
-    leaks = find_leaks(tables[0], [EvaluationSide("set", tables[1], holds_out_species=True)], LeakGuards(), radius=8)
+    leaks = find_leaks(tables[0], [SetFingerprints("set", tables[1], holds_out_species=True)], LeakGuards(), radius=8)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

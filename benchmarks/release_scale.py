@@ -37,13 +37,13 @@ from bioclip.settings import PipelineSettings
 from bioclip.shards.stage import plan_shards, release_version
 from bioclip.storage import open_workspace
 from bioclip.trace.lookup import find_images
-from bioclip.trace.scope import open_sight
+from bioclip.trace.scope import open_scope
 from bioclip.trace.trace import trace_image
 from bioclip.verification.verify import verify_release
 
 SIZE_VARIABLE = "TREEOFLIFE_RELEASE_IMAGES"
 _PER_PARTITION = 20_000
-Step = Callable[[PipelineSettings], None]
+TraceStep = Callable[[PipelineSettings], None]
 
 
 def run(context: Context) -> Report:
@@ -76,7 +76,7 @@ def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(work, *arguments).result()
 
 
-def _timed(step: Step, root: Path, num_partitions: int) -> tuple[float, int]:
+def _timed(step: TraceStep, root: Path, num_partitions: int) -> tuple[float, int]:
     """(seconds, peak resident bytes of this process, imports included)."""
     settings = _settings(root, num_partitions)
     return seconds_of(lambda: step(settings)), _peak_bytes()
@@ -160,13 +160,13 @@ def _trace(settings: PipelineSettings) -> None:
     storage = open_workspace(settings.workspace)
     with storage.reader(layout.in_splits(layout.SAMPLES)) as stream:
         rows = next(pq.ParquetFile(stream).iter_batches(1_000, columns=["record_id", "split"]))
-    sight = open_sight(storage, "latest")
-    [record_id] = find_images(sight, rows.filter(pc.not_equal(rows["split"], ""))["record_id"][0].as_py())
-    if not trace_image(sight, record_id).step("shard").facts.get("members"):
+    scope = open_scope(storage, "latest")
+    [record_id] = find_images(scope, rows.filter(pc.not_equal(rows["split"], ""))["record_id"][0].as_py())
+    if not trace_image(scope, record_id).step("shard").facts.get("members"):
         raise RuntimeError(f"the members of {record_id} were not found")
 
 
-_STEPS: tuple[tuple[str, Step], ...] = (
+_STEPS: tuple[tuple[str, TraceStep], ...] = (
     ("stage release: splits, gate, samples", _release),
     ("plan of the shards", _plan),
     ("plan again, and shards of one partition", _one_partition),

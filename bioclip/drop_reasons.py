@@ -139,10 +139,6 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
         ("evaluation-sets", "duplicates"),
         (
             ("image_not_local", "The image is given by a URL; images of evaluation sets are read from files."),
-            ("file_missing", "The file does not exist."),
-            ("file_unreadable", "The file cannot be read."),
-            ("id_repeated", "An earlier row of the collection has the same id."),
-            ("phash_malformed", "The stated pHash is not 16 hexadecimal digits."),
             ("nothing_to_compare", "The row has neither an image nor hashes."),
         ),
     ),

@@ -11,9 +11,6 @@ from bioclip.digests import digest_value
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 """Linnaean ranks of a label, from the root; `species` holds the full binomial."""
 
-TAKEN_DOWN = "taken_down"
-"""Drop reason of what a takedown list names: ids and URLs at the stage `records`, hashes at `images` and `release`."""
-
 RECORD_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://bioclip-pipeline/records")
 """Fixed namespace of record ids; changing it would rename every image."""
 

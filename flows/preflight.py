@@ -11,9 +11,9 @@ from bioclip.selection.texts import read_described
 from bioclip.settings import PipelineSettings
 from bioclip.sources import source_format
 from bioclip.storage import Storage
-from bioclip.takedowns import read_takedowns
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.matching.curation import read_curation_rows
+from bioclip.withdrawals import read_withdrawals
 
 
 def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
@@ -28,7 +28,7 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
         source_format(source).files(source)
     for backbone in settings.taxonomy.backbones:
         open_backbone(backbone)
-    read_takedowns(storage, settings.ingest)
+    read_withdrawals(storage, settings.ingest)
     if path := settings.taxonomy.curation:
         file_digest(path, "taxonomy.curation")
         read_curation_rows(Path(path))

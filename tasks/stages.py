@@ -22,7 +22,7 @@ from bioclip.report.stage import plan_report
 from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
 from bioclip.stages import Stage, curation_stages
-from bioclip.takedowns import read_takedowns
+from bioclip.withdrawals import read_withdrawals
 from tasks.context import RunContext
 
 _ARTIFACT_EVERY_S = 1.0
@@ -113,7 +113,7 @@ def _run_planned(stage: Stage, context: RunContext) -> StageSummary | None:
 def _download(stage: Stage, context: RunContext) -> StageSummary:
     """Fetch the images; what each host allows is kept here, for all workers."""
     settings = context.settings.download
-    hashes = read_takedowns(context.storage, context.settings.ingest).hashes
+    hashes = read_withdrawals(context.storage, context.settings.ingest).hashes
     with serve_allowances(settings, settings.allowance_host or context.cluster.own_host) as allowance:
         jobs = stage.load_plan()(context.storage, context.settings, allowance, media_roots(context.settings.sources), hashes)
         return run_stage(stage.name, jobs, context)

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from bioclip.download.chunks import CHUNK_SCHEMA, SETTINGS_KEY, ChunkLog, is_success, read_rows
 from bioclip.download.outcomes import LEDGER_SCHEMA, PERMANENT, RETRY_LATER
-from bioclip.download.purging import listed_images, listed_rows
-from bioclip.records import TAKEN_DOWN
 from bioclip.settings import DownloadSettings
 from bioclip.storage import Storage
+from bioclip.withdrawals import WITHDRAWN
+from bioclip.withdrawals.stored_images import listed_images, listed_rows
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,21 @@ class Progress:
         self.rest = log.rest()
         self._add(self.rest.drop_columns(["image"]).to_pylist(), "")
 
-    def give_back(self, taken_down: Collection[str]) -> None:
+    def restore(self, withdrawn: Collection[str]) -> None:
         """Discard refusals for a hash that is no longer listed, so that the image is requested again."""
-        for record_id in [key for key, row in self.outcomes.items() if row["reason"] == TAKEN_DOWN and row["detail"] not in taken_down]:
+        for record_id in [key for key, row in self.outcomes.items() if row["reason"] == WITHDRAWN and row["detail"] not in withdrawn]:
             del self.outcomes[record_id]
 
-    def take_down(self, taken_down: Collection[str]) -> None:
+    def withdraw(self, withdrawn: Collection[str]) -> None:
         """Refuse images with a listed hash, in any file: their rows become `taken_down`, with the hash as detail."""
-        if not taken_down:
+        if not withdrawn:
             return
         for name in sorted({name for name, _ in self.images.values()}):
-            found = listed_images(self._storage, name, taken_down) if name else listed_rows(self.rest, taken_down)
+            found = listed_images(self._storage, name, withdrawn) if name else listed_rows(self.rest, withdrawn)
             for record_id, value in found.items():
                 if self.images.get(record_id, ("?", 0))[0] == name:
                     del self.images[record_id]
-                    self.outcomes[record_id] |= {"status": PERMANENT, "reason": TAKEN_DOWN, "detail": value}
+                    self.outcomes[record_id] |= {"status": PERMANENT, "reason": WITHDRAWN, "detail": value}
 
     def _read_chunks(self, log: ChunkLog) -> None:
         for name in log.names():

@@ -18,7 +18,6 @@ from bioclip.download.allowance_service import AllowanceAddress
 from bioclip.download.chunks import SETTINGS_KEY, ChunkLog, image_options, merged_groups, read_groups
 from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER, SUCCESS
 from bioclip.download.progress import Progress
-from bioclip.download.purging import takedown_is_pending
 from bioclip.download.queues import download
 from bioclip.images.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
@@ -26,6 +25,7 @@ from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, rea
 from bioclip.schemas import IMAGE_SCHEMA
 from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
+from bioclip.withdrawals.stored_images import withdrawal_is_pending
 
 STAGE = "images"
 _VERSION = 4
@@ -37,12 +37,12 @@ def plan_images(
     settings: PipelineSettings,
     allowance: AllowanceAddress | None = None,
     media_roots: Mapping[str, str] | None = None,
-    taken_down: frozenset[str] = frozenset(),
+    withdrawn: frozenset[str] = frozenset(),
 ) -> list[PartitionJob]:
     """One job per partition of the records; all take leases from `allowance`, or each from its own process without one.
 
     `media_roots` maps sources that may have `local:` URLs to the base of those. A partition with the same records in another snapshot is
-    done, unless it holds an image whose SHA-256 (original, stored or of its pixels) is in `taken_down`, or lacks one for a hash that is no
+    done, unless it holds an image whose SHA-256 (original, stored or of its pixels) is in `withdrawn`, or lacks one for a hash that is no
     longer listed: the bytes of withdrawn images are removed.
     """
     records = read_stage(storage, "records")
@@ -62,11 +62,11 @@ def plan_images(
                 "settings": settings.download,
                 "allowance": allowance,
                 "media_roots": dict(media_roots or {}),
-                "taken_down": taken_down,
+                "withdrawn": withdrawn,
             },
             force=settings.download.refetch
             or (settings.download.retry_failed and _has_unfinished(storage, index))
-            or takedown_is_pending(storage, layout.images_part(index), layout.outcomes_part(index), taken_down),
+            or withdrawal_is_pending(storage, layout.images_part(index), layout.outcomes_part(index), withdrawn),
         )
         for index, outputs in sorted(_by_partition(records).items())
     ]
@@ -95,7 +95,7 @@ def download_partition(
     settings: DownloadSettings,
     allowance: AllowanceAddress | None = None,
     media_roots: Mapping[str, str] | None = None,
-    taken_down: frozenset[str] = frozenset(),
+    withdrawn: frozenset[str] = frozenset(),
 ) -> Counts:
     """Fetch and check images that no earlier run has, and write images and outcomes sorted by record id.
 
@@ -109,11 +109,11 @@ def download_partition(
     log = ChunkLog(storage, layout.unfinished_images_dir(index), digest, settings.chunk_records)
     progress = Progress(storage, layout.images_part(index), layout.outcomes_part(index), digest, settings)
     progress.read(log)
-    progress.give_back(taken_down)
+    progress.restore(withdrawn)
     asks = progress.missing(wanted)
     effort = asyncio.run(download(asks, settings, allowance, log, progress)) if asks else Counter[str]()
     progress.complete(log)
-    progress.take_down(taken_down)
+    progress.withdraw(withdrawn)
     outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
     _write_images(storage, writer, index, progress, outcomes, digest)
     writer.write_ledger(layout.outcomes_part(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))

@@ -1,4 +1,4 @@
-"""From likeness to groups: stars around the best image, so that chains of near copies never merge strangers; or whole components."""
+"""From similarity to groups: stars around the best image, so that chains of near copies never merge strangers; or whole components."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
-from bioclip.duplicates.similarity import BoolArray, ImageFacts, Likeness, find_likeness
+from bioclip.duplicates.similarity import BoolArray, ImageTable, Similarity, find_similarity
 
-__all__ = ["BYTES", "KEPT", "NEAR", "PIXELS", "Grouping", "Groups", "ImageFacts", "Member", "find_groups", "group_alike"]
+__all__ = ["BYTES", "KEPT", "NEAR", "PIXELS", "Grouping", "Groups", "ImageTable", "Member", "find_groups", "group_similar"]
 
 KEPT, BYTES, PIXELS, NEAR = "kept", "duplicate_bytes", "duplicate_pixels", "duplicate_near"
 KINDS = (KEPT, BYTES, PIXELS, NEAR)
@@ -26,7 +26,7 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Member:
-    """An image in a group: its index, that of the image kept for it, the kind of likeness and the pHash distance in bits."""
+    """An image in a group: its index, that of the image kept for it, the kind of similarity and the pHash distance in bits."""
 
     index: int
     kept: int
@@ -49,12 +49,12 @@ class Groups:
     num_bounded_diameters: int = 0
 
 
-def find_groups(facts: ImageFacts, radius: int, grouping: Grouping = "star") -> list[Member]:
+def find_groups(images: ImageTable, radius: int, grouping: Grouping = "star") -> list[Member]:
     """Members of every group of two or more, representative included, in order of (representative, member) record id."""
-    if not len(facts.record_id):
+    if not len(images.record_id):
         return []
-    groups = group_alike(facts, find_likeness(facts, radius), grouping)
-    order = np.lexsort((_places(facts.record_id)[groups.index], _places(facts.record_id)[groups.kept]))
+    groups = group_similar(images, find_similarity(images, radius), grouping)
+    order = np.lexsort((_places(images.record_id)[groups.index], _places(images.record_id)[groups.kept]))
     return [Member(int(groups.index[m]), int(groups.kept[m]), KINDS[groups.kind[m]], int(groups.distance[m])) for m in order]
 
 
@@ -62,44 +62,44 @@ def _places(values: npt.NDArray[np.object_]) -> IndexArray:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def group_alike(facts: ImageFacts, likeness: Likeness, grouping: Grouping = "star") -> Groups:
+def group_similar(images: ImageTable, similarity: Similarity, grouping: Grouping = "star") -> Groups:
     """Groups of images that are alike.
 
     `star`: in order of precedence, an image that no better one has taken takes all that are like it directly; found by rounds over all
-    images at once (Blelloch, Fineman and Shun, SPAA 2012), which gives what one by one would. `components`: all that a chain of likeness
+    images at once (Blelloch, Fineman and Shun, SPAA 2012), which gives what one by one would. `components`: all that a chain of similarity
     joins, around the best. The result depends on the images alone, not on their order.
     """
-    active = _with_company(likeness)
-    part = _subset(likeness, active)
-    rank = facts.precedence[active]
+    active = _with_company(similarity)
+    part = _subset(similarity, active)
+    rank = images.precedence[active]
     best = _star_ranks(part, rank) if grouping == "star" else _component_ranks(part, rank)
-    by_rank = np.argsort(facts.precedence)
+    by_rank = np.argsort(images.precedence)
     kept = by_rank[best] if len(best) else np.empty(0, np.int64)
     sizes = np.bincount(kept, minlength=len(by_rank))
     grouped = np.flatnonzero(sizes[kept] > 1)
     order = grouped[np.lexsort((active[grouped], kept[grouped]))]
     index, kept = active[order], kept[order]
-    same_bytes, same_pixels = ((codes[index] == codes[kept]) & (codes[index] >= 0) for codes in (likeness.sha, likeness.pixels))
+    same_bytes, same_pixels = ((codes[index] == codes[kept]) & (codes[index] >= 0) for codes in (similarity.sha, similarity.pixels))
     kind = np.select([index == kept, same_bytes, same_pixels], [0, 1, 2], 3).astype(np.int8)
-    hashes = np.where(facts.is_flat[index] & (kind != 0), facts.phash[kept], facts.phash[index])
-    distance = np.bitwise_count(hashes ^ facts.phash[kept]).astype(np.int8)
-    if facts.turned is not None:  # of the orientation that comes nearest; an image's own stays 0
-        others = np.bitwise_count(facts.turned[index] ^ facts.phash[kept][:, None]).min(axis=1).astype(np.int8)
-        distance = np.where(facts.is_flat[index] | (kind == 0), distance, np.minimum(distance, others))
+    hashes = np.where(images.is_flat[index] & (kind != 0), images.phash[kept], images.phash[index])
+    distance = np.bitwise_count(hashes ^ images.phash[kept]).astype(np.int8)
+    if images.turned is not None:  # of the orientation that comes nearest; an image's own stays 0
+        others = np.bitwise_count(images.turned[index] ^ images.phash[kept][:, None]).min(axis=1).astype(np.int8)
+        distance = np.where(images.is_flat[index] | (kind == 0), distance, np.minimum(distance, others))
     diameter, num_bounded = _diameters(hashes, kept)
     return Groups(index, kept, kind, distance, diameter, num_bounded)
 
 
-def _with_company(likeness: Likeness) -> IndexArray:
+def _with_company(similarity: Similarity) -> IndexArray:
     """Images that are like another one."""
-    company = np.zeros(len(likeness.sha), bool)
-    joined = np.zeros(max(likeness.look.max(initial=-1), 0) + 1, bool)
-    joined[likeness.first] = joined[likeness.second] = True
-    for codes in (likeness.sha, likeness.pixels, likeness.look):
+    company = np.zeros(len(similarity.sha), bool)
+    joined = np.zeros(max(similarity.look.max(initial=-1), 0) + 1, bool)
+    joined[similarity.first] = joined[similarity.second] = True
+    for codes in (similarity.sha, similarity.pixels, similarity.look):
         has = np.flatnonzero(codes >= 0)
         company[has] |= np.bincount(codes[has])[codes[has]] > 1 if len(has) else False
-    has = np.flatnonzero(likeness.look >= 0)
-    company[has] |= joined[likeness.look[has]]
+    has = np.flatnonzero(similarity.look >= 0)
+    company[has] |= joined[similarity.look[has]]
     return np.flatnonzero(company)
 
 
@@ -113,15 +113,15 @@ class _Cliques:
     target: IndexArray
 
 
-def _subset(likeness: Likeness, active: IndexArray) -> _Cliques:
+def _subset(similarity: Similarity, active: IndexArray) -> _Cliques:
     renumbered, sizes, look_values = [], [], np.empty(0, np.int64)
-    for codes in (likeness.sha, likeness.pixels, likeness.look):
+    for codes in (similarity.sha, similarity.pixels, similarity.look):
         chosen = codes[active]
         values, places = np.unique(np.where(chosen < 0, -1 - np.arange(len(chosen)), chosen), return_inverse=True)
         renumbered.append(places.astype(np.int64))
         sizes.append(len(values))
         look_values = values
-    first, second = (np.searchsorted(look_values, ends) for ends in (likeness.first, likeness.second))
+    first, second = (np.searchsorted(look_values, ends) for ends in (similarity.first, similarity.second))
     source, target = np.concatenate([first, second]), np.concatenate([second, first])
     return _Cliques((renumbered[0], renumbered[1], renumbered[2]), (sizes[0], sizes[1], sizes[2]), source, target)
 
@@ -155,7 +155,7 @@ def _star_ranks(cliques: _Cliques, rank: IndexArray) -> IndexArray:
 
 
 def _remaining(cliques: _Cliques, images: IndexArray) -> _Cliques:
-    """The classes of some of the images, numbered anew, so that rounds shrink with what is left."""
+    """The classes of some of the images, renumbered, so that each round works on the remaining images only."""
     values, places = zip(*(np.unique(codes[images], return_inverse=True) for codes in cliques.codes), strict=True)
     number = np.full(cliques.sizes[2], -1)
     number[values[2]] = np.arange(len(values[2]))

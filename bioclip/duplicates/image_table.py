@@ -1,4 +1,4 @@
-"""What grouping looks at, read from the tables of images and records; digests become numbers, so that ten million images fit in memory."""
+"""The columns that grouping needs, read from the tables of images and records; digests are numbers, so that they fit in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
-from bioclip.duplicates.similarity import ImageFacts
+from bioclip.duplicates.similarity import ImageTable
 from bioclip.licenses import is_allowed
 from bioclip.partitions import StageManifest
 from bioclip.settings import DuplicateSettings
@@ -41,8 +41,8 @@ def read_hashes(storage: Storage, stage: StageManifest, min_entropy_bits: float)
     return np.concatenate(found)
 
 
-def read_image_facts(storage: Storage, images: StageManifest, records: StageManifest, settings: DuplicateSettings) -> ImageFacts:
-    """Facts of all images in order of record id. Precedence: more pixels, a redistributable licence, a label down to species, record id.
+def read_image_table(storage: Storage, images: StageManifest, records: StageManifest, settings: DuplicateSettings) -> ImageTable:
+    """All images in order of record id. Precedence: more pixels, a redistributable licence, a label down to species, record id.
 
     The column `settings.confirm_by` is read where the images have it.
     """
@@ -97,14 +97,14 @@ def _by_record_id(table: pa.Table) -> pa.Table:
     return table.sort_by("record_id")
 
 
-def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = "") -> ImageFacts:
+def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = "") -> ImageTable:
     phash, is_flat = _phashes(table, settings.min_entropy_bits)
     standing = table["standing"].fill_null(0).to_numpy() if "standing" in table.column_names else np.zeros(len(phash), np.int8)
     order = np.lexsort((-standing, -table["area"].to_numpy()))
     precedence = np.empty(len(order), np.int64)
     precedence[order] = np.arange(len(order))
     second, has_second = _signals(table[second_column]) if second_column else (None, None)
-    return ImageFacts(
+    return ImageTable(
         record_id=table["record_id"].combine_chunks(),
         sha256=table["sha256"].to_numpy(),
         pixel_sha256=table["pixel_sha256"].to_numpy(),
@@ -119,7 +119,7 @@ def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = ""
 
 
 def _phashes(table: pa.Table, min_entropy_bits: float) -> tuple[HashArray, npt.NDArray[np.bool_]]:
-    """Hashes (0 where there is none) and which of them say nothing: missing, all bits but one alike, or a picture too flat."""
+    """Hashes (0 where there is none) and which of them are meaningless: missing, at most one bit set, or a picture too flat."""
     column = table["phash"]
     phash = pc.fill_null(column.cast(pa.uint64()), 0).to_numpy().astype(np.uint64)
     entropy = pc.fill_null(table["entropy_bits"].cast(pa.float32()), 0.0).to_numpy()

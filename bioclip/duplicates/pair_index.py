@@ -12,7 +12,7 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.hamming.blocks import HashArray
-from bioclip.duplicates.hamming.bucket_pairs import Found, merged
+from bioclip.duplicates.hamming.bucket_pairs import BucketPairs, merged
 from bioclip.duplicates.hamming.self_search import (
     HashPairs,
     PairIndex,
@@ -52,7 +52,7 @@ def plan_search(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
             version=_VERSION,
             inputs={"images": images.digest},
             settings=digest_value([duplicates.radius, duplicates.crowd_size, duplicates.min_entropy_bits, HASH_VERSION]),
-            work=search_share,
+            work=search_tables,
             storage=storage,
             arguments={"part": part, "num_parts": num_parts, "settings": duplicates},
         )
@@ -60,18 +60,18 @@ def plan_search(storage: Storage, settings: PipelineSettings) -> list[PartitionJ
     ]
 
 
-def search_share(storage: Storage, writer: PartitionWriter, *, part: int, num_parts: int, settings: DuplicateSettings) -> Counts:
+def search_tables(storage: Storage, writer: PartitionWriter, *, part: int, num_parts: int, settings: DuplicateSettings) -> Counts:
     """Write the pairs that a share of the tables finds, as hashes, and the hashes whose pairs may be incomplete."""
     unique = np.unique(read_hashes(storage, read_stage(storage, "images"), settings.min_entropy_bits))
     found = search_part(unique, settings.radius, settings.crowd_size, part=part, num_parts=num_parts)
     first, second = np.divmod(np.sort(found.codes), max(1, len(unique)))
-    name = _share_name(part, num_parts)
+    name = _part_prefix(part, num_parts)
     writer.write_table(f"{name}-pairs{layout.PARQUET}", _hash_table(first=unique[first], second=unique[second]), _ROW_GROUP_ROWS)
     writer.write_table(f"{name}-crowded{layout.PARQUET}", _hash_table(phash=unique[found.crowded]), _ROW_GROUP_ROWS)
     return Counts(len(first), len(first), {}, {_LEFT_OUT: found.num_left_out})
 
 
-def _share_name(part: int, num_parts: int) -> str:
+def _part_prefix(part: int, num_parts: int) -> str:
     return f"{layout.DUPLICATE_SEARCH_DIR}/{layout.duplicate_search_part(part, num_parts)}"
 
 
@@ -93,7 +93,7 @@ def _pairs_of_jobs(storage: Storage, hashes: HashArray, manifests: list[Partitio
         crowded, pairs = (_read(storage, output.name) for output in manifest.outputs)
         first, second = (np.searchsorted(unique, pairs[name].to_numpy()) for name in ("first", "second"))
         codes = first * len(unique) + second
-        found.append(Found(codes, np.searchsorted(unique, crowded["phash"].to_numpy()), manifest.counts.notes.get(_LEFT_OUT, 0)))
+        found.append(BucketPairs(codes, np.searchsorted(unique, crowded["phash"].to_numpy()), manifest.counts.notes.get(_LEFT_OUT, 0)))
     return hash_pairs(unique, inverse, merged(found))
 
 

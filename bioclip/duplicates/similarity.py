@@ -1,4 +1,4 @@
-"""Which images are alike: equal bytes, equal pixels, or near hashes that a second signal does not deny."""
+"""Which images are similar: equal bytes, equal pixels, or near hashes that a second signal confirms."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bioclip.duplicates.hamming.self_search import CROWD_SIZE, HashPairs, near_p
 BoolArray = npt.NDArray[np.bool_]
 
 _LEADER_COMPARISONS = 1 << 32
-"""Comparisons spent on finding who leads in crowds, some seconds' worth; whom they do not reach keeps the pairs that the search found."""
+"""Comparisons spent on finding who leads in crowds, some seconds; hashes beyond it keep the pairs that the search found."""
 _MAX_LOOKS = 256
 """Hashes of the second signal compared for one 64-bit hash."""
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What grouping looks at, one entry an image, all of one length.
+class ImageTable:
+    """The columns that grouping needs, one entry an image, all of one length.
 
     `record_id` holds the ids, as a numpy or an Arrow array; `sha256` and `pixel_sha256` may be any values that
     are equal when the digests are. `precedence` is a permutation of 0..n-1: the image with the lowest value of a group is kept. `is_flat`
-    marks images whose pHash says nothing or is not there; they are compared by bytes and pixels only. `second` is the second signal, of
+    marks images whose pHash is meaningless or missing; they are compared by bytes and pixels only. `second` is the second signal, of
     shape (n, words); rows where `has_second` is false have none. `missing` marks images
     without a pHash.
     """
@@ -50,7 +50,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """Images as members of `sha`, `pixels` and `look` classes (codes from 0; -1: none); those of one class are alike, and so are those of
     looks joined by an edge (`first`, `second`). The counts say what was found, refused and left out."""
 
@@ -62,33 +62,33 @@ class Likeness:
     counts: dict[str, int]
 
 
-def find_likeness(
-    facts: ImageFacts, radius: int, pairs: HashPairs | None = None, confirm_bits: int | None = None, crowd_size: int = CROWD_SIZE
-) -> Likeness:
-    """All likeness of the images; `pairs` are those of the hashes that are not flat, searched here when not given.
+def find_similarity(
+    images: ImageTable, radius: int, pairs: HashPairs | None = None, confirm_bits: int | None = None, crowd_size: int = CROWD_SIZE
+) -> Similarity:
+    """All similarity of the images; `pairs` are those of the hashes that are not flat, searched here when not given.
 
     With `confirm_bits`, near images must also have second signals that differ in no more bits; where one is missing the pair stays and is
     counted.
     """
-    sharp = np.flatnonzero(~facts.is_flat)
-    pairs = near_pairs(facts.phash[sharp], radius, crowd_size) if pairs is None else pairs
-    first, second, num_unled = _with_leaders(pairs, facts.precedence[sharp], radius)
-    if facts.turned is not None:
-        first, second = _with_turned(pairs, facts.turned[sharp], first, second, radius)
+    sharp = np.flatnonzero(~images.is_flat)
+    pairs = near_pairs(images.phash[sharp], radius, crowd_size) if pairs is None else pairs
+    first, second, num_unled = _with_leaders(pairs, images.precedence[sharp], radius)
+    if images.turned is not None:
+        first, second = _with_turned(pairs, images.turned[sharp], first, second, radius)
     counts = {
         "near_pairs": len(first),
         "crowded_hashes": len(pairs.crowded),
         "crowded_hashes_without_leader": num_unled,
         "comparisons_left_out": pairs.num_left_out,
     }
-    look = np.full(len(facts.phash), -1, np.int64)
-    if confirm_bits is None or facts.second is None:
+    look = np.full(len(images.phash), -1, np.int64)
+    if confirm_bits is None or images.second is None:
         look[sharp] = pairs.inverse
         counts["near_pairs_unconfirmed"] = len(first) if confirm_bits is not None else 0
     else:
-        look[sharp], first, second, more = _confirmed(facts, sharp, pairs.inverse, first, second, confirm_bits)
+        look[sharp], first, second, more = _confirmed(images, sharp, pairs.inverse, first, second, confirm_bits)
         counts |= more
-    return Likeness(_codes(facts.sha256), _codes(facts.pixel_sha256), look, first, second, counts)
+    return Similarity(_codes(images.sha256), _codes(images.pixel_sha256), look, first, second, counts)
 
 
 def _with_turned(pairs: HashPairs, turned: HashArray, first: IndexArray, second: IndexArray, radius: int) -> tuple[IndexArray, IndexArray]:
@@ -134,12 +134,12 @@ def _with_leaders(pairs: HashPairs, precedence: IndexArray, radius: int) -> tupl
 
 
 def _confirmed(
-    facts: ImageFacts, sharp: IndexArray, inverse: IndexArray, first: IndexArray, second: IndexArray, confirm_bits: int
+    images: ImageTable, sharp: IndexArray, inverse: IndexArray, first: IndexArray, second: IndexArray, confirm_bits: int
 ) -> tuple[IndexArray, IndexArray, IndexArray, dict[str, int]]:
     """Looks (distinct hash and second signal) of the sharp images, the edges between them that are confirmed, and counts."""
-    assert facts.second is not None
-    present = np.ones(len(sharp), bool) if facts.has_second is None else facts.has_second[sharp]
-    signals = np.where(present[:, None], facts.second[sharp], 0)
+    assert images.second is not None
+    present = np.ones(len(sharp), bool) if images.has_second is None else images.has_second[sharp]
+    signals = np.where(present[:, None], images.second[sharp], 0)
     columns = [inverse.astype(np.uint64), present.astype(np.uint64), *signals.T]
     order = np.lexsort(columns[::-1])
     changes = np.zeros(len(order), bool)

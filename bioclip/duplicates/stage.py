@@ -8,10 +8,10 @@ import pyarrow as pa
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
-from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_alike
-from bioclip.duplicates.image_table import read_columns, read_image_facts
+from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_similar
+from bioclip.duplicates.image_table import read_columns, read_image_table
 from bioclip.duplicates.pair_index import find_pairs, plan_search, write_index
-from bioclip.duplicates.similarity import ImageFacts, find_likeness
+from bioclip.duplicates.similarity import ImageTable, find_similarity
 from bioclip.images.hashing import HASH_VERSION
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.schemas import DUPLICATE_SCHEMA
@@ -46,30 +46,30 @@ def plan_duplicates(storage: Storage, settings: PipelineSettings) -> list[Partit
 
 
 def group_images(storage: Storage, writer: PartitionWriter, *, settings: DuplicateSettings, searches: list[PartitionJob]) -> Counts:
-    """Group all images of the workspace and write who stands for whom, and the index for the next search."""
-    facts = read_image_facts(storage, read_stage(storage, "images"), read_stage(storage, "records"), settings)
-    num_images = len(facts.phash)
-    pairs = find_pairs(storage, facts.phash[~facts.is_flat], searches, settings, _MANIFEST_NAME)
+    """Group all images of the workspace and write the groups, and the index for the next search."""
+    images = read_image_table(storage, read_stage(storage, "images"), read_stage(storage, "records"), settings)
+    num_images = len(images.phash)
+    pairs = find_pairs(storage, images.phash[~images.is_flat], searches, settings, _MANIFEST_NAME)
     must_confirm = num_images > settings.confirm_above or settings.radius >= settings.confirm_from_radius
-    likeness = find_likeness(facts, settings.radius, pairs, settings.confirm_bits if must_confirm else None)
-    groups = group_alike(facts, likeness, settings.grouping)
-    writer.write_table(layout.DUPLICATE_GROUPS, _groups_table(facts, groups))
+    similarity = find_similarity(images, settings.radius, pairs, settings.confirm_bits if must_confirm else None)
+    groups = group_similar(images, similarity, settings.grouping)
+    writer.write_table(layout.DUPLICATE_GROUPS, _groups_table(images, groups))
     write_index(writer, pairs, settings.radius)
     numbers = np.bincount(groups.kind, minlength=len(KINDS)).tolist()
     dropped = {kind: number for kind, number in zip(KINDS, numbers, strict=True) if kind != KEPT and number}
     notes = {
-        **likeness.counts,
+        **similarity.counts,
         "groups": numbers[KINDS.index(KEPT)],
-        "too_flat_for_phash": int((facts.is_flat & ~facts.is_missing).sum()),
-        "without_phash": int(facts.is_missing.sum()),
+        "too_flat_for_phash": int((images.is_flat & ~images.is_missing).sum()),
+        "without_phash": int(images.is_missing.sum()),
         "groups_with_bounded_diameter": groups.num_bounded_diameters,
         "greatest_diameter_bits": int(groups.diameter.max(initial=0)),
     }
     return Counts(num_images, num_images - sum(dropped.values()), dropped, notes)
 
 
-def _groups_table(facts: ImageFacts, groups: Groups) -> pa.Table:
-    record_id = pa.array(facts.record_id)
+def _groups_table(images: ImageTable, groups: Groups) -> pa.Table:
+    record_id = pa.array(images.record_id)
     kept = record_id.take(pa.array(groups.kept))
     return pa.table(
         {

@@ -1,4 +1,4 @@
-"""Evaluation sets from outside, whatever their format: one table of formats, detected by content.
+"""Evaluation sets of every format: one table of formats, detected by content.
 
 To add a format: a module with a `SetFormat`, and a line in FORMATS.
 """

@@ -16,7 +16,7 @@ from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.evaluation_sets.release_splits import is_release
 from bioclip.leakage.gate import Leaks, find_leaks
-from bioclip.leakage.guards import EvaluationSide, FloatArray
+from bioclip.leakage.guards import FloatArray, SetFingerprints
 from bioclip.leakage.release_gate import embeddings_of
 from bioclip.leakage.set_fingerprints import fingerprint_set
 from bioclip.releases.manifest import SPLITS
@@ -58,7 +58,7 @@ def compare_sets(
     sides = []
     for one in against:
         images, embeddings = _read(one, settings, indexes, embed)
-        sides.append(EvaluationSide(one.name, images, one.holds_out_species, embeddings))
+        sides.append(SetFingerprints(one.name, images, one.holds_out_species, embeddings))
     threshold = settings.leakage.embedding.threshold if settings.leakage.embedding else 1.0
     leaks = find_leaks(train, sides, settings.leakage.guards, radius, vectors, threshold)
     return Comparison(leaks, train.num_rows, {side.name: side.images.num_rows for side in sides}, bool(indexes))

@@ -1,4 +1,4 @@
-"""From keys that both sides share to rows of evidence, without a loop over images and without a product that explodes."""
+"""From keys that training and evaluation share to rows of evidence, without a loop over images and with a bounded number of pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.duplicates.hamming.cross_search import IndexArray
 from bioclip.schemas import LEAK_SCHEMA
 
 MAX_LISTED = 64
-"""Pairs that are all listed where several images of either side share one key; of more, as many are listed as name every image of both."""
+"""Pairs of images with one key that are listed; of more, as many as are needed to list every image of both sides."""
 
 
 @dataclass(frozen=True)

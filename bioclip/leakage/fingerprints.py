@@ -1,4 +1,4 @@
-"""What the gate knows of an image, the same for both sides: hashes, encounter and taxon, each in one comparable form."""
+"""Fingerprints of images: hashes, encounter and taxon in one comparable form, the same for training and evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOBODY = (
     "anonyme",
     "s.n.",
 )
-"""Observers who are nobody: two such records need not be of one person."""
+"""Placeholders for an unknown observer: two such records need not be of one person."""
 
 
 def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
@@ -55,7 +55,7 @@ def gate_table(columns: Mapping[str, Any], num_rows: int) -> pa.Table:
 
 
 def observer_key(names: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Names without regard to case and spacing; null for nobody in particular."""
+    """Names without regard to case and spacing; null for a placeholder."""
     folded = _folded(names)
     return pc.if_else(pc.is_in(folded, value_set=pa.array(NOBODY)), pa.scalar(None, pa.string()), folded)
 
@@ -74,7 +74,7 @@ def event_day(dates: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _flatness(phash: pa.ChunkedArray, is_flat: pa.ChunkedArray) -> pa.Array:
-    """What is stated, and true for hashes with at most one bit set, which say nothing whoever made them; null without a hash."""
+    """`is_flat` as stated, and true for hashes with at most one bit set, which are meaningless; null without a hash."""
     says_nothing = pa.array(np.bitwise_count(pc.fill_null(phash, 0).to_numpy().astype(np.uint64)) <= 1)
     return pc.if_else(pc.is_valid(phash), pc.or_(pc.fill_null(is_flat, False), says_nothing), pa.scalar(None, pa.bool_()))
 

@@ -1,4 +1,4 @@
-"""All guards over all evaluation sets: the evidence, what each image is dropped for, and what could not be checked."""
+"""All guards over all evaluation sets: the evidence, the drop reason of each image, and what could not be checked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.leakage.guards import (
-    EvaluationSide,
+    Evidence,
     FloatArray,
-    Found,
     NearGuard,
+    SetFingerprints,
     embedding_guard,
     equal_guard,
     observer_day_guard,
@@ -53,7 +53,7 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Leaks:
-    """`evidence` (LEAK_SCHEMA), what could not be checked, and how many further pairs of images stand behind crowded keys."""
+    """`evidence` (LEAK_SCHEMA), what could not be checked, and the number of further pairs with crowded keys."""
 
     evidence: pa.Table
     unchecked: tuple[Unchecked, ...] = ()
@@ -70,17 +70,17 @@ class Leaks:
 
 def find_leaks(
     train: pa.Table,
-    sides: Sequence[EvaluationSide],
+    sides: Sequence[SetFingerprints],
     guards: LeakGuards,
     radius: int,
     embeddings: FloatArray | None = None,
     threshold: float = 1.0,
 ) -> Leaks:
-    """Every training image that gives away an image or a held-out species of `sides`, with all evidence.
+    """Every training image that leaks an image or a held-out species of `sides`, with all evidence.
 
     `train` and the sides are FINGERPRINT_SCHEMA tables; `embeddings` [len(train), D] are of the model that made those of the sides.
-    `radius` is in bits of the 64-bit pHash, `threshold` a cosine. Deterministic whatever the number of cores. Training is looked at a
-    million images at a time: whether one leaks depends on no other.
+    `radius` is in bits of the 64-bit pHash, `threshold` a cosine. The result does not depend on the number of cores. Training is
+    processed a million images at a time, since whether one leaks does not depend on the others.
     """
     tables, num_unlisted = [LEAK_SCHEMA.empty_table()], 0
     for start in range(0, train.num_rows, _SLICE_ROWS):
@@ -104,12 +104,12 @@ def find_leaks(
 
 def _side_evidence(
     train: pa.Table,
-    side: EvaluationSide,
+    side: SetFingerprints,
     guards: LeakGuards,
     near: NearGuard | None,
     embeddings: FloatArray | None,
     threshold: float,
-) -> list[Found]:
+) -> list[Evidence]:
     found = []
     if guards.bytes:
         found.append(equal_guard(train, side, "leak_bytes", ("sha256",), "same bytes:"))
@@ -128,8 +128,8 @@ def _side_evidence(
     return found
 
 
-def find_unchecked(train: pa.Table, sides: Sequence[EvaluationSide], guards: LeakGuards, embeddings: FloatArray | None) -> list[Unchecked]:
-    """What each guard could not look at. A guard that is off could look at nothing: reason `guard_off`."""
+def find_unchecked(train: pa.Table, sides: Sequence[SetFingerprints], guards: LeakGuards, embeddings: FloatArray | None) -> list[Unchecked]:
+    """Images that each guard could not check, by reason; a guard that is off checks none (`guard_off`)."""
     found: list[Unchecked] = []
     everyone = [(TRAINING, train, embeddings), *((side.name, side.images, side.embeddings) for side in sides)]
     holding_out = {TRAINING, *(side.name for side in sides if side.holds_out_species)}

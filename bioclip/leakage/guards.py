@@ -1,4 +1,4 @@
-"""The guards, each from two tables to evidence; none looks at images one by one."""
+"""The guards: each compares two tables of fingerprints, column by column, and returns evidence."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FloatArray = npt.NDArray[np.float32]
 _BLOCK = 1 << 12
 """Training embeddings that are multiplied at once."""
 _ROUNDING = 1e-3
-"""What single precision may take from a cosine; candidates this near below the threshold are computed again in double precision."""
+"""Greatest error of a cosine in single precision; pairs this close below the threshold are computed in double precision."""
 _COSINE_DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class EvaluationSide:
-    """One evaluation set.
+class SetFingerprints:
+    """Fingerprints of one evaluation set.
 
-    `images` are FINGERPRINT_SCHEMA rows, `holds_out_species` says whether its species must not be trained on, and `embeddings` are unit
-    vectors [images, D] with rows of NaN
-    where an image has none."""
+    `images` are FINGERPRINT_SCHEMA rows. With `holds_out_species`, its species must not be trained on. `embeddings` are unit vectors
+    [images, D] with rows of NaN where an image has none.
+    """
 
     name: str
     images: pa.Table
@@ -36,11 +36,11 @@ class EvaluationSide:
     embeddings: FloatArray | None = None
 
 
-Found = tuple[pa.Table, int]
-"""Evidence, and how many further pairs of crowded keys it leaves out."""
+Evidence = tuple[pa.Table, int]
+"""LEAK_SCHEMA rows, and how many further pairs with crowded keys they leave out."""
 
 
-def equal_guard(train: pa.Table, side: EvaluationSide, kind: str, columns: tuple[str, ...], words: str) -> Found:
+def equal_guard(train: pa.Table, side: SetFingerprints, kind: str, columns: tuple[str, ...], words: str) -> Evidence:
     """Images that share a value of one of `columns`; the detail is `words` and the value."""
     pairs = _Pairs(side.images.num_rows)
     tables = []
@@ -51,15 +51,15 @@ def equal_guard(train: pa.Table, side: EvaluationSide, kind: str, columns: tuple
     return pa.concat_tables(tables), pairs.num_unlisted
 
 
-def observer_day_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+def observer_day_guard(train: pa.Table, side: SetFingerprints, kind: str) -> Evidence:
     """Images of one observer on one day."""
     joined = [table.append_column("visit", pc.binary_join_element_wise(table["observer"], table["event_day"], "\x1f"))
               for table in (train, side.images)]  # fmt: skip
-    visiting = EvaluationSide(side.name, joined[1])
+    visiting = SetFingerprints(side.name, joined[1])
     return equal_guard(joined[0], visiting, kind, ("visit",), "same observer and day:")
 
 
-def species_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+def species_guard(train: pa.Table, side: SetFingerprints, kind: str) -> Evidence:
     """Images of a species that the set holds out: by accepted id, by accepted name, and by verbatim names where a side is not resolved."""
     if not side.holds_out_species:
         return LEAK_SCHEMA.empty_table(), 0
@@ -81,7 +81,7 @@ def species_guard(train: pa.Table, side: EvaluationSide, kind: str) -> Found:
 
 
 class _Pairs:
-    """Pairs of images met so far under one guard, so that each is listed once."""
+    """Pairs that a guard has found so far, so that each is listed once."""
 
     def __init__(self, num_evaluation: int) -> None:
         self._num_evaluation = num_evaluation
@@ -89,7 +89,7 @@ class _Pairs:
         self.num_unlisted = 0
 
     def new(self, hits: Hits) -> Hits:
-        """`hits` less the pairs met before."""
+        """`hits` without the pairs found before."""
         codes = hits.train * self._num_evaluation + hits.evaluation
         is_new = ~np.isin(codes, self._seen)
         self._seen = np.concatenate([self._seen, codes[is_new]])
@@ -122,7 +122,7 @@ def _species_detail(train: pa.Table, evaluation: pa.Table, hits: Hits, how: str)
 class NearGuard:
     """Images whose pHashes differ in at most `radius` bits; the training side is searched once for all sets."""
 
-    def __init__(self, train: pa.Table, sides: list[EvaluationSide], radius: int) -> None:
+    def __init__(self, train: pa.Table, sides: list[SetFingerprints], radius: int) -> None:
         self._hashes, self._groups = _sharp_hashes(train)
         sharp = [_sharp_hashes(side.images) for side in sides]
         self._known = np.unique(np.concatenate([hashes for hashes, _ in sharp])) if sharp else np.empty(0, np.uint64)
@@ -133,7 +133,7 @@ class NearGuard:
         self.num_left_out = self._pairs.num_left_out
         self._train = Groups.of(self._groups, len(self._hashes))
 
-    def find(self, train: pa.Table, side: EvaluationSide, kind: str) -> Found:
+    def find(self, train: pa.Table, side: SetFingerprints, kind: str) -> Evidence:
         """Evidence against one of the sets."""
         groups = self._sides[side.name]
         mine = groups.counts[self._pairs.right] > 0
@@ -143,7 +143,7 @@ class NearGuard:
 
 
 def _sharp_hashes(table: pa.Table) -> tuple[HashArray, IndexArray]:
-    """(distinct hashes that say something, number of each row's hash or -1)."""
+    """(distinct hashes that are not flat, index of each row's hash or -1)."""
     is_sharp = pc.and_(pc.is_valid(table["phash"]), pc.invert(pc.fill_null(table["is_flat"], False))).to_numpy(zero_copy_only=False)
     is_sharp = is_sharp.astype(bool)
     hashes = pc.fill_null(table["phash"], 0).to_numpy().astype(np.uint64)
@@ -158,7 +158,7 @@ def _renumbered(known: HashArray, hashes: HashArray, groups: IndexArray) -> Inde
     return np.where(groups >= 0, places[np.maximum(groups, 0)] if len(places) else -1, -1).astype(np.int64)
 
 
-def embedding_guard(train: pa.Table, embeddings: FloatArray, side: EvaluationSide, kind: str, threshold: float) -> Found:
+def embedding_guard(train: pa.Table, embeddings: FloatArray, side: SetFingerprints, kind: str, threshold: float) -> Evidence:
     """Images whose embeddings have a cosine of at least `threshold`; both sides must come from one model without augmentation."""
     if side.embeddings is None or not len(side.embeddings) or not len(embeddings):
         return LEAK_SCHEMA.empty_table(), 0

@@ -1,4 +1,4 @@
-"""The gate part of the stage `release`: training against the release's own held-out splits and against every set from outside."""
+"""The leakage gate of the stage `release`: training against the release's own evaluation splits and against every outside set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bioclip import layout
 from bioclip.errors import LeakageError
 from bioclip.leakage.fingerprints import gate_table
 from bioclip.leakage.gate import Leaks, find_leaks
-from bioclip.leakage.guards import EvaluationSide
+from bioclip.leakage.guards import SetFingerprints
 from bioclip.leakage.stage import STAGE as SETS_STAGE
 from bioclip.leakage.stage import read_sides
 from bioclip.partitions import StageManifest, read_stage
@@ -26,7 +26,7 @@ from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
 GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
-"""Of the candidates' columns those that nothing needs once `gate_images` has taken them."""
+"""Columns of the candidates that are not needed after `gate_images`."""
 EMBEDDINGS_STAGE = "embeddings"
 """Written by `bioclip.leakage.embeddings_stage`, which needs torch; the gate reads numbers only."""
 TRAIN, VAL, HELDOUT = SPLITS
@@ -45,7 +45,7 @@ class ImageColumns(Protocol):
 
 
 def gate_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
-    """Digests of the stages that the gate reads besides the images' own tables."""
+    """Digests of the stages that the gate reads in addition to the tables of images."""
     stages = [SETS_STAGE] if settings.leakage.against else []
     stages += [EMBEDDINGS_STAGE] if settings.leakage.embedding and settings.leakage.guards.embedding else []
     return {stage: read_stage(storage, stage).digest for stage in stages}
@@ -71,13 +71,15 @@ def gate_images(candidates: ImageColumns, min_entropy_bits: float) -> pa.Table:
     return gate_table(columns, len(candidates))
 
 
-def check_leaks(storage: Storage, parts: Mapping[str, pa.Table], settings: PipelineSettings, absent: EvaluationSide | None = None) -> Leaks:
+def check_leaks(
+    storage: Storage, parts: Mapping[str, pa.Table], settings: PipelineSettings, absent: SetFingerprints | None = None
+) -> Leaks:
     """Training images that leak an evaluation image, of this release or (`absent`) of one that it continues.
 
     `parts` are the FINGERPRINT_SCHEMA rows of each split. Where the gate is set to fail, the evidence is written to
     leaks-refused.parquet and LeakageError is raised.
     """
-    sides = [EvaluationSide(VAL, parts[VAL]), EvaluationSide(HELDOUT, parts[HELDOUT], holds_out_species=True)]
+    sides = [SetFingerprints(VAL, parts[VAL]), SetFingerprints(HELDOUT, parts[HELDOUT], holds_out_species=True)]
     sides += [absent] if absent and absent.images.num_rows else []
     sides += read_sides(storage, settings) if settings.leakage.against else []
     embedding, vectors = settings.leakage.embedding, None
@@ -124,7 +126,7 @@ def leaking_rows(record_ids: pa.ChunkedArray, leaks: Leaks) -> Iterator[tuple[np
 
 
 def gate_notes(leaks: Leaks) -> dict[str, int]:
-    """What the manifest says of the gate: evidence by set and kind, what was not listed, and what could not be checked."""
+    """Notes of the gate for the manifest: evidence by set and kind, pairs not listed, and images that could not be checked."""
     notes = Counter({f"evidence_{name}_{kind}": number for (name, kind), number in leaks.num_images().items()})
     notes.update({f"unchecked_{one.side}_{one.guard}_{one.reason}": one.num_images for one in leaks.unchecked})
     return dict(notes + Counter(evidence_pairs_not_listed=leaks.num_unlisted))

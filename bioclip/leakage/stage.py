@@ -12,7 +12,7 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.images.hashing import HASH_VERSION
-from bioclip.leakage.guards import EvaluationSide
+from bioclip.leakage.guards import SetFingerprints
 from bioclip.leakage.set_fingerprints import fingerprint_set
 from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, PipelineSettings, TaxonomySettings, meaningful
@@ -68,10 +68,10 @@ def load_fingerprints(
     return fingerprint_set(read_evaluation_set(settings), download, min_entropy_bits, indexes, taxonomy)
 
 
-def read_sides(storage: Storage, settings: PipelineSettings) -> list[EvaluationSide]:
+def read_sides(storage: Storage, settings: PipelineSettings) -> list[SetFingerprints]:
     """The sets that the stage wrote, without embeddings."""
     sides = []
     for one in settings.leakage.against:
         with storage.reader(layout.evaluation_set(one.name)) as stream:
-            sides.append(EvaluationSide(one.name, pq.read_table(stream), one.holds_out_species))
+            sides.append(SetFingerprints(one.name, pq.read_table(stream), one.holds_out_species))
     return sides

@@ -1,4 +1,4 @@
-"""What one release has that another has not: samples, labels, splits, shards, bytes."""
+"""Differences between two releases: samples, labels, splits, shards, bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bioclip.records import RANKS, partition_bounds
 from bioclip.releases.manifest import Release, workspace_name
 
 UNKNOWN = "not_in_release"
-"""Why a sample is new or gone where the other release says nothing of its record: it came, or was withdrawn, before the images."""
+"""Reason of a sample whose record the other release does not list: it was added or withdrawn before the stage `images`."""
 _SAMPLES, _SLICE_ROWS = layout.SAMPLES, 65_536
 _LABEL = (*RANKS, "resolved_rank", "common_name", "accepted_id")
 _CONTENT = (
@@ -46,8 +46,8 @@ class ReleaseDifference:
 
 
 @dataclass
-class _Tally:
-    """What is counted slice by slice."""
+class _DifferenceCounts:
+    """Counts that are added up slice by slice."""
 
     num_common: int = 0
     relabelled: int = 0
@@ -76,7 +76,7 @@ class _Tally:
 
 def compare_releases(older: Release, newer: Release) -> ReleaseDifference:
     """What became of the samples and shards of `older` in `newer`; memory holds a slice of the record ids of both."""
-    found = _Tally()
+    found = _DifferenceCounts()
     columns = ("split", "shard", "drop_reason", *_LABEL, *_CONTENT)
     with open_sorted(older.storage, _SAMPLES, columns) as before, open_sorted(newer.storage, _SAMPLES, columns) as after:
         num_slices = -(-max(before.num_rows, after.num_rows, 1) // _SLICE_ROWS)

@@ -1,4 +1,4 @@
-"""A release taken elsewhere: the files that its manifest names, those of earlier releases too, at the same places beside each other.
+"""Copying a release: the files that its manifest names, those of earlier releases included, under the same relative names.
 
 A file is there whole or not at all, as everywhere; the manifest comes last, so a copy that was cut short is no release. Each file's
 digest is compared while it is copied. What is there already is read, and left alone where it is the same: a second run copies only what

@@ -12,7 +12,7 @@ from bioclip.storage import Storage
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """`num_own_bytes` are of the files that the release wrote itself; the rest lies with releases that it continues."""
+    """`num_own_bytes` are of files that the release wrote itself; the other files belong to releases that it continues."""
 
     version: str
     name: str

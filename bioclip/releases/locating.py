@@ -20,7 +20,7 @@ def open_release(storage: Storage, name: str) -> Release:
 def locate_release(settings: WorkspaceSettings, name: str) -> Storage:
     """The folder of the release that a command names: by version or alias in the workspace of `settings`, or by address.
 
-    S3 is accessed as `settings` say, wherever the address points. Raises StorageError that names the releases there are.
+    S3 is accessed as `settings` state, for any address. Raises StorageError that names the releases there are.
     """
     if is_address(name):
         folder = open_storage(_folder_at(name), settings.s3)

@@ -1,7 +1,7 @@
 """Caps, floors and balancing of training images by taxon; evaluation splits are never touched.
 
 Who stays is decided by the hash of an image's own id: among images of a taxon those of lowest hash stay under the cap and under the
-threshold alike, whatever order they come in, and adding images of other taxa changes nothing.
+threshold alike, in any order, and adding images of other taxa changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bioclip.selection.candidates import Candidates, Codes, Mask, Rows
+from bioclip.selection.candidates import Candidates, EncodedTexts, Mask, Rows
 from bioclip.selection.long_tail import tail_statistics
 from bioclip.selection.splits import TRAIN, unit_hashes
 from bioclip.settings import ReleaseSettings
@@ -21,9 +21,9 @@ SPECIES_TOO_RARE, TAXON_BALANCED, SPECIES_OVER_CAP = "species_too_rare", "taxon_
 
 
 def balance_training(candidates: Candidates, settings: ReleaseSettings) -> dict[str, Any]:
-    """Take the training images out that the settings' floor, threshold and cap refuse, in that order; returns the tail before and after.
+    """Drop training images by the settings' floor, threshold and cap, in that order; returns statistics of the tail before and after.
 
-    Without any rule nothing is done and the result is empty. Balancing by a threshold is MetaCLIP's (Xu et al. 2024, Demystifying CLIP
+    Without any rule the result is empty. Balancing by a threshold is MetaCLIP's (Xu et al. 2024, Demystifying CLIP
     Data, ICLR), over accepted taxa of every rank in place of search terms; one image of each taxon always stays.
     """
     if not (settings.min_per_species or settings.max_per_species or settings.balance_threshold):
@@ -39,21 +39,21 @@ def balance_training(candidates: Candidates, settings: ReleaseSettings) -> dict[
     return {"before": before, "after": _tail(candidates, species, taxa)}
 
 
-def taxa_of(candidates: Candidates) -> Codes:
-    """The accepted taxon that each image is labelled with, of whatever rank, as `backbone:accepted_id`."""
+def taxa_of(candidates: Candidates) -> EncodedTexts:
+    """The accepted taxon that each image is labelled with, of any rank, as `backbone:accepted_id`."""
     numbers, rows = candidates.combined("backbone", "accepted_id")
     names = [f"{row['backbone']}:{row['accepted_id']}" for row in rows]
-    return Codes(("", *names), (numbers + 1).astype(np.int32))
+    return EncodedTexts(("", *names), (numbers + 1).astype(np.int32))
 
 
-def _refuse_rare(candidates: Candidates, species: Codes, least: int) -> None:
+def _refuse_rare(candidates: Candidates, species: EncodedTexts, least: int) -> None:
     sizes = species.sizes(candidates.is_in(TRAIN))
     rare = np.flatnonzero(_is_in_group(candidates, species, (sizes > 0) & (sizes < least)))
     details = [f"{name}: {size} training images, at least {least} are wanted" for name, size in zip(species.values, sizes, strict=True)]
     candidates.drop(rare, SPECIES_TOO_RARE, _of_each(details, species, rare))
 
 
-def _thin(candidates: Candidates, taxa: Codes, settings: ReleaseSettings) -> None:
+def _thin(candidates: Candidates, taxa: EncodedTexts, settings: ReleaseSettings) -> None:
     threshold = settings.balance_threshold
     sizes = taxa.sizes(candidates.is_in(TRAIN))
     rows, places, hashes = _by_hash(candidates, taxa, sizes > threshold, settings.seed)
@@ -62,7 +62,7 @@ def _thin(candidates: Candidates, taxa: Codes, settings: ReleaseSettings) -> Non
     candidates.drop(refused, TAXON_BALANCED, _of_each(details, taxa, refused))
 
 
-def _cap(candidates: Candidates, species: Codes, settings: ReleaseSettings) -> None:
+def _cap(candidates: Candidates, species: EncodedTexts, settings: ReleaseSettings) -> None:
     cap = settings.max_per_species
     sizes = species.sizes(candidates.is_in(TRAIN))
     rows, places, _ = _by_hash(candidates, species, sizes > cap, settings.seed)
@@ -71,12 +71,14 @@ def _cap(candidates: Candidates, species: Codes, settings: ReleaseSettings) -> N
     candidates.drop(refused, SPECIES_OVER_CAP, _of_each(details, species, refused))
 
 
-def _is_in_group(candidates: Candidates, groups: Codes, chosen: Mask) -> Mask:
+def _is_in_group(candidates: Candidates, groups: EncodedTexts, chosen: Mask) -> Mask:
     """Training images whose group is among the `chosen` ones [groups]."""
     return candidates.is_in(TRAIN) & chosen[groups.numbers]
 
 
-def _by_hash(candidates: Candidates, groups: Codes, chosen: Mask, seed: int) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _by_hash(
+    candidates: Candidates, groups: EncodedTexts, chosen: Mask, seed: int
+) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """(rows, place within its group by ascending hash, hash) of the training images of the `chosen` groups."""
     rows = np.flatnonzero(_is_in_group(candidates, groups, chosen))
     hashes = unit_hashes(f"balance:{seed}", candidates.column("record_id").take(pa.array(rows)))
@@ -88,10 +90,10 @@ def _by_hash(candidates: Candidates, groups: Codes, chosen: Mask, seed: int) -> 
     return rows, places, hashes
 
 
-def _of_each(details: list[str], groups: Codes, rows: Rows) -> pa.Array:
+def _of_each(details: list[str], groups: EncodedTexts, rows: Rows) -> pa.Array:
     return pa.array(details, pa.string()).take(pa.array(groups.numbers[rows]))
 
 
-def _tail(candidates: Candidates, species: Codes, taxa: Codes) -> dict[str, Any]:
+def _tail(candidates: Candidates, species: EncodedTexts, taxa: EncodedTexts) -> dict[str, Any]:
     is_training = candidates.is_in(TRAIN)
     return {name: tail_statistics(codes.sizes(is_training)) for name, codes in (("species", species), ("taxa", taxa))}

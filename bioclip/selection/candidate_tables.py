@@ -14,7 +14,7 @@ from bioclip.errors import StorageError
 from bioclip.partitions import read_stage
 from bioclip.records import RANKS
 from bioclip.schemas import IMAGE_SCHEMA, LINEAGE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
-from bioclip.selection.candidates import Candidates, Side
+from bioclip.selection.candidates import Candidates, SharedTable
 from bioclip.selection.splits import occurrence_keys
 from bioclip.storage import Storage
 
@@ -32,16 +32,16 @@ _DESCRIPTION_COLUMNS = (
     "media_url", "license", "license_verbatim", "rights_holder", "creator", "basis_of_record", "event_date", "latitude", "longitude",
     "scientific_name",
 )  # fmt: skip
-"""What no rule looks at: read when samples are written, not before."""
+"""Columns that no rule reads; they are read when samples are written."""
 _DECIDED = {"split", "split_reason", "drop_reason", "drop_detail", "shard"}
 
 
 def read_candidates(storage: Storage) -> Candidates:
-    """Every downloaded image with what its record, name and group say. Raises StorageError for images that are not in order."""
+    """Every downloaded image with its record, name and group. Raises StorageError for images that are not in order."""
     with storage.reader(layout.NAMES) as stream:
         names = pq.read_table(stream, columns=list(_NAME_COLUMNS))
-    nobody = pa.Table.from_pylist([dict.fromkeys(_NAME_COLUMNS, "")], pa.schema([LINEAGE_SCHEMA.field(name) for name in _NAME_COLUMNS]))
-    names = pa.concat_tables([names.cast(nobody.schema), nobody]).combine_chunks()
+    unnamed = pa.Table.from_pylist([dict.fromkeys(_NAME_COLUMNS, "")], pa.schema([LINEAGE_SCHEMA.field(name) for name in _NAME_COLUMNS]))
+    names = pa.concat_tables([names.cast(unnamed.schema), unnamed]).combine_chunks()
     with storage.reader(layout.DUPLICATE_GROUPS) as stream:
         groups = pq.read_table(stream, columns=list(_GROUP_COLUMNS)).combine_chunks()
     schema = pa.schema([IMAGE_SCHEMA.field(name) for name in _IMAGE_COLUMNS] + [RECORD_SCHEMA.field(name) for name in _RECORD_COLUMNS])
@@ -49,11 +49,11 @@ def read_candidates(storage: Storage) -> Candidates:
     for index, name, records in _parts(storage):
         with storage.reader(name) as stream:
             part = pq.read_table(stream, columns=list(_IMAGE_COLUMNS))
-        said = read_records(storage, records, part["record_id"], ("lineage_id", *_RECORD_COLUMNS))
-        rows = pc.fill_null(pc.index_in(said["lineage_id"], value_set=names["lineage_id"].combine_chunks()), names.num_rows - 1)
+        described = read_records(storage, records, part["record_id"], ("lineage_id", *_RECORD_COLUMNS))
+        rows = pc.fill_null(pc.index_in(described["lineage_id"], value_set=names["lineage_id"].combine_chunks()), names.num_rows - 1)
         lineages.append(rows.to_numpy())
         for column in _RECORD_COLUMNS:
-            part = part.append_column(column, said[column])
+            part = part.append_column(column, described[column])
         images.append(part.cast(schema))
         parts.append((index, num_rows, num_rows + part.num_rows))
         num_rows += part.num_rows
@@ -62,7 +62,10 @@ def read_candidates(storage: Storage) -> Candidates:
     table = table.append_column("occurrence", occurrence_keys(table)).append_column("is_crop", pc.is_valid(table["crop_x"]))
     of_group = pc.fill_null(pc.index_in(table["record_id"], value_set=groups["record_id"].combine_chunks()), -1).to_numpy()
     pa.default_memory_pool().release_unused()
-    shared = (Side(names.drop_columns("lineage_id"), np.concatenate(lineages)), Side(groups.drop_columns("record_id"), of_group))
+    shared = (
+        SharedTable(names.drop_columns("lineage_id"), np.concatenate(lineages)),
+        SharedTable(groups.drop_columns("record_id"), of_group),
+    )
     return Candidates(table.drop_columns("crop_x"), *shared, parts=parts)
 
 
@@ -70,9 +73,9 @@ def described_parts(storage: Storage, candidates: Candidates) -> Iterator[tuple[
     """(first row, row after the last, columns of SAMPLE_SCHEMA less `shard` and the decisions) of each partition in turn."""
     records = {index: names for index, _, names in _parts(storage)}
     for index, start, stop in candidates.parts:
-        said = read_records(storage, records[index], candidates.column("record_id", start, stop), _DESCRIPTION_COLUMNS)
-        columns = {name: said[name] for name in _DESCRIPTION_COLUMNS if name != "scientific_name"} | {
-            "verbatim_name": said["scientific_name"]
+        described = read_records(storage, records[index], candidates.column("record_id", start, stop), _DESCRIPTION_COLUMNS)
+        columns = {name: described[name] for name in _DESCRIPTION_COLUMNS if name != "scientific_name"} | {
+            "verbatim_name": described["scientific_name"]
         }
         for field in SAMPLE_SCHEMA:
             if field.name not in columns and field.name not in _DECIDED:
@@ -81,7 +84,7 @@ def described_parts(storage: Storage, candidates: Candidates) -> Iterator[tuple[
 
 
 def read_records(storage: Storage, names: Sequence[str], record_ids: pa.ChunkedArray, columns: Sequence[str]) -> pa.Table:
-    """`columns` of the records of some ids, in their order, null where there is no record; `names` are the tables they may lie in."""
+    """`columns` of the records of some ids, in their order, null where there is no record; `names` are the tables that may have them."""
     schema = pa.schema([RECORD_SCHEMA.field(name).with_nullable(True) for name in ("record_id", *columns)])
     tables = [schema.empty_table()]
     for name in names:

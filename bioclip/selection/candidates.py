@@ -1,6 +1,6 @@
-"""Images that may become samples, as columns: what is known of each, and what has been decided about it.
+"""Images that may become samples, as columns: their data, and the decisions on them.
 
-Rows are in order of record id. What many images share (a lineage, a group of duplicates) is kept once, in a table beside them. A rule
+Rows are in order of record id. What many images share (a lineage, a group of duplicates) is kept once, in a shared table. A rule
 reads columns or codes and answers with row numbers, so ten million images need numbers and not ten million Python objects.
 """
 
@@ -25,15 +25,15 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Codes:
-    """A column of texts as numbers [N] into its distinct `values`; number 0 is the empty text, which stands for null too."""
+class EncodedTexts:
+    """A column of texts as numbers [N] into its distinct `values`; number 0 is the empty text, which also represents null."""
 
     values: tuple[str, ...]
     numbers: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray) -> Codes:
-        """Codes of a column of strings."""
+    def of(cls, column: pa.ChunkedArray) -> EncodedTexts:
+        """EncodedTexts of a column of strings."""
         encoded = pc.fill_null(column.cast(pa.string()), "").dictionary_encode().unify_dictionaries()
         if not encoded.num_chunks:
             return cls(("",), np.empty(0, np.int32))
@@ -45,12 +45,12 @@ class Codes:
         numbers[order] = np.arange(first, first + len(order), dtype=np.int32)
         return cls(tuple(([] if first == 0 else [""]) + [values[place] for place in order]), numbers[places])
 
-    def taken(self, rows: npt.NDArray[np.int32]) -> Codes:
-        """Codes of rows of which row -1 has the empty text."""
-        return Codes(self.values, np.append(self.numbers, np.int32(0))[rows])
+    def taken(self, rows: npt.NDArray[np.int32]) -> EncodedTexts:
+        """EncodedTexts of rows of which row -1 has the empty text."""
+        return EncodedTexts(self.values, np.append(self.numbers, np.int32(0))[rows])
 
     def sizes(self, rows: Rows | Mask) -> npt.NDArray[np.int64]:
-        """How many of `rows` bear each value; nobody counts the empty one."""
+        """How many of `rows` have each value; the empty text counts 0."""
         sizes = np.bincount(self.numbers[rows], minlength=len(self.values))
         sizes[0] = 0
         return sizes
@@ -67,7 +67,7 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class Side:
+class SharedTable:
     """A table of what many images share, and the row of it [N] that each image has; -1 for none."""
 
     table: pa.Table
@@ -75,11 +75,11 @@ class Side:
 
 
 class Candidates:
-    """The images' own columns, sides, and for each a split or the reason why it has none."""
+    """The images' own columns, shared tables, and for each image a split or a drop reason."""
 
-    def __init__(self, images: pa.Table, *sides: Side, parts: Sequence[tuple[int, int, int]] = ()) -> None:
+    def __init__(self, images: pa.Table, *sides: SharedTable, parts: Sequence[tuple[int, int, int]] = ()) -> None:
         """`parts` are (partition, first row, row after the last) where the rows come from partitions."""
-        self.images, self._sides, self.parts = images, sides, tuple(parts)
+        self.images, self._shared, self.parts = images, sides, tuple(parts)
         self.split = np.zeros(images.num_rows, np.int8)
         """Index into SPLIT_NAMES."""
         self._split_reason = np.zeros(images.num_rows, np.int8)
@@ -100,7 +100,7 @@ class Candidates:
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
         """A column of rows `start` to `stop` - 1, of the images or of what they share (null where they share nothing)."""
-        side = self._side_of(name)
+        side = self._shared_table(name)
         if side is None:
             return self.images[name].slice(start, None if stop is None else stop - start)
         rows = side.rows[start:stop]
@@ -110,15 +110,15 @@ class Candidates:
         """A column of numbers without nulls, as numpy has it."""
         return np.asarray(self.column(name).to_numpy())
 
-    def _codes(self, name: str) -> Codes:
-        side = self._side_of(name)
-        return Codes.of(side.table[name]).taken(side.rows) if side else Codes.of(self.images[name])
+    def _codes(self, name: str) -> EncodedTexts:
+        side = self._shared_table(name)
+        return EncodedTexts.of(side.table[name]).taken(side.rows) if side else EncodedTexts.of(self.images[name])
 
     def combined(self, *names: str) -> tuple[npt.NDArray[np.int64], list[dict[str, Any]]]:
         """(number of each row's combination of those columns' values [N], the combinations sorted). Null counts as the empty text."""
-        side = self._side_of(names[0])
+        side = self._shared_table(names[0])
         table = side.table if side and set(names) <= set(side.table.column_names) else None
-        columns = [Codes.of(table[name]) if table else self.codes(name) for name in names]
+        columns = [EncodedTexts.of(table[name]) if table else self.codes(name) for name in names]
         numbers = np.zeros(table.num_rows if table else len(self), np.int64)
         for column in columns:
             # Renumbered after each column, so that the numbers stay small; values and numbers are in one order.
@@ -127,8 +127,8 @@ class Candidates:
         rows = [dict(zip(names, (c.values[c.numbers[place]] for c in columns), strict=True)) for place in first.tolist()]
         return (numbers[side.rows] if table and side else numbers), rows
 
-    def _side_of(self, name: str) -> Side | None:
-        return None if name in self.images.column_names else next(side for side in self._sides if name in side.table.column_names)
+    def _shared_table(self, name: str) -> SharedTable | None:
+        return None if name in self.images.column_names else next(side for side in self._shared if name in side.table.column_names)
 
     def forget(self, *names: str) -> None:
         """Free columns of the images that nothing reads any more."""
@@ -184,6 +184,6 @@ class Candidates:
         }
 
     def rows_of(self, rows: Rows, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Some rows as dictionaries, for the few that a rule must look at one by one."""
+        """Some rows as dictionaries, for rules that need few rows."""
         chosen = pa.array(rows)
         return pa.table({name: self.column(name).take(chosen) for name in names}).to_pylist()  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
-"""What a line of releases has ever evaluated on: remembered, whatever becomes of the images, so that none of it is trained on later.
+"""Images that a line of releases has evaluated on, listed so that no later release trains on them.
 
-An image may be withdrawn, stand for another, lose its name or be missing from a provider's file for a while, and come back. Each release
+An image may be withdrawn, become a duplicate, lose its name or be missing from a provider's file for a while, and return. Each release
 therefore carries on the list of the one that it continues. The list holds ids and digests, no person's name and no text.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.leakage import EvaluationSide, gate_table
+from bioclip.leakage import SetFingerprints, gate_table
 from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, VAL
@@ -45,10 +45,10 @@ def evaluated_images(candidates: Candidates, images: pa.Table, former: pa.Table 
     return pa.concat_tables([now, former.filter(gone)]).sort_by("record_id")
 
 
-def absent_side(candidates: Candidates, former: pa.Table) -> EvaluationSide:
+def absent_side(candidates: Candidates, former: pa.Table) -> SetFingerprints:
     """For the gate: what was evaluated on and is not among the evaluated images of today."""
     is_now = candidates.is_in(VAL) | candidates.is_in(HELDOUT)
     current = candidates.column("record_id").filter(pa.array(is_now)).combine_chunks()
     table = former.filter(pc.and_(former["is_sample"], pc.invert(pc.is_in(former["record_id"], value_set=current))))
     columns = {name: table[name] for name in _GATE_COLUMNS} | {"source_occurrence": table["occurrence"]}
-    return EvaluationSide(EVALUATED_BEFORE, gate_table(columns, table.num_rows))
+    return SetFingerprints(EVALUATED_BEFORE, gate_table(columns, table.num_rows))

@@ -32,7 +32,7 @@ Taxon = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedName:
     """A line of the list: verbatim name, category, accepted binomial or '' (not resolved, or not of a wanted category)."""
 
     name: str
@@ -60,12 +60,12 @@ def heldout_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, st
     return {"heldout_list": file_digest(path, "release.heldout_list"), "names": names_digest(storage, settings.taxonomy)}
 
 
-def read_listed(storage: Storage, settings: PipelineSettings) -> list[Listed]:
+def read_listed(storage: Storage, settings: PipelineSettings) -> list[ListedName]:
     """The lines of `release.heldout_list`; those of a wanted category are resolved. None without a list."""
     if not settings.release.heldout_list:
         return []
     rows = read_named_rows(settings.release.heldout_list, "release.heldout_list")
-    listed = [Listed(row["name"], next((row[column] for column in _CATEGORY_COLUMNS if row.get(column)), ""), "") for row in rows]
+    listed = [ListedName(row["name"], next((row[column] for column in _CATEGORY_COLUMNS if row.get(column)), ""), "") for row in rows]
     places = [place for place, one in enumerate(listed) if _is_wanted(one, settings.release)]
     for place, species in zip(places, accepted_species([rows[place] for place in places], storage, settings.taxonomy), strict=True):
         listed[place] = replace(listed[place], species=species)
@@ -73,9 +73,9 @@ def read_listed(storage: Storage, settings: PipelineSettings) -> list[Listed]:
 
 
 def choose_heldout(
-    candidates: Candidates, settings: ReleaseSettings, listed: Sequence[Listed], before: Collection[tuple[str, str]] = ()
+    candidates: Candidates, settings: ReleaseSettings, listed: Sequence[ListedName], before: Collection[tuple[str, str]] = ()
 ) -> HeldOut:
-    """Choose, and drop what stands above the chosen taxa. Raises SettingsError for a name of `heldout_species` without an image.
+    """Choose, and drop images labelled above the chosen taxa. Raises SettingsError for a name of `heldout_species` without an image.
 
     Candidates that are dropped already do not count. `before` are the (binomial, split) pairs that an earlier release's images have now:
     a taxon with a species that was trained on is never drawn, and one that was held out stays so, with species that are new in it.
@@ -164,7 +164,7 @@ class _Units:
         return list(first.values())
 
 
-def _is_wanted(one: Listed, settings: ReleaseSettings) -> bool:
+def _is_wanted(one: ListedName, settings: ReleaseSettings) -> bool:
     wanted = {category.casefold() for category in settings.heldout_categories}
     return not wanted or one.category.strip().casefold() in wanted
 
@@ -178,7 +178,7 @@ def _drop_above(
     candidates.drop(rows, ABOVE_HELDOUT, details.take(pa.array(lineages[rows])))
 
 
-def _listed_table(listed: Sequence[Listed], images: Counter[str], species: Collection[str], settings: ReleaseSettings) -> pa.Table:
+def _listed_table(listed: Sequence[ListedName], images: Counter[str], species: Collection[str], settings: ReleaseSettings) -> pa.Table:
     rows = []
     for one in listed:
         name = one.species or (one.name if one.name in images else "")

@@ -27,7 +27,7 @@ _KINGDOM_COLUMNS = ("kingdomName", "kingdom")
 
 
 def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
-    """Rows of a UTF-8 file, each with `name` and, in a table, its columns; blank lines and lines that begin with `#` say nothing.
+    """Rows of a UTF-8 file, each with `name` and, in a table, its columns; blank lines and lines that begin with `#` are ignored.
 
     A file whose first line has a column of NAME_COLUMNS is a CSV or (with suffix .tsv) TSV; any other has one name a line. Raises
     SettingsError that names `setting`, for a file without any name too.

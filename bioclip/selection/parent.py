@@ -28,7 +28,7 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 SHARD_FORM = 2
-"""Raised whenever the same samples and settings come to give other tars."""
+"""Raised whenever the same samples and settings give other tars."""
 AUTO = "auto"
 _LINE = ("name", "seed")
 """Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
@@ -66,7 +66,7 @@ NO_PARENT = ParentRef()
 
 @dataclass(frozen=True)
 class Parent:
-    """An opened parent. `is_reusable` says whether its shards hold what the settings of today would write."""
+    """An opened parent. `is_reusable` is true when its shards have the content that the current settings would write."""
 
     release: Release
     is_reusable: bool
@@ -139,7 +139,7 @@ def named_parent(storage: Storage, name: str) -> Release | None:
 
 
 def _own_parent(release: Release, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef | None:
-    """The parent of a release that was made from exactly what is there now, else None."""
+    """The parent of a release that was made from exactly the current inputs, else None."""
     parent = ParentRef(*release.parent)
     is_same = release.manifest.get("release_key") == key_of(parent)
     return parent if is_same and release.manifest["settings"]["shards"] == _plain(meaningful(settings.shards)) else None

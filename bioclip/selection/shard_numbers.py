@@ -1,4 +1,4 @@
-"""Which shard each sample comes to lie in: one of the parent's that stays as it is, or a new one."""
+"""The shard of each sample: one of the parent's that is kept, or a new one."""
 
 from __future__ import annotations
 

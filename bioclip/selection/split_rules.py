@@ -2,7 +2,7 @@
 
 So the decision for one image never depends on the others' order, and stays when data is added: a species or an occurrence that was held
 out stays held out. Images of one occurrence always share a split. Hashes alone do not keep that promise where a species grows past a
-least number of images or comes to bear another accepted name; what an earlier release decided does (`earlier_splits`).
+least number of images or gets another accepted name; the splits of an earlier release do (`earlier_splits`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip.errors import SettingsError
-from bioclip.selection.candidates import Candidates, Codes
+from bioclip.selection.candidates import Candidates, EncodedTexts
 from bioclip.selection.splits import (
     ABOVE_SPECIES,
     BY_HASH,
@@ -90,7 +90,7 @@ class SplitRule:
         val = frozenset(name for name, count in counts.items() if count >= settings.val_min_images) - heldout.keys()
         return cls(settings, heldout, val)
 
-    def assign(self, species: Codes, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
+    def assign(self, species: EncodedTexts, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
         """(split [N], reason [N]) of each image, of its accepted species ('' above species) and the key of its occurrence.
 
         `earlier` is the split that an earlier release put it in: what was trained on stays, what was evaluated on is never trained on;

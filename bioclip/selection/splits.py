@@ -15,7 +15,7 @@ TRAIN, VAL, HELDOUT = "train", "val", "heldout"
 SPLIT_NAMES = ("", TRAIN, VAL, HELDOUT)
 """Splits by their code; the stronger claim on an image has the higher one."""
 Splits = npt.NDArray[np.int8]
-"""Codes of splits, as in SPLIT_NAMES; 0 where there is none."""
+"""EncodedTexts of splits, as in SPLIT_NAMES; 0 where there is none."""
 _HASHED_AT_ONCE = 1_000_000
 
 NOT_DRAWN, TOO_FEW_IMAGES, ABOVE_SPECIES, TRAINED_BEFORE = "not_drawn_for_val", "too_few_images_for_val", "above_species", "trained_before"
@@ -38,12 +38,12 @@ SPLIT_REASONS = MappingProxyType(
         HELD_OUT_BEFORE: "Heldout: a release of the line held the species out, or another one of its taxon at `release.heldout_rank`.",
     }
 )
-"""Values of `split_reason` in samples.parquet, and what each says. Of several that hold, the first that decides by itself is recorded: a
-rule of the settings before an earlier release."""
+"""Values of `split_reason` in samples.parquet, with the sentence of each. Of several that apply, a rule of the settings is
+recorded before an earlier release."""
 REASON_CODES = ("", *SPLIT_REASONS)
 """Reasons by their code; 0 for none."""
 Reasons = npt.NDArray[np.int8]
-"""Codes of split reasons, as in REASON_CODES."""
+"""EncodedTexts of split reasons, as in REASON_CODES."""
 
 
 def unit_hash(salt: str, text: str) -> float:

@@ -42,7 +42,7 @@ from bioclip.selection.train_small import train_small
 from bioclip.settings import PipelineSettings, meaningful
 from bioclip.stages import find_stage
 from bioclip.storage import Storage
-from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
+from bioclip.withdrawals import WITHDRAWN, Withdrawals, read_withdrawals
 
 STAGE = "release"
 SAMPLE_GROUP_ROWS = 65_536
@@ -52,12 +52,12 @@ _VERSION = 7
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
     """One job over the tables of all earlier stages and of the release that is continued; image bytes are not read."""
-    takedown = read_takedowns(storage, settings.ingest)
-    parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, takedown, parent).key)
-    return [_job(storage, settings, takedown, parent)]
+    withdrawals = read_withdrawals(storage, settings.ingest)
+    parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, withdrawals, parent).key)
+    return [_job(storage, settings, withdrawals, parent)]
 
 
-def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, parent: ParentRef) -> PartitionJob:
+def _job(storage: Storage, settings: PipelineSettings, withdrawals: Withdrawals, parent: ParentRef) -> PartitionJob:
     inputs = {stage: read_stage(storage, stage).digest for stage in find_stage(STAGE).upstream} | gate_inputs(storage, settings)
     return PartitionJob(
         stage=STAGE,
@@ -75,27 +75,27 @@ def _job(storage: Storage, settings: PipelineSettings, takedown: Takedown, paren
                 settings.ingest.num_partitions,
                 settings.duplicates.min_entropy_bits,
                 settings.duplicates.label_conflicts,
-                *([takedown.hashes_digest] if takedown.hashes else []),
+                *([withdrawals.hashes_digest] if withdrawals.hashes else []),
             ]
         ),
         work=assign_samples,
         storage=storage,
-        arguments={"settings": settings, "takedown": takedown, "parent": parent},
+        arguments={"settings": settings, "withdrawals": withdrawals, "parent": parent},
     )
 
 
 def rule_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
-    """Digests of what the rules that are set read besides the earlier stages' tables; empty where none does."""
+    """Digests of further inputs of the rules that are set; empty without such rules."""
     release = settings.release
     return heldout_inputs(storage, settings) | text_inputs(storage, settings) | filter_inputs(storage, release)
 
 
 def assign_samples(
-    storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, takedown: Takedown, parent: ParentRef = NO_PARENT
+    storage: Storage, writer: PartitionWriter, *, settings: PipelineSettings, withdrawals: Withdrawals, parent: ParentRef = NO_PARENT
 ) -> Counts:
     """Decide split or drop reason for every image, run the leakage gate, give each sample its shard."""
     candidates = read_candidates(storage)
-    _drop_unfit(candidates, settings, takedown)
+    _drop_unfit(candidates, settings, withdrawals)
     filter_images(storage, candidates, settings.release)
     conflicts = _drop_conflicts(candidates, settings)
     continued = open_parent(storage, parent.version, settings)
@@ -145,10 +145,10 @@ def _counts(candidates: Candidates, notes: Mapping[str, int]) -> Counts:
     return Counts(len(candidates), sum(splits.values()), candidates.drop_counts(), {**splits, **notes, "heldout_species": num_heldout})
 
 
-def _drop_unfit(candidates: Candidates, settings: PipelineSettings, takedown: Takedown) -> None:
-    """Drop what was taken down, what stands for another, and what has no name of the least rank."""
-    if takedown.hashes:
-        _drop_taken_down(candidates, takedown)
+def _drop_unfit(candidates: Candidates, settings: PipelineSettings, withdrawals: Withdrawals) -> None:
+    """Drop images that were withdrawn, that duplicate another one, and that have no name of the least rank."""
+    if withdrawals.hashes:
+        _drop_withdrawn(candidates, withdrawals)
     kinds, kept = candidates.codes("kind"), candidates.column("kept_record_id")
     for number, kind in enumerate(kinds.values):
         if kind not in {"", KEPT}:
@@ -165,12 +165,12 @@ def _drop_unfit(candidates: Candidates, settings: PipelineSettings, takedown: Ta
         candidates.drop(above, RANK_ABOVE_MINIMUM, f"{rank}, at least {least} is wanted")
 
 
-def _drop_taken_down(candidates: Candidates, takedown: Takedown) -> None:
-    names, hashes = ("sha256", "original_sha256", "pixel_sha256"), pa.array(sorted(takedown.hashes))
+def _drop_withdrawn(candidates: Candidates, withdrawals: Withdrawals) -> None:
+    names, hashes = ("sha256", "original_sha256", "pixel_sha256"), pa.array(sorted(withdrawals.hashes))
     is_listed = [pc.is_in(candidates.column(name), value_set=hashes).to_numpy() for name in names]
     rows = np.flatnonzero(np.logical_or.reduce(is_listed))
-    found = (min(takedown.hashes & set(row.values())) for row in candidates.rows_of(rows, names))
-    candidates.drop(rows, TAKEN_DOWN, found)
+    found = (min(withdrawals.hashes & set(row.values())) for row in candidates.rows_of(rows, names))
+    candidates.drop(rows, WITHDRAWN, found)
 
 
 def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Conflicts:
@@ -196,8 +196,8 @@ def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Confl
 
 
 def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineSettings, parent: Parent | None) -> HeldOut:
-    """Give every open candidate its split; what an earlier release evaluated on never comes to training, and what only stands above
-    held-out taxa is dropped."""
+    """Give every open candidate its split. Images that an earlier release evaluated on are never put in training; images labelled above
+    held-out taxa are dropped."""
     earlier, before = np.zeros(len(candidates), np.int8), set()
     species = candidates.codes("species")
     if parent:
@@ -218,7 +218,7 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
 
 
 def _check_not_empty(candidates: Candidates) -> None:
-    """A release of nothing would be continued by the next one, and help nobody."""
+    """Raise SettingsError for a release without samples, which the next one would continue."""
     if not (candidates.split > 0).any():
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in candidates.drop_counts().items())
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""Texts of a release beside BioCLIP's ten: vernacular names in further languages, and descriptions from a user's table."""
+"""Texts of a release in addition to BioCLIP's ten: vernacular names in further languages, and descriptions from a user's table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Texts = dict[TextKey, dict[str, str]]
 
 
 def more_languages(settings: ReleaseSettings) -> tuple[str, ...]:
-    """Languages beside English, sorted."""
+    """Languages other than English, sorted."""
     return tuple(sorted(set(settings.languages) - {"en"}))
 
 

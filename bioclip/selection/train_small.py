@@ -1,4 +1,4 @@
-"""A small part of training for trials: a list of record ids beside the shards, not a second copy of them."""
+"""A small part of training for experiments: a list of record ids, not a second copy of the shards."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from bioclip.sources.parsing.prefetch import Prefetched
 from bioclip.sources.record_ids import LineageIds, digest_ids, digest_partitions, record_digests
 from bioclip.sources.snapshots import snapshot_id, write_snapshot
 from bioclip.storage import Storage, state_dir
-from bioclip.takedowns import TAKEN_DOWN, Takedown, read_takedowns
+from bioclip.withdrawals import WITHDRAWN, Withdrawals, read_withdrawals
 
 STAGE = "records"
 _VERSION = 3
@@ -42,7 +42,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
     """One job a source. Raises ArchiveError for a missing archive, UnknownNameError, SettingsError."""
     if not settings.sources:
         raise SettingsError("sources is empty; name at least one archive with name, format and path.")
-    takedown, state = read_takedowns(storage, settings.ingest), state_dir(settings.workspace)
+    withdrawals, state = read_withdrawals(storage, settings.ingest), state_dir(settings.workspace)
     cache = DigestCache(state / layout.ARCHIVE_DIGESTS)
     jobs = []
     for source in settings.sources:
@@ -57,7 +57,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
                 directory=layout.records_dir(source.name, snapshot),
                 version=_VERSION,
                 inputs=digests,
-                settings=digest_value([source.name, source.format, options, meaningful(settings.ingest), takedown.ingest_digest]),
+                settings=digest_value([source.name, source.format, options, meaningful(settings.ingest), withdrawals.ingest_digest]),
                 work=read_source,
                 storage=storage,
                 arguments={
@@ -65,7 +65,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
                     "snapshot": snapshot,
                     "digests": digests,
                     "settings": settings.ingest,
-                    "takedown": takedown,
+                    "withdrawals": withdrawals,
                     "scratch_parent": str(state / "scratch"),
                 },
             )
@@ -87,12 +87,12 @@ def read_source(
     snapshot: str,
     digests: dict[str, str],
     settings: IngestSettings,
-    takedown: Takedown,
+    withdrawals: Withdrawals,
     scratch_parent: str,
 ) -> Counts:
     """Read one archive and write its records, part by part, sorted by record id; the first of equal ids stays."""
     with scratch_folder(Path(scratch_parent)) as scratch:
-        intake = _Intake(source, settings, takedown)
+        intake = _Intake(source, settings, withdrawals)
         spill = Spill(scratch / "partitions", settings.num_partitions, settings.buffer_bytes)
         (scratch / "reader").mkdir()
         for table, partitions in intake.batches(source_format(source).items(source, scratch / "reader", settings.buffer_bytes)):
@@ -113,12 +113,12 @@ def read_source(
 class _Intake:
     """From what a reader gives to RECORD_SCHEMA batches of the records that are wanted."""
 
-    def __init__(self, source: SourceSettings, settings: IngestSettings, takedown: Takedown) -> None:
-        self._source, self._settings, self._takedown = source.name, settings, takedown
+    def __init__(self, source: SourceSettings, settings: IngestSettings, withdrawals: Withdrawals) -> None:
+        self._source, self._settings, self._withdrawals = source.name, settings, withdrawals
         self._folder = Path(source.path).parent
         self._lineages = LineageIds()
-        self._urls = pa.array(sorted(takedown.urls), pa.string())
-        self._ids = pa.array(sorted(takedown.record_ids), pa.string())
+        self._urls = pa.array(sorted(withdrawals.urls), pa.string())
+        self._ids = pa.array(sorted(withdrawals.record_ids), pa.string())
         self.num_read = 0
         self.dropped: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class _Intake:
         if len(self._urls) or len(self._ids):
             leaves = pc.or_(pc.is_in(identifiers, value_set=self._ids), pc.is_in(table["media_url"], value_set=self._urls))
             stays = pc.invert(leaves)
-            self.dropped[TAKEN_DOWN] += pc.sum(leaves).as_py() or 0
+            self.dropped[WITHDRAWN] += pc.sum(leaves).as_py() or 0
             is_kept = stays.to_numpy(zero_copy_only=False) if isinstance(stays, pa.Array) else stays.to_numpy()
             table, identifiers, digests = table.filter(stays), identifiers.filter(pa.array(is_kept)), digests[is_kept]
         columns: dict[str, Any] = {"record_id": identifiers, "lineage_id": self._lineages.of(table)}

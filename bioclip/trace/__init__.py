@@ -1,7 +1,17 @@
-"""An image's whole line of descent: from the provider's row to the models trained on it."""
+"""Provenance of an image, from the provider's row to the models trained on it."""
 
 from bioclip.trace.lookup import find_images
-from bioclip.trace.scope import Sight, open_sight, open_sight_at, with_takedowns
-from bioclip.trace.trace import Descent, Fate, Step, trace_image
+from bioclip.trace.scope import Scope, open_scope, open_scope_at, with_withdrawals
+from bioclip.trace.trace import FinalStage, ImageTrace, TraceStep, trace_image
 
-__all__ = ["Descent", "Fate", "Sight", "Step", "find_images", "open_sight", "open_sight_at", "trace_image", "with_takedowns"]
+__all__ = [
+    "FinalStage",
+    "ImageTrace",
+    "Scope",
+    "TraceStep",
+    "find_images",
+    "open_scope",
+    "open_scope_at",
+    "trace_image",
+    "with_withdrawals",
+]

@@ -1,4 +1,4 @@
-"""What is at hand to trace an image with: a release, a workspace, or both; and looking up rows in them."""
+"""Where a trace looks: a release, a workspace, or both; and how rows are looked up there."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bioclip.releases.locating import open_release, workspace_around
 from bioclip.releases.manifest import Release, list_releases, open_release_folder
 from bioclip.settings import IngestSettings
 from bioclip.storage import Storage
-from bioclip.takedowns import Takedown, read_takedown, read_takedowns
+from bioclip.withdrawals import Withdrawals, read_withdrawal_list, read_withdrawals
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Where to look. Without a workspace the stages before the release are out of sight, without a release all that follows them."""
+class Scope:
+    """What a trace reads. Without a workspace the stages before the release are unavailable, without a release the later steps."""
 
     release: Release | None
     workspace: Storage | None
-    takedown: Takedown = field(default_factory=Takedown)
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     @cached_property
     def other_releases(self) -> tuple[Release, ...]:
@@ -43,7 +43,7 @@ class Sight:
         return read_stage(self.workspace, name)
 
     def staleness(self, stage: str) -> str:
-        """Says so where the workspace's tables of `stage` are not the ones that the release was made from; else empty."""
+        """A remark where the workspace's tables of `stage` are not those that the release was made from; else empty."""
         found = self.stage(stage)
         if self.release is None or found is None:
             return ""
@@ -51,36 +51,37 @@ class Sight:
         return "" if made_from == found.digest else f"the workspace's stage {stage} has changed since release {self.release.version}"
 
     def without(self, what: str) -> str:
-        """What to say where something of the workspace is out of sight."""
+        """A remark that `what`, which only a workspace has, is unavailable."""
         if self.workspace is None:
-            return f"not at hand: {what}; the workspace that made the release keeps it"
-        return f"not in {self.workspace.root!r}: {what}"
+            return f"unavailable here: {what}; the workspace that made the release has it"
+        return f"{self.workspace.root!r} does not have {what}"
 
 
-def open_sight(workspace: Storage, release: str) -> Sight:
-    """What to look at. `release` is a version, `latest`, or a folder of its own; of that folder the workspace around it, if it lies in one.
+def open_scope(workspace: Storage, release: str) -> Scope:
+    """A scope by release: a version, `latest`, or a release's own folder, then with the workspace that contains it, if one does.
 
-    Raises StorageError for a version or folder that is no release. `latest` of a workspace that holds none means the workspace alone.
+    `latest` in a workspace without releases gives the workspace alone. Raises StorageError for a version or folder that is no release.
     """
     folder = Path(release).expanduser()
     if folder.is_dir():
-        return open_sight_at(Storage(str(folder.absolute())))
+        return open_scope_at(Storage(str(folder.absolute())))
     if release == "latest":
         if workspace.exists(layout.alias_file("latest")):
-            return Sight(open_release(workspace, latest_release(workspace)), workspace)
-        return Sight(open_release(workspace, found[0]) if len(found := list_releases(workspace)) == 1 else None, workspace)
-    return Sight(open_release(workspace, release), workspace)
+            return Scope(open_release(workspace, latest_release(workspace)), workspace)
+        return Scope(open_release(workspace, found[0]) if len(found := list_releases(workspace)) == 1 else None, workspace)
+    return Scope(open_release(workspace, release), workspace)
 
 
-def with_takedowns(sight: Sight, settings: IngestSettings) -> Sight:
-    """The same, with the lists of what is to leave; raises SettingsError for a list that cannot be read."""
-    return replace(sight, takedown=read_takedowns(sight.workspace, settings) if sight.workspace else read_takedown(settings.takedown))
+def with_withdrawals(scope: Scope, settings: IngestSettings) -> Scope:
+    """The scope with its withdrawal lists; raises SettingsError for a list that cannot be read."""
+    listed = read_withdrawals(scope.workspace, settings) if scope.workspace else read_withdrawal_list(settings.takedown)
+    return replace(scope, withdrawals=listed)
 
 
-def open_sight_at(folder: Storage) -> Sight:
-    """What to look at: the release in that folder, on any file system, and the workspace around it, if it lies in one."""
+def open_scope_at(folder: Storage) -> Scope:
+    """The release in `folder`, on any file system, and the workspace that contains it, if one does."""
     release, around = open_release_folder(folder), workspace_around(folder)
-    return Sight(release, around if around and around.list(layout.STAGES_DIR) else None)
+    return Scope(release, around if around and around.list(layout.STAGES_DIR) else None)
 
 
 def find_rows(storage: Storage, name: str, column: str, values: Collection[str], columns: list[str] | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The line of descent of one image, step by step, with what cannot be seen from here."""
+"""The provenance of one image, step by step, with remarks on what is unavailable."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bioclip.trace import downstream, in_releases, upstream
-from bioclip.trace.known_rows import Fate, Known, Step
-from bioclip.trace.scope import Sight
+from bioclip.trace.known_rows import FinalStage, KnownRows, TraceStep
+from bioclip.trace.scope import Scope
 
-__all__ = ["Descent", "Fate", "Step", "trace_image"]
+__all__ = ["FinalStage", "ImageTrace", "TraceStep", "trace_image"]
 
-_STEPS: tuple[Callable[[Sight, Known], Step], ...] = (
+_STEPS: tuple[Callable[[Scope, KnownRows], TraceStep], ...] = (
     upstream.record_step,
     upstream.license_step,
     upstream.download_step,
@@ -29,26 +29,26 @@ _STEPS: tuple[Callable[[Sight, Known], Step], ...] = (
 
 
 @dataclass(frozen=True)
-class Descent:
-    """What is known of one image. `release` is empty where none is at hand."""
+class ImageTrace:
+    """All steps of one image. `release` is empty where there is none."""
 
     record_id: str
     release: str
-    fate: Fate
-    steps: tuple[Step, ...] = field(default_factory=tuple)
+    final: FinalStage
+    steps: tuple[TraceStep, ...] = field(default_factory=tuple)
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str) -> TraceStep:
         """The step of that name."""
         return next(step for step in self.steps if step.name == name)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        steps = {step.name: {"facts": step.facts, "unseen": list(step.unseen)} for step in self.steps}
-        return {"record_id": self.record_id, "release": self.release, "fate": asdict(self.fate), "steps": steps}
+        steps = {step.name: {"facts": step.facts, "remarks": list(step.remarks)} for step in self.steps}
+        return {"record_id": self.record_id, "release": self.release, "final": asdict(self.final), "steps": steps}
 
 
-def trace_image(sight: Sight, record_id: str) -> Descent:
+def trace_image(scope: Scope, record_id: str) -> ImageTrace:
     """Follow one record from its provider's row to the models trained on it; raises StorageError where a table cannot be read."""
-    known = Known.of(sight, record_id)
-    steps = tuple(make(sight, known) for make in _STEPS)
-    return Descent(record_id, sight.release.version if sight.release else "", known.fate(sight), steps)
+    known = KnownRows.of(scope, record_id)
+    steps = tuple(make(scope, known) for make in _STEPS)
+    return ImageTrace(record_id, scope.release.version if scope.release else "", known.final(scope), steps)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
-from bioclip.leakage import FINGERPRINT_SCHEMA, LEAK_SCHEMA, EvaluationSide, find_leaks, gate_table
+from bioclip.leakage import FINGERPRINT_SCHEMA, LEAK_SCHEMA, SetFingerprints, find_leaks, gate_table
 from bioclip.parquet import read_batches
 from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.evaluation_history import EVALUATED_BEFORE
@@ -40,7 +40,7 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
         for split, tables in parts.items():
             tables.append(_of_split(rows, split))
     images = {split: pa.concat_tables(tables).combine_chunks() for split, tables in parts.items()}
-    sides = [EvaluationSide(VAL, images[VAL]), EvaluationSide(HELDOUT, images[HELDOUT], holds_out_species=True)]
+    sides = [SetFingerprints(VAL, images[VAL]), SetFingerprints(HELDOUT, images[HELDOUT], holds_out_species=True)]
     if layout.EVALUATED in manifest["files"]:
         sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL], images[HELDOUT]])["record_id"]))
     guards = settings.guards.model_copy(update={"embedding": False})
@@ -51,12 +51,12 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
             yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), layout.FINGERPRINTS, detail)
 
 
-def _formerly_evaluated(storage: Storage, current: pa.ChunkedArray) -> EvaluationSide:
+def _formerly_evaluated(storage: Storage, current: pa.ChunkedArray) -> SetFingerprints:
     """Images of the list that the release no longer holds; kept in memory, as the evaluated images are."""
     rows = pa.concat_tables([EVALUATED_SCHEMA.empty_table(), *read_batches(storage, layout.EVALUATED, EVALUATED_SCHEMA.names)])
     gone = rows.filter(pc.and_(rows["is_sample"], pc.invert(pc.is_in(rows["record_id"], value_set=current.combine_chunks()))))
     columns = {name: gone[name] for name in ("record_id", *_HASHES)} | {"source_occurrence": gone["occurrence"]}
-    return EvaluationSide(EVALUATED_BEFORE, gate_table(columns, gone.num_rows))
+    return SetFingerprints(EVALUATED_BEFORE, gate_table(columns, gone.num_rows))
 
 
 def _of_split(rows: pa.Table, split: str) -> pa.Table:

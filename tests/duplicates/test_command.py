@@ -13,9 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from bioclip.duplicates.collection_duplicates import GROUP_SCHEMA, PAIR_SCHEMA, Inspection, inspect_pictures
-from bioclip.duplicates.collection_images import list_pictures
-from bioclip.errors import UsageError
+from bioclip.duplicates.collection import (
+    GROUP_SCHEMA,
+    PAIR_SCHEMA,
+    CollectionDuplicates,
+    find_collection_duplicates,
+    open_collection,
+)
+from bioclip.errors import SettingsError
 from bioclip.releases.manifest import list_releases
 from bioclip.sample import sample_path
 from bioclip.settings import DuplicateSettings
@@ -61,29 +66,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def inspect(path: Path, num_threads: int = 2, radius: int = 4) -> Inspection:
-    return inspect_pictures(list_pictures(path), DuplicateSettings(radius=radius), num_threads)
+def inspect(path: Path, num_threads: int = 2, radius: int = 4) -> CollectionDuplicates:
+    return find_collection_duplicates(open_collection(path), DuplicateSettings(radius=radius), num_threads)
 
 
-def kinds(inspection: Inspection) -> dict[str, str]:
-    return dict(zip(inspection.groups["record_id"].to_pylist(), inspection.groups["kind"].to_pylist(), strict=True))
+def kinds(found: CollectionDuplicates) -> dict[str, str]:
+    return dict(zip(found.groups["record_id"].to_pylist(), found.groups["kind"].to_pylist(), strict=True))
 
 
 def test_a_folder_is_grouped_around_its_best_picture(folder: Path) -> None:
-    inspection = inspect(folder)
-    assert set(kinds(inspection)) == {"Pica_pica/a.jpg", "Pica_pica/b.jpg", "Corvus_corax/c.png", "Pica_pica/d.jpg"}
-    assert set(inspection.groups["kept_record_id"].to_pylist()) == {"Corvus_corax/c.png"}
-    assert kinds(inspection)["Pica_pica/d.jpg"] == "duplicate_near"
-    assert inspection.counts.notes["groups_with_several_labels"] == 1
-    pairs = {(row["record_id"], row["other_record_id"]): row["kind"] for row in inspection.pairs.to_pylist()}
+    found = inspect(folder)
+    assert set(kinds(found)) == {"Pica_pica/a.jpg", "Pica_pica/b.jpg", "Corvus_corax/c.png", "Pica_pica/d.jpg"}
+    assert set(found.groups["kept_record_id"].to_pylist()) == {"Corvus_corax/c.png"}
+    assert kinds(found)["Pica_pica/d.jpg"] == "duplicate_near"
+    assert found.counts.notes["groups_with_several_labels"] == 1
+    pairs = {(row["record_id"], row["other_record_id"]): row["kind"] for row in found.pairs.to_pylist()}
     assert pairs["Pica_pica/a.jpg", "Pica_pica/b.jpg"] == "same_bytes"
     assert pairs["Corvus_corax/c.png", "Pica_pica/a.jpg"] in {"same_pixels", "same_hash", "near"}
 
 
 def test_every_file_that_is_no_picture_is_counted_by_its_reason(folder: Path) -> None:
     counts = inspect(folder).counts
-    assert counts.dropped == {"image_truncated": 1, "not_an_image": 1}
-    assert (counts.read, counts.written) == (8, 6)
+    assert counts.dropped == {"image_truncated": 1, "not_an_image": 1, "not_an_image_file": 1}
+    assert (counts.read, counts.written) == (9, 6)
 
 
 @pytest.mark.parametrize("num_threads", [1, 5])
@@ -96,39 +101,37 @@ def test_the_number_of_threads_changes_nothing(folder: Path, num_threads: int) -
 
 
 def test_a_table_of_images_of_paths_and_of_hashes_gives_the_same_groups(folder: Path, tmp_path: Path) -> None:
-    pictures = [picture for picture in list_pictures(folder) if "cut" not in picture.record_id and "page" not in picture.record_id]
-    ids = [picture.record_id for picture in pictures]
-    data = [picture.read() for picture in pictures if picture.read]
+    images = {name: data for name, data in open_collection(folder).iter_images() if "cut" not in name and "page" not in name}
+    ids, data = list(images), list(images.values())
     pq.write_table(pa.table({"id": ids, "image": data}), tmp_path / "images.parquet", row_group_size=2)
     pq.write_table(pa.table({"id": ids, "image": [{"bytes": one, "path": ""} for one in data]}), tmp_path / "structs.parquet")
     pq.write_table(pa.table({"id": ids, "path": [str(folder / name) for name in ids]}), tmp_path / "paths.parquet")
     expected = kinds(inspect(folder))
     for name in ("images", "structs", "paths"):
         assert kinds(inspect(tmp_path / f"{name}.parquet")) == expected
-    again = inspect(tmp_path / "images.parquet").pictures["Pica_pica/d.jpg"]
-    assert again.read is not None
-    assert again.read() == (folder / "Pica_pica/d.jpg").read_bytes()
+    again = open_collection(tmp_path / "images.parquet")
+    assert again.read_image(again.item_ids.index("Pica_pica/d.jpg")) == (folder / "Pica_pica/d.jpg").read_bytes()
 
 
 def test_hashes_alone_are_enough_and_what_says_nothing_is_counted(tmp_path: Path) -> None:
     hashes = [0x0F0F0F0F0F0F0F0F, 0x0F0F0F0F0F0F0F0E, 0xAAAA5555AAAA5555, None, 0]
     table = pa.table({"id": ["a", "b", "c", "d", "e"], "phash": pa.array(hashes, pa.uint64())})
     pq.write_table(table, tmp_path / "hashes.parquet")
-    inspection = inspect(tmp_path / "hashes.parquet")
-    assert set(kinds(inspection)) == {"a", "b"}
-    assert inspection.counts.dropped == {"nothing_to_compare": 1}
-    assert inspection.counts.notes["too_flat_for_phash"] == 1
+    found = inspect(tmp_path / "hashes.parquet")
+    assert set(kinds(found)) == {"a", "b"}
+    assert found.counts.dropped == {"nothing_to_compare": 1}
+    assert found.counts.notes["too_flat_for_phash"] == 1
 
 
 def test_a_release_brings_its_species_and_sources(curated: Curated) -> None:
     [version] = list_releases(curated.storage)
     release = Path(curated.storage.uri(f"releases/{version}"))
-    inspection = inspect(release, radius=8)
+    found = inspect(release, radius=8)
     samples = pq.read_table(release / "samples.parquet").to_pylist()
     labels = {row["record_id"]: row["species"] or row["verbatim_name"] for row in samples if row["shard"]}
-    assert inspection.counts.read == inspection.counts.written == len(labels)
-    assert inspection.groups.num_rows
-    for row in inspection.groups.to_pylist():
+    assert found.counts.read == found.counts.written == len(labels)
+    assert found.groups.num_rows
+    for row in found.groups.to_pylist():
         assert row["label"] == labels[row["record_id"]]
         assert row["source"]
 
@@ -140,24 +143,24 @@ def test_shards_of_others_are_read_by_their_members(folder: Path, tmp_path: Path
                 info = tarfile.TarInfo(f"{index:03d}.{extension}")
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
-    inspection = inspect(tmp_path)
-    assert set(kinds(inspection)) == {"shard-0.tar/000", "shard-0.tar/001"}
-    assert set(inspection.groups["label"].to_pylist()) == {"Pica pica"}
+    found = inspect(tmp_path)
+    assert set(kinds(found)) == {"shard-0.tar/000", "shard-0.tar/001"}
+    assert set(found.groups["label"].to_pylist()) == {"Pica pica"}
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("none", None, "is not there"),
-        ("notes.txt", b"x", "is no folder, Parquet"),
-        ("a.parquet", b"x", "no readable Parquet"),
-        ("a.tar", b"x" * 999, "no readable tar"),
+        ("none", None, "does not exist"),
+        ("notes.txt", b"x\n1\n", "has no column that is known among x"),
+        ("a.parquet", b"x", "is named as parquet, but its content is not"),
+        ("a.tar", b"x" * 999, "is named as tars, but its content is not"),
     ],
 )
 def test_what_is_no_collection_is_refused_in_one_sentence(name: str, data: bytes | None, message: str, tmp_path: Path) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(SettingsError, match=message):
         inspect(tmp_path / name)
 
 

@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.duplicate_search import planted_hashes, with_hub
-from bioclip.duplicates.grouping import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_alike
+from bioclip.duplicates.grouping import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_similar
 from bioclip.duplicates.hamming.self_search import near_pairs
-from bioclip.duplicates.similarity import ImageFacts, find_likeness
+from bioclip.duplicates.similarity import ImageTable, find_similarity
 
 
-def facts_of(hashes: np.ndarray | list[int], precedence: list[int] | None = None, contents: list[int] | None = None) -> ImageFacts:
+def facts_of(hashes: np.ndarray | list[int], precedence: list[int] | None = None, contents: list[int] | None = None) -> ImageTable:
     """Images with these hashes, in order of record id; all contents unlike when not given."""
     count = len(hashes)
     codes = np.arange(count) if contents is None else np.array(contents, np.int64)
     ids = np.array([f"id-{index:06d}" for index in range(count)], dtype=object)
     order = np.arange(count) if precedence is None else np.array(precedence)
-    return ImageFacts(ids, codes, np.arange(count), np.array(hashes, np.uint64), np.zeros(count, bool), order)
+    return ImageTable(ids, codes, np.arange(count), np.array(hashes, np.uint64), np.zeros(count, bool), order)
 
 
-def one_by_one(facts: ImageFacts, radius: int) -> dict[int, int]:
+def one_by_one(facts: ImageTable, radius: int) -> dict[int, int]:
     """Who is kept for whom, as the definition says it."""
     kept: dict[int, int] = {}
     for best in np.argsort(facts.precedence).tolist():
@@ -45,7 +45,7 @@ def assert_sizes(groups: Groups, sizes: list[int]) -> None:
 
 
 @st.composite
-def some_images(draw: st.DrawFn) -> ImageFacts:
+def some_images(draw: st.DrawFn) -> ImageTable:
     """Images whose hashes lie close together, some with equal contents, in any precedence."""
     hashes = draw(st.lists(st.integers(0, 4095), min_size=1, max_size=40))
     precedence = draw(st.permutations(range(len(hashes))))
@@ -54,7 +54,7 @@ def some_images(draw: st.DrawFn) -> ImageFacts:
 
 
 @given(some_images(), st.sampled_from([0, 1, 2, 4]))
-def test_rounds_over_all_images_give_the_stars_of_going_one_by_one(facts: ImageFacts, radius: int) -> None:
+def test_rounds_over_all_images_give_the_stars_of_going_one_by_one(facts: ImageTable, radius: int) -> None:
     expected = one_by_one(facts, radius)
     alone = [image for image in expected if list(expected.values()).count(expected[image]) == 1]
     found = {member.index: member.kept for member in find_groups(facts, radius)}
@@ -62,8 +62,8 @@ def test_rounds_over_all_images_give_the_stars_of_going_one_by_one(facts: ImageF
 
 
 @given(some_images(), st.sampled_from([1, 4]))
-def test_a_diameter_is_the_greatest_distance_of_any_two_of_a_group(facts: ImageFacts, radius: int) -> None:
-    groups = group_alike(facts, find_likeness(facts, radius))
+def test_a_diameter_is_the_greatest_distance_of_any_two_of_a_group(facts: ImageTable, radius: int) -> None:
+    groups = group_similar(facts, find_similarity(facts, radius))
     for kept in np.unique(groups.kept):
         rows = groups.kept == kept
         hashes = facts.phash[groups.index[rows]].tolist()
@@ -72,13 +72,13 @@ def test_a_diameter_is_the_greatest_distance_of_any_two_of_a_group(facts: ImageF
 
 def test_components_take_the_whole_chain_and_its_diameter_tells() -> None:
     chain = facts_of([0, 0b1111, 0b11111111, 0b111111111111], precedence=[1, 0, 2, 3])
-    likeness = find_likeness(chain, 4)
-    components = group_alike(chain, likeness, "components")
+    likeness = find_similarity(chain, 4)
+    components = group_similar(chain, likeness, "components")
     assert set(components.kept.tolist()) == {1}
     assert set(components.diameter.tolist()) == {12}
     assert [KINDS[kind] for kind in components.kind] == [NEAR, KEPT, NEAR, NEAR]
     assert components.distance.tolist() == [4, 0, 4, 8]
-    assert_sizes(group_alike(chain, likeness, "star"), [3])
+    assert_sizes(group_similar(chain, likeness, "star"), [3])
 
 
 def test_a_crowd_is_grouped_as_if_every_pair_were_known() -> None:
@@ -87,10 +87,10 @@ def test_a_crowd_is_grouped_as_if_every_pair_were_known() -> None:
     facts = facts_of(hub, precedence=np.random.default_rng(0).permutation(len(hub)).tolist())
     exact, capped = near_pairs(hub, 4), near_pairs(hub, 4, crowd_size=64)
     assert len(capped.first) < len(exact.first)
-    all_known, few_known = (group_alike(facts, find_likeness(facts, 4, pairs)) for pairs in (exact, capped))
+    all_known, few_known = (group_similar(facts, find_similarity(facts, 4, pairs)) for pairs in (exact, capped))
     assert np.array_equal(all_known.index, few_known.index)
     assert np.array_equal(all_known.kept, few_known.kept)
-    counts = find_likeness(facts, 4, capped).counts
+    counts = find_similarity(facts, 4, capped).counts
     assert counts["crowded_hashes"] == len(capped.crowded) > 0
     assert counts["comparisons_left_out"] == capped.num_left_out > 0
     assert counts["crowded_hashes_without_leader"] == 0
@@ -98,7 +98,7 @@ def test_a_crowd_is_grouped_as_if_every_pair_were_known() -> None:
 
 def test_a_hundred_thousand_equal_hashes_are_one_group_around_the_best() -> None:
     facts = facts_of([77] * 100_000, precedence=list(range(100_000))[::-1])
-    groups = group_alike(facts, find_likeness(facts, 4))
+    groups = group_similar(facts, find_similarity(facts, 4))
     assert set(groups.kept.tolist()) == {99_999}
     assert len(groups.index) == 100_000
     assert groups.num_bounded_diameters == 1
@@ -122,20 +122,20 @@ def second_signal(*bits: int) -> np.ndarray:
 
 def test_a_second_signal_denies_pairs_and_equal_hashes() -> None:
     facts = replace(facts_of([0, 0b11, 0, 0]), second=second_signal(0, 8, 40, 2), has_second=np.ones(4, bool))
-    likeness = find_likeness(facts, 4, confirm_bits=32)
-    groups = group_alike(facts, likeness)
+    likeness = find_similarity(facts, 4, confirm_bits=32)
+    groups = group_similar(facts, likeness)
     assert groups.index.tolist() == [0, 1, 3]
     assert likeness.counts["near_pairs_refused"] == 2
     assert likeness.counts["near_pairs_unconfirmed"] == 0
-    assert_sizes(group_alike(facts, find_likeness(facts, 4)), [4])
+    assert_sizes(group_similar(facts, find_similarity(facts, 4)), [4])
 
 
 def test_without_a_second_signal_a_pair_stays_and_is_counted() -> None:
     facts = replace(facts_of([0, 0b11, 0b1111]), second=second_signal(0, 60, 60), has_second=np.array([True, False, True]))
-    likeness = find_likeness(facts, 4, confirm_bits=32)
+    likeness = find_similarity(facts, 4, confirm_bits=32)
     assert (likeness.counts["near_pairs_unconfirmed"], likeness.counts["near_pairs_refused"]) == (2, 1)
-    assert group_alike(facts, likeness).index.tolist() == [0, 1]
-    assert find_likeness(replace(facts, second=None), 4, confirm_bits=32).counts["near_pairs_unconfirmed"] == 3
+    assert group_similar(facts, likeness).index.tolist() == [0, 1]
+    assert find_similarity(replace(facts, second=None), 4, confirm_bits=32).counts["near_pairs_unconfirmed"] == 3
 
 
 def test_too_many_second_signals_for_one_hash_are_counted_not_compared() -> None:
@@ -143,7 +143,7 @@ def test_too_many_second_signals_for_one_hash_are_counted_not_compared() -> None
     signals = np.zeros((many, 4), np.uint64)
     signals[:, 1] = np.arange(many)
     facts = replace(facts_of([9] * many), second=signals, has_second=np.ones(many, bool))
-    counts = find_likeness(facts, 4, confirm_bits=32).counts
+    counts = find_similarity(facts, 4, confirm_bits=32).counts
     assert counts["near_pairs"] + counts["near_pairs_refused"] == 256 * 255 // 2
     assert counts["near_pairs"] + counts["second_signals_left_out"] == many * (many - 1) // 2
 
@@ -153,6 +153,6 @@ def test_a_long_chain_ends(grouping: str) -> None:
     """A hash and the next differ in one bit; precedence along the chain is the worst order for rounds."""
     gray = np.arange(3_000, dtype=np.uint64)
     facts = facts_of(gray ^ (gray >> np.uint64(1)))
-    groups = group_alike(facts, find_likeness(facts, 1), grouping)  # type: ignore[arg-type]
+    groups = group_similar(facts, find_similarity(facts, 1), grouping)  # type: ignore[arg-type]
     assert len(groups.index) >= 2_000
     assert (len(np.unique(groups.kept)) == 1) == (grouping == "components")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from bioclip.duplicates.grouping import ImageFacts, find_groups
+from bioclip.duplicates.grouping import ImageTable, find_groups
 from bioclip.duplicates.hamming.self_search import near_pairs
 from tests.conftest import Curated
 
@@ -47,13 +47,13 @@ def test_crowded_hashes_are_searched_exactly_too(hashes: np.ndarray, radius: int
     assert (pairs.unique[pairs.inverse] == hashes).all()
 
 
-def facts_of(hashes: list[int], bytes_: list[str] | None = None, flat: list[bool] | None = None) -> ImageFacts:
+def facts_of(hashes: list[int], bytes_: list[str] | None = None, flat: list[bool] | None = None) -> ImageTable:
     """Images `a`, `b`, … in order of precedence."""
     count = len(hashes)
     names = np.array([f"id-{index:04d}" for index in range(count)], dtype=object)
     contents = np.array(bytes_ or [f"content {index}" for index in range(count)], dtype=object)
     flats = np.array(flat or [False] * count)
-    return ImageFacts(names, contents, contents, np.array(hashes, np.uint64), flats, np.arange(count))
+    return ImageTable(names, contents, contents, np.array(hashes, np.uint64), flats, np.arange(count))
 
 
 def test_a_chain_is_cut_into_stars() -> None:
@@ -78,7 +78,7 @@ def test_groups_do_not_depend_on_the_order_of_images(order: list[int]) -> None:
     places = np.array(order)
     shuffled = replace(facts, **{c.name: getattr(facts, c.name)[places] for c in fields(facts) if getattr(facts, c.name) is not None})
 
-    def named(of: ImageFacts) -> list[tuple[Any, ...]]:
+    def named(of: ImageTable) -> list[tuple[Any, ...]]:
         return [(of.record_id[m.index], of.record_id[m.kept], m.kind, m.distance) for m in find_groups(of, 4)]
 
     assert named(shuffled) == named(facts)

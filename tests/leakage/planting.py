@@ -13,7 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from bioclip.images.hashing import decode_upright, phash
-from bioclip.leakage import EvaluationSide
+from bioclip.leakage import SetFingerprints
 from bioclip.leakage.stage import load_fingerprints
 from bioclip.sample import sample_path
 from bioclip.settings import DownloadSettings, EvaluationSetSettings, TaxonomySettings
@@ -95,10 +95,10 @@ def plant(folder: Path) -> Sets:
     return Sets(_write(folder / "train", train, "training"), _write(folder / "evaluation", evaluation, "evaluation", holds_out=True))
 
 
-def load(settings: EvaluationSetSettings, index: BackboneIndex) -> tuple[pa.Table, EvaluationSide]:
+def load(settings: EvaluationSetSettings, index: BackboneIndex) -> tuple[pa.Table, SetFingerprints]:
     """The set as either side of the gate sees it."""
     images, _ = load_fingerprints(settings, DownloadSettings(), 1.0, [index], TaxonomySettings())
-    return images, EvaluationSide(settings.name, images, settings.holds_out_species)
+    return images, SetFingerprints(settings.name, images, settings.holds_out_species)
 
 
 def _row(record_id: str, data: bytes, **values: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from bioclip.errors import ModelError
 from bioclip.evaluation_sets.reading import read_evaluation_set
-from bioclip.leakage import EvaluationSide, find_leaks
+from bioclip.leakage import SetFingerprints, find_leaks
 from bioclip.leakage.embeddings_stage import embed_images, open_guard, plan_embeddings
 from bioclip.leakage.guards import cosine_pairs
 from bioclip.leakage.release_gate import embeddings_of
@@ -49,7 +49,7 @@ def test_a_crop_too_wide_for_the_hash_is_caught_by_the_embedding_and_passes_with
     strangers = max(cosines[row].max() for row, name in enumerate(ids[0]) if name.startswith("clean"))
     assert wide > strangers, (wide, strangers)
     threshold = float(wide + strangers) / 2
-    with_embeddings = EvaluationSide(side.name, side.images, True, vectors[1])
+    with_embeddings = SetFingerprints(side.name, side.images, True, vectors[1])
     caught, passed = (
         find_leaks(train, [with_embeddings], LeakGuards(embedding=is_on), 8, vectors[0], threshold) for is_on in (True, False)
     )

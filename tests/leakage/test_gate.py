@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bioclip.evaluation_sets.evaluation_set import EVALUATION_SET_SCHEMA
-from bioclip.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.leakage import SetFingerprints, find_leaks, gate_table
 from bioclip.leakage.evidence import MAX_LISTED
 from bioclip.leakage.set_fingerprints import resolve_names
 from bioclip.settings import LeakGuards, TaxonomySettings
@@ -68,7 +68,7 @@ def test_names_that_no_backbone_knows_are_compared_as_written(train_name: str, e
         )
         return gate_table({"record_id": [record_id], **resolve_names(table, [index], TaxonomySettings())}, 1)
 
-    side = EvaluationSide("other", one("e", evaluation_name), holds_out_species=True)
+    side = SetFingerprints("other", one("e", evaluation_name), holds_out_species=True)
     leaks = find_leaks(one("t", train_name), [side], LeakGuards(), radius=8)
     assert [row["kind"] for row in leaks.evidence.to_pylist()] == ["leak_species"]
     assert not find_leaks(one("t", "Amanita muscaria"), [side], LeakGuards(), radius=8).strongest
@@ -80,14 +80,14 @@ def rows(count: int, prefix: str, **columns: object) -> pa.Table:
 
 def test_flat_images_are_compared_by_bytes_only() -> None:
     train = rows(2, "t", phash=np.zeros(2, np.uint64), is_flat=[True, True], sha256=["same", "other"])
-    side = EvaluationSide("s", rows(1, "e", phash=np.zeros(1, np.uint64), is_flat=[True], sha256=["same"]))
+    side = SetFingerprints("s", rows(1, "e", phash=np.zeros(1, np.uint64), is_flat=[True], sha256=["same"]))
     leaks = find_leaks(train, [side], LeakGuards(), radius=8)
     assert [(row["record_id"], row["kind"]) for row in leaks.evidence.to_pylist()] == [("t00000", "leak_bytes")]
 
 
 def test_hashes_of_plain_colour_from_any_table_are_flat_and_counted_and_missing_ones_too() -> None:
     train = rows(4, "t", phash=[0, 1 << 63, None, 0xFFFF0000FFFF0000])
-    leaks = find_leaks(train, [EvaluationSide("s", rows(2, "e", phash=[0, 1 << 63]))], LeakGuards(), radius=8)
+    leaks = find_leaks(train, [SetFingerprints("s", rows(2, "e", phash=[0, 1 << 63]))], LeakGuards(), radius=8)
     said = {(one.side, one.reason): one.num_images for one in leaks.unchecked if one.guard == "near"}
     assert said == {("train", "flat"): 2, ("train", "no_phash"): 1, ("s", "flat"): 2}
     assert not leaks.strongest
@@ -96,7 +96,7 @@ def test_hashes_of_plain_colour_from_any_table_are_flat_and_counted_and_missing_
 @pytest.mark.parametrize(("bits", "is_leak"), [(0, True), (8, True), (10, False)])
 def test_the_radius_is_what_it_says(bits: int, is_leak: bool) -> None:
     train = rows(1, "t", phash=np.array([0xFFFF0000FFFF0000 ^ (1 << bits) - 1], np.uint64))
-    side = EvaluationSide("s", rows(1, "e", phash=np.array([0xFFFF0000FFFF0000], np.uint64)))
+    side = SetFingerprints("s", rows(1, "e", phash=np.array([0xFFFF0000FFFF0000], np.uint64)))
     leaks = find_leaks(train, [side], LeakGuards(), radius=8)
     assert bool(leaks.strongest) == is_leak
     assert leaks.evidence["value"].to_pylist() == ([float(bits)] if is_leak else [])
@@ -104,7 +104,7 @@ def test_the_radius_is_what_it_says(bits: int, is_leak: bool) -> None:
 
 def test_a_crowd_of_equal_images_names_every_image_without_listing_every_pair() -> None:
     train, images = rows(3000, "t", sha256=["same"] * 3000), rows(2000, "e", sha256=["same"] * 2000)
-    leaks = find_leaks(train, [EvaluationSide("s", images)], LeakGuards(), radius=8)
+    leaks = find_leaks(train, [SetFingerprints("s", images)], LeakGuards(), radius=8)
     assert leaks.evidence.num_rows == 3000 + 2000 - 1 > MAX_LISTED
     assert leaks.num_unlisted == 3000 * 2000 - 4999
     assert len(set(leaks.evidence["record_id"].to_pylist())) == 3000
@@ -113,7 +113,7 @@ def test_a_crowd_of_equal_images_names_every_image_without_listing_every_pair() 
 
 def test_nobody_on_a_day_and_somebody_on_no_day_are_no_evidence() -> None:
     values = {"observer": ["Anonymous", "", "Ada", "Ada", None], "event_date": ["2021-05-04", "2021-05-04", "2021", "2021-05-04/06", None]}
-    leaks = find_leaks(rows(5, "t", **values), [EvaluationSide("s", rows(5, "e", **values))], LeakGuards(), radius=8)
+    leaks = find_leaks(rows(5, "t", **values), [SetFingerprints("s", rows(5, "e", **values))], LeakGuards(), radius=8)
     assert not leaks.strongest
     found = {(one.side, one.reason): one.num_images for one in leaks.unchecked if one.guard == "observer_day"}
     assert found == {("train", "no_observer"): 3, ("train", "no_day"): 3, ("s", "no_observer"): 3, ("s", "no_day"): 3}
@@ -145,7 +145,7 @@ def test_training_is_looked_at_in_slices_with_the_same_evidence(
 
 def test_sets_are_told_apart_and_the_result_does_not_depend_on_their_order(planted: Sets, index: BackboneIndex) -> None:
     train, side = load(planted.train, index)[0], load(planted.evaluation, index)[1]
-    halves = [EvaluationSide(name, side.images.slice(start, 4), True) for name, start in (("a", 0), ("b", 4))]
+    halves = [SetFingerprints(name, side.images.slice(start, 4), True) for name, start in (("a", 0), ("b", 4))]
     one, other = (find_leaks(train, order, LeakGuards(), radius=8) for order in (halves, halves[::-1]))
     assert one.evidence.equals(other.evidence)
     assert set(one.evidence["evaluation_set"].to_pylist()) == {"a", "b"}
@@ -153,5 +153,5 @@ def test_sets_are_told_apart_and_the_result_does_not_depend_on_their_order(plant
 
 def test_without_images_on_a_side_there_is_no_leak() -> None:
     nothing = rows(0, "e")
-    assert not find_leaks(rows(3, "t"), [EvaluationSide("s", nothing, True)], LeakGuards(), radius=8).strongest
-    assert not find_leaks(nothing, [EvaluationSide("s", rows(3, "e"), True)], LeakGuards(), radius=8).strongest
+    assert not find_leaks(rows(3, "t"), [SetFingerprints("s", nothing, True)], LeakGuards(), radius=8).strongest
+    assert not find_leaks(nothing, [SetFingerprints("s", rows(3, "e"), True)], LeakGuards(), radius=8).strongest

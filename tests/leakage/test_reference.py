@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bioclip.leakage import EvaluationSide, find_leaks, gate_table
+from bioclip.leakage import SetFingerprints, find_leaks, gate_table
 from bioclip.leakage.evidence import MAX_LISTED, Groups, pair_groups, shared_values
 from bioclip.settings import LeakGuards
 
@@ -74,7 +74,7 @@ def _share_when_open(train: dict[str, Any], other: dict[str, Any], names: list[s
 @given(IMAGES, IMAGES, st.sampled_from([0, 4, 8, 12]))
 @settings(max_examples=60)
 def test_the_gate_says_what_a_loop_over_all_pairs_says(train: list[dict[str, Any]], other: list[dict[str, Any]], radius: int) -> None:
-    leaks = find_leaks(table_of(train, "t"), [EvaluationSide("set", table_of(other, "e"), True)], LeakGuards(), radius)
+    leaks = find_leaks(table_of(train, "t"), [SetFingerprints("set", table_of(other, "e"), True)], LeakGuards(), radius)
     found = {(row["record_id"], row["evaluation_record_id"], row["kind"]) for row in leaks.evidence.to_pylist()}
     expected = {
         (f"t{row}", f"e{place}", kind)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from bioclip.releases import Release
-from bioclip.trace import open_sight, trace_image
+from bioclip.trace import open_scope, trace_image
 from tests.releases.conftest import Grown
 
 READ = """
@@ -54,13 +54,13 @@ def test_card_croissant_and_catalog_name_every_shard_that_the_manifest_names(gro
 
 
 def test_a_kept_sample_is_traced_into_the_shard_of_the_earlier_release(grown: Grown, kept: dict[str, Any]) -> None:
-    sight = open_sight(grown.storage, grown.second.version)
-    descent = trace_image(sight, kept["record_id"])
+    scope = open_scope(grown.storage, grown.second.version)
+    descent = trace_image(scope, kept["record_id"])
     facts = descent.step("shard").facts
     assert facts["shard"] == kept["shard"]
     assert facts["shard_sha256"] == grown.second.storage.digest(kept["shard"])[0]
     assert facts["members"]["jpg"]["num_bytes"] > 0
-    assert descent.step("captions").unseen == ()
+    assert descent.step("captions").remarks == ()
     assert descent.step("release").facts["why"]
 
 

@@ -13,7 +13,7 @@ from bioclip.releases.diff import compare_releases
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release
 from bioclip.storage import Storage
-from bioclip.trace import open_sight, trace_image
+from bioclip.trace import open_scope, trace_image
 from bioclip.verification.verify import verify_release
 from tests.releases.conftest import Grown, curate
 
@@ -40,7 +40,7 @@ def test_it_verifies(older: Release) -> None:
 def test_a_trace_says_that_the_reason_is_not_recorded(older: Release) -> None:
     row = next(row for row in older.samples(["record_id", "split"]).to_pylist() if row["split"] == "val")
     workspace = Storage(str(Path(older.storage.root).parents[1]))
-    facts = trace_image(open_sight(workspace, older.version), row["record_id"]).step("release").facts
+    facts = trace_image(open_scope(workspace, older.version), row["record_id"]).step("release").facts
     assert facts["split"] == "val"
     assert "split_reason" not in facts
     assert facts["why"].startswith("unknown: the release was made before split reasons were recorded")

@@ -19,9 +19,9 @@ from bioclip.shards.stage import release_version
 from bioclip.sources.stage import plan_records
 from bioclip.stages import find_stage
 from bioclip.storage import Storage
-from bioclip.takedowns import read_takedowns
-from bioclip.trace import Descent, Sight, find_images, trace_image, with_takedowns
+from bioclip.trace import ImageTrace, Scope, find_images, trace_image, with_withdrawals
 from bioclip.verification.verify import verify_release
+from bioclip.withdrawals import read_withdrawals
 from flows.commands.cli import main
 from tests.conftest import plan_stages, run_jobs
 from tests.releases.conftest import Grown
@@ -33,24 +33,24 @@ def storage(grown: Grown, tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "workspace"))
 
 
-def traced(grown: Grown, record_id: str, release: Any, which: str = "second") -> Descent:
-    return trace_image(with_takedowns(Sight(release, grown.storage), grown.settings_of(which).ingest), record_id)
+def traced(grown: Grown, record_id: str, release: Any, which: str = "second") -> ImageTrace:
+    return trace_image(with_withdrawals(Scope(release, grown.storage), grown.settings_of(which).ingest), record_id)
 
 
 class TestTrace:
-    def test_a_record_taken_down_by_id_is_said_to_be_with_its_list_and_the_releases_that_still_hold_it(self, grown: Grown) -> None:
+    def test_a_record_withdrawn_by_id_is_said_to_be_with_its_list_and_the_releases_that_still_hold_it(self, grown: Grown) -> None:
         record_id = min(grown.withdrawn)
-        sight = with_takedowns(Sight(grown.second, grown.storage), grown.settings_of("second").ingest)
-        assert find_images(sight, record_id) == [record_id]
-        found = trace_image(sight, record_id)
+        scope = with_withdrawals(Scope(grown.second, grown.storage), grown.settings_of("second").ingest)
+        assert find_images(scope, record_id) == [record_id]
+        found = trace_image(scope, record_id)
         listed = grown.settings_of("second").ingest.takedown
-        assert (found.fate.stage, found.fate.reason, found.fate.detail) == ("records", "taken_down", f"listed in {listed}")
+        assert (found.final.stage, found.final.reason, found.final.detail) == ("records", "taken_down", f"listed in {listed}")
         step = found.step("releases")
         [row] = [row for row in grown.first.samples().to_pylist() if row["record_id"] == record_id]
         assert step.facts["in_releases"] == {grown.first.version: {"split": row["split"], "shard": row["shard"]}}
-        assert (step.facts["not_in"], step.facts["taken_down_by"]) == ([grown.second.version], listed)
-        assert f"`treeoflife release gc --discard {grown.first.version} --delete`" in step.unseen[0]
-        assert step.facts["evaluated_on"].startswith(f"never, in {grown.second.version}")
+        assert (step.facts["not_in"], step.facts["withdrawn_by"]) == ([grown.second.version], listed)
+        assert f"`treeoflife release gc --discard {grown.first.version} --delete`" in step.remarks[0]
+        assert step.facts["evaluated_on"].startswith(f"no, neither by {grown.second.version}")
 
     def test_the_command_reads_the_lists(self, grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
         record_id, listed = min(grown.withdrawn), grown.settings_of("second").ingest.takedown
@@ -62,33 +62,33 @@ class TestTrace:
     def test_it_is_found_by_its_address_and_hash_of_the_release_that_holds_it(self, grown: Grown) -> None:
         [row] = [row for row in grown.first.samples().to_pylist() if row["record_id"] == min(grown.withdrawn)]
         for name in (row["media_url"], row["sha256"], f"{row['source']}:{row['source_id']}"):
-            assert row["record_id"] in find_images(Sight(grown.second, grown.storage), name)
+            assert row["record_id"] in find_images(Scope(grown.second, grown.storage), name)
 
-    def test_a_record_that_is_merely_gone_is_not_said_to_be_taken_down(self, grown: Grown) -> None:
-        found = trace_image(Sight(grown.second, grown.storage), min(grown.withdrawn))
-        assert (found.fate.stage, found.fate.reason) == ("records", "not_in_workspace")
-        assert grown.first.version in found.fate.detail
+    def test_a_record_that_is_merely_gone_is_not_said_to_be_withdrawn(self, grown: Grown) -> None:
+        found = trace_image(Scope(grown.second, grown.storage), min(grown.withdrawn))
+        assert (found.final.stage, found.final.reason) == ("records", "not_in_workspace")
+        assert grown.first.version in found.final.detail
 
-    def test_an_image_of_a_later_release_is_told_with_its_place_there(self, grown: Grown) -> None:
+    def test_an_image_of_a_later_release_comes_with_its_place_there(self, grown: Grown) -> None:
         kept = {row["record_id"]: row for row in grown.second.samples().to_pylist() if row["split"]}
         record_id = min(grown.added & kept.keys())
         found = traced(grown, record_id, grown.first)
-        assert (found.fate.stage, found.fate.reason) == ("release", "not_considered")
-        assert grown.second.version in found.fate.detail
+        assert (found.final.stage, found.final.reason) == ("release", "not_considered")
+        assert grown.second.version in found.final.detail
         place = found.step("releases").facts["in_releases"][grown.second.version]
         assert (place["split"], place["shard"]) == (kept[record_id]["split"], kept[record_id]["shard"])
         assert place["alias"] == "latest"
         assert found.step("releases").facts["not_in"] == [grown.first.version]
 
-    def test_what_the_line_evaluated_on_is_told(self, grown: Grown) -> None:
+    def test_what_the_line_evaluated_on_is_stated(self, grown: Grown) -> None:
         for split in ("val", "heldout"):
             row = next(row for row in grown.second.samples().to_pylist() if row["split"] == split)
-            told = traced(grown, row["record_id"], grown.second).step("releases").facts["evaluated_on"]
-            assert told.startswith(f"as {split}, itself, in {grown.second.version}")
+            stated = traced(grown, row["record_id"], grown.second).step("releases").facts["evaluated_on"]
+            assert stated.startswith(f"{split}, as a sample, in {grown.second.version}")
         with grown.second.storage.reader("evaluated.parquet") as stream:
             behind = next(row for row in pq.read_table(stream).to_pylist() if not row["is_sample"])
-        told = traced(grown, behind["record_id"], grown.second).step("releases").facts["evaluated_on"]
-        assert told.startswith(f"as {behind['split']}, by an image that it is a duplicate of")
+        stated = traced(grown, behind["record_id"], grown.second).step("releases").facts["evaluated_on"]
+        assert stated.startswith(f"{behind['split']}, as a duplicate of a sample")
 
 
 def test_the_task_hands_the_listed_hashes_to_the_downloads(grown: Grown, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +97,14 @@ def test_the_task_hands_the_listed_hashes_to_the_downloads(grown: Grown, storage
     settings = grown.settings_of("second", storage.root)
     context: Any = SimpleNamespace(settings=settings, storage=storage, cluster=SimpleNamespace(own_host="127.0.0.1"))
     jobs: Any = tasks.stages.stage_task(find_stage("images")).fn(context)
-    assert {job.arguments["taken_down"] for job in jobs} == {frozenset({"0" * 64})}
+    assert {job.arguments["withdrawn"] for job in jobs} == {frozenset({"0" * 64})}
 
 
 class TestWithdraw:
     def run(self, storage: Storage, *arguments: str) -> int:
         return main(["withdraw", "--workspace", storage.root, *arguments])
 
-    def test_what_is_withdrawn_is_listed_once_and_told_where_it_is(
+    def test_what_is_withdrawn_is_listed_once_and_stated_where_it_is(
         self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]
     ) -> None:
         row = next(row for row in grown.second.samples().to_pylist() if row["split"] == "train" and row["record_id"] not in grown.added)
@@ -140,15 +140,15 @@ class TestWithdraw:
         assert lines[2].startswith(f"{url},")
         assert not storage.exists("takedown.txt")
 
-    def test_other_images_of_the_same_photograph_are_told_not_listed(
+    def test_other_images_of_the_same_photograph_are_stated_not_listed(
         self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]
     ) -> None:
         row = next(row for row in grown.second.samples().to_pylist() if row["drop_reason"] == "duplicate_near")
         assert self.run(storage, row["drop_detail"]) == 0
         printed = capsys.readouterr().out
-        assert " duplicates are not included and will be kept: " in printed
+        assert "duplicates are not included and will be kept: " in printed
         assert row["record_id"] in printed
-        assert read_takedowns(storage, grown.settings_of("second").ingest).listing(row["record_id"]) == ""
+        assert read_withdrawals(storage, grown.settings_of("second").ingest).listing(row["record_id"]) == ""
 
     def test_what_is_none_of_the_three_lists_nothing_at_all(self, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run(storage, "0" * 64, "eol:12") == 2
@@ -160,14 +160,14 @@ class TestWithdraw:
 
 class TestHashes:
     def do(self, grown: Grown, storage: Storage, *hashes: str) -> list[PartitionResult]:
-        return run_jobs(storage, "images", plan_images(storage, grown.settings_of("second", storage.root), taken_down=frozenset(hashes)))
+        return run_jobs(storage, "images", plan_images(storage, grown.settings_of("second", storage.root), withdrawn=frozenset(hashes)))
 
     def rows(self, storage: Storage, record_id: str) -> list[dict[str, Any]]:
         names = [output.name for output in read_stage(storage, "images").outputs]
         return [row for name in names for row in pq.read_table(storage.uri(name)).to_pylist() if row["record_id"] == record_id]
 
     @pytest.mark.parametrize("column", ["sha256", "original_sha256", "pixel_sha256"])
-    def test_the_bytes_of_what_is_taken_down_leave_the_workspace_and_come_back_with_the_hash(
+    def test_the_bytes_of_withdrawn_images_leave_the_workspace_and_come_back_with_the_hash(
         self, grown: Grown, storage: Storage, column: str
     ) -> None:
         record_id = next(row["record_id"] for row in grown.second.samples().to_pylist() if row["split"] == "train")
@@ -192,14 +192,14 @@ class TestHashes:
         settings = grown.settings_of("second", storage.root)
         for stage, jobs in plan_stages(storage, settings):
             if stage.name == "images":
-                jobs = plan_images(storage, settings, taken_down=frozenset({row["sha256"]}))
+                jobs = plan_images(storage, settings, withdrawn=frozenset({row["sha256"]}))
             run_jobs(storage, stage.name, jobs)
         third = open_release(storage, release_version(storage, settings))
         assert third.version not in {grown.first.version, grown.second.version}
         assert row["record_id"] not in third.samples(["record_id"])["record_id"].to_pylist()
         assert verify_release(third.storage, deep=True).findings == ()
-        found = trace_image(with_takedowns(Sight(third, storage), settings.ingest), row["record_id"])
-        assert (found.fate.stage, found.fate.reason) == ("images", "taken_down")
+        found = trace_image(with_withdrawals(Scope(third, storage), settings.ingest), row["record_id"])
+        assert (found.final.stage, found.final.reason) == ("images", "taken_down")
         assert set(found.step("releases").facts["in_releases"]) == {grown.first.version, grown.second.version}
 
     def test_trace_tells_the_hash_and_its_list(self, grown: Grown, storage: Storage) -> None:
@@ -207,11 +207,11 @@ class TestHashes:
         [image] = self.rows(storage, record_id)
         assert main(["withdraw", "--workspace", storage.root, image["sha256"]]) == 0
         settings = grown.settings_of("second", storage.root)
-        self.do(grown, storage, *read_takedowns(storage, settings.ingest).hashes)
-        found = trace_image(with_takedowns(Sight(None, storage), settings.ingest), record_id)
-        assert (found.fate.stage, found.fate.reason, found.fate.detail) == (
+        self.do(grown, storage, *read_withdrawals(storage, settings.ingest).hashes)
+        found = trace_image(with_withdrawals(Scope(None, storage), settings.ingest), record_id)
+        assert (found.final.stage, found.final.reason, found.final.detail) == (
             "images",
             "taken_down",
             f"listed in {storage.uri('takedown.txt')}",
         )
-        assert find_images(Sight(None, storage), image["sha256"]) == [record_id]
+        assert find_images(Scope(None, storage), image["sha256"]) == [record_id]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from bioclip.schemas import RECORD_SCHEMA, SAMPLE_SCHEMA
-from bioclip.selection.candidates import Candidates, Codes
+from bioclip.selection.candidates import Candidates, EncodedTexts
 from bioclip.selection.split_rules import SplitRule
 from bioclip.selection.splits import SPLIT_NAMES
 from bioclip.settings import ReleaseSettings
@@ -45,5 +45,7 @@ def splits_of(species: list[str], occurrences: list[str], earlier: list[str] | N
     pairs = set(zip(species, before, strict=True)) if earlier else set()
     rule = SplitRule.of(ReleaseSettings(**settings), Counter(name for name in species if name), pairs)
     codes = np.array([SPLIT_NAMES.index(split) for split in before], np.int8)
-    assigned, _ = rule.assign(Codes.of(pa.chunked_array([species], pa.string())), pa.chunked_array([occurrences], pa.string()), codes)
+    assigned, _ = rule.assign(
+        EncodedTexts.of(pa.chunked_array([species], pa.string())), pa.chunked_array([occurrences], pa.string()), codes
+    )
     return [SPLIT_NAMES[code] for code in assigned]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.selection.candidates import Candidates, Codes, Side
+from bioclip.selection.candidates import Candidates, EncodedTexts, SharedTable
 from bioclip.selection.shard_numbers import number_shards
 from bioclip.selection.splits import unit_hash, unit_hashes
 from bioclip.settings import ShardSettings
@@ -22,7 +22,7 @@ texts = st.one_of(st.none(), st.text(max_size=3))
 @given(st.lists(st.lists(texts, max_size=10), max_size=4))
 def test_codes_are_in_the_order_of_their_texts_and_null_is_the_empty_text(chunks: list[list[str | None]]) -> None:
     column = pa.chunked_array(chunks, pa.string())
-    codes = Codes.of(column)
+    codes = EncodedTexts.of(column)
     flat = [text or "" for text in column.to_pylist()]
     assert [codes.values[number] for number in codes.numbers] == flat
     assert list(codes.values) == sorted({"", *flat})
@@ -40,13 +40,13 @@ def test_a_combination_has_one_number_wherever_it_is_found(pairs: list[tuple[str
     assert [known[number] for number in numbers] == [(one or "", other or "") for one, other in pairs]
     table = pa.table({"a": pa.array([pair[0] for pair in known], pa.string()), "b": pa.array([pair[1] for pair in known], pa.string())})
     places = np.array([known.index((one or "", other or "")) for one, other in pairs], np.int32)
-    shared = Candidates(pa.table({"record_id": [str(place) for place in range(len(pairs))]}), Side(table, places))
+    shared = Candidates(pa.table({"record_id": [str(place) for place in range(len(pairs))]}), SharedTable(table, places))
     assert shared.combined("a", "b")[0].tolist() == numbers.tolist()
     assert shared.codes("b").numbers.tolist() == own.codes("b").numbers.tolist()
 
 
 def test_a_row_without_a_side_is_null_there_and_empty_as_a_code() -> None:
-    candidates = Candidates(pa.table({"record_id": ["a", "b"]}), Side(pa.table({"kind": ["kept"]}), np.array([-1, 0], np.int32)))
+    candidates = Candidates(pa.table({"record_id": ["a", "b"]}), SharedTable(pa.table({"kind": ["kept"]}), np.array([-1, 0], np.int32)))
     assert candidates.column("kind").to_pylist() == [None, "kept"]
     assert candidates.codes("kind").numbers.tolist() == [0, 1]
 

@@ -29,7 +29,7 @@ from bioclip.settings.loading import build_settings, read_yaml
 from bioclip.shards.members import MEMBER_EXTENSIONS
 from bioclip.shards.stage import release_version
 from bioclip.storage import Storage
-from bioclip.trace import Sight, trace_image
+from bioclip.trace import Scope, trace_image
 from bioclip.verification.verify import verify_release
 from tests.conftest import curate_in_process
 from tests.flows.test_pipeline import TINY
@@ -144,7 +144,7 @@ def ruled(sample_server: SampleServer, shared_prefect: dict[str, str], tmp_path_
 
 @pytest.fixture(scope="module")
 def continued(ruled: Ruled) -> Release:
-    """A release of the same rules after a few training images were taken down, which continues the first."""
+    """A release of the same rules after a few training images were withdrawn, which continues the first."""
     gone = [row["record_id"] for row in ruled.rows if row["split"] == "train"][::40]
     (ruled.folder / "takedown.txt").write_text("\n".join(gone))
     return curate(ruled, ruled.folder, ingest={"takedown": str(ruled.folder / "takedown.txt")})
@@ -248,10 +248,10 @@ class TestTheModel:
         assert metrics["samples_without.description"] == ruled.model.samples_without["description"]
 
     def test_trace_claims_no_image_outside_the_part(self, ruled: Ruled) -> None:
-        sight, small = Sight(ruled.release, ruled.storage), small_ids(ruled.release)
+        scope, small = Scope(ruled.release, ruled.storage), small_ids(ruled.release)
         train = sorted(row["record_id"] for row in ruled.rows if row["split"] == "train")
         for record_id, expected in ((min(small), True), (next(one for one in train if one not in small), False)):
-            facts = trace_image(sight, record_id).step("models").facts
+            facts = trace_image(scope, record_id).step("models").facts
             assert facts["trained_on_this_image"] is expected
             assert facts["models"][ruled.model.model_id]["split"] == "train_small"
 

@@ -14,9 +14,9 @@ from bioclip.releases.manifest import Release
 from bioclip.selection.splits import SPLIT_REASONS, occurrence_key, unit_hash
 from bioclip.settings import meaningful
 from bioclip.storage import Storage
-from bioclip.trace import Sight
+from bioclip.trace import Scope
 from bioclip.trace.downstream import release_step
-from bioclip.trace.known_rows import Known
+from bioclip.trace.known_rows import KnownRows
 from bioclip.verification.split_reasons import check_split_reasons
 from tests.selection.conftest import Workspace
 
@@ -36,9 +36,9 @@ def assign(workspace: Workspace, **changes: Any) -> Rows:
     assert list(check_split_reasons(splits, manifest_of(workspace, **changes))) == []
     assert all(bool(row["split"]) == bool(row["split_reason"]) for row in rows)
     assert {row["split_reason"] for row in rows} - {""} <= SPLIT_REASONS.keys()
-    sight = Sight(Release("0" * 12, "", manifest_of(workspace, **changes), splits), None)
+    scope = Scope(Release("0" * 12, "", manifest_of(workspace, **changes), splits), None)
     for row in {row["split_reason"]: row for row in rows if row["split"]}.values():
-        facts = release_step(sight, Known.of(sight, row["record_id"])).facts
+        facts = release_step(scope, KnownRows.of(scope, row["record_id"])).facts
         assert (facts["split"], facts["split_reason"]) == (row["split"], row["split_reason"])
         assert facts["why"] == SPLIT_REASONS[row["split_reason"]]
     return rows

@@ -108,7 +108,7 @@ def test_an_image_is_traced_by_the_url_of_its_release(
     assert main(["trace", row["record_id"], "--release", url]) == 0
     printed = capsys.readouterr().out
     assert f"sample of train in release {curated.release.version}" in printed
-    assert "not at hand" not in printed  # the workspace around it was found too
+    assert "unavailable here" not in printed  # the workspace around it was found too
 
 
 def test_the_secret_is_written_nowhere(on_s3: CuratedOnS3) -> None:

@@ -1,4 +1,4 @@
-"""A newer snapshot fetches only what is new, what was withdrawn or taken down leaves, and `sources diff` counts it all."""
+"""A newer snapshot fetches only what is new, what left the provider or was withdrawn here leaves, and `sources diff` counts it all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bioclip.sources.snapshot_diff import compare_snapshots
 from bioclip.sources.snapshots import archive_date, list_snapshots, read_snapshot
 from bioclip.sources.stage import plan_records
 from bioclip.storage import open_workspace
-from bioclip.takedowns import read_takedown
+from bioclip.withdrawals import read_withdrawal_list
 from flows.commands.cli import main
 from tests.conftest import Curated, run_jobs, sample_settings
 
@@ -218,24 +218,24 @@ class TestTakedown:
         }
         listed = tmp_path / "list.txt"
         listed.write_text("\n".join(sorted(urls)), encoding="utf-8")
-        assert urls <= read_takedown(str(listed)).urls
+        assert urls <= read_withdrawal_list(str(listed)).urls
 
     def test_remarks_may_span_lines_and_only_words_are_a_header(self, tmp_path: Path) -> None:
         listed = tmp_path / "list.csv"
         listed.write_text(f'media_url,why\nhttps://x.org/a.jpg,"one\ntwo"\n{"A" * 64},x\n', encoding="utf-8")
-        assert (read_takedown(str(listed)).urls, read_takedown(str(listed)).hashes) == ({"https://x.org/a.jpg"}, {"a" * 64})
+        assert (read_withdrawal_list(str(listed)).urls, read_withdrawal_list(str(listed)).hashes) == ({"https://x.org/a.jpg"}, {"a" * 64})
         listed.write_text("eol:123\n")
         with pytest.raises(SettingsError, match="line 1: 'eol:123' is no record id"):
-            read_takedown(str(listed))
+            read_withdrawal_list(str(listed))
 
     def test_what_is_none_of_the_three_is_named_with_its_line(self, tmp_path: Path) -> None:
         listed = tmp_path / "list.txt"
         listed.write_text("record_id\nnot-an-id\n")
         with pytest.raises(SettingsError, match=r"list\.txt' line 2: 'not-an-id' is no record id"):
-            read_takedown(str(listed))
+            read_withdrawal_list(str(listed))
         with pytest.raises(SettingsError, match=r"ingest\.takedown: there is no file .*absent\.txt'; correct the path"):
-            read_takedown(str(tmp_path / "absent.txt"))
-        assert read_takedown("").ingest_digest == ""
+            read_withdrawal_list(str(tmp_path / "absent.txt"))
+        assert read_withdrawal_list("").ingest_digest == ""
 
 
 class TestDigestCache:

@@ -1,4 +1,4 @@
-"""What one group of tables of a block-sort join finds; crowds that share a key are followed for a few places only, and told."""
+"""Pairs that one group of tables of a block-sort join finds; crowds that share a key are compared partly, and counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILTER_BITS = 22
 
 
 @dataclass(frozen=True)
-class Found:
+class BucketPairs:
     """`codes` are first * num_hashes + second of pairs; `crowded` the places of hashes that were not compared with all of their key, and
     `num_left_out` the comparisons that were not made."""
 
@@ -32,18 +32,20 @@ class Found:
     num_left_out: int
 
 
-def merged(found: list[Found]) -> Found:
+def merged(found: list[BucketPairs]) -> BucketPairs:
     """All of them as one; codes keep their order."""
     if not found:
-        return Found(np.empty(0, np.int64), np.empty(0, np.int64), 0)
-    return Found(
+        return BucketPairs(np.empty(0, np.int64), np.empty(0, np.int64), 0)
+    return BucketPairs(
         np.concatenate([one.codes for one in found]),
         np.unique(np.concatenate([one.crowded for one in found])),
         sum(one.num_left_out for one in found),
     )
 
 
-def group_pairs(unique: HashArray, tables: list[Table], radius: int, crowd_size: int, is_new: npt.NDArray[np.bool_] | None = None) -> Found:
+def group_pairs(
+    unique: HashArray, tables: list[Table], radius: int, crowd_size: int, is_new: npt.NDArray[np.bool_] | None = None
+) -> BucketPairs:
     """Pairs of tables that differ in their last block alone: one whole sort, then short ones within its pieces.
 
     With `is_new`, pairs of two known hashes are left out, and so are known hashes that share no key with a new one.
@@ -81,7 +83,7 @@ def _touched(unique: HashArray, table: Table, is_new: npt.NDArray[np.bool_]) -> 
 
 def _table_pairs(
     unique: HashArray, values: HashArray, table: Table, radius: int, crowd_size: int, is_new: npt.NDArray[np.bool_] | None
-) -> Found:
+) -> BucketPairs:
     """Pairs that belong to one table, whose moved and sorted hashes are `values`; with a smaller crowd when they become too many."""
     budget: int | None = max(_MIN_TABLE_PAIRS, len(unique))
     while True:
@@ -94,7 +96,7 @@ def _table_pairs(
     hashes = np.concatenate([values[low:high] for low, high in crowds]) if crowds else np.empty(0, np.uint64)
     crowded = np.searchsorted(unique, moved(hashes, table.moves_back))
     left_out = sum((high - low - CROWD_OFFSETS) * (high - low - CROWD_OFFSETS - 1) // 2 for low, high in crowds)
-    return Found(codes, crowded, left_out)
+    return BucketPairs(codes, crowded, left_out)
 
 
 def _codes(

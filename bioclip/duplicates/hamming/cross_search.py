@@ -78,7 +78,7 @@ def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
         turned = cross_pairs(right, left, radius)
         order = np.lexsort((turned.left, turned.right))
         return CrossPairs(turned.right[order], turned.left[order], turned.distance[order], turned.num_left_out)
-    found = _Found(len(right))
+    found = _PairChunks(len(right))
     num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:
         try:
@@ -90,7 +90,7 @@ def cross_pairs(left: HashArray, right: HashArray, radius: int) -> CrossPairs:
     return CrossPairs(first, second, np.bitwise_count(left[first] ^ right[second]).astype(np.int64), found.num_left_out)
 
 
-class _Found:
+class _PairChunks:
     """Pairs as left * num_right + right; beyond MAX_PAIRS thinned to as many as name every hash of either side that has one."""
 
     def __init__(self, num_right: int) -> None:
@@ -142,7 +142,7 @@ def _choices(num_left: int, num_right: int, radius: int) -> list[_Choice]:
     return choices
 
 
-def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: int) -> _Found:
+def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: int) -> _PairChunks:
     """The pairs that belong to one choice."""
     if choice.key_bits > _MAX_KEY_BITS:
         keys, table_keys = _compact_keys(choice, left, right)
@@ -153,7 +153,7 @@ def _choice_pairs(left: HashArray, right: HashArray, choice: _Choice, radius: in
     counts = np.bincount(table_keys, minlength=size).astype(np.int32)
     starts = (np.cumsum(counts) - counts).astype(np.int32)
     laid_out = right[order]
-    found = _Found(len(right))
+    found = _PairChunks(len(right))
     for low in range(0, len(left), _PIECE):
         piece = left[low : low + _PIECE]
         key = choice.keys(piece) if keys is None else keys[low : low + _PIECE]

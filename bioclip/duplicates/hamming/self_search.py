@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray, Table, table_groups
-from bioclip.duplicates.hamming.bucket_pairs import Found, group_pairs, merged
+from bioclip.duplicates.hamming.bucket_pairs import BucketPairs, group_pairs, merged
 
 __all__ = [
     "CROWD_SIZE",
@@ -98,7 +98,7 @@ def near_pairs_between(
     places = np.searchsorted(unique, known)
     stays = (unique[np.minimum(places, len(unique) - 1)] == known).all(axis=0)
     codes = np.concatenate([places[0, stays] * len(unique) + places[1, stays], found.codes])
-    return hash_pairs(unique, inverse, Found(codes, found.crowded, 0))
+    return hash_pairs(unique, inverse, BucketPairs(codes, found.crowded, 0))
 
 
 def with_crowds_between(pairs: HashPairs, left: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], radius: int) -> HashPairs:
@@ -112,7 +112,7 @@ def with_crowds_between(pairs: HashPairs, left: npt.NDArray[np.bool_], right: np
     for place in few:
         near = many[np.bitwise_count(pairs.unique[many] ^ pairs.unique[place]) <= radius]
         codes.append((np.minimum(near, place) * len(pairs.unique) + np.maximum(near, place))[near != place])
-    return hash_pairs(pairs.unique, pairs.inverse, Found(np.unique(np.concatenate(codes)), pairs.crowded, pairs.num_left_out))
+    return hash_pairs(pairs.unique, pairs.inverse, BucketPairs(np.unique(np.concatenate(codes)), pairs.crowded, pairs.num_left_out))
 
 
 def pair_index(pairs: HashPairs, radius: int) -> PairIndex | None:
@@ -136,7 +136,7 @@ def search_part(
     num_parts: int = 1,
     num_threads: int | None = None,
     is_new: npt.NDArray[np.bool_] | None = None,
-) -> Found:
+) -> BucketPairs:
     """What every `num_parts`-th group of tables from `part` on finds among sorted distinct hashes; all parts together find every pair
     once. With `is_new`, only pairs that a new hash takes part in."""
     if radius <= 0 or len(unique) < 2:
@@ -150,7 +150,7 @@ def search_part(
             pool.shutdown(cancel_futures=True)
 
 
-def hash_pairs(unique: HashArray, inverse: IndexArray, found: Found) -> HashPairs:
+def hash_pairs(unique: HashArray, inverse: IndexArray, found: BucketPairs) -> HashPairs:
     """The pairs of `found`, whose codes are of `unique`, in order."""
     codes = np.sort(found.codes)
     first, second = np.divmod(codes, max(1, len(unique)))

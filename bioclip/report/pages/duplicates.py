@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from bioclip.duplicates.collection_duplicates import Inspection
+from bioclip.duplicates.collection import CollectionDuplicates
 from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember
 from bioclip.report.data.samples.sample_summary import Photo, Thumbnail
 from bioclip.report.data.samples.thumbnails import shrink_image
@@ -19,11 +19,11 @@ MAX_MEMBERS = 8
 _ORDER = ("duplicate_near", "duplicate_pixels", "duplicate_bytes")
 
 
-def render_gallery(name: str, inspection: Inspection, radius: int, max_groups: int) -> bytes:
+def render_gallery(name: str, found: CollectionDuplicates, radius: int, max_groups: int) -> bytes:
     """The page as UTF-8. At most `max_groups` groups are shown: differing labels first, then near duplicates, then large groups."""
-    groups, counts = _ranked(inspection.groups), inspection.counts
-    shown = [_card_data(rows, inspection) for rows in groups[:max_groups]]
-    rows = [("pictures", counts.read), *counts.dropped.items(), *((what, value) for what, value in counts.notes.items() if value)]
+    groups, counts = _ranked(found.groups), found.counts
+    shown = [_card_data(rows, found) for rows in groups[:max_groups]]
+    rows = [("images", counts.read), *counts.dropped.items(), *((what, value) for what, value in counts.notes.items() if value)]
     summary = table("Pictures read", ("", "Number"), [(what.replace("_", " "), number(value)) for what, value in rows], numeric=[1])
     rule = note(f"A group holds the kept picture and those within {radius} bits of its pHash. Kept: {KEEPING_RULE}.")
     parts = [rule, group("cards", *map(group_card, shown))] if groups else [note("No duplicates were found.")]
@@ -45,20 +45,17 @@ def _ranked(groups: pa.Table) -> list[list[dict[str, object]]]:
     return sorted(members_of_groups, key=precedence)
 
 
-def _card_data(rows: list[dict[str, object]], inspection: Inspection) -> DuplicateGroup:
+def _card_data(rows: list[dict[str, object]], found: CollectionDuplicates) -> DuplicateGroup:
     kept_first = sorted(rows, key=lambda row: (row["kind"] != "kept", row["distance"], row["record_id"]))
-    members = tuple(
-        DuplicateMember(_photo(row, inspection), str(row["kind"]), int(str(row["distance"]))) for row in kept_first[:MAX_MEMBERS]
-    )
+    members = tuple(DuplicateMember(_photo(row, found), str(row["kind"]), int(str(row["distance"]))) for row in kept_first[:MAX_MEMBERS])
     return DuplicateGroup(str(rows[0]["kept_record_id"]), len(rows), members)
 
 
-def _photo(row: dict[str, object], inspection: Inspection) -> Photo:
+def _photo(row: dict[str, object], found: CollectionDuplicates) -> Photo:
     record_id, width, height = str(row["record_id"]), int(str(row["width"] or 0)), int(str(row["height"] or 0))
-    picture = inspection.pictures[record_id]
     thumbnail = None
-    if picture.read is not None:
-        thumbnail = Thumbnail(shrink_image(picture.read()), width, height)
-    return Photo(
-        record_id, picture.label, "species", picture.source or record_id, picture.license, "", "", width, height, "", "", "", thumbnail
-    )
+    if width:  # the image itself was read, not a hash that the collection states
+        position = found.collection.table["item_id"].index(record_id).as_py()
+        thumbnail = Thumbnail(shrink_image(found.collection.read_image(position)), width, height)
+    label, source, license_ = (str(row[name]) for name in ("label", "source", "license"))
+    return Photo(record_id, label, "species", source or record_id, license_, "", "", width, height, "", "", "", thumbnail)

@@ -15,7 +15,7 @@ from flows.commands.parameters import SETTINGS, Radius, SettingsOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bioclip.duplicates.collection_duplicates import Inspection
+    from bioclip.duplicates.collection import CollectionDuplicates
     from bioclip.settings import S3Settings
 
 _MAX_RADIUS = 12
@@ -44,8 +44,7 @@ def find_duplicates(
 
     JSON keys: num_read, num_hashed, dropped, radius, num_pairs, notes, written.
     """
-    from bioclip.duplicates.collection_duplicates import inspect_pictures
-    from bioclip.duplicates.collection_images import list_pictures
+    from bioclip.duplicates.collection import find_collection_duplicates, open_collection
     from bioclip.errors import UsageError
     from bioclip.report.pages.duplicates import render_gallery
     from bioclip.storage.local_copies import local_input
@@ -60,26 +59,26 @@ def find_duplicates(
         return settings.workspace.s3
 
     with local_input(path, access) as local:
-        inspection = inspect_pictures(list_pictures(local), own, os.cpu_count() or 1, settings.download.full_decode)
+        found = find_collection_duplicates(open_collection(local), own, os.cpu_count() or 1, settings.download.full_decode)
         files: dict[str, Callable[[], bytes]] = {
-            "pairs.parquet": lambda: _parquet(inspection.pairs),
-            "groups.parquet": lambda: _parquet(inspection.groups),
-            "gallery.html": lambda: render_gallery(PurePath(path).name or path, inspection, radius, groups),
+            "pairs.parquet": lambda: _parquet(found.pairs),
+            "groups.parquet": lambda: _parquet(found.groups),
+            "gallery.html": lambda: render_gallery(PurePath(path).name or path, found, radius, groups),
         }
         written = _write(files, dict(zip(_STANDARD_NAMES, (pairs, output, report), strict=True)), folder, access)
-    return _answer(inspection, radius, written)
+    return _answer(found, radius, written)
 
 
-def _answer(inspection: Inspection, radius: int, written: list[str]) -> Answer:
-    counts = inspection.counts
-    text = [f"{'pictures':<30} {counts.read:>12,}", f"{'hashed':<30} {counts.written:>12,}"]
+def _answer(found: CollectionDuplicates, radius: int, written: list[str]) -> Answer:
+    counts = found.counts
+    text = [f"{'images':<30} {counts.read:>12,}", f"{'hashed':<30} {counts.written:>12,}"]
     text += [f"  dropped: {name:<19} {number:>12,}" for name, number in sorted(counts.dropped.items())]
-    text.append(f"{f'pairs within {radius} bits':<30} {inspection.pairs.num_rows:>12,}")
+    text.append(f"{f'pairs within {radius} bits':<30} {found.pairs.num_rows:>12,}")
     text += [f"{name.replace('_', ' '):<30} {number:>12,}" for name, number in counts.notes.items() if number]
     text.append(f"written: {', '.join(written)}")
     data = {
         "num_read": counts.read, "num_hashed": counts.written, "dropped": dict(counts.dropped), "radius": radius,
-        "num_pairs": inspection.pairs.num_rows, "notes": dict(counts.notes), "written": written,
+        "num_pairs": found.pairs.num_rows, "notes": dict(counts.notes), "written": written,
     }  # fmt: skip
     return Answer(data, text)
 

@@ -11,7 +11,7 @@ from flows.commands.answers import Answer
 from flows.commands.parameters import SETTINGS, Release, SettingsOptions
 
 if TYPE_CHECKING:
-    from bioclip.trace import Descent
+    from bioclip.trace import ImageTrace
 
 MOST_SHOWN = 20
 """Images of one identifier that are printed."""
@@ -37,35 +37,35 @@ def trace_image(
     """
     from bioclip.releases.locating import is_address, locate_release
     from bioclip.storage import open_workspace
-    from bioclip.trace import find_images, open_sight, open_sight_at, trace_image, with_takedowns
+    from bioclip.trace import find_images, open_scope, open_scope_at, trace_image, with_withdrawals
 
     settings = options.load()
     if is_address(release):
-        scope = open_sight_at(locate_release(settings.workspace, release))
+        scope = open_scope_at(locate_release(settings.workspace, release))
     else:
-        scope = open_sight(open_workspace(settings.workspace), release)
-    scope = with_takedowns(scope, settings.ingest)
+        scope = open_scope(open_workspace(settings.workspace), release)
+    scope = with_withdrawals(scope, settings.ingest)
     found = find_images(scope, identifier)
-    descents = [trace_image(scope, record_id) for record_id in found[:MOST_SHOWN]]
-    text = ["\n".join(_lines(descent)) + "\n" for descent in descents]
-    if len(found) > len(descents):
-        text.append(f"{identifier!r} matches {len(found):,} images; the first {len(descents)} are shown. Give a record id for another.")
-    return Answer({"identifier": identifier, "num_images": len(found), "images": [one.to_dict() for one in descents]}, text)
+    traces = [trace_image(scope, record_id) for record_id in found[:MOST_SHOWN]]
+    text = ["\n".join(_lines(image_trace)) + "\n" for image_trace in traces]
+    if len(found) > len(traces):
+        text.append(f"{identifier!r} matches {len(found):,} images; the first {len(traces)} are shown. Give a record id for another.")
+    return Answer({"identifier": identifier, "num_images": len(found), "images": [one.to_dict() for one in traces]}, text)
 
 
-def _lines(descent: Descent) -> Iterator[str]:
-    fate = descent.fate
-    if fate.stage == "sample":
-        yield f"{descent.record_id}: sample of {fate.reason} in release {descent.release}"
+def _lines(image_trace: ImageTrace) -> Iterator[str]:
+    final = image_trace.final
+    if final.stage == "sample":
+        yield f"{image_trace.record_id}: sample of {final.reason} in release {image_trace.release}"
     else:
-        where = f"dropped by {fate.stage}" if fate.stage else "no sample yet"
-        yield f"{descent.record_id}: {where}, {fate.reason}" + (f" ({fate.detail})" if fate.detail else "")
-    for step in descent.steps:
+        where = f"dropped by {final.stage}" if final.stage else "not a sample"
+        yield f"{image_trace.record_id}: {where}, {final.reason}" + (f" ({final.detail})" if final.detail else "")
+    for step in image_trace.steps:
         yield f"\n{step.name}"
         for name, value in step.facts.items():
             yield from _fact(name, value, "  ")
-        for remark in step.unseen:
-            yield f"  ? {remark}"
+        for remark in step.remarks:
+            yield f"  note: {remark}"
 
 
 def _fact(name: str, value: Any, indent: str) -> Iterator[str]:

@@ -12,7 +12,8 @@ from flows.commands.answers import Answer
 from flows.commands.parameters import SETTINGS, SettingsOptions
 
 if TYPE_CHECKING:
-    from bioclip.trace.withdrawals import Matched
+    from bioclip.storage import Storage
+    from bioclip.withdrawals.matches import WithdrawalMatch
 
 _SHOWN = 5
 
@@ -36,8 +37,8 @@ def withdraw_images(
 
     from bioclip.errors import UsageError
     from bioclip.storage import open_workspace
-    from bioclip.takedowns import append_takedown, kind_of, normal, read_takedowns
-    from bioclip.trace.withdrawals import match_value
+    from bioclip.withdrawals import append_withdrawals, kind_of, normal, read_withdrawals
+    from bioclip.withdrawals.matches import match_records
 
     settings = options.load()
     workspace = open_workspace(settings.workspace)
@@ -46,20 +47,20 @@ def withdraw_images(
             f"{wrong!r} is no record id (UUID), media URL (scheme://… or local:…) or SHA-256; `treeoflife release trace` finds the "
             "record id of other identifiers."
         )
-    before = read_takedowns(workspace, settings.ingest)
+    before = read_withdrawals(workspace, settings.ingest)
     signed = [datetime.now(UTC).date().isoformat(), _user(), " ".join(reason.split())]
-    where = append_takedown(workspace, settings.ingest, [[value, *signed] for value in values])
-    found = {value: match_value(workspace, value) for value in dict.fromkeys(normal(value) for value in values)}
+    where = append_withdrawals(workspace, settings.ingest, [[value, *signed] for value in values])
+    found = {value: match_records(workspace, _find(workspace, value)) for value in dict.fromkeys(normal(value) for value in values)}
     is_new = {value: not before.listing(value) for value in found}
     releases = sorted({release for one in found.values() for release in one.releases})
     images = [
-        {"id": value, "is_new": is_new[value], "record_ids": one.record_ids, "releases": one.releases, "duplicates": one.likes}
+        {"id": value, "is_new": is_new[value], "record_ids": one.record_ids, "releases": one.releases, "duplicates": one.duplicates}
         for value, one in found.items()
     ]
     return Answer({"list": where, "images": images, "releases": releases}, _lines(where, found, is_new, releases))
 
 
-def _lines(where: str, found: Mapping[str, Matched], is_new: Mapping[str, bool], releases: Sequence[str]) -> list[str]:
+def _lines(where: str, found: Mapping[str, WithdrawalMatch], is_new: Mapping[str, bool], releases: Sequence[str]) -> list[str]:
     text = [f"{value}: {'listed' if is_new[value] else 'already listed'}; {_described(one)}" for value, one in found.items()]
     text.append(f"list: {where}\nnext: `treeoflife curate` builds a release without them")
     if releases:
@@ -75,12 +76,24 @@ def _user() -> str:
         return ""
 
 
-def _described(found: Matched) -> str:
+def _find(workspace: Storage, value: str) -> list[str]:
+    from bioclip.errors import StorageError
+    from bioclip.trace import Scope, find_images
+
+    try:
+        return find_images(Scope(None, workspace), value, everywhere=True)
+    except StorageError:
+        return []
+
+
+def _described(found: WithdrawalMatch) -> str:
     if not found.record_ids:
         return "no match in this workspace; it will be rejected if it appears later"
     records = f"{len(found.record_ids):,} records ({_first(found.record_ids)})"
     releases = f"samples in {', '.join(found.releases)}" if found.releases else "in no release"
-    duplicates = f"; {len(found.likes):,} duplicates are not included and will be kept: {_first(found.likes)}" if found.likes else ""
+    duplicates = (
+        f"; {len(found.duplicates):,} duplicates are not included and will be kept: {_first(found.duplicates)}" if found.duplicates else ""
+    )
     return f"{records}, {releases}{duplicates}"
 
 

@@ -1,4 +1,4 @@
-"""Takedown lists: record ids, media URLs and image hashes that must leave, whatever archive they come from."""
+"""Withdrawal lists: record ids, media URLs and image hashes of images that are withdrawn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from bioclip.delimited.dialects import Dialect
 from bioclip.delimited.reading import DelimitedTable
 from bioclip.digests import digest_value
 from bioclip.errors import ArchiveError, SettingsError, UsageError
-from bioclip.records import TAKEN_DOWN
 from bioclip.settings import IngestSettings
 from bioclip.storage import Storage, explain_user_file
 
-__all__ = ["TAKEN_DOWN", "Takedown", "append_takedown", "kind_of", "normal", "read_takedown", "read_takedowns"]
-
-
+WITHDRAWN = "taken_down"
+"""Drop reason of a withdrawn image: by id and URL at the stage `records`, by hash at `images` and `release`."""
 _RECORD_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|local:|file:)\S.*", re.IGNORECASE)
@@ -29,10 +27,10 @@ _SETTING = "ingest.takedown"
 
 
 @dataclass(frozen=True)
-class Takedown:
-    """What must leave. Hashes are SHA-256, in hexadecimal, of an image's bytes as they came, as stored, or of its pixels.
+class Withdrawals:
+    """What is withdrawn. Hashes are SHA-256, in hexadecimal, of an image's bytes as they came, as stored, or of its pixels.
 
-    `lists` is where each value stands: it decides nothing.
+    `lists` gives the list that names each value; it does not enter digests.
     """
 
     record_ids: frozenset[str] = frozenset()
@@ -42,36 +40,38 @@ class Takedown:
 
     @property
     def ingest_digest(self) -> str:
-        """Digest of what the stage `records` looks at; empty when that is nothing."""
+        """Digest of what the stage `records` reads; empty without ids and URLs."""
         return digest_value([sorted(self.record_ids), sorted(self.urls)]) if self.record_ids or self.urls else ""
 
     @property
     def hashes_digest(self) -> str:
-        """Digest of what the stages `images` and `release` look at; empty when that is nothing."""
+        """Digest of what the stages `images` and `release` read; empty without hashes."""
         return digest_value(sorted(self.hashes)) if self.hashes else ""
 
     def listing(self, *values: str | None) -> str:
-        """The list that holds one of these ids, URLs or hashes; empty when none does."""
+        """The list that names one of these ids, URLs or hashes; empty when none does."""
         return next((self.lists[value] for value in values if value and value in self.lists), "")
 
 
-def read_takedowns(storage: Storage, settings: IngestSettings) -> Takedown:
-    """What the list of `ingest.takedown` and the workspace's own say together. Raises SettingsError."""
-    named = read_takedown(settings.takedown)
+def read_withdrawals(storage: Storage, settings: IngestSettings) -> Withdrawals:
+    """The list of `ingest.takedown` and the workspace's own, combined. Raises SettingsError."""
+    named = read_withdrawal_list(settings.takedown)
     if not storage.exists(layout.WITHDRAWAL_LIST):
         return named
     own = _parse(storage.read_bytes(layout.WITHDRAWAL_LIST), storage.uri(layout.WITHDRAWAL_LIST))
-    return Takedown(named.record_ids | own.record_ids, named.urls | own.urls, named.hashes | own.hashes, lists={**own.lists, **named.lists})
+    return Withdrawals(
+        named.record_ids | own.record_ids, named.urls | own.urls, named.hashes | own.hashes, lists={**own.lists, **named.lists}
+    )
 
 
-def read_takedown(path: str) -> Takedown:
-    """The list at `path`; of an empty path, nothing. UTF-8 text or CSV: the first field of each line is what leaves.
+def read_withdrawal_list(path: str) -> Withdrawals:
+    """The list at `path`, empty for an empty path. UTF-8 text or CSV: the first field of each line names what is withdrawn.
 
-    Lines that are blank or begin with `#` say nothing, and the first may be a header. A URL that holds a comma may stand in quotes, or
-    alone on its line. Raises SettingsError with file and line.
+    Blank lines and lines that begin with `#` are ignored, and the first line may be a header. A URL with a comma may be quoted, or be the
+    only field of its line. Raises SettingsError with file and line.
     """
     if not path:
-        return Takedown()
+        return Withdrawals()
     try:
         data = Path(path).expanduser().read_bytes()
     except OSError as error:
@@ -79,13 +79,13 @@ def read_takedown(path: str) -> Takedown:
     return _parse(data, path)
 
 
-def append_takedown(storage: Storage, settings: IngestSettings, rows: Sequence[Sequence[str]]) -> str:
-    """Append rows (what leaves, then remarks) to the list of `ingest.takedown`, else to the workspace's own; returns where that is.
+def append_withdrawals(storage: Storage, settings: IngestSettings, rows: Sequence[Sequence[str]]) -> str:
+    """Append rows (value, then remarks) to the list of `ingest.takedown`, else to the workspace's own; returns the list's address.
 
-    What a list has already is not written again. The file is there as it was or with all rows. Raises SettingsError and UsageError for
-    what is no id, URL or hash.
+    Values that a list has already are not written again. The file is replaced as a whole or not at all. Raises SettingsError, and
+    UsageError for a value that is no id, URL or hash.
     """
-    present = read_takedowns(storage, settings)
+    present = read_withdrawals(storage, settings)
     for value in (row[0] for row in rows):
         if not kind_of(value):
             raise UsageError(f"{value!r} {_RULE}.")
@@ -104,7 +104,7 @@ _RULE = "is no record id (UUID), media URL (scheme://… or local:…) or SHA-25
 
 
 def kind_of(value: str) -> str:
-    """`record_ids`, `urls` or `hashes`; empty for what is none of them."""
+    """`record_ids`, `urls` or `hashes`; empty for any other text."""
     if _RECORD_ID.fullmatch(value.lower()):
         return "record_ids"
     if _SHA256.fullmatch(value.lower()):
@@ -117,7 +117,7 @@ def normal(value: str) -> str:
     return value if kind_of(value) == "urls" else value.lower()
 
 
-def _parse(data: bytes, path: str) -> Takedown:
+def _parse(data: bytes, path: str) -> Withdrawals:
     found: dict[str, set[str]] = {"record_ids": set(), "urls": set(), "hashes": set()}
     where = f"{_SETTING} {path!r}"
     try:
@@ -136,6 +136,6 @@ def _parse(data: bytes, path: str) -> Takedown:
             raise SettingsError(f"{_SETTING} {path!r} line {number}: {value!r} {_RULE}.")
         found[kind].add(normal(value))
         if kind == "urls" and not re.search(r'[\s"]', line := lines[number].strip()):
-            found[kind].add(line)  # the whole of a URL that holds commas
+            found[kind].add(line)  # a URL with commas, unquoted
     sets = {kind: frozenset(values) for kind, values in found.items()}
-    return Takedown(**sets, lists=dict.fromkeys(frozenset().union(*sets.values()), path))
+    return Withdrawals(**sets, lists=dict.fromkeys(frozenset().union(*sets.values()), path))
