@@ -165,7 +165,7 @@ def test_an_archives_date_is_of_its_content(archives: tuple[Path, Path], tmp_pat
     assert layout.without_snapshot("records/eol/0123456789ab/part-00001.parquet") == "records/eol/part-00001.parquet"
 
 
-class TestTakedown:
+class TestWithdrawal:
     def test_ids_and_urls_leave_at_ingest_and_only_they_redo_it(self, tmp_path: Path, curated: Curated) -> None:
         records = pq.read_table(curated.storage.uri(read_stage(curated.storage, "records").outputs[0].name)).to_pylist()
         listed = tmp_path / "takedown.csv"
