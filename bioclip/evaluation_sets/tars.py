@@ -41,7 +41,10 @@ def scan_samples(stream: IO[bytes]) -> Iterator[TarSample]:
             archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
             if not member.isreg():
                 continue
-            key, extension = split_member_name(member.name.removeprefix("./"))
+            name = member.name.removeprefix("./")
+            key, extension = split_member_name(name)
+            if extension.partition(".")[0].isdigit():  # a key with dots, such as IMG_2024.05.00
+                key, extension = split_member_name(name, ends_at_last=True)
             if sample is None or key != sample.key:
                 if sample is not None:
                     yield sample
