@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_settings_prints_every_key_with_its_documentation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "--set", "download.timeout_s=7"]) == 0
     printed = capsys.readouterr().out
-    assert "download.timeout_s = 7.0\n    Deadline of one whole request" in printed
+    assert "download.timeout_s = 7.0\n    Deadline of one request, body " in printed
 
 
 def test_recipes_state_command_hardware_and_score(capsys: pytest.CaptureFixture[str]) -> None:
