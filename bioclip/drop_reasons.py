@@ -114,6 +114,7 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
             ("timeout", "No complete response within `download.timeout_s`; retried by the next run."),
             ("connection_failed", "The connection failed; retried by the next run."),
             ("name_not_resolved", "The host name could not be resolved; retried by the next run."),
+            ("response_malformed", "The answer is not valid HTTP; retried by the next run."),
             ("certificate_refused", "The TLS certificate is not valid; retried by the next run."),
             ("host_paused", "The host failed too often in a row and was paused; retried by the next run."),
             ("empty_body", "The body has no bytes."),

@@ -11,6 +11,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Collection, Mapping
+from urllib.parse import quote, urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -63,6 +64,26 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if any(address in network for network in _EMBEDDING.values()) and int(address) > 1:
         return ipaddress.IPv4Address(low)
     return ipaddress.IPv4Address(low) if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else None
+
+
+_IN_PATH = "/%:@!$&'()*+,;=~-._"
+_IN_QUERY = _IN_PATH + "?"
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_FILE_SUFFIX = re.compile(r"\.(?:jpe?g|jpe|png|gif|webp|tiff?|bmp|jp2|avif)$", re.IGNORECASE)
+
+
+def request_url(url: str) -> URL:
+    """The URL to request: percent-encodings as they are written, other characters encoded where they must be.
+
+    A `#` within a file name (`a#1.jpg`) is part of the path; one after a file name begins a fragment, which is not sent.
+    """
+    address, mark, fragment = url.partition("#")
+    if mark and _FILE_SUFFIX.search(fragment.partition("?")[0]) and not _FILE_SUFFIX.search(address.partition("?")[0]):
+        address = f"{address}%23{fragment}"
+    parts, base = urlsplit(address), URL(address)
+    path = quote(_STRAY_PERCENT.sub("%25", parts.path), safe=_IN_PATH) or "/"
+    query = quote(_STRAY_PERCENT.sub("%25", parts.query), safe=_IN_QUERY)
+    return URL(f"{base.scheme}://{base.raw_authority}{path}{'?' if query else ''}{query}", encoded=True)
 
 
 def refuse_url(text: str, schemes: Collection[str], allowed: tuple[Network, ...]) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from bioclip.local_media import LocalMediaError, is_local, read_local_media
 from bioclip.settings import DownloadSettings
 
 _HOST_FAILURES = frozenset({"timeout", "connection_failed", "name_not_resolved", "certificate_refused"})
-_OVERLOADED = frozenset({429, 500, 502, 503, 504})
+_OVERLOADED = frozenset({429, 500, 502, 503, 504, 509, *range(520, 528), 530})
 _ROBOTS_REDIRECTS = 5
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from bioclip.images.checking import CheckedImage, RefusedImage
 from bioclip.schemas import OUTCOME_SCHEMA
+from bioclip.text import valid_text
 
 SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"
 NOT_MODIFIED = "not_modified"
@@ -47,9 +48,9 @@ def outcome_row(row: dict[str, Any], fetched: Fetched, checked: CheckedImage | R
         "reason": refused.reason if refused else fetched.reason,
         "http_status": fetched.http_status,
         "attempts": fetched.attempts,
-        "detail": refused.detail if refused else fetched.detail,
-        "etag": fetched.etag,
-        "last_modified": fetched.last_modified,
+        "detail": valid_text(refused.detail if refused else fetched.detail),
+        "etag": valid_text(fetched.etag),
+        "last_modified": valid_text(fetched.last_modified),
         "fetched_at": fetched.fetched_at,
         "elapsed_ms": fetched.elapsed_ms,
         "crop": row["crop"],
@@ -75,6 +76,6 @@ def image_row(image: CheckedImage, fetched: Fetched) -> dict[str, Any]:
         "original_sha256": image.original_sha256,
         "original_num_bytes": image.original_num_bytes,
         "exif_orientation": image.exif_orientation,
-        "final_url": fetched.final_url,
+        "final_url": valid_text(fetched.final_url),
         "image": image.data,
     }
