@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from bioclip.delimited.text import valid_text
 from bioclip.images.checking import CheckedImage, RefusedImage
 from bioclip.schemas import OUTCOME_SCHEMA
-from bioclip.text import valid_text
 
 SUCCESS, PERMANENT, RETRY_LATER = "success", "permanent", "retry_later"
 NOT_MODIFIED = "not_modified"
