@@ -123,6 +123,8 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
             ("image_animated", "The image has several frames."),
             ("image_multipage", "The image has several pages."),
             ("image_truncated", "The image data end early."),
+            ("crop_image_differs", "The image has another aspect ratio than the one that the crop was drawn on."),
+            ("crop_beyond_image", "The crop extends far beyond the image, so it was drawn on another size, which is not stated."),
             ("crop_empty", "The crop has no area inside the image."),
             ("media_missing", "The local file does not exist."),
             ("archive_unreadable", "The local archive that holds the file cannot be read."),

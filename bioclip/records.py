@@ -81,6 +81,10 @@ class Record:
     crop_y: int | None = None
     crop_width: int | None = None
     crop_height: int | None = None
+    crop_image_width: int | None = None
+    """Size in pixels of the image that the crop was drawn on, with `crop_image_height`; the crop is scaled to the image that is served.
+    None: the crop is in pixels of the image that is served."""
+    crop_image_height: int | None = None
     scientific_name: str = ""
     scientific_name_authorship: str = ""
     taxon_rank: str = ""

@@ -92,7 +92,8 @@ class _Run:
 def _box(row: dict[str, Any]) -> Crop | RefusedImage | None:
     if not row["crop"]:
         return None
-    values = [row[name] for name in ("crop_x", "crop_y", "crop_width", "crop_height")]
-    if any(value is None for value in values):
+    x, y, width, height = (row[name] for name in ("crop_x", "crop_y", "crop_width", "crop_height"))
+    if x is None or y is None or width is None or height is None:
         return RefusedImage("crop_empty", f"{row['crop']!r} lacks a number; x, y, width and height are needed")
-    return values[0], values[1], values[2], values[3]
+    drawn_on = row["crop_image_width"], row["crop_image_height"]
+    return (x, y, width, height, *drawn_on) if all(drawn_on) else (x, y, width, height)

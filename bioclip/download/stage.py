@@ -29,7 +29,7 @@ from bioclip.withdrawals.stored_images import withdrawal_is_pending
 
 STAGE = "images"
 _VERSION = 4
-_CROP_COLUMNS = ("crop_x", "crop_y", "crop_width", "crop_height")
+_CROP_COLUMNS = ("crop_x", "crop_y", "crop_width", "crop_height", "crop_image_width", "crop_image_height")
 
 
 def plan_images(
@@ -141,6 +141,7 @@ def _write_images(
 
 def _crop_text(row: dict[str, Any]) -> str:
     values = [row[name] for name in _CROP_COLUMNS]
+    values = values if all(values[4:]) else values[:4]
     return "" if all(value is None for value in values) else ",".join("" if value is None else str(value) for value in values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import struct
 from dataclasses import dataclass
 
@@ -26,8 +27,14 @@ _READ_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF"
 _KEPT_FORMATS = {"JPEG", "PNG", "WEBP"}
 _MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<svg")
 
-Crop = tuple[int, int, int, int]
-"""x, y, width, height in pixels of the upright image at its full size."""
+Crop = tuple[int, int, int, int] | tuple[int, int, int, int, int, int]
+"""x, y, width, height in pixels of the upright image at its full size; with two more numbers, of an image of that width and height,
+from which the crop is scaled."""
+RELATIVE_SIDE = 1_000_000
+"""Width and height of the imaginary image that a relative crop is stored for."""
+_MAX_ASPECT_DIFFERENCE = 0.03
+_MAX_BEYOND = 0.05
+"""Share of a side by which a crop may extend over the edge and is clipped; more means that it was drawn on another size."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,8 @@ def _take(
 ) -> CheckedImage | RefusedImage:
     image, size, kept_format = decoded, header.upright, header.format if header.keeps_bytes else ""
     if crop is not None:
+        if refused := _misfit(crop, header.upright):
+            return refused
         box = _clipped(crop, header.upright)
         size, kept_format = (box[2] - box[0], box[3] - box[1]), ""
         if min(size) <= 0:
@@ -190,6 +199,27 @@ def _take(
     return CheckedImage(kept, sha256, *target, format_, *header.size, header.format, original_sha256, len(data), header.orientation, hashes)
 
 
+def _misfit(crop: Crop, size: tuple[int, int]) -> RefusedImage | None:
+    """Why a crop cannot belong to an image of this size: another aspect ratio than it was drawn on, or too far over the edge."""
+    if len(crop) == 6:
+        drawn_on = crop[4] / crop[5]
+        is_relative = crop[4] == crop[5] == RELATIVE_SIDE
+        if not is_relative and abs(drawn_on * size[1] / size[0] - 1) > _MAX_ASPECT_DIFFERENCE:
+            detail = f"drawn on {crop[4]} x {crop[5]}, served as {size[0]} x {size[1]}"
+            return RefusedImage("crop_image_differs", detail)
+        return None
+    x, y, width, height = crop[:4]
+    is_inside = width > 0 and height > 0 and x < size[0] and y < size[1] and x + width > 0 and y + height > 0
+    if is_inside and (x + width > size[0] * (1 + _MAX_BEYOND) + 1 or y + height > size[1] * (1 + _MAX_BEYOND) + 1):
+        return RefusedImage("crop_beyond_image", f"{crop} extends beyond {size[0]} x {size[1]}; state the size that it was drawn on")
+    return None
+
+
 def _clipped(crop: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    x, y, width, height = crop
-    return max(0, x), max(0, y), min(size[0], x + width), min(size[1], y + height)
+    x, y, width, height = crop[:4]
+    left, top, right, bottom = x, y, x + width, y + height
+    if len(crop) == 6 and (crop[4], crop[5]) != size:
+        across, down = size[0] / crop[4], size[1] / crop[5]
+        left, right = math.floor(left * across), math.ceil(right * across)
+        top, bottom = math.floor(top * down), math.ceil(bottom * down)
+    return max(0, left), max(0, top), min(size[0], right), min(size[1], bottom)

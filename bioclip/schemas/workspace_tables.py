@@ -16,6 +16,8 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "crop_y": pa.int32(),
     "crop_width": pa.int32(),
     "crop_height": pa.int32(),
+    "crop_image_width": pa.int32(),
+    "crop_image_height": pa.int32(),
     "verbatim": pa.map_(pa.string(), pa.string()),
 }
 

@@ -181,14 +181,45 @@ class TestCrops:
         assert difference < 2
 
     @pytest.mark.parametrize(
+        ("crop", "box"),
+        [
+            ((500, 100, 500, 250, 1000, 500), (100, 20, 200, 70)),
+            ((250_000, 500_000, 500_000, 500_000, 1_000_000, 1_000_000), (50, 50, 150, 100)),
+            ((50, 10, 100, 80, 200, 100), (50, 10, 150, 90)),
+        ],
+    )
+    def test_a_crop_drawn_on_another_size_is_scaled(self, crop: Crop, box: tuple[int, int, int, int]) -> None:
+        image = Image.open(io.BytesIO(photograph("fish"))).convert("RGB").resize((200, 100))
+        [part] = check_crops(_encoded(image, "PNG"), DownloadSettings(store="original", jpeg_quality=95), (crop,))
+        assert isinstance(part, CheckedImage)
+        with Image.open(io.BytesIO(part.data)) as stored:
+            difference = np.abs(np.asarray(stored, float) - np.asarray(image.crop(box), float)).mean()
+        assert (part.width, part.height) == (box[2] - box[0], box[3] - box[1])
+        assert difference < 4
+
+    @pytest.mark.parametrize(
+        ("crop", "reason"),
+        [
+            ((800, 100, 400, 200), "crop_empty"),
+            ((100, 0, 400, 100), "crop_beyond_image"),
+            ((0, 0, 100, 100, 1000, 1000), "crop_image_differs"),
+            ((0, 0, 100, 100, 100, 200), "crop_image_differs"),
+        ],
+    )
+    def test_a_crop_that_cannot_be_right_is_named(self, crop: Crop, reason: str) -> None:
+        [refused] = check_crops(_encoded(Image.new("RGB", (200, 100)), "PNG"), DownloadSettings(), (crop,))
+        assert isinstance(refused, RefusedImage)
+        assert refused.reason == reason
+
+    @pytest.mark.parametrize(
         ("crop", "ending"),
         [
+            ((150, 20, 60, 80), (50, 80)),
             ((-10, -10, 60, 60), (50, 50)),
-            ((150, 50, 500, 500), (50, 50)),
+            ((0, 0, 20, 50), "image_too_small"),
             ((200, 0, 50, 50), "crop_empty"),
             ((0, 0, 0, 50), "crop_empty"),
             ((10, 10, -5, 50), "crop_empty"),
-            ((0, 0, 20, 50), "image_too_small"),
         ],
     )
     def test_a_crop_over_the_edge_is_cut_and_an_empty_one_named(self, crop: Crop, ending: tuple[int, int] | str) -> None:

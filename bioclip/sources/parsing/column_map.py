@@ -14,6 +14,7 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, Noted
+from bioclip.sources.parsing.boxes import crop_of
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MediaBase, rights
 from bioclip.sources.parsing.media_urls import read_addresses
@@ -23,7 +24,8 @@ TARGETS = tuple(f.name.rstrip("_") for f in fields(Record) if f.name not in {"so
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _NOTHING: Mapping[str, Any] = {}
-_CROP = ("crop_x", "crop_y", "crop_width", "crop_height")
+_BOX = ("crop_x", "crop_y", "crop_width", "crop_height")
+_CROP = (*_BOX, "crop_image_width", "crop_image_height")
 _DEGREES = {"latitude": 90.0, "longitude": 180.0}
 _MAX_WHOLE = (1 << 31) - 1
 _MAX_TEXT_BYTES = 1 << 16
@@ -100,9 +102,12 @@ class ColumnMap:
         """
         columns = self._columns(row)
         values, verbatim = dict(defaults), {column: text for column, text in row.items() if text and column not in columns.values()}
+        is_share = all(
+            "." in row.get(columns.get(side, ""), "") or row.get(columns.get(side, ""), "").strip() in {"0", "1"} for side in _BOX
+        )
         for target, column in columns.items():
             if text := row.get(column, "").strip():
-                value = _value(target, text, column, where)
+                value = _value(target, text, column, where, is_share)
                 if value is None and target in _CROP:
                     yield Dropped("crop_out_of_range")
                     return
@@ -112,6 +117,12 @@ class ColumnMap:
                         yield Noted("media_index_out_of_range")
                 else:
                     values[target] = value
+        if is_share:
+            crop = crop_of([values.pop(side) for side in _BOX], None, None)
+            if isinstance(crop, Dropped):
+                yield crop
+                return
+            values |= crop
         given = values.pop("media_url", "")
         addresses = [given] if "media_url" in defaults else read_addresses(given)
         if not addresses:
@@ -137,13 +148,18 @@ class ColumnMap:
         )
 
 
-def _value(target: str, text: str, column: str, where: str) -> Any:
-    """The value of a field; None for coordinates that are none and for whole numbers that a table cannot hold."""
+def _value(target: str, text: str, column: str, where: str, is_share: bool) -> Any:
+    """The value of a field; None for text that is not a coordinate and for whole numbers that a table cannot hold.
+
+    `is_share`: the four sides of the box are decimal numbers, as shares of the image's sides are.
+    """
     if limit := _DEGREES.get(target):
         return parse_degrees(text, limit)
     if target not in {"media_index", *_CROP}:
         return text
     try:
+        if is_share and target in _BOX:
+            return float(text)
         number = int(text.removesuffix(".0"))
     except ValueError:
         raise ArchiveError(f"{where}: {column} is {text!r}; {target} takes a whole number.") from None
