@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
+from benchmarks.synthetic_names import make_lineages
 from bioclip.records import RANKS
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings
@@ -29,6 +30,7 @@ from bioclip.taxonomy.index.lookup import BackboneIndex, Taxon
 from bioclip.taxonomy.matching.batch_resolve import resolve_table
 from bioclip.taxonomy.matching.decision_table import lineage_columns, resolutions_of
 from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
+from bioclip.taxonomy.matching.resolve import resolve_lineages
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "treeoflife" / "backbones"
 _STRICT = TaxonomySettings(allow_higher_rank=False)
@@ -45,6 +47,8 @@ def run(context: Context) -> Report:
     if suites:
         tables.append(FactTable("Misspellings judged by people", ("", "names", "share"), tuple(_judged(Path(suites), context.scratch))))
         tables.append(FactTable("Strings read by machines", ("", "strings", "share"), tuple(_machine_read(Path(suites), indexes))))
+        differing = tuple(_differing(Path(suites), indexes, context.quick))
+        tables.append(FactTable("In columns and one by one", ("", "names", "decided differently"), differing))
     return Report((), tuple(tables))
 
 
@@ -91,6 +95,16 @@ def _machine_read(folder: Path, indexes: Sequence[BackboneIndex]) -> Iterator[tu
         ("to another name than their own parse", other),
     ):
         yield what, len(some), _share(len(some), len(texts))
+
+
+def _differing(folder: Path, indexes: Sequence[BackboneIndex], is_quick: bool) -> Iterator[tuple[Any, ...]]:
+    """The two ways to decide, on the strings of machines and on the backbones' own names with typos, authors and missing ranks."""
+    num = 2_000 if is_quick else 100_000
+    texts = (folder / "gnverifier_testdata_namestrings.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    made = [VerbatimLineage(name, author, rank, *ranks) for name, author, rank, *ranks in make_lineages(list(indexes), num, 13)]
+    for what, names in (("strings read by machines", [VerbatimLineage(text) for text in texts[:num]]), ("names of the backbones", made)):
+        pairs = zip(_resolved(names, indexes, TaxonomySettings()), resolve_lineages(names, indexes, TaxonomySettings()), strict=True)
+        yield what, len(names), sum(in_columns != alone for in_columns, alone in pairs)
 
 
 def _homonyms(index: BackboneIndex, is_quick: bool) -> Iterator[tuple[Any, ...]]:

@@ -29,15 +29,17 @@ _WORD_OF_AUTHOR = rf"(?:\p{{Lu}}[\p{{L}}.'’-]*[.,]*|&|et|ex|in|and|f\.|fil\.|{
 _AUTHOR_LIKE = rf"\(?(?:(?:{'|'.join(_PARTICLES)}) )*\p{{Lu}}[\p{{L}}.'’-]*[.,]*\)?,?(?: {_WORD_OF_AUTHOR})*"
 _FURTHER_WORDS = frozenset(
     """
-    aff agg and archaeon aus bis candidatus cell cf clade class clone complex cultivar dal dalla dallo degli dei della delle delli
-    dello ectosymbiont emend endosymbiont environmental et ex fam family fil filius fo forma gen genome genomosp genus group hort
-    hybrid in indet ined isolate like lusus mihi mut nec non nothosubsp nothovar nov nr order particle phylum phytoplasma plasmid
-    proles retroviruses section sensu ser sp species spp ssp strain subf subfam subg subgen subsp subvar symbiont tribe uncultured var
-    vector
+    aff agg and archaeon aus bis candidatus cell cf clade class clone complex convar cultivar dal dalla dallo degli dei della delle
+    delli dello ectosymbiont emend endosymbiont environmental et ex fam family fil filius fo forma gen genome genomosp genus group
+    hort hybrid in indet ined isolate like lusus mihi mut nec non nothosect nothoser nothosubg nothosubsp nothovar nov nr order
+    particle phylum phytoplasma plasmid prol proles retroviruses sect section sensu ser sp species spp ssp strain subf subfam subg
+    subgen subsect subser subsp subtr subtrib subvar superfam supersect superser supertrib symbiont trib tribe uncultured var vector
     """.split()  # noqa: SIM905
 )
 """Words that a parser reads as something else than a part of a name."""
-_OTHER = r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite| [a-z]*bacterium\b|vector|-like|-group"
+_OTHER = (
+    r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite| [a-z]*bacterium\b|vector|-like|-group|-particle"
+)
 """Parts of words that do so."""
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
@@ -143,9 +145,11 @@ def _all_words() -> frozenset[str]:
 
 @cache
 def _no_author() -> str:
-    """Pattern of a word that no author is called."""
+    """Pattern of words that no author has or that the parser may read otherwise: `GV` is a virus, `CF` a qualifier, `Smith AB` initials."""
     words = {word for word in not_name_words() if word.isalpha() and len(word) > 2} | _NOTES
-    return rf"\b(?:(?i:{'|'.join(sorted(words))})|And|Apud|Et|Ex|In)\b"
+    capitals = r"(?:[A-CE-Z][A-Z]|D[ABD-Z]|DC[A-Z])[A-Z]*"
+    initials = r"\b[A-Z]$|\bDC(?:[^.]|$)|[A-Z][a-z]+[.,]* DC\b"
+    return rf"\b(?:(?i:{'|'.join(sorted(words))})|And|Apud|Em|Et|Ex|In|Ms|Sp|{capitals})\b|{initials}"
 
 
 @cache

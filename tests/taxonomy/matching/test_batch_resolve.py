@@ -25,7 +25,8 @@ from bioclip.taxonomy.names.parsing import NameType, parse_name
 
 _WORDS = """
     Abies alba nigra Larus Incertae sedis Unknown fish bacterium L. Mill. DC. (L.) Smith, 1901 & ex cf. sp. virus Tobacco mosaic de la
-    Cruz von forma var. x × BOLD:AAB1234 Order family clade ssp Unidentified Carabidae
+    Cruz von forma var. x × BOLD:AAB1234 Order family clade ssp Unidentified Carabidae GV NPV CF AB DC X Ms Em. Sp. RNA phytoplasma
+    subtr. Trib subser
 """
 STRICT = TaxonomySettings(allow_higher_rank=False)
 
@@ -38,6 +39,21 @@ def lineages(index: BackboneIndex, num: int, seed: int) -> list[VerbatimLineage]
 def test_columns_decide_as_one_by_one(sample_index: BackboneIndex, choice: TaxonomySettings) -> None:
     names = lineages(sample_index, 3_000, seed=5)
     assert resolutions_of(resolve_table(lineage_columns(names), [sample_index], choice)) == resolve_lineages(names, [sample_index], choice)
+
+
+@pytest.mark.parametrize(
+    "tail", ["GV", "CF", "X", "RNA", "Smith AB", "Smith DC.", "Ms", "phytoplasma", "subtr. cus", "sp. 3", "auct. non Mill."]
+)
+def test_what_follows_a_name_is_read_in_columns_as_one_by_one(sample_index: BackboneIndex, tail: str) -> None:
+    names = [VerbatimLineage(f"{name} {tail}") for name in sample_index.column("name").to_pylist()[::40]]
+    decided = resolutions_of(resolve_table(lineage_columns(names), [sample_index], TaxonomySettings()))
+    assert decided == resolve_lineages(names, [sample_index], TaxonomySettings())
+
+
+def test_a_virus_is_not_taken_for_its_host_in_columns(make_index) -> None:
+    index = make_index(Usage("1", scientific_name="Dionychopus amasis", rank="species", status="accepted", kingdom="Animalia"))
+    (found,) = resolutions_of(resolve_table(lineage_columns([VerbatimLineage("Dionychopus amasis GV")]), [index], TaxonomySettings()))
+    assert (found.match_type, found.reason) == (MatchType.NONE, "virus")
 
 
 def test_an_empty_backbone_knows_nothing(make_index) -> None:
