@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.backbones.usages import USAGE_SCHEMA
+from bioclip.taxonomy.names.batch_parsing import authorships_within
 from bioclip.taxonomy.names.keys import canonical_name
 from bioclip.taxonomy.names.ranks import LEVELS, normalise_rank
 
@@ -118,7 +119,7 @@ def read_columns(tables: Iterable[pa.Table], faults: BackboneFaults) -> UsageCol
     names_accepted = has_accepted.to_numpy(zero_copy_only=False)
     accepted = np.where(names_accepted, _rows_of(accepted_ids, ids), -1).astype(np.int32)
     stated = [_cleaned(_flat(table[column])) for column in _STATED]
-    return UsageColumns(ids, names, _flat(table["authorship"]), rank, status, parent, accepted, names_accepted, stated)
+    return UsageColumns(ids, names, authorships(table, names), rank, status, parent, accepted, names_accepted, stated)
 
 
 def canonical_names(table: pa.Table, ranks: Sequence[str] | None = None) -> pa.Array:
@@ -140,6 +141,15 @@ def canonical_names(table: pa.Table, ranks: Sequence[str] | None = None) -> pa.A
     of_rank = [ranks[row] for row in rows.tolist()] if ranks else _normal_ranks(_flat(table["rank"]).take(pa.array(rows)))
     parsed = [canonical_name(*values) for values in zip(*taken, of_rank, strict=True)]
     return pc.replace_with_mask(name, pa.array(~is_plain), pa.array(parsed, pa.string()))
+
+
+def authorships(table: pa.Table, names: pa.Array) -> pa.Array:
+    """The authorship of every usage: of its own column, else what follows its canonical name (`names`) in the scientific name."""
+    given, full = _flat(table["authorship"]), _single_spaced(_flat(table["scientific_name"]))
+    is_within = pc.and_(pc.equal(pc.utf8_trim_whitespace(given), ""), pc.not_equal(full, names))
+    if not pc.any(is_within).as_py():
+        return given
+    return pc.replace_with_mask(given, is_within, authorships_within(full.filter(is_within)))
 
 
 def _normal_ranks(ranks: pa.Array) -> list[str]:

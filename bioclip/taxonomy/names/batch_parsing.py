@@ -83,6 +83,19 @@ def plain_names(lineages: pa.Table) -> PlainNames:
     return PlainNames(rows[kept], names.take(taken).filter(is_read), authorships.filter(is_read), asked.filter(is_read))
 
 
+def authorships_within(names: pa.Array) -> pa.Array:
+    """The authorship that each string has after its name, with its note (`auct. non L.`); empty where it has none or is no name."""
+    empty = pa.repeat(pa.scalar(""), len(names))
+    columns = ("scientific_name_authorship", "taxon_rank", "genus", "specific_epithet")
+    plain = plain_names(pa.table({"scientific_name": names, **dict.fromkeys(columns, empty)}))
+    is_plain = np.zeros(len(names), bool)
+    is_plain[plain.rows] = True
+    parsed = [parse_name(name) for name in names.filter(pa.array(~is_plain)).to_pylist()]
+    others = [one.citation if one.type is NameType.SCIENTIFIC else "" for one in parsed]
+    found = pc.replace_with_mask(empty, pa.array(is_plain), plain.authorships)
+    return pc.replace_with_mask(found, pa.array(~is_plain), pa.array(others, pa.string()))
+
+
 def _split(text: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Name and author of each string, both empty where it is not made of these."""
     is_bare = pc.match_substring_regex(text, rf"^{_NAME}$")

@@ -41,6 +41,13 @@ class ParsedName:
     """Epithet below the species."""
     qualifier: str = ""
     """What makes the name open, e.g. `cf.`, `sp. 3`, `gen. sp.`"""
+    note: str = ""
+    """Whose use of the name is meant, e.g. `auct. non L.`, `sensu Blanco`."""
+
+    @property
+    def citation(self) -> str:
+        """The authorship with the note."""
+        return f"{self.authorship} {self.note}".strip()
 
     @property
     def genus(self) -> str:
@@ -110,6 +117,7 @@ def _structured(verbatim: str, parsed: nameparser.ParsedName) -> ParsedName:
         rank=normalise_rank(parsed.rank),
         hybrid=bool(parsed.notho),
         infraspecific=infraspecific,
+        note=parsed.taxonomic_note or "",
     )
 
 

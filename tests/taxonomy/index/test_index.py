@@ -150,6 +150,28 @@ def test_keys_and_ranks_have_one_spelling() -> None:
     assert [rank_by_suffix(name) for name in ("felidae", "Rosaceae", "Aus")] == ["family", "family", ""]
 
 
+@pytest.mark.parametrize(
+    ("scientific_name", "authorship"),
+    [
+        ("Aus bus (L., 1758)", "(L., 1758)"), ("Aus bus Smith & Jones, 1901", "Smith & Jones, 1901"), ("Aus bus", ""),
+        ("Aus bus auct. non Mill.", "auct. non Mill."), ("Aus bus  sensu Blanco, non Merr.", "sensu Blanco, non Merr."),
+        ("Aus bus subsp. cus (DC.) Mill.", "(DC.) Mill."), ("Aus (Xus) bus Smith, 1901", "Smith, 1901"), ("Aus × dus L.", "L."),
+        ("Tobacco mosaic virus", ""),
+    ],
+)  # fmt: skip
+def test_an_author_within_the_scientific_name_is_the_authorship_where_there_is_no_column(make_index, scientific_name, authorship) -> None:
+    for canonical in ("", canonical_name(scientific_name)):
+        index = make_index(
+            Usage("1", scientific_name=scientific_name, canonical_name=canonical, rank="species", status="accepted", kingdom="Plantae")
+        )
+        assert index.column("authorship").to_pylist() == [authorship]
+
+
+def test_an_authorship_column_goes_before_the_author_within_the_name(make_index) -> None:
+    index = make_index(Usage("1", scientific_name="Aus bus L.", authorship="L. 1758", canonical_name="Aus bus", rank="species"))
+    assert index.column("authorship").to_pylist() == ["L. 1758"]
+
+
 def test_a_subspecies_without_its_species_finds_it_by_name_or_stands_for_what_is_above(make_index) -> None:
     synonym = Usage("x", "", "s", "Xus bus", rank="species", status="synonym")
     index = make_index(
