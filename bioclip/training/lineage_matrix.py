@@ -93,7 +93,7 @@ def taxa_of(keys: Sequence[str], release: SampleLineages, lineages: LineageMatri
         absent = keys[int(np.flatnonzero(places.is_null().to_numpy(zero_copy_only=False))[0])]
         raise TrainingError(
             f"{places.null_count} samples of the shards, {absent!r} the first, are not in the split {TRAIN!r} of samples.parquet; "
-            "check the release with `treeoflife verify`."
+            "check the release with `treeoflife release verify`."
         )
     taxa: NDArray[np.int32] = rows[release.lineage[places.to_numpy()]]
     return taxa

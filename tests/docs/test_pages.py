@@ -30,3 +30,20 @@ def test_a_page_that_is_out_of_date_is_named(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_to_files_that_there_are(page: Path) -> None:
     assert [str(target) for target in _links(page) if not target.exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    reached, waiting = set(), [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.suffix == ".md" and page.exists():
+            reached.add(page)
+            waiting += _links(page)
+    assert [page.relative_to(ROOT).as_posix() for page in PAGES if page not in reached and page.name != "README.md"] == []
+    assert ROOT / "docs" / "index.md" in _links(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "infra" / "README.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lines_can_be_read_without_scrolling(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [f"{number}: {len(line)}" for number, line in enumerate(lines, start=1) if len(line) > 160] == []
