@@ -17,10 +17,10 @@ from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import KEPT_SHARDS, list_releases, workspace_name
 from bioclip.storage import Storage
 
-UNFINISHED, NOT_NAMED, GIVEN_UP, HALF_WRITTEN, UNFINISHED_UPLOAD = (
+UNFINISHED, NOT_NAMED, DISCARDED, HALF_WRITTEN, UNFINISHED_UPLOAD = (
     "unfinished_release",
     "not_named",
-    "given_up",
+    "discarded",
     "half_written",
     "unfinished_upload",
 )
@@ -36,21 +36,21 @@ class Garbage:
     upload_id: str = ""
 
 
-def find_garbage(storage: Storage, given_up: Collection[str] = ()) -> list[Garbage]:
+def find_garbage(storage: Storage, discarded: Collection[str] = ()) -> list[Garbage]:
     """Everything that could go, by name, those releases included that are to be given up.
 
     Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last; an alias
     given in its place is answered for what it names.
     """
     aliases = read_aliases(storage)
-    given_up = {aliases.get(name, name) for name in given_up}
+    discarded = {aliases.get(name, name) for name in discarded}
     complete, (current, versions) = list_releases(storage), _named_by_stages(storage)
-    _check_given_up(storage, given_up, complete, versions)
+    _check_discarded(storage, discarded, complete, versions)
     kept = current | _bookkeeping(storage, versions)
-    for version in (version for version in complete if version not in given_up):
+    for version in (version for version in complete if version not in discarded):
         names = {layout.MANIFEST, layout.SEAL, *open_release(storage, version).files()}
         kept |= {workspace_name(version, name) for name in names} | _bookkeeping(storage, {version})
-    found = list(_orphans(storage, kept, complete, given_up))
+    found = list(_orphans(storage, kept, complete, discarded))
     found += [Garbage(name, num_bytes, HALF_WRITTEN) for name, num_bytes, is_running in storage.partials() if not is_running]
     found += [Garbage(name, 0, UNFINISHED_UPLOAD, upload_id) for name, upload_id in storage.unfinished_uploads()]
     return sorted(found, key=lambda one: (one.name, one.upload_id))
@@ -66,12 +66,12 @@ def delete_garbage(storage: Storage, garbage: Collection[Garbage]) -> None:
     storage.remove_empty_folders(layout.RELEASES_DIR)
 
 
-def _orphans(storage: Storage, kept: set[str], complete: Collection[str], given_up: Collection[str]) -> Iterator[Garbage]:
+def _orphans(storage: Storage, kept: set[str], complete: Collection[str], discarded: Collection[str]) -> Iterator[Garbage]:
     for name in storage.list(layout.RELEASES_DIR):
         if name.count("/") == 1 or name in kept:  # the former are aliases
             continue
         version = name.split("/")[1]
-        reason = GIVEN_UP if version in given_up else NOT_NAMED if version in complete else UNFINISHED
+        reason = DISCARDED if version in discarded else NOT_NAMED if version in complete else UNFINISHED
         yield Garbage(name, storage.num_bytes(name), reason)
 
 
@@ -92,9 +92,9 @@ def _bookkeeping(storage: Storage, versions: Collection[str]) -> set[str]:
     return {name for version in versions for name in storage.list(layout.release_partitions_dir(version))}
 
 
-def _check_given_up(storage: Storage, given_up: Collection[str], complete: Collection[str], current: Collection[str]) -> None:
+def _check_discarded(storage: Storage, discarded: Collection[str], complete: Collection[str], current: Collection[str]) -> None:
     aliases = read_aliases(storage)
-    for version in sorted(given_up):
+    for version in sorted(discarded):
         if version not in complete:
             raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join([*complete, *aliases]) or 'none'}.")
         if names := [alias for alias, named in aliases.items() if named == version]:

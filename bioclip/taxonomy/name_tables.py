@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bioclip.delimited.dialects import Dialect
-from bioclip.delimited.headers import repeated_column
+from bioclip.delimited.headers import find_column, repeated_column
 from bioclip.delimited.reading import Column, DelimitedTable
 from bioclip.errors import ArchiveError, UsageError
 from bioclip.records import RANKS
@@ -58,7 +58,9 @@ class NameTable:
             raise UsageError(f"{str(path)!r} is not there; name a .csv, .tsv or .parquet of names.")
         with self._explained():
             self.columns = list(self._open_parquet().schema_arrow.names if self._is_parquet else self._header())
-        if not set(self.columns) & set(_NAME_COLUMNS):
+        self.fields = _matched(self.columns)
+        """Name of an input column (INPUT_COLUMNS) -> the table's own column."""
+        if not self.fields.keys() & set(_NAME_COLUMNS):
             known = ", ".join(INPUT_COLUMNS)
             raise UsageError(f"{str(path)!r} has no column of names among {', '.join(self.columns[:12])}; known: {known}.")
         if twice := repeated_column(self.columns):
@@ -118,8 +120,9 @@ def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArra
 
     A nomenclatural code stands in for a kingdom that is not given.
     """
-    columns = [name for name in (*_FIELDS, "code") if name in names.columns]
-    encoded = [_joined(batch).dictionary_encode() for batch in names.batches(columns)]
+    fields = {field: column for field, column in names.fields.items() if field != "id"}
+    batches = (batch.rename_columns(list(fields)) for batch in names.batches(list(fields.values())))
+    encoded = [_joined(batch).dictionary_encode() for batch in batches]
     if not encoded:
         return [], []
     unified = pa.chunked_array(encoded).unify_dictionaries()
@@ -130,6 +133,16 @@ def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArra
     distinct, codes = distinct.take(order), [place[chunk.indices.to_numpy()] for chunk in unified.chunks]
     parts = [_split(distinct[start : start + _BATCH_ROWS].cast(pa.string())) for start in range(0, len(distinct), _BATCH_ROWS)]
     return parts, codes
+
+
+def _matched(columns: Sequence[str]) -> dict[str, str]:
+    """Input columns by their own names, else by the spellings of `bioclip.delimited.headers` (`scientificName`, `taxonRank`)."""
+    matched = {name: name for name in INPUT_COLUMNS if name in columns}
+    for name, field in _FIELDS.items():
+        others = [column for column in columns if column not in matched.values()]
+        if name not in matched and (column := find_column(others, field.rstrip("_"))):
+            matched[name] = column
+    return {name: matched[name] for name in INPUT_COLUMNS if name in matched}
 
 
 def _joined(batch: pa.Table) -> pa.Array:

@@ -11,7 +11,7 @@ import pytest
 
 from bioclip.errors import UsageError
 from bioclip.releases.aliases import point_alias, point_latest
-from bioclip.releases.garbage import GIVEN_UP, HALF_WRITTEN, NOT_NAMED, UNFINISHED, delete_garbage, find_garbage
+from bioclip.releases.garbage import DISCARDED, HALF_WRITTEN, NOT_NAMED, UNFINISHED, delete_garbage, find_garbage
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import list_releases
 from bioclip.storage import Storage
@@ -27,8 +27,8 @@ def storage(grown: Grown, tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "workspace"))
 
 
-def reasons(storage: Storage, *given_up: str) -> dict[str, str]:
-    return {one.name: one.reason for one in find_garbage(storage, given_up)}
+def reasons(storage: Storage, *discarded: str) -> dict[str, str]:
+    return {one.name: one.reason for one in find_garbage(storage, discarded)}
 
 
 def test_two_complete_releases_hold_no_garbage(storage: Storage) -> None:
@@ -39,7 +39,7 @@ def test_a_release_that_is_given_up_leaves_what_the_next_one_uses(grown: Grown, 
     version = grown.first.version
     used = {name.removeprefix("../") for name in grown.second.files() if name.startswith("../")}
     listed = find_garbage(storage, [version])
-    assert {one.reason for one in listed} == {GIVEN_UP}
+    assert {one.reason for one in listed} == {DISCARDED}
     there = {name.removeprefix("releases/") for name in storage.list(f"releases/{version}")}
     assert {one.name.removeprefix("releases/") for one in listed} == there - used
     delete_garbage(storage, listed)

@@ -16,7 +16,7 @@ from bioclip.taxonomy.index.lookup import BackboneIndex
 from bioclip.taxonomy.matching.decisions import VerbatimLineage
 from bioclip.taxonomy.matching.fuzzy import stem_key
 from bioclip.taxonomy.matching.resolve import resolve_lineages
-from bioclip.taxonomy.name_tables import RESULT_COLUMNS
+from bioclip.taxonomy.name_tables import RESULT_COLUMNS, NameTable, distinct_lineages
 from flows.commands.cli import main
 
 BACKBONE = """id,parent_id,accepted_id,scientific_name,authorship,rank,status,kingdom,phylum,class,order,family,genus
@@ -226,3 +226,13 @@ def test_an_index_serves_as_well_as_the_download_it_was_made_from(
     index.write_bytes(b"torn")
     assert main(["explain", "Prunella", "--backbone", str(index)]) == 1
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_columns_are_found_by_the_usual_spellings(tmp_path: Path) -> None:
+    lines = {"plain": "scientific_name,rank,kingdom", "darwin core": "dwc:scientificName,taxonRank,Kingdom"}
+    for name, header in lines.items():
+        (tmp_path / f"{name}.csv").write_text(f"{header}\nBoletus edulis,species,Fungi\n")
+    tables = {name: NameTable(tmp_path / f"{name}.csv") for name in lines}
+    parts = [distinct_lineages(table)[0] for table in tables.values()]
+    assert parts[0][0].equals(parts[1][0])
+    assert parts[0][0]["taxon_rank"].to_pylist() == ["species"]
