@@ -31,6 +31,7 @@ _EPITHET = r"[a-z]{2,}(?:-[a-z]+)*"
 _MARKER = r" (?:subsp|var|f)\."
 _PLAIN = rf"[A-Z][a-z]+(?:-[a-z]+)*(?: {_EPITHET}(?:(?:{_MARKER})? {_EPITHET})?)?"
 """Names that need no parser: up to three words, with or without a rank marker before the last."""
+_USAGE_NOTE = r" (?:auctt?\.?|sensu|non|nec) "
 _INCERTAE = ("incertae", "not assigned", "unassigned", "unknown", "unplaced", "unclassified", "uncertain")
 _STATED = ("kingdom", "phylum", "class_", "order", "family", "genus")
 
@@ -144,9 +145,14 @@ def canonical_names(table: pa.Table, ranks: Sequence[str] | None = None) -> pa.A
 
 
 def authorships(table: pa.Table, names: pa.Array) -> pa.Array:
-    """The authorship of every usage: of its own column, else what follows its canonical name (`names`) in the scientific name."""
+    """The authorship of every usage: of its own column, else what follows its canonical name (`names`) in the scientific name.
+
+    A note on the usage (`auct. non L.`) that only the scientific name has goes before the column.
+    """
     given, full = _flat(table["authorship"]), _single_spaced(_flat(table["scientific_name"]))
     is_within = pc.and_(pc.equal(pc.utf8_trim_whitespace(given), ""), pc.not_equal(full, names))
+    has_note, is_noted = (pc.match_substring_regex(column, _USAGE_NOTE) for column in (full, given))
+    is_within = pc.or_(is_within, pc.and_not(has_note, is_noted))
     if not pc.any(is_within).as_py():
         return given
     return pc.replace_with_mask(given, is_within, authorships_within(full.filter(is_within)))

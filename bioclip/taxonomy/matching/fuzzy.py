@@ -17,7 +17,7 @@ from rapidfuzz.distance import OSA
 from bioclip.taxonomy.index.lookup import BackboneIndex, Candidate
 from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.matching.scoring import Query
-from bioclip.taxonomy.names.authorship import compare_authorship
+from bioclip.taxonomy.names.authorship import compare_authorship, is_other_publication
 from bioclip.taxonomy.names.keys import name_key
 from bioclip.taxonomy.names.stemming import stem_key, stems_of
 
@@ -51,14 +51,30 @@ class _Below:
 
 
 def is_backed(query: Query, near: NearCandidate) -> bool:
-    """Whether a near name has what its kind needs: two edits of an epithet, or another word at its beginning, need the same author, since
-    congeners are often so called and a classification says nothing between these."""
-    if near.match_type is not MatchType.FUZZY:
+    """Whether a near name has what its kind needs.
+
+    Another author or year makes it another name. Two edits of an epithet, another word at its beginning and another genitive at its end
+    need the same author, since congeners are often so called and a classification does not distinguish these.
+    """
+    if near.match_type not in {MatchType.STEM, MatchType.FUZZY}:
         return True
+    if is_other_publication(query.authorship, near.candidate.authorship):
+        return False
     given, known = name_key(query.name).partition(" "), name_key(near.candidate.name).partition(" ")
-    if given[0] != known[0] or (near.num_edits < 2 and not _is_other_word(given[2], known[2])):
+    is_same_genus = given[0] == known[0]
+    is_other = is_same_genus and (near.num_edits > 1 or _is_other_word(given[2], known[2]))
+    if not is_other and not _is_other_person(given[2], known[2]):
         return True
     return compare_authorship(query.authorship, near.candidate.authorship) > 0
+
+
+def _is_other_person(one: str, other: str) -> bool:
+    return _genitive(one) != _genitive(other) and one.replace("ae", "e") != other.replace("ae", "e")
+
+
+def _genitive(epithet: str) -> str:
+    """The ending of an epithet that is formed from a person's name: one man, one woman, several; empty for other epithets."""
+    return next((ending for ending in ("orum", "arum", "ae", "i") if epithet.endswith(ending)), "")
 
 
 def _is_other_word(one: str, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -11,7 +12,7 @@ from bioclip.taxonomy.matching.decisions import VerbatimLineage
 from bioclip.taxonomy.matching.scoring import Query, is_name_of_rank, normalise_taxon
 from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial
 from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, parse_name
-from bioclip.taxonomy.names.ranks import Lineage, normalise_rank
+from bioclip.taxonomy.names.ranks import UNSPECIFIC_RANK, Lineage, asked_rank, is_infrageneric, is_suprageneric, normalise_rank
 
 _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
 """Types whose strings have no parts, but that a backbone may list as they are written."""
@@ -31,9 +32,14 @@ class Lookup:
     """False for names that are looked up only as they are written."""
 
 
+_INITIAL = re.compile(r"([A-Z][a-z]{0,2})\. ?(?=[a-z]{2})")
+
+
 def name_to_parse(verbatim: VerbatimLineage) -> str:
-    """The scientific name; where that is missing or a bare epithet, the binomial of the columns."""
+    """The scientific name, its initial completed by the column `genus`; where it is missing or an epithet, the binomial of the columns."""
     name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
+    if (initial := _INITIAL.match(name)) and genus.isalpha() and genus.startswith(initial[1]):
+        name = f"{genus} {name[initial.end() :]}"
     is_epithet = name.isalpha() and name.islower() and normalise_rank(verbatim.taxon_rank) in {"", "species"}
     if not name:
         return _binomial(genus, epithet)
@@ -78,12 +84,12 @@ def _lookups_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lin
     is_open = parsed.type in _OPEN_TYPES
     rank = _asked_rank(parsed, verbatim.taxon_rank)
     if parsed.infraspecific and not is_open:
-        yield Lookup(Query(full, rank, parsed.authorship, lineage, implied), True)
+        yield Lookup(Query(full, rank, parsed.citation, lineage, implied), True)
         rank = "species"
         if joined := _joined(parsed):
-            yield Lookup(Query(joined, rank, parsed.authorship, lineage, implied), True)
+            yield Lookup(Query(joined, rank, parsed.citation, lineage, implied), True)
     is_whole = not is_open and (bool(parsed.infraspecific) or name == full)
-    yield Lookup(Query(name, rank, parsed.authorship if name == full else "", lineage, implied), is_whole)
+    yield Lookup(Query(name, rank, parsed.citation if name == full else "", lineage, implied), is_whole)
     if " " not in name and is_whole:
         for higher_rank in RANKS[:5]:
             if is_name_of_rank(higher_rank, name) and (usual := _usual_name(higher_rank, name)):
@@ -126,6 +132,6 @@ def _asked_rank(parsed: ParsedName, stated: str) -> str:
     if parsed.type in _OPEN_TYPES:
         return "species" if " " in parsed.canonical_name else ""
     if words == 0:
-        rank = normalise_rank(stated)
-        return rank if rank in RANKS and rank != "species" else ""
+        rank = asked_rank(stated)
+        return rank if is_suprageneric(rank) or is_infrageneric(rank) or rank in {UNSPECIFIC_RANK, "genus"} else ""
     return "species" if words == 1 else parsed.rank

@@ -44,6 +44,8 @@ REASONS = {
 }
 
 
+_KEPT_IN_CONFLICT = frozenset(RANKS[1:6])
+"""Ranks at which a record is still resolved when its name is only known in another kingdom."""
 REFUSALS = frozenset({"kingdom_conflict", "low_confidence"})
 """A backbone that refuses for these is passed over for the next."""
 
@@ -72,12 +74,16 @@ def resolve_lineage(
     for lookup in lookups_of(verbatim, parsed, implied_kingdom(stated_lineage(verbatim), indexes)):
         if not lookup.is_name and not settings.allow_higher_rank:
             break
+        is_refused = unresolved.reason == "kingdom_conflict"
+        if is_refused and lookup.query.rank not in _KEPT_IN_CONFLICT:
+            continue
         decision = _first_decision(lookup, indexes, settings, is_unknown and lookup.query.name == parsed.canonical_full)
         if decision is not None and decision.is_resolved:
-            return _described(decision, lookup, parsed, verbatim.scientific_name or text)
-        if decision is not None:
+            found = _described(decision, lookup, parsed, verbatim.scientific_name or text)
+            return replace(found, reason=unresolved.reason) if is_refused else found
+        if decision is not None and not is_refused:
             unresolved = decision
-            if lookup.is_name or decision.reason == "kingdom_conflict":
+            if lookup.is_name and decision.reason != "kingdom_conflict":
                 break
     return replace(unresolved, canonical_name=parsed.canonical_name, qualifier=parsed.qualifier)
 

@@ -1,7 +1,9 @@
 """How well a usage fits what a record says: GBIF's integer scores, without the ones that fuzzy matching needs.
 
 score = name + classification + authorship + rank + status; the weights are those of GBIF's matching service
-(https://github.com/gbif/matching-ws), but for a genus by another author (-40 instead of -18). The confidence of a score s, after a
+(https://github.com/gbif/matching-ws), with these differences: a genus by another author counts -40 instead of -18, an authorship that
+agrees counts 2 more for equal authors and 2 more for equal years, and a note on the usage (`auct. non L.`) that is the same counts 20. The
+confidence of a score s, after a
 bonus of min(5, half the lead over the runner-up) or 5 when there is none, is s up to 80 and 75.8 + 26 (log10(1.5 (s - 70)) - 1) above,
 within 0..100.
 """
@@ -16,8 +18,8 @@ from functools import cache
 from bioclip.delimited.headed import read_packaged
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lookup import Candidate
-from bioclip.taxonomy.names.authorship import compare_authorship
-from bioclip.taxonomy.names.ranks import Lineage, is_infraspecific, is_suprageneric, rank_by_suffix
+from bioclip.taxonomy.names.authorship import compare_authorship, count_equal_parts, usage_note
+from bioclip.taxonomy.names.ranks import UNSPECIFIC_RANK, Lineage, is_infraspecific, is_suprageneric, rank_by_suffix
 
 APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
 """No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
@@ -35,6 +37,8 @@ _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
 AGREEMENT = {"kingdom": (5, -10), "phylum": (10, -10), "class": (15, -10), "order": (15, -10), "family": (25, -15), "genus": (2, 1)}
 """Rank -> score when both sides name the same taxon, and when they name different ones."""
 _OTHER_AUTHOR_OF_GENUS = -40
+_EQUAL_PART_SCORE, _SAME_NOTE_SCORE = 2, 20
+"""More than the one point within which taxa are rivals, and more than a misapplied status takes off."""
 ELSEWHERE_SCORE = -40
 _BELOW_KINGDOM = frozenset({"phylum", "class", "order", "family"})
 LEAST_CLASSIFICATION, GREATEST_CLASSIFICATION = -60, 50
@@ -195,9 +199,12 @@ def authorship_score(given: str, known: str, rank: str) -> int:
     """
     if "\ufffd" in given:  # letters lost on the way say neither yes nor no
         return 0
-    agreement = compare_authorship(given, known)
+    agreement, note = compare_authorship(given, known), usage_note(given)
+    note_score = _SAME_NOTE_SCORE if note and note == usage_note(known) else 0
     if agreement > 0:
-        return 12
+        return 12 + _EQUAL_PART_SCORE * count_equal_parts(given, known) + note_score
+    if note_score:
+        return note_score
     if agreement < 0:
         return -6 if is_suprageneric(rank) else _OTHER_AUTHOR_OF_GENUS if rank == "genus" else -18
     return -1 if given and not known else 0
@@ -210,6 +217,8 @@ def rank_score(asked: str, known: str) -> int:
         return 0
     if asked == known:
         return 6
+    if asked == UNSPECIFIC_RANK:
+        return 0 if is_suprageneric(known) else -35
     below, known_below = is_infraspecific(asked), is_infraspecific(known)
     if below and known_below:
         return 5 if "infraspecific_name" in {asked, known} else -5

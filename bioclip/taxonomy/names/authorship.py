@@ -23,6 +23,8 @@ _NOT_OF_IT = re.compile(
     r"\b(?:non|nec|not|sensu|auct|auctt|emend|nom|comb|stat|pro|p\.\s?p)\b.*|(?<!^)\[[^\]]*\]|\banon(?:ymous)?\b\.?|\bhort\b\.?",
     re.IGNORECASE,
 )
+_USAGE_NOTE = re.compile(r"\b(?:non|nec|not|sensu|auct|auctt)\b.*", re.IGNORECASE)
+_LETTERS = re.compile(r"[a-z0-9]+")
 _BRACKETS = re.compile(r"\s*\(([^()]*)\)(.*)", re.DOTALL)
 _TEAM = re.compile(r"[,;&:+/]|(?<=[\s.])(?:et|and|und|ex|in|apud|og|och|y|e)(?=[\s.])|\bet\.? ?alii\b|\bal\.?(?=$|[\s,;&)])")
 _WORD = re.compile(r"([A-Za-z]+)(\.?)")
@@ -108,6 +110,38 @@ def compare_authorship(one: str, other: str) -> int:
     if agreement is _MAYBE:
         return 1 if gap <= 1 else -1 if gap > _IMPRINT_YEARS else 0
     return 1 if gap <= _IMPRINT_YEARS else 0
+
+
+@lru_cache(maxsize=200_000)
+def count_equal_parts(one: str, other: str) -> int:
+    """How many of two parts, the authors with those in brackets and the years, are the same in two citations that agree: 0, 1 or 2."""
+    if one == other:
+        return 2
+    a, b = parse_authorship(one), parse_authorship(other)
+    return int(_names_of(a) == _names_of(b)) + int(a.years == b.years)
+
+
+def is_other_publication(one: str, other: str) -> bool:
+    """Whether two citations name different authors, or years more than one apart: two epithets with such citations are two names.
+
+    Letters lost to a wrong encoding (U+FFFD) say neither yes nor no.
+    """
+    if "\ufffd" in one or "\ufffd" in other:
+        return False
+    if compare_authorship(one, other) < 0:
+        return True
+    pairs = [(year, other_year) for year in parse_authorship(one).years for other_year in parse_authorship(other).years]
+    return bool(pairs) and min(abs(year - other_year) for year, other_year in pairs) > 1
+
+
+def usage_note(authorship: str) -> str:
+    """What a citation says of another use of the name (`auct. non L.`, `sensu Blanco`), in lower-case letters and single spaces."""
+    match = _USAGE_NOTE.search(authorship)
+    return " ".join(_LETTERS.findall(fold(match.group()).lower())) if match else ""
+
+
+def _names_of(authorship: Authorship) -> tuple[tuple[tuple[str, ...], str], ...]:
+    return tuple((author.surnames, author.suffix) for author in (*authorship.original_authors, *authorship.authors))
 
 
 @lru_cache(maxsize=200_000)

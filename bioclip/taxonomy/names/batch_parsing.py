@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.records import RANKS
 from bioclip.taxonomy.names.parsing import NameType, not_name_words, parse_name
-from bioclip.taxonomy.names.ranks import LEVELS, is_suprageneric, normalise_rank
+from bioclip.taxonomy.names.ranks import LEVELS, UNSPECIFIC_RANK, asked_rank, is_suprageneric
 
 Mask = npt.NDArray[np.bool_]
 
@@ -186,8 +185,8 @@ def _has_other_words(names: pa.Array) -> Mask:
 def _asked_ranks(stated: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
     """For names of one, two and three words the rank that is asked for; null where the stated one does not go with the name."""
     encoded = stated.dictionary_encode()
-    normal = [normalise_rank(text) for text in encoded.dictionary.to_pylist()]
-    one = [(rank if rank in RANKS else "") if rank in {"", "genus", "subgenus"} or is_suprageneric(rank) else None for rank in normal]
+    normal = [asked_rank(text) for text in encoded.dictionary.to_pylist()]
+    one = [rank if rank in {"", UNSPECIFIC_RANK, "genus", "subgenus"} or is_suprageneric(rank) else None for rank in normal]
     two = ["species" if rank in {"", "species"} else None for rank in normal]
     three = [rank or _TRINOMIAL if rank in {"", _TRINOMIAL, "subspecies", "variety", "form"} else None for rank in normal]
     found = [pa.array(ranks, pa.string()).take(encoded.indices) for ranks in (one, two, three)]

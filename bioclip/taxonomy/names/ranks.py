@@ -48,6 +48,25 @@ def normalise_rank(verbatim: str) -> str:
     return rank if rank in LEVELS else ""
 
 
+UNSPECIFIC_RANK = "clade"
+"""Any rank above genus that has no place in LEVELS."""
+_ABOVE_GENUS = (
+    "branch", "clade", "class", "cohort", "division", "domain", "family", "grade", "kingdom", "legion", "order", "phylum", "realm", "tribe",
+)  # fmt: skip
+
+
+@cache
+def asked_rank(verbatim: str) -> str:
+    """The rank that a record states: as `normalise_rank`, and UNSPECIFIC_RANK for unknown ones above genus (`clade`, `megaclass`)."""
+    rank = normalise_rank(verbatim)
+    return rank or (UNSPECIFIC_RANK if verbatim.strip().rstrip(".").lower().endswith(_ABOVE_GENUS) else "")
+
+
+def is_infrageneric(rank: str) -> bool:
+    """True for ranks between genus and species."""
+    return LEVELS["genus"] < LEVELS.get(rank, -1) < LEVELS["species_aggregate"]
+
+
 def is_infraspecific(rank: str) -> bool:
     """True for ranks below species."""
     return LEVELS.get(rank, -1) > LEVELS["species"]

@@ -78,6 +78,126 @@ def test_another_author_forbids_another_spelling(sample_index, resolve) -> None:
     assert not resolve(sample_index, settings=strict, scientific_name="Senecio vulguris (Hook.f.) Greene").is_resolved
 
 
+OTHER_PERSONS = [
+    ("Rhinolophus hillorum", "Koopman, 1989", "Rhinolophus hilli", "Aellen, 1973"),
+    ("Anolis luciae", "Garman, 1887", "Anolis lucius", "Duméril & Bibron, 1837"),
+    ("Lygodactylus blancae", "Pasteur, 1995", "Lygodactylus blanci", "Pasteur, 1967"),
+    ("Culex bonneae", "Dyar & Knab, 1919", "Culex bonnei", "Dyar, 1921"),
+    ("Myrmica wheelerorum", "Francoeur, 2007", "Myrmica wheeleri", "Weber, 1939"),
+    ("Camponotus mina", "Forel, 1879", "Camponotus minus", "Wang & Wu, 1994"),
+    ("Strumigenys thomae", "Kempf, 1976", "Strumigenys toma", "Fisher, 2000"),
+    ("Leptogenys reggae", "Lattke, 2011", "Leptogenys regis", "Bolton, 1975"),
+    ("Tetramorium beesoni", "(Mukerjee, 1934)", "Tetramorium bessonii", "Forel, 1891"),
+    ("Discothyrea maia", "Hita-Garcia & Lieberman, 2019", "Discothyrea maya", "De Andrade, 1998"),
+    ("Anacroneuria flintorum", "Froehlich, 2002", "Anacroneuria flinti", "Stark & Sivec, 1998"),
+    ("Bruggmanniella miconiae", "Carvalho, Maia & Rodrigues, 2020", "Bruggmanniella miconia", "Garcia, Lamas & Urso, 2020"),
+    ("Rhagonycha carolynae", "Smith, 1999", "Rhagonycha carolina", "(Fabricius, 1801)"),
+]
+
+
+@pytest.mark.parametrize(("name", "author", "known", "known_author"), OTHER_PERSONS)
+@pytest.mark.parametrize("hint", [{}, {"class_": "Cus", "order": "Ous", "family": "Fidae"}])
+def test_a_like_epithet_by_another_author_or_of_another_year_is_another_name(
+    make_index, resolve, name: str, author: str, known: str, known_author: str, hint: dict[str, str]
+) -> None:
+    where = {"kingdom": "Animalia", "class_": "Cus", "order": "Ous", "family": "Fidae"}
+    genus = name.split()[0]
+    index = make_index(
+        Usage("g", scientific_name=genus, rank="genus", **where), Usage("s", "g", "", known, known_author, rank="species", **where)
+    )
+    for columns in ({"scientific_name": name, "scientific_name_authorship": author}, {"scientific_name": f"{name} {author}"}):
+        assert resolve(index, **columns, **hint).accepted_id == "g"
+    assert resolve(index, scientific_name=known, scientific_name_authorship=known_author, **hint).accepted_id == "s"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("Aus hillorum", "Aus hilli"), ("Aus carolynae", "Aus carolina"), ("Aus blancae", "Aus blanci")]
+)
+def test_another_genitive_needs_the_same_author(make_index, resolve, name: str, known: str) -> None:
+    index = make_index(Usage("s", "", "", known, "Smith, 1901", rank="species", kingdom="Animalia"))
+    assert not resolve(index, scientific_name=name).is_resolved
+    assert resolve(index, scientific_name=f"{name} Smith, 1901").accepted_id == "s"
+
+
+def test_letters_lost_from_an_author_do_not_forbid_another_spelling(make_index, resolve) -> None:
+    index = make_index(Usage("s", "", "", "Magnolia martini", "H.Lév.", rank="species", kingdom="Plantae"))
+    assert resolve(index, scientific_name="Magnolia martinii", scientific_name_authorship="H.L\ufffdv.").accepted_id == "s"
+
+
+def test_a_misapplied_name_is_the_usage_of_that_very_note(make_index, resolve) -> None:
+    index = make_index(
+        Usage("a", "", "", "Ficus indica", "L.", rank="species", status="accepted", kingdom="Plantae"),
+        Usage("b", "", "", "Ficus aus", "Merr.", rank="species", status="accepted", kingdom="Plantae"),
+        Usage("m", "", "b", "Ficus indica", "sensu Blanco, non L.", rank="species", status="misapplied", kingdom="Plantae"),
+    )
+    assert resolve(index, scientific_name="Ficus indica sensu Blanco, non L.").accepted_id == "b"
+    assert resolve(index, scientific_name="Ficus indica", scientific_name_authorship="sensu Blanco non L.").accepted_id == "b"
+    assert resolve(index, scientific_name="Ficus indica").accepted_id == "a"
+    assert resolve(index, scientific_name="Ficus indica L.").accepted_id == "a"
+    assert resolve(index, scientific_name="Ficus indica auct.").accepted_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("asked", "authors"),
+    [("(L.) Desv.", ("(L.) Nevski", "(L.) Desv.")), ("Smith, 1912", ("Smith, 1911", "Smith, 1912")), ("Smith", ("Smith & Li", "Smith"))],
+)
+def test_the_very_author_and_year_win_among_homonyms_that_agree(make_index, resolve, asked: str, authors: tuple[str, str]) -> None:
+    for order in (authors, authors[::-1]):
+        index = make_index(
+            *(
+                Usage(
+                    f"{place}", "", "", "Elytrigia repens", author, rank="species", status="accepted", kingdom="Plantae", family=f"F{place}"
+                )
+                for place, author in enumerate(order)
+            )
+        )
+        assert resolve(index, scientific_name=f"Elytrigia repens {asked}").accepted_id == str(order.index(asked))
+
+
+RANKS_ABOVE = [
+    "subphylum",
+    "infraorder",
+    "clade",
+    "Superorder",
+    "megaclass",
+    "parvphylum",
+    "domain",
+    "tribe",
+    "family",
+    "infraclass",
+    "cohort",
+]
+
+
+@pytest.mark.parametrize("rank", RANKS_ABOVE)
+def test_any_stated_rank_is_a_hint(make_index, resolve, rank: str) -> None:
+    alga = Usage("a", scientific_name="Vertebrata", rank="genus", kingdom="Plantae", family="Rhodomelaceae")
+    taxa = (Usage("k", scientific_name="Chordata", rank="phylum", kingdom="Animalia"), Usage("v", "k", "", "Vertebrata", rank="subphylum"))
+    assert not resolve(make_index(alga), scientific_name="Vertebrata", taxon_rank=rank).is_resolved
+    assert resolve(make_index(alga, *taxa), scientific_name="Vertebrata", taxon_rank=rank).accepted_id == "k"
+    assert resolve(make_index(alga, *taxa), scientific_name="Vertebrata", taxon_rank="genus").accepted_id == "a"
+    assert resolve(make_index(alga, *taxa), scientific_name="Vertebrata").match_type is MatchType.AMBIGUOUS
+
+
+def test_a_kingdom_conflict_leaves_what_the_rank_columns_name(make_index, resolve) -> None:
+    index = make_index(
+        Usage("p", scientific_name="Linaria vulgaris", rank="species", kingdom="Plantae"),
+        Usage("f", scientific_name="Fringillidae", rank="family", kingdom="Animalia"),
+        Usage("k", scientific_name="Animalia", rank="kingdom"),
+    )
+    found = resolve(index, scientific_name="Linaria vulgaris", kingdom="Animalia", family="Fringillidae")
+    assert (found.accepted_id, found.match_type, found.reason) == ("f", MatchType.HIGHER_RANK, "kingdom_conflict")
+    assert resolve(index, scientific_name="Linaria vulgaris", kingdom="Animalia").reason == "kingdom_conflict"
+    assert not resolve(index, scientific_name="Linaria vulgaris", kingdom="Animalia").is_resolved
+
+
+def test_the_genus_column_completes_an_initial(make_index, resolve) -> None:
+    index = make_index(Usage("s", scientific_name="Puma concolor", rank="species", kingdom="Animalia"))
+    assert resolve(index, scientific_name="P. concolor", genus="Puma").accepted_id == "s"
+    assert resolve(index, scientific_name="P. concolor (Linnaeus, 1771)", genus="Puma").accepted_id == "s"
+    assert not resolve(index, scientific_name="F. concolor", genus="Puma").is_resolved
+
+
 def test_a_plain_species_resolves_with_its_whole_lineage(sample_index, resolve) -> None:
     resolution = resolve(sample_index, scientific_name="Senecio vulgaris L.")
     assert resolution.lineage[0] == "Plantae"
