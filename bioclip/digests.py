@@ -13,12 +13,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 def canonical_json(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys and no spaces; NaN is refused, since it equals nothing."""
+    """UTF-8 JSON with sorted keys and no spaces; NaN is rejected, since it is not equal to itself."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def readable_json(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys, indented, ending in a newline: what manifests are written in."""
+    """UTF-8 JSON with sorted keys, indented, with a final newline; the format of manifests."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
@@ -33,7 +33,7 @@ def digest_value(value: Any) -> str:
 
 
 def digest_stream(stream: IO[bytes]) -> tuple[str, int]:
-    """SHA-256 and length in bytes of what is left in `stream`."""
+    """SHA-256 and length in bytes of the rest of `stream`."""
     digest, num_bytes = hashlib.sha256(), 0
     while chunk := stream.read(_CHUNK_BYTES):
         digest.update(chunk)
@@ -42,7 +42,7 @@ def digest_stream(stream: IO[bytes]) -> tuple[str, int]:
 
 
 def digest_path(path: Path) -> str:
-    """SHA-256 of a local file, or of the names and contents of a folder's files; raises FileNotFoundError where neither is."""
+    """SHA-256 of a local file, or of the names and contents of a folder's files; raises FileNotFoundError if the path does not exist."""
     if path.is_file():
         with path.open("rb") as stream:
             return digest_stream(stream)[0]

@@ -1,7 +1,7 @@
-"""Every reason for which a row leaves the pipeline: its name, the stages that use it, and one sentence for people.
+"""Every reason for which the pipeline drops a row: its name, the stages that use it, and one sentence.
 
-`Counts` refuses a reason that is not here, reports explain each, and the documentation's table is generated from this module.
-A source format that drops rows for reasons of its own lists them in its `SourceFormat`.
+`Counts` rejects any other reason, reports explain each one, and the table in the documentation is generated from this module.
+A source format with further reasons lists them in its `SourceFormat`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class DropReason:
-    """`stages` use the reason, the one that decides it first. In a family, `name` has a part in angle brackets: `http_<status>`."""
+    """`stages` use the reason; the first of them decides it. The name of a family has a part in angle brackets: `http_<status>`."""
 
     name: str
     stages: tuple[str, ...]
@@ -23,7 +23,7 @@ class DropReason:
 
     @property
     def is_family(self) -> bool:
-        """True where the name stands for many, such as `http_<status>`."""
+        """True for a family of reasons, such as `http_<status>`."""
         return "<" in self.name
 
     def covers(self, name: str) -> bool:
@@ -235,7 +235,7 @@ def all_reasons() -> Iterator[DropReason]:
 
 
 def register_reasons(reasons: Iterable[DropReason]) -> None:
-    """Add reasons, for example of a source format from outside; raises ValueError for a name that another sentence has already."""
+    """Add reasons, for example of a source format from outside; raises ValueError for a name that is registered with another sentence."""
     for reason in reasons:
         if not _NAME.fullmatch(reason.name):
             raise ValueError(f"drop reason {reason.name!r} is not snake_case; use lower-case words joined by underscores.")

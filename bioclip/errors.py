@@ -1,11 +1,11 @@
 """Every error this package raises on purpose, in one tree.
 
     TreeOfLifeError              exit code 1
-    ├── UsageError               exit code 2: the caller can fix it by typing something else
+    ├── UsageError               exit code 2: the caller can fix it by changing the command or its settings
     │   ├── SettingsError        a key, a value or a file of settings is wrong
     │   └── UnknownNameError     a source, backbone, benchmark, objective or recipe that is not registered
     ├── ArchiveError             a provider's archive breaks a rule: names file, line and rule
-    │   └── LocalMediaError      an image inside a local archive or folder cannot be had: carries its drop reason
+    │   └── LocalMediaError      an image in a local archive or folder cannot be read; carries its drop reason
     ├── BackboneError            a taxonomic backbone cannot be read or compiled
     ├── StorageError             a workspace cannot be read or written
     │   └── ShardError           a tar of samples or its index cannot be written, or is damaged
@@ -15,7 +15,7 @@
     ├── TrainingError            training cannot start, continue or finish
     └── EvaluationError          a model or benchmark cannot be scored
 
-Each message says what was met, which rule it broke and the way out. The command line prints the message alone, without a traceback.
+Each message names the value, the rule it breaks and the remedy. The command line prints the message alone, without a traceback.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SettingsError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that no registry knows."""
+    """A name that is not registered."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)

@@ -2,8 +2,8 @@
 
 Identifiers are SPDX's for Creative Commons and a few others (https://spdx.org/licenses/). Every licence and every restriction that a
 text names is read, and the result is never more open than the strictest of them: two licences of which one includes the other's
-restrictions give the stricter one; anything that is contradictory, negated or unknown is `LicenseRef-other`. A text that is empty or
-says only that nothing is stated is an empty string. The verbatim text is always kept too.
+restrictions give the stricter one; anything that is contradictory, negated or unknown is `LicenseRef-other`. An empty text, or one that
+states only that no licence is given, becomes an empty string. The verbatim text is always kept as well.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NAMED = _compiled(
     (r"\bogl\b|open government licen[cs]e", "LicenseRef-open-government"),
     (r"\bgfdl\b|gnu[\s-]*fdl|gnu free documentation", "LicenseRef-GFDL"),
 )
-"""Licences that are not Creative Commons' six; all that occur in a text count."""
+"""Licences other than Creative Commons' six; all that occur in a text count."""
 
 _WORDS = _compiled(
     (r"creative[\s-]*commons", "cc"),
@@ -72,7 +72,7 @@ _FILLERS = frozenset(
     {"license", "licence", "licensed", "licenses", "licences", "version", "v", "ver", "international", "intl", "unported", "generic"}
     | {"the", "and", "a", "s", "an", "under", "is", "de", "of", "org", "www", "http", "https", "legalcode", "deed", "en"}
 )
-"""Words that may stand within the name or address of a licence."""
+"""Words that may occur inside the name or address of a licence."""
 _DENIALS = frozenset({"not", "never", "except", "excepting", "excluding", "excluded", "excludes", "unless"})
 
 
@@ -182,7 +182,7 @@ def _mention(tokens: Sequence[str], outside: set[str]) -> Iterator[_Mention]:
 
 
 def _strictest(mentions: Sequence[_Mention]) -> _Mention | None:
-    """The mention that has the restrictions of all others; None where there is none, or licences of several families are named."""
+    """The mention that has the restrictions of all others; None if there is none, or if licences of several families are named."""
     best = max(mentions, key=lambda mention: len(mention.restrictions))
     if not all(mention.restrictions <= best.restrictions for mention in mentions):
         return None
@@ -221,7 +221,7 @@ _WITHOUT_ATTRIBUTION = {"CC0-1.0", "PDDL-1.0", _PUBLIC}
 
 
 def license_url(license_id: str, verbatim: str = "") -> str:
-    """Address of a licence's text: by its identifier, else the provider's own words where they are an address, else empty.
+    """Address of a licence's text: from its identifier, else the provider's text if it is an address, else empty.
 
     A Creative Commons licence without a version has no address of its own: the versions differ.
     """
@@ -236,5 +236,5 @@ def license_url(license_id: str, verbatim: str = "") -> str:
 
 
 def needs_attribution(license_id: str) -> bool:
-    """True unless the licence waives it (CC0, PDDL) or nobody holds a right; what states no licence needs it too."""
+    """True unless the licence waives it (CC0, PDDL) or nobody holds a right; a media item without a stated licence needs it too."""
     return license_id not in _WITHOUT_ATTRIBUTION

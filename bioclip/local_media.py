@@ -1,9 +1,10 @@
 """Media files on this machine: a URL form that does not depend on their folder, and a bounded, confined way to read them.
 
-A record's identity rests on its media URL, so the URL of a local file is its path below its source's media root, never the place of the
-root is. The form is `local:<path>` for a file and `local:<path>!/<member>` for a member of a zip or plain tar file; when the root is
-itself such an archive, `local:<member>`. Paths are relative, with `/` between percent-encoded parts (so `!` in a name is `%21`), and
-bytes that are no UTF-8 are encoded as they are. Moving the folder changes no record id; `media_root` finds it again from the settings.
+A record's identity rests on its media URL, so the URL of a local file is its path below its source's media
+root, independent of where the root is. The form is `local:<path>` for a file and `local:<path>!/<member>` for a member of a zip or plain
+tar file; when the root is itself such an archive, `local:<member>`. Paths are relative, with `/` between percent-encoded parts (so `!` in a
+name is `%21`), and bytes that are not UTF-8 are percent-encoded one by one. Moving the folder changes no record id; `media_root` derives
+the current folder from the settings.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 class LocalMediaError(ArchiveError):
     """A local medium cannot be read; `reason` is the stable name for the outcome table.
 
-    `unsafe_path` (leaves the root, or is no plain file), `media_missing`, `body_too_large`, `archive_unreadable`.
+    `unsafe_path` (leaves the root, or is not a plain file), `media_missing`, `body_too_large`, `archive_unreadable`.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -53,7 +54,7 @@ def local_url(path: str, member: str = "") -> str:
 
 
 def media_root(source: SourceSettings) -> Path:
-    """Where the `local:` URLs of a source begin: its option `images`, else its folder, else the folder of its file."""
+    """The root of a source's `local:` URLs: its option `images`, else its folder, else the folder of its file."""
     if images := source.options.get("images", ""):
         return Path(images)
     path = Path(source.path)
@@ -63,7 +64,7 @@ def media_root(source: SourceSettings) -> Path:
 def read_local_media(url: str, root: Path | str, max_bytes: int) -> bytes:
     """The bytes behind a `local:` URL, or behind a `file:` URL below `root`; safe to call from many threads.
 
-    Raises LocalMediaError; nothing outside `root` is ever opened, links included, and no more than `max_bytes` are read.
+    Raises LocalMediaError; nothing outside `root` is opened, even through links, and at most `max_bytes` are read.
     """
     root = Path(root)
     path, member = _parse(url, root)
@@ -81,9 +82,7 @@ def _encode(path: str) -> str:
 def _check_relative(path: str, shown: str) -> None:
     parts = path.replace("\\", "/").split("/")
     if path.startswith("/") or "\0" in path or _DRIVE.match(path) or any(part in {"", ".", ".."} for part in parts):
-        raise LocalMediaError(
-            "unsafe_path", f"{shown!r} is no plain relative path; only names below the media root, without '..', are read."
-        )
+        raise LocalMediaError("unsafe_path", f"{shown!r} is not a plain relative path; use a path below the media root without '..'.")
 
 
 def _parse(url: str, root: Path) -> tuple[Path | None, str]:
@@ -118,9 +117,9 @@ def _real(path: Path, root: Path, url: str) -> Path:
     except (OSError, RuntimeError, ValueError):
         raise LocalMediaError("media_missing", f"{url!r}: no such file below the source's media root; correct options.images.") from None
     if not real.is_relative_to(root.resolve()):
-        raise LocalMediaError("unsafe_path", f"{url!r} leads out of the source's media root; copy the file into it.")
+        raise LocalMediaError("unsafe_path", f"{url!r} leaves the source's media root; copy the file into it.")
     if not real.is_file():
-        raise LocalMediaError("unsafe_path", f"{url!r} is no plain file.")
+        raise LocalMediaError("unsafe_path", f"{url!r} is not a plain file; name a regular file.")
     return real
 
 
@@ -146,9 +145,13 @@ def _read_member(archive: Path, member: str, url: str, max_bytes: int) -> bytes:
     try:
         data = opened.read(member, max_bytes + 1)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise LocalMediaError("archive_unreadable", f"{url!r}: the member of {archive.name} is damaged ({error}); get it again.") from None
+        raise LocalMediaError(
+            "archive_unreadable", f"{url!r}: the member of {archive.name} is damaged ({error}); download the archive again."
+        ) from None
     if len(data) != size:
-        raise LocalMediaError("archive_unreadable", f"{url!r}: {len(data)} bytes where {archive.name} promises {size}; get it again.")
+        raise LocalMediaError(
+            "archive_unreadable", f"{url!r}: {len(data)} bytes read, but {archive.name} states {size}; download the archive again."
+        )
     return data
 
 
@@ -160,12 +163,12 @@ class _Members:
 
 @lru_cache(maxsize=16)
 def _open_members(archive: Path, size: int, modified_ns: int) -> _Members:
-    """The plain members of an archive by name; `size` and `modified_ns` are there so that a changed file is looked at again."""
+    """The plain members of an archive by name; `size` and `modified_ns` detect a changed file, which is read again."""
     try:
         return _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
         raise LocalMediaError("archive_unreadable", f"{archive.name} is neither a zip nor a plain tar file ({error}); compressed tars "
-                              "cannot be read at random: unpack them.") from None  # fmt: skip
+                              "have no random access: unpack them.") from None  # fmt: skip
 
 
 def _zip_members(archive: Path) -> _Members:

@@ -20,7 +20,7 @@ def suffix_of(path: Path) -> str:
 
 @contextmanager
 def open_content(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """(where, stream) of a plain or gzipped file, or of the one member of a zip file that has one of `suffixes`.
+    """(place for messages, stream) of a plain or gzipped file, or of the one member of a zip file that has one of `suffixes`.
 
     Raises ArchiveError for what cannot be opened; errors while reading are the caller's.
     """
@@ -33,7 +33,7 @@ def open_content(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, I
     except FileNotFoundError:
         raise ArchiveError(f"{str(path)!r} does not exist; download it or correct the setting.") from None
     except (IsADirectoryError, PermissionError, zipfile.BadZipFile) as error:
-        raise ArchiveError(f"{str(path)!r} cannot be opened ({error}); get it again or correct the setting.") from None
+        raise ArchiveError(f"{str(path)!r} cannot be opened ({error}); download it again or correct the setting.") from None
     with zipped:
         members = [info for info in zipped.infolist() if Path(info.filename).suffix.lower() in suffixes]
         members = [info for info in members if not info.filename.startswith("__MACOSX/")]
@@ -43,6 +43,6 @@ def open_content(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, I
         try:
             opened = zipped.open(members[0])
         except READ_ERRORS as error:
-            raise ArchiveError(f"{where} cannot be opened ({error}); get it again.") from None
+            raise ArchiveError(f"{where} cannot be opened ({error}); download it again.") from None
         with opened:
             yield where, opened

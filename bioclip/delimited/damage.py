@@ -1,4 +1,4 @@
-"""Rows that cannot be read as they are: refused, or counted with their lines."""
+"""Rows that cannot be parsed: each is rejected, or counted with its line number."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeAlias
 from bioclip.errors import ArchiveError
 
 ROW_DAMAGED = "row_damaged"
-"""A quote is opened and not closed, or closed within a value: where the row ends is unknown."""
+"""A quote is not closed, or is closed inside a value, so the end of the row is unknown."""
 ROW_RAGGED = "row_ragged"
 """The row has another number of fields than the header."""
 ROW_NOT_DECODED = "row_not_decoded"
-"""The row has bytes that its encoding lacks; they became U+FFFD, and the row is kept."""
+"""The row has bytes that are invalid in its encoding; they are replaced by U+FFFD and the row is kept."""
 
 MAX_DAMAGED_SHARE = 0.1
-"""Default share of damaged rows above which a file is refused."""
+"""Default share of damaged rows above which a file is rejected."""
 _MIN_ROWS = 100
 _MAX_PLACES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class DamagedRow:
-    """One row that is not as its header and dialect require; `line` counts from 1."""
+    """One row that does not match its header or dialect; `line` counts from 1."""
 
     where: str
     line: int
@@ -36,11 +36,11 @@ class DamagedRow:
 
 
 OnDamage: TypeAlias = Callable[[DamagedRow], None]
-"""Called for each damaged row; raises, or returns so that reading goes on after it."""
+"""Called for each damaged row; it raises, or returns to skip the row."""
 
 
 def refuse(row: DamagedRow) -> None:
-    """Raise ArchiveError: for files that people write by hand, where the first fault is to be corrected."""
+    """Raise ArchiveError; for hand-written files, whose first error must be corrected."""
     raise ArchiveError(f"{row}.")
 
 
@@ -54,9 +54,9 @@ class DamagedRows:
 
 
 class DamageLog:
-    """Counts damaged rows, and refuses a file with more than `max_share` of them.
+    """Counts damaged rows and rejects a file with more than `max_share` of them.
 
-    The share applies from 100 rows on; a file of which no row at all can be read is always refused.
+    The share applies from 100 rows on; a file without a single readable row is always rejected.
     """
 
     def __init__(self, max_share: float = MAX_DAMAGED_SHARE) -> None:
@@ -66,7 +66,7 @@ class DamageLog:
         self._places: dict[str, list[str]] = {}
         self._first: DamagedRow | None = None
         self.num_rows = 0
-        """Rows that were read, damaged ones left out."""
+        """Number of rows read, without damaged ones."""
 
     def __call__(self, row: DamagedRow) -> None:
         """Count a row."""
@@ -77,7 +77,7 @@ class DamageLog:
             places.append(str(row))
 
     def take(self) -> list[DamagedRows]:
-        """What was counted since the last call."""
+        """The counts since the last call."""
         fresh = [DamagedRows(reason, num, tuple(self._places.pop(reason, ()))) for reason, num in (self._counts - self._taken).items()]
         self._taken = Counter(self._counts)
         return fresh

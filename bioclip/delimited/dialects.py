@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass, replace
 
 DELIMITERS = "\t,;|"
-"""Characters that `guess_delimiter` chooses from; the first of equally frequent ones wins."""
+"""Characters that `guess_delimiter` chooses from; ties go to the first."""
 USUAL_LINE_ENDS = frozenset({"\n", "\r", "\r\n"})
 
 
@@ -14,7 +14,7 @@ USUAL_LINE_ENDS = frozenset({"\n", "\r", "\r\n"})
 class Dialect:
     """Delimiter, quote, encoding and line end of a table.
 
-    With an empty `quote` the text is split as it is, so quotes may occur in values. Lines end in LF, CR or CRLF in
+    With an empty `quote` the text is split without unquoting, so quotes may occur in values. Lines end in LF, CR or CRLF in
     any mixture; `line_end` is used in their place only when it is another string and the file contains it.
     """
 
@@ -30,7 +30,7 @@ class Dialect:
 
     def adapted_to(self, start: bytes) -> Dialect:
         """The dialect of a file that begins with `start`: a byte order mark decides the encoding, and a declared line end that `start`
-        does not contain gives way to the usual ones."""
+        does not contain is replaced by the usual ones."""
         encoding = "utf-8-sig" if start.startswith(codecs.BOM_UTF8) else self.encoding
         is_found = self.has_usual_line_ends or self.line_end in start.decode(encoding, "ignore")
         return replace(self, encoding=encoding, line_end=self.line_end if is_found else "\n")

@@ -19,9 +19,9 @@ from bioclip.errors import ArchiveError
 def open_headed(
     stream: IO[bytes], where: str, dialect: Dialect, required: Collection[str] = (), log: DamageLog | None = None
 ) -> DelimitedTable:
-    """The table with its header checked: addresses of terms count by their local names, empty names at its end are left out.
+    """The table with its header checked. Term addresses are reduced to local names; empty names at the end are dropped.
 
-    Raises ArchiveError for an empty file, for a column that is missing and for two of one name.
+    Raises ArchiveError for an empty file, a missing column or a repeated name.
     """
     table = DelimitedTable(stream, where, dialect, log)
     table.header = [local_name(cell) if "/" in cell else cell.strip() for cell in table.header]
@@ -33,7 +33,7 @@ def open_headed(
     if not table.header:
         raise ArchiveError(f"{where}: the file is empty; its first line must name the columns.")
     if twice := repeated_column(table.header):
-        raise ArchiveError(f"{where}: column {twice!r} is there twice; each needs a name of its own.")
+        raise ArchiveError(f"{where}: column {twice!r} occurs twice; rename one of the two.")
     return table
 
 
@@ -51,7 +51,7 @@ def read_headed(
     optional: Sequence[str] = (),
     log: DamageLog | None = None,
 ) -> Iterator[pa.Table]:
-    """Columns `required` and `optional` (empty where the header lacks them) as trimmed strings; at least one table, if an empty one.
+    """Columns `required` and `optional` (empty where the header lacks them) as trimmed strings, in at least one table.
 
     Raises ArchiveError that names file, line and rule.
     """

@@ -1,4 +1,4 @@
-"""How column names are spelled: the one table by which every reader finds its fields.
+"""Spellings of column names: every reader finds its fields with this table.
 
 Spellings are compared without case, spaces, `_`, `-` and `.`; of an address such as `http://purl.org/dc/terms/license` or a prefixed name
 such as `dwc:scientificName` the local name counts. Terms: Darwin Core (https://dwc.tdwg.org/terms/), Audubon Core
@@ -53,7 +53,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "phash": (),
     "source_occurrence": (),
 }
-"""Field -> spellings of its column besides its own name, the preferred first."""
+"""Field -> other spellings of its column, preferred first."""
 
 _IGNORED = re.compile(r"[\s_.-]+")
 
@@ -64,12 +64,12 @@ def local_name(term: str) -> str:
 
 
 def normal_name(column: str) -> str:
-    """A column's name as it is compared: `Scientific Name`, `dwc:scientificName` and `scientific_name` are one."""
+    """A column's name in normal form: `Scientific Name`, `dwc:scientificName` and `scientific_name` are equal."""
     return _IGNORED.sub("", local_name(column)).casefold()
 
 
 def find_column(header: Sequence[str], field: str) -> str:
-    """The column of `header` that is `field`: by its exact name, then by its spellings in order; empty where there is none."""
+    """The column of `header` for `field`: by exact name, then by spelling in order; empty if there is none."""
     if field in header:
         return field
     by_name = {normal_name(column): column for column in reversed(header)}
@@ -87,7 +87,7 @@ def match_columns(header: Sequence[str], fields: Iterable[str]) -> dict[str, str
 
 
 def place_of(header: Sequence[str], term: str) -> int | None:
-    """The place of the column with this local name, in any case; None where there is none."""
+    """Position of the column with this local name, ignoring case; None if there is none."""
     names = [normal_name(column) for column in header]
     return names.index(normal_name(term)) if normal_name(term) in names else None
 

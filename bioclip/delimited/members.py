@@ -1,4 +1,4 @@
-"""Files of a provider's export, wherever it keeps them: a folder, a zip or a tar."""
+"""Files of a provider's export in a folder, a zip or a tar."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bioclip.errors import ArchiveError
 
 
 def iterate_members(path: Path, suffix: str, what: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """(place for messages, stream) of every file whose name ends in `suffix`: of a folder by name, of a tar in its own order.
+    """(place for messages, stream) of every file whose name ends in `suffix`: a folder's sorted by name, a tar's in stored order.
 
-    Each stream is good until the next is asked for. Raises ArchiveError for what is neither a folder nor a readable tar.
+    Each stream is valid until the next is requested. Raises ArchiveError if `path` is neither a folder nor a readable tar.
     """
     if path.is_dir():
         for file in sorted(path.rglob(f"*{suffix}")):
@@ -39,7 +39,7 @@ def iterate_members(path: Path, suffix: str, what: str) -> Iterator[tuple[str, I
 def open_member(path: Path, name: str) -> Iterator[tuple[str, IO[bytes]]]:
     """(place for messages, stream) of the one file called `name`, or `name.gz`, in a folder, a zip or a tar.
 
-    Raises ArchiveError when there is none, or none that can be read.
+    Raises ArchiveError if there is no such file or it cannot be read.
     """
     names = (name, f"{name}.gz")
     try:
@@ -65,7 +65,7 @@ def open_member(path: Path, name: str) -> Iterator[tuple[str, IO[bytes]]]:
                             return
     except (tarfile.TarError, *READ_ERRORS) as error:
         raise ArchiveError(f"{str(path)!r} cannot be read as a folder, zip or tar: {error}; download it again.") from None
-    raise ArchiveError(f"{str(path)!r} holds no file {name!r} (nor {name}.gz); it is needed.")
+    raise ArchiveError(f"{str(path)!r} has no file {name!r} or {name}.gz; add it or download the export again.")
 
 
 def _unzipped(name: str, stream: IO[bytes]) -> IO[bytes]:

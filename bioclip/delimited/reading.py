@@ -2,7 +2,7 @@
 
 The bytes are read in blocks that end with a line. A block whose lines all have the same number of fields, with every quote at the edge
 of a value and no value of several lines, goes to Arrow's reader. Any other block goes through `RowScanner`, which gives the same values
-and reports what is damaged; what it leaves, a row that goes on in the next block, begins that block.
+and reports damaged rows; an incomplete row at the end is carried over to the next block.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bioclip.errors import ArchiveError
 BLOCK_BYTES = 8 << 20
 """Bytes of text parsed at once; a line may be longer."""
 READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
-"""What a damaged, encrypted or truncated file raises while it is read."""
+"""Exceptions raised while a damaged, encrypted or truncated file is read."""
 
 _START_BYTES = 1 << 16
 _ROW_BLOCK_BYTES = 1 << 20
@@ -40,16 +40,16 @@ _REPLACEMENT = "\ufffd".encode()
 
 
 class Column(NamedTuple):
-    """Where a column's values are: a place from 0, a default for empty values, or both."""
+    """Source of a column's values: a position from 0, a default for empty values, or both."""
 
     place: int | None
     default: str | None = None
 
 
 class DelimitedTable:
-    """One table: its header is read at once, its rows by `rows` or by `tables`, once.
+    """One table. The header is read on construction; `rows` or `tables` reads the rows, once.
 
-    Damaged rows raise ArchiveError, or are counted in `log` and left out. Rows shorter than the header are ragged, or filled up with
+    Damaged rows raise ArchiveError, or are counted in `log` and skipped. Rows shorter than the header are ragged, or filled up with
     empty fields with `is_padded`, and then to `min_width` where the header is shorter or absent. `num_header_lines` are not rows; the
     last of them is the header. `stream` is not closed.
     """
@@ -77,7 +77,7 @@ class DelimitedTable:
         self._rows = RowScanner(self.dialect, where, log or refuse, is_padded=is_padded)
         self._rows.usual_end = _usual_line_end(self._pending)
         self.header = self._read_header(num_header_lines)
-        """Fields of the last header line; empty where there is none."""
+        """Fields of the last header line; empty if there is none."""
         self._rows.min_width = min_width
         self._rows.width = max(len(self.header), min_width) if self.header else None
 
@@ -88,7 +88,7 @@ class DelimitedTable:
         self._finish()
 
     def records(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line from 1, column -> value) of each row; fields beyond `header` are left out."""
+        """(line from 1, column -> value) of each row; fields beyond `header` are dropped."""
         header = self.header
         for line, values in self.rows():
             yield line, dict(zip(header, values, strict=False))
@@ -123,7 +123,7 @@ class DelimitedTable:
         self._pending = self._rows.rest.encode() + self._pending
 
     def _blocks(self, num_bytes: int) -> Iterator[tuple[bytes, bool]]:
-        """(bytes up to and with a line end, whether they are the last)."""
+        """(bytes up to and including a line end, True if they are the last)."""
         is_last = False
         while not is_last:
             data = self._as_utf8(self._read_bytes(num_bytes))
@@ -141,7 +141,7 @@ class DelimitedTable:
                 yield block, is_last
 
     def _last_line_end(self, data: bytes) -> int:
-        """Bytes up to and with the last line end; 0 where there is none."""
+        """Number of bytes up to and including the last line end; 0 if there is none."""
         if not self.dialect.has_usual_line_ends:
             end = self.dialect.line_end.encode()
             found = data.rfind(end)
@@ -189,14 +189,14 @@ class DelimitedTable:
             yield
         except READ_ERRORS as error:
             raise ArchiveError(
-                f"{self._where}, line {self._rows.line + 1}: the file cannot be read further ({error}); get it again."
+                f"{self._where}, line {self._rows.line + 1}: the rest of the file cannot be read ({error}); download it again."
             ) from None
 
     def _as_utf8(self, data: bytes) -> bytes:
         return data if self._decoder is None else self._decoder.decode(data, self._is_at_end).encode("utf-8", "replace")
 
     def _parse(self, block: bytes, columns: Mapping[str, Column]) -> pa.Table | None:
-        """The block's columns by Arrow's reader, None where it would read it otherwise than `RowScanner`."""
+        """The block's columns from Arrow's reader; None if `RowScanner` would give other values."""
         if not self._is_regular(block):
             return None
         data = block.lstrip(b"\r\n")
@@ -225,7 +225,7 @@ class DelimitedTable:
         return required is None or width == required or (self._is_padded and width < required)
 
     def _is_regular(self, block: bytes) -> bool:
-        """True when Arrow and `RowScanner` divide the block alike."""
+        """True if Arrow and `RowScanner` split the block into the same fields."""
         delimiter, quote = self.dialect.delimiter, self.dialect.quote
         is_plain = len(delimiter) == 1 and delimiter.isascii() and delimiter not in "\r\n" and quote.isascii()
         if not is_plain or not self.dialect.has_usual_line_ends or b"\0" in block:
@@ -237,7 +237,7 @@ class DelimitedTable:
         return not quote or self._is_well_quoted(block)
 
     def _is_well_quoted(self, block: bytes) -> bool:
-        """Every quote opens or closes a value of one line, or is doubled within one."""
+        """True if every quote opens or closes a single-line value, or is doubled inside one."""
         quote, delimiter, line_end = ord(self.dialect.quote), ord(self.dialect.delimiter), ord("\n")
         if self.dialect.quote.encode() not in block:
             return True
@@ -255,7 +255,7 @@ class DelimitedTable:
 
 
 def _usual_line_end(start: bytes) -> str:
-    """LF or CRLF, by the first LF; CR where there is none."""
+    """LF or CRLF, decided by the first LF; CR if there is no LF."""
     place = start.find(b"\n")
     return "\r" if place < 0 and b"\r" in start else "\r\n" if place > 0 and start[place - 1 : place] == b"\r" else "\n"
 

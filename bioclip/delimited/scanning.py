@@ -1,6 +1,6 @@
-"""Text to rows, one by one: RFC 4180 with a bounded look-ahead, so that one stray quote costs one row.
+"""Splits text into rows by RFC 4180, with a bounded look-ahead, so one stray quote damages one row.
 
-A row that begins with a proper quoted value may span lines. Where the quotes of a row do not fit together, the row is tried with
+A row that begins with a proper quoted value may span lines. If the quotes of a row do not match, the row is parsed with
 backslash-escaped quotes, then as a single line; if neither gives the header's number of fields, the row is damaged and the next line is
 read as a row of its own.
 """
@@ -16,9 +16,9 @@ from bioclip.delimited.damage import ROW_DAMAGED, ROW_NOT_DECODED, ROW_RAGGED, D
 from bioclip.delimited.dialects import Dialect
 
 MAX_ROW_LINES = 1000
-"""Lines that a quoted value may span."""
+"""Most lines that a quoted value may span."""
 MAX_ROW_CHARS = 1 << 20
-"""Characters of a row that spans lines."""
+"""Most characters of a row that spans several lines."""
 _MAX_JOINED_LINES = 8
 _MAX_ESCAPED_LINES = 32
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
@@ -30,7 +30,7 @@ class _Progress(Enum):
 
 
 MORE = _Progress.MORE
-"""A row goes on after the text that was given."""
+"""The row continues after the end of the text."""
 _Row: TypeAlias = tuple[list[str], int]
 """(fields, number of lines)."""
 _Found: TypeAlias = _Row | Literal[_Progress.MORE] | None
@@ -39,7 +39,7 @@ _Found: TypeAlias = _Row | Literal[_Progress.MORE] | None
 class RowScanner:
     """Rows of consecutive pieces of one file's text.
 
-    `width` is the header's number of fields, None where it is unknown. Rows of another number are ragged, except that empty fields
+    `width` is the header's number of fields, None if it is unknown. Rows with another number of fields are ragged, except that empty fields
     beyond `width` are cut off; with `is_padded`, short rows are filled up with empty fields. `rest` is the text that `scan` leaves for
     the next piece, `line` the number of lines before it.
     """
@@ -49,16 +49,16 @@ class RowScanner:
         self._is_padded = is_padded
         self._delimiter, self._quote = dialect.delimiter, dialect.quote
         self.usual_end = "\n"
-        """The line end of most lines; another kind may be part of a value."""
+        """The most frequent line end; other kinds may be part of a value."""
         self.width: int | None = None
         self.min_width = 0
-        """Fields that short rows are filled up to where `width` is None."""
+        """Number of fields that short rows are filled up to if `width` is None."""
         self.num_rows = 0
         self.line = 0
         self.rest = ""
 
     def scan(self, text: str, is_last: bool, is_replaced: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """(line from 1, fields) of each row; blank lines are skipped. `is_replaced` says that U+FFFD are of bytes outside the encoding."""
+        """(line from 1, fields) of each row; blank lines are skipped. `is_replaced`: U+FFFD replaces invalid bytes."""
         lines, ends, self.rest = self._split(text, is_last)
         first, place = self.line, 0
         while place < len(lines):
@@ -108,7 +108,7 @@ class RowScanner:
         self._on_damage(DamagedRow(self._where, self.line + 1, reason, rule))
 
     def _fitted(self, values: list[str]) -> list[str] | None:
-        """The fields, as many as the header has, or None for a ragged row."""
+        """The fields, as many as in the header; None for a ragged row."""
         width, found = self.width, len(values)
         if width is None:
             return values + [""] * (self.min_width - found) if found < self.min_width else values
@@ -118,7 +118,7 @@ class RowScanner:
             return values[:width]
         if found < width and self._is_padded:
             return values + [""] * (width - found)
-        self._report(ROW_RAGGED, f"{found} fields where the header has {width}")
+        self._report(ROW_RAGGED, f"{found} fields, but the header has {width}")
         return None
 
     def _plain(self, lines: list[str], ends: list[str], place: int, is_last: bool) -> _Found:
@@ -142,7 +142,7 @@ class RowScanner:
         return (end == "\r" and self.usual_end in {"\n", "\r\n"}) or (end == "\n" and self.usual_end == self._dialect.line_end == "\r\n")
 
     def _quoted(self, lines: list[str], ends: list[str], place: int, is_last: bool) -> _Found:
-        """A row with quotes, None where they do not fit, MORE where it may go on after the text."""
+        """A row with quotes; None if they do not match, MORE if the row may continue after the text."""
         line = lines[place]
         strict = self._fields(lines, ends, place, is_last)
         whole = strict if isinstance(strict, tuple) and self._has_width(strict[0]) else None
@@ -162,7 +162,7 @@ class RowScanner:
         return self.width is None or len(values) == self.width or (self._is_padded and len(values) < self.width)
 
     def _escaped(self, lines: list[str], ends: list[str], place: int) -> _Row | None:
-        """The row with backslash-escaped quotes, None where that does not give the header's number of fields."""
+        """The row parsed with backslash-escaped quotes; None if that does not give the header's number of fields."""
         quote, some = self._quote, slice(place, place + _MAX_ESCAPED_LINES)
         doubled = [line.replace("\\" + quote, quote * 2) for line in lines[some]]
         found = self._fields(doubled, ends[some], 0, True)
@@ -184,16 +184,16 @@ class RowScanner:
         return len(kinds) == 1
 
     def line_fields(self, line: str) -> list[str] | None:
-        """The fields of a line by itself; None where its quotes do not fit."""
+        """The fields of a single line; None if its quotes do not match."""
         if not self._quote:
             return line.split(self._delimiter)
         found = self._fields([line], [""], 0, True)
         return found[0] if isinstance(found, tuple) else None
 
     def _fields(self, lines: list[str], ends: list[str], place: int, is_last: bool, is_lenient: bool = False) -> _Found:
-        """The row that begins at `place`, None where its quotes do not fit, MORE where the text ends within it.
+        """The row that begins at `place`; None if its quotes do not match, MORE if the text ends inside it.
 
-        A quote within a value that is not quoted is text. With `is_lenient`, so is what follows a closing quote.
+        A quote inside an unquoted value is text. With `is_lenient`, text after a closing quote is kept too.
         """
         delimiter, quote = self._delimiter, self._quote
         values: list[str] = []
@@ -220,7 +220,7 @@ class RowScanner:
     def _quoted_value(
         self, lines: list[str], ends: list[str], row: int, at: int, is_last: bool
     ) -> tuple[str, int, int] | Literal[_Progress.MORE] | None:
-        """(value, its last line, the place after its closing quote) of the value whose opening quote is before `at`."""
+        """(value, its last line, position after its closing quote) of the value whose opening quote is before `at`."""
         quote, first, num_chars = self._quote, row, 0
         text, parts = lines[row], list[str]()
         while (close := text.find(quote, at)) < 0 or text.startswith(quote, close + 1):
@@ -240,7 +240,7 @@ class RowScanner:
 
 
 def split_line(line: str, dialect: Dialect) -> list[str]:
-    """The fields of one line, such as a header; split at every delimiter where its quotes do not fit."""
+    """The fields of one line, such as a header; split at every delimiter if its quotes do not match."""
     return RowScanner(dialect, "", refuse).line_fields(line) or line.split(dialect.delimiter)
 
 

@@ -1,4 +1,4 @@
-"""The gate through which values from outside become text that a table can hold."""
+"""Conversion of external values to text that a table can store."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def valid_text(text: str) -> str:
-    """The text with U+FFFD for every half of a surrogate pair, which JSON and file names can hold and UTF-8 cannot."""
+    """The text with every lone surrogate replaced by U+FFFD; JSON and file names can contain one, UTF-8 cannot."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def as_text(value: Any) -> str:
-    """A JSON or Parquet value as a text column holds it.
+    """A JSON or Parquet value converted to the text of a column.
 
     None and NaN are empty, whole floats have no point, dates are ISO 8601, lists and objects are JSON, bytes are UTF-8 with U+FFFD for
     all that is not.

@@ -1,4 +1,4 @@
-"""A table of embeddings as an encoder: features made elsewhere, by item id."""
+"""An encoder that reads precomputed embeddings from a table by item id."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EmbeddingTable:
 
     @property
     def logit_scale(self) -> float:
-        """Raises ModelError: a table has no texts to compare with."""
+        """Raises ModelError, since a table cannot encode texts."""
         raise ModelError(f"{_NO_TEXTS}; choose tasks that need no texts.")
 
     def encode_images(self, images: Iterable[tuple[str, bytes]], progress: Callable[[int], None] = lambda num_done: None) -> EncodedImages:
@@ -64,8 +64,8 @@ def read_embedding_table(path: str) -> EmbeddingTable:
     try:
         vectors = np.array(table["embedding"].to_pylist(), dtype=np.float32).reshape(len(ids), -1)
     except ValueError:
-        raise ModelError(f"embeddings of {path!r} are not all of one length; write one vector an item.") from None
+        raise ModelError(f"embeddings of {path!r} differ in length; write vectors of equal length.") from None
     if len(set(ids)) < len(ids) or not np.isfinite(vectors).all():
-        raise ModelError(f"table of embeddings {path!r} has repeated ids or values that are not finite; write one finite vector an item.")
+        raise ModelError(f"table of embeddings {path!r} has repeated ids or values that are not finite; write one finite vector per item.")
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return EmbeddingTable({item_id: row for row, item_id in enumerate(ids)}, vectors / lengths)

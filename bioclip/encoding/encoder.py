@@ -1,7 +1,7 @@
-"""Features of unit length from images and texts, by any model: the one encoder of evaluation, scorers and the embedding guard.
+"""Unit-length features of images and texts from any model; evaluation, scorers and the embedding guard use this encoder.
 
-Images are decoded by threads while the network works, and encoded in the order in which they come, `batch_size` at once. The same
-images in the same batches give the same bits; other batches may change the last bits of a feature. With a cache, an image whose features
+Threads decode images while the network runs; images are encoded in input order, `batch_size` at a time. The same
+images in the same batches give identical features; other batches may change the last bits. With a cache, an image whose features
 are stored is neither decoded nor encoded.
 """
 
@@ -49,8 +49,8 @@ class EncodingOptions:
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """`ids` [N] and float32 `features` [N, D] of unit length, in the order in which the images came; `undecodable` are the ids without
-    features; `num_encoded` counts the images that the network has seen, the others came from the cache."""
+    """`ids` [N] and float32 `features` [N, D] of unit length, in input order; `undecodable` lists the ids without
+    features; `num_encoded` counts the images encoded by the network; the others came from the cache."""
 
     ids: tuple[str, ...]
     features: NDArray[np.float32]
@@ -60,7 +60,7 @@ class EncodedImages:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model ready to encode, on its device, in evaluation mode."""
+    """A model on its device, in evaluation mode."""
 
     model: ClipModel
     options: EncodingOptions = EncodingOptions()
@@ -68,12 +68,12 @@ class Encoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.model.network.parameters()).device
 
     @property
     def no_texts(self) -> str:
-        """Why texts cannot be encoded; '' where they can."""
+        """Why texts cannot be encoded; '' if they can."""
         return self.model.no_texts
 
     @property
@@ -85,7 +85,7 @@ class Encoder:
             raise ModelError(f"the model has no logit scale: {self.model.no_texts}; choose tasks that need no texts.") from None
 
     def encode_images(self, images: Iterable[tuple[str, bytes]], progress: Callable[[int], None] = lambda num_done: None) -> EncodedImages:
-        """Encode (id, encoded image) pairs; `progress` is told how many are done. Raises ModelError for features that are not finite."""
+        """Encode (id, encoded image) pairs; `progress` receives the number done. Raises ModelError for non-finite features."""
         ids: list[str] = []
         rows: list[NDArray[np.float32]] = []
         undecodable: list[str] = []
@@ -163,7 +163,7 @@ def open_encoder(
     workspace: Storage | None = None,
     stored: StoredDtype | None = None,
 ) -> Encoder:
-    """The encoder of `ref` on `device` (`auto`, `cpu` or `cuda`); a network is loaded once a process.
+    """The encoder of `ref` on `device` (`auto`, `cpu` or `cuda`); each network is loaded once per process.
 
     With `stored`, features are kept in `workspace` as that type. Raises as `open_model` and `choose_device`.
     """
@@ -181,7 +181,7 @@ def open_encoder(
 
 
 def features_key(identity: ModelIdentity, options: EncodingOptions) -> str:
-    """SHA-256 of all that decides the features of an image, besides the image."""
+    """SHA-256 of everything that determines an image's features except the image."""
     return digest_value(["features", _VERSION, identity.images_digest, options.transform, options.precision])
 
 
@@ -192,7 +192,7 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _map_threaded(function: Callable[[Any], T], items: Sequence[Any], num_threads: int) -> Iterator[T]:
-    """`map` in order, at most four results a thread ahead of the caller."""
+    """`map` in order, computing at most four results per thread ahead of the caller."""
     if not num_threads:
         yield from map(function, items)
         return

@@ -1,7 +1,7 @@
-"""Features of images, kept by what decides them: the model's weights and preprocessing, the transform, the precision and the image's bytes.
+"""Cached image features, keyed by the model's weights and preprocessing, the transform, the precision and the image's bytes.
 
-One folder a model and way of encoding, `features/<key>/`, holds Parquet parts of (`bytes_sha256`, `features` [D]), each named by its
-content. A part is written whole; deleting any of them only means that its images are encoded again.
+One folder per model and encoding, `features/<key>/`, has Parquet parts of (`bytes_sha256`, `features` [D]), each named by the digest of its
+content. A part is written atomically; if one is deleted, its images are encoded again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ StoredDtype = Literal["float32", "float16"]
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The features that `key` decides, in `storage`; `dtype` is what new parts are written in."""
+    """The features stored under `key` in `storage`; new parts are written as `dtype`."""
 
     storage: Storage
     key: str
@@ -40,7 +40,7 @@ class FeatureCache:
 
     @cached_property
     def part_of(self) -> dict[str, str]:
-        """SHA-256 of an image's bytes -> the part that holds its features; parts that others write later are not seen."""
+        """SHA-256 of an image's bytes -> the part that holds its features; parts written later by other processes are not included."""
         found: dict[str, str] = {}
         for name in self.storage.list(self.folder):
             if name.endswith(layout.PARQUET):
@@ -49,7 +49,7 @@ class FeatureCache:
         return found
 
     def read(self, wanted: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """SHA-256 of an image's bytes -> float32 features [D], of those of `wanted` that are stored; only their parts are read."""
+        """SHA-256 of an image's bytes -> float32 features [D], of the stored ones among `wanted`; only their parts are read."""
         asked = pa.array(sorted(set(wanted)), pa.string())
         found: dict[str, NDArray[np.float32]] = {}
         for name in sorted({self.part_of[digest] for digest in wanted if digest in self.part_of}):
@@ -60,11 +60,11 @@ class FeatureCache:
         return found
 
     def rounded(self, features: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Features as they will be read back, so that the first use of an image gives what later ones give."""
+        """Features rounded as in storage, so the first use of an image gives the same values as later uses."""
         return {name: values.astype(self.dtype).astype(np.float32) for name, values in features.items()}
 
     def write(self, features: Mapping[str, NDArray[np.float32]]) -> None:
-        """Add one part; nothing for no features."""
+        """Add one part; does nothing without features."""
         if not features:
             return
         names = sorted(features)

@@ -1,4 +1,4 @@
-"""`python -m bioclip.evaluation --settings FILE --release VERSION --model MODEL [--log FILE]`: score a model as a process of its own.
+"""`python -m bioclip.evaluation --settings FILE --release VERSION --model MODEL [--log FILE]`: score a model in a separate process.
 
 Silent unless something fails; then one sentence on the error stream and the error's exit code. Settings may also come from
 the environment, so that credentials need not be written to a file.
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--model", required=True, help="id of a finished model, or any other model: a folder, NAME:TAG, hf-hub:ORG/NAME, timm:NAME"
     )
-    parser.add_argument("--log", type=Path, help="file that receives one JSON object a line")
+    parser.add_argument("--log", type=Path, help="file that receives one JSON object per line")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""What a benchmark is: the images of an evaluation set, the classes to choose from, the tasks to run and their options."""
+"""A benchmark: the images of an evaluation set, the classes to choose from, the tasks to run and their options."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class SpeciesClass:
 class Benchmark:
     """The images of an evaluation set and the species to choose from.
 
-    `labels` maps the item id of each scored image to its class; classes are sorted by lineage, so that every taxon is a run of them.
-    `tasks` are registered names or `module:function`, `options` what they read besides the evaluation settings. `unit` is what intervals
-    resample: `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts images of the set
-    that are not scored, by reason. `reason` says why nothing can be scored, if so.
+    `labels` maps the item id of each scored image to its class; classes are sorted by lineage, so each taxon is a contiguous range of
+    classes. `tasks` are registered names or `module:function`, `options` are passed to them besides the evaluation settings. `unit` is the
+    unit that intervals resample: `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts
+    images of the set that are not scored, by reason. `reason` states why nothing can be scored, or is empty.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a classifier answered, image by image: what metrics are computed from and what is kept as outcomes."""
+"""Per-image predictions of a classifier: the input of metrics, stored as outcomes."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("top_probabilities", pa.list_(pa.float32())),
     ]
 )
-"""evaluations/<id>/outcomes.parquet, one row an image and set of parameters. `parameters` is canonical JSON as in scores.parquet, `truth`
-and `top` (up to five answers, best first) are the names of classes, `truth_position` is 0 where the true class was answered first.
+"""evaluations/<id>/outcomes.parquet, one row per image and set of parameters. `parameters` is canonical JSON as in scores.parquet, `truth`
+and `top` (up to five answers, best first) are the names of classes, `truth_position` is 0 if the true class is ranked first.
 Probabilities are null for tasks that give none."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers to one question about N images.
+    """Predictions for N images under one set of parameters.
 
-    `truth` [N] is each image's class, `position` [N] how many classes were answered before it, `top` [N, K] the best K classes,
+    `truth` [N] is each image's class, `position` [N] the number of classes ranked before it, `top` [N, K] the best K classes,
     `top_probabilities` [N, K] and `truth_probability` [N] their probabilities (None for a task that gives none). Images where `asked` [N]
-    is False take no part. `guess` [C] is the probability that guessing gives each class, `names` [C] what outcomes call it; `num_classes`
+    is False are excluded. `guess` [C] is the probability that guessing gives each class, `names` [C] their names in outcomes; `num_classes`
     counts the classes that can be the truth.
     """
 
@@ -59,7 +59,7 @@ class Predictions:
     truth_probability: NDArray[np.float64] | None = None
 
     def outcomes(self, benchmark: str, item_ids: Sequence[str]) -> pa.Table:
-        """The PREDICTION_SCHEMA rows of the images that were asked about."""
+        """The PREDICTION_SCHEMA rows of the included images."""
         rows = np.flatnonzero(self.asked)
         names = np.array(self.names, dtype=object)
         probabilities = None if self.top_probabilities is None else self.top_probabilities[rows].astype(np.float32).tolist()
@@ -79,7 +79,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The answers to a chunk of images, from the scores of all classes."""
+    """Ranked classes of a chunk of images, from the scores of all classes."""
 
     position: NDArray[np.int64]
     top: NDArray[np.int64]
@@ -88,7 +88,7 @@ class Ranked:
 
 
 def rank_answers(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> Ranked:
-    """Order the classes by `scores` [N, C], highest first; of equal ones the lower class comes first."""
+    """Order the classes by `scores` [N, C], highest first; ties go to the lower class."""
     kept = min(NUM_KEPT, scores.shape[1])
     if scores.shape[1] > 4 * kept:
         near = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)

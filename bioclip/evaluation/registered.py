@@ -1,4 +1,4 @@
-"""Finding a function by its registered name, or one from outside as `module:function`."""
+"""Lookup of a function by its registered name, or of an external one by `module:function`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading scores back; nothing here imports torch."""
+"""Reads stored scores; does not import torch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MEASUREMENT_SCHEMA = pa.schema(
         pa.field("majority", pa.float64()),
     ]
 )
-"""evaluations/<id>/scores.parquet, one row a measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
-rank of few_shot, any other of a task from outside. The interval is of 95 %, made by `interval_method` over `num_units` units of
-`interval_unit` (`image` or `species`); `num_images` took part. `chance` is what guessing reaches and `majority` what the best constant
-answer does; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have units of
-their own."""
+"""evaluations/<id>/scores.parquet, one row per measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
+rank of few_shot, others for an external task. The interval is of 95 %, made by `interval_method` over `num_units` units of
+`interval_unit` (`image` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of the best constant
+answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have their own
+units."""
 
 _PREFERRED_CAPTION_TYPE = "taxon_com"
 
@@ -56,7 +56,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Headline:
-    """One line of a summary table. Without images `value` and the interval are None and `reason` says why."""
+    """One line of a summary table. Without images, `value` and the interval are None and `reason` states why."""
 
     benchmark: str
     measure: str
@@ -76,13 +76,15 @@ def load_scores(storage: Storage, evaluation_id: str) -> Scores:
     """The scores of a finished evaluation; raises EvaluationError that lists the finished evaluations."""
     if (info := find_evaluation(storage, evaluation_id)) is None:
         found = ", ".join(list_evaluations(storage)) or "none"
-        raise EvaluationError(f"evaluation {evaluation_id!r} is not in {storage.root!r}; there: {found}. `treeoflife evaluate` makes one.")
+        raise EvaluationError(
+            f"evaluation {evaluation_id!r} is not in {storage.root!r}; available: {found}. Run `treeoflife evaluate` to create one."
+        )
     with storage.reader(f"{info.folder}/{layout.SCORES_TABLE}") as stream:
         return Scores(info, pq.read_table(stream))
 
 
 def headlines(scores: Scores) -> list[Headline]:
-    """Top-1 at the species for each benchmark: zero-shot with taxonomic and common names (or the first caption type scored), then
+    """Top-1 at species rank for each benchmark: zero-shot with taxonomic and common names (or the first caption type scored), then
     every number of shots."""
     lines: list[Headline] = []
     for benchmark in scores.info.benchmarks:

@@ -1,7 +1,7 @@
-"""Finished evaluations, and how one is started as a process of its own; nothing here imports torch.
+"""Finished evaluations, and the command that starts one in a separate process; does not import torch.
 
-An evaluation's identity is the digest of what decides its scores: the evaluation settings, the model's identity, the release and the
-evaluator's version. Its folder `evaluations/<id>/` is complete when `scores.json` is there.
+An evaluation's identity is the digest of everything that determines its scores: the evaluation settings, the model's identity, the release
+and the evaluator's version. Its folder `evaluations/<id>/` is complete once it contains `scores.json`.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
 EVALUATION_VERSION = 4
-"""Raised whenever the evaluator gives other scores for the same inputs."""
+"""Version of the evaluator, incremented when the scores of the same inputs change."""
 
 
 @dataclass(frozen=True)
 class EvaluationInfo:
-    """`scores.json`: what was scored, on what, and what was left out; the scores themselves are in `scores.parquet`, the answers to
+    """`scores.json`: the model, the benchmarks and the excluded images; the scores themselves are in `scores.parquet`, the answers to
     each image in `outcomes.parquet`."""
 
     evaluation_id: str
     key: str
-    """SHA-256 of all that decides the scores; `evaluation_id` is its start."""
+    """SHA-256 of everything that determines the scores; `evaluation_id` is its prefix."""
     model_id: str
-    """Id of a workspace's model; '' for any other."""
+    """Id of a model of the workspace; '' for any other model."""
     weights_sha256: str
     """Content of the weights, or the name of a published model."""
     release_version: str
     release_digest: str
     settings: dict[str, Any]
     benchmarks: list[dict[str, Any]]
-    """One entry a benchmark: name, split (its evaluation set), num_images, num_classes, dropped (images by reason), few_shot (what each
+    """One entry per benchmark: name, split (its evaluation set), num_images, num_classes, dropped (images by reason), few_shot (what each
     number of shots left out), notes (of other tasks), reason (why there is no score, or '')."""
     scores_sha256: str
     outcomes_sha256: str = ""
     model: str = ""
-    """The model as it was named; of a path its last part."""
+    """The model's name as given; for a path, its last part."""
     model_digest: str = ""
     """Of weights, architecture, preprocessing and tokenizer."""
 
@@ -68,7 +68,7 @@ def planned_evaluation_id(settings: EvaluationSettings, model: ModelRef, workspa
 
 
 def find_evaluation(storage: Storage, evaluation_id: str) -> EvaluationInfo | None:
-    """The finished evaluation, or None when it is not there or not finished."""
+    """The finished evaluation, or None if it does not exist or is unfinished."""
     name = layout.evaluation_info(evaluation_id)
     if not storage.exists(name):
         return None

@@ -44,7 +44,7 @@ _MAX_LOG_LINES_PER_S = 4
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A finished evaluation; `reused` when an earlier run had made it. `num_encoded` images went through the network now."""
+    """A finished evaluation; `reused` if an earlier run finished it. `num_encoded` images were encoded by this run."""
 
     info: EvaluationInfo
     reused: bool
@@ -62,7 +62,7 @@ class BenchmarkScores:
 
 @dataclass
 class Evaluator:
-    """An encoder and the benchmarks to score, with the features computed so far: each image set is encoded once."""
+    """An encoder and the benchmarks to score, with the features computed so far; each image set is encoded once."""
 
     settings: EvaluationSettings
     encoder: Encoder | EmbeddingTable
@@ -74,7 +74,7 @@ class Evaluator:
 
     @property
     def num_encoded(self) -> int:
-        """Images that went through the network."""
+        """Number of images encoded by the network."""
         return sum(one.num_encoded for one in self.encoded.values())
 
     def encode(self, benchmark: Benchmark) -> EncodedImages:
@@ -171,9 +171,9 @@ def evaluate_on(
     log: TextIO | None = None,
     release: tuple[str, str] | None = None,
 ) -> EvaluationResult:
-    """Score any model on any benchmarks and write `evaluations/<id>/` to the workspace `storage`, or reuse what is there.
+    """Score any model on any benchmarks and write `evaluations/<id>/` to the workspace `storage`, or reuse an existing result.
 
-    `release` is the (version, digest) that the benchmarks are made of; without it they are identified by the digests of their sets. A
+    `release` is the (version, digest) that the benchmarks come from; without it they are identified by the digests of their sets. A
     benchmark without images is listed with the reason. Raises EvaluationError, ModelError, UnknownNameError.
     """
     benchmarks = None if release else build()
@@ -181,7 +181,7 @@ def evaluate_on(
     if (info := find_evaluation(storage, key[:12])) is not None and info.key == key:
         return EvaluationResult(info, reused=True)
     if unknown := [rank for rank in settings.ranks if rank not in RANKS]:
-        raise EvaluationError(f"rank {unknown[0]!r} of evaluation.ranks is not known; choose from {', '.join(RANKS)}.")
+        raise EvaluationError(f"rank {unknown[0]!r} of evaluation.ranks is unknown; choose from {', '.join(RANKS)}.")
     benchmarks = build() if benchmarks is None else benchmarks
     options = EncodingOptions(settings.preprocessing, settings.precision, settings.batch_size, settings.num_loader_workers)
     encoder = (

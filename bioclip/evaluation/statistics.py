@@ -1,12 +1,12 @@
 """Values of measurements with their 95 % intervals; each interval states its method and its unit.
 
 The default is the percentile bootstrap (Efron and Tibshirani 1993): units are drawn with replacement, as many as there are, and the
-statistic is computed again. The unit `image` gives the interval for other images of the same species. The unit `species` draws whole
+statistic is recomputed. The unit `image` gives the interval for other images of the same species. The unit `species` draws whole
 species with all their images (the cluster bootstrap, Davison and Hinkley 1997, section 3.8) and gives the interval for other species; it
-is used where the species are a sample, as in held-out species. Neither contains the variation between trainings, nor between few-shot
-supports.
+is used where the species are a sample, as in held-out species. Neither interval includes the variation between training runs or between
+few-shot supports.
 
-A share of exactly 0 or 1 would get a bootstrap interval without width, since resampling shows nothing that was never seen. It gets the
+A share of exactly 0 or 1 would have a bootstrap interval of zero width, so it gets the
 exact interval of Clopper and Pearson (1934) instead, with as many trials as there are units.
 """
 
@@ -28,27 +28,27 @@ BOOTSTRAP, CLUSTER_BOOTSTRAP, CLOPPER_PEARSON = "percentile_bootstrap", "cluster
 
 
 class Statistic(Protocol):
-    """A number computed from N images, each counted a number of times."""
+    """A number computed from N images, each with a count."""
 
     @property
     def takes_part(self) -> NDArray[np.bool_]:
-        """[N] True for the images that the number depends on."""
+        """[N] True for the images that the statistic depends on."""
 
     @property
     def is_share(self) -> bool:
         """True for a share of trials, whose interval at 0 and 1 is exact."""
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        """[R] the number under each of R rows of image counts [R, N]; NaN where it is not defined. `units` [N] tells which images are
-        always drawn together, None that each is drawn alone."""
+        """[R] the statistic for each of R rows of image counts [R, N]; NaN where it is undefined. Images with equal `units` [N] are
+        drawn together; None draws each image separately."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """`hits` [N] of `trials` [N]; an image with 0 trials takes no part.
+    """`hits` [N] of `trials` [N]; an image with 0 trials is excluded.
 
     With `classes` [N] the mean over classes of each one's share (macro average), without it the share over all. Hits may be any number:
-    with trials of 1 the share is their mean.
+    with 1 trial each, the share is their mean.
     """
 
     hits: NDArray[np.float64]
@@ -84,8 +84,8 @@ class Share:
 class Measurement:
     """One number about N images: how it is computed, under which parameters, and what it is compared with.
 
-    `chance` is what guessing reaches and `majority` what the best constant answer does, None where the metric has no such level.
-    `num_classes` is None where there was nothing to choose from.
+    `chance` is the value of guessing and `majority` that of the best constant answer, None if the metric has no such level.
+    `num_classes` is None if there are no classes.
     """
 
     task: str
@@ -99,7 +99,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Score:
-    """A value with the ends of its 95 % interval, how the interval was made, and from how many units of which kind."""
+    """A value with its 95 % interval, the interval's method, and the number and kind of units."""
 
     value: float
     ci_low: float
@@ -112,7 +112,7 @@ class Score:
 def score(measurements: Sequence[Measurement], num_bootstraps: int, seed: int, species: NDArray[np.int64] | None = None) -> list[Score]:
     """Score of each measurement; all are of the same N images and are resampled together.
 
-    `species` [N] numbers each image's species: they are the units where it is given, images where it is None.
+    `species` [N] is the number of each image's species. Species are the units if it is given, images if it is None.
     """
     num_images = len(measurements[0].statistic.takes_part)
     units = np.arange(num_images) if species is None else np.unique(species, return_inverse=True)[1]
@@ -130,7 +130,7 @@ def score(measurements: Sequence[Measurement], num_bootstraps: int, seed: int, s
 
 
 def clopper_pearson(num_hits: float, num_trials: int) -> tuple[float, float]:
-    """Ends of the exact 95 % interval of a share."""
+    """Limits of the exact 95 % interval of a share."""
     from scipy.stats import beta
 
     tail = _TAIL_PERCENT / 100
@@ -149,9 +149,9 @@ def _score(measurement: Measurement, point: float, resampled: NDArray[np.float64
 
 
 def num_better(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[N] how many of the C answers in `scores` [N, C] come before the true one; among equal scores the lower class comes first.
+    """[N] number of the C classes in `scores` [N, C] ranked before the true one; ties go to the lower class.
 
-    So a model that gives every class the same score is right as often as chance, not always.
+    A model that gives every class the same score is thus correct as often as chance.
     """
     truth = np.take_along_axis(scores, labels[:, None], axis=1)
     lower = np.arange(scores.shape[1]) < labels[:, None]
@@ -170,7 +170,7 @@ def _resamples(num_units: int, num_bootstraps: int, seed: int, num_images: int) 
 
 
 def _are_the_same_groups(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    """True when two numberings of N images put the same images together."""
+    """True if two numberings of N images form the same groups."""
     pairs = np.unique(np.stack([one, other]), axis=1).shape[1]
     return bool(pairs == len(np.unique(one)) == len(np.unique(other)))
 

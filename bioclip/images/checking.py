@@ -1,4 +1,4 @@
-"""From a body to checked images: which are kept, and which are refused for which reason."""
+"""Checks the images in a downloaded body: each is accepted, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class RefusedImage:
-    """A body that is no usable image: a stable reason, and a detail for people."""
+    """A rejected body: a stable reason, and a readable detail."""
 
     reason: str
     detail: str
@@ -97,7 +97,7 @@ def check_crops(data: bytes, settings: DownloadSettings, crops: tuple[Crop | Non
     image, header = opened
     try:
         decoded = decode_opened(image, _decode_px(header, settings) if None in crops else max(header.size))
-    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for damaged pixel data
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many exception types for damaged pixel data
         return [RefusedImage(_damage(data, error), " ".join(str(error).split()))] * len(crops)
     original_sha256 = hashlib.sha256(data).hexdigest()
     return [_take(data, original_sha256, decoded, header, crop, settings) for crop in crops]
@@ -113,7 +113,7 @@ def _open(data: bytes, settings: DownloadSettings) -> tuple[Image.Image, _Header
         orientation = read_orientation(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return RefusedImage("too_many_pixels", str(error))
-    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many kinds for bytes that are no image
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise many exception types for bytes that are not an image
         return _refused(data, error)
     original_format = "JPEG" if image.format == "MPO" else str(image.format)
     is_turned = orientation >= 5

@@ -1,4 +1,4 @@
-"""What an image file holds besides its pixels: signatures, damaged or hostile metadata, orientation and places.
+"""Contents of an image file besides its pixels: signatures, damaged or hostile metadata, orientation and places.
 
 Chunk layouts are those of PNG (W3C, section 5), RIFF WebP (Google's container specification), JPEG (ITU T.81, annex B) and ISO base media
 files (ISO/IEC 14496-12).
@@ -46,7 +46,7 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none, or where the EXIF data are damaged.
+    """The EXIF orientation, 1 to 8; 1 if there is none or the EXIF data are damaged.
 
     A PNG may have its EXIF data after the pixels, so it is decoded: raises what Pillow raises for damaged pixel data.
     """
@@ -64,12 +64,12 @@ def states_place(image: Image.Image, data: bytes) -> bool:
 def _exif(image: Image.Image) -> Any:
     try:
         return image.getexif()
-    except Exception:  # noqa: BLE001 - Pillow's parser raises many kinds for damaged EXIF data, which say nothing of the pixels
+    except Exception:  # noqa: BLE001 - Pillow's parser raises many exception types for damaged EXIF data; the pixels may be intact
         return {}
 
 
 def png_pixels_only(data: bytes) -> bytes | None:
-    """A PNG without its text, time, EXIF and profile chunks, or None for other bytes: what is left cannot exceed the size of `data`."""
+    """A PNG without its text, time, EXIF and profile chunks, or None for other bytes: the result is never longer than `data`."""
     if not data.startswith(_PNG):
         return None
     return _PNG + b"".join(chunk for kind, chunk in _png_chunks(data) if kind in _PNG_PIXEL_CHUNKS)

@@ -1,4 +1,4 @@
-"""Pixels as a person sees them: upright, 8-bit RGB, from an image in any of Pillow's modes."""
+"""Display pixels: upright 8-bit RGB, from an image in any of Pillow's modes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""CLIP models through open_clip's factory: made, saved and read back.
+"""CLIP models built by open_clip's factory, saved and loaded.
 
-A saved model is an open_clip folder (`open_clip_config.json` beside `open_clip_model.safetensors`), so that open_clip itself reads
-it as `local-dir:FOLDER` and gives the same weights bit for bit. torch and open_clip are imported when a model is first needed.
+A saved model is an open_clip folder (`open_clip_config.json` and `open_clip_model.safetensors`), so that open_clip itself reads
+it as `local-dir:FOLDER` and gives the same weights bit for bit. torch and open_clip are imported on first use.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ClipModel:
-    """A network with what is needed to feed it.
+    """A network with its tokenizer and preprocessing.
 
     `network(images, tokens)` gives (image features [B, D], text features [B, D], logit scale), the features of unit length.
-    `tokenizer(texts)` gives int64 token ids [B, L]; of a model that encodes images only it raises ModelError, and `no_texts` says why.
+    `tokenizer(texts)` gives int64 token ids [B, L]; for a model that encodes images only it raises ModelError, and `no_texts` states why.
     `config` is the content of `open_clip_config.json`.
     """
 
@@ -45,12 +45,12 @@ class ClipModel:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How an image becomes the network's input outside training."""
+        """Transform from an image to the network's input outside training."""
         return Preprocessing.from_config(self.config["preprocess_cfg"])
 
     @property
     def image_px(self) -> int:
-        """Side in pixels of the square image that the network takes; its height where it takes a rectangle."""
+        """Side in pixels of the square image that the network takes; its height if the input is a rectangle."""
         return self.preprocessing.size[0]
 
     @property
@@ -75,7 +75,7 @@ class ClipModel:
 
 @cache
 def import_open_clip() -> Any:
-    """The open_clip module, importable beside a CPU torch; raises ModelError when the `train` extra is not installed."""
+    """The open_clip module, also with a CPU build of torch; raises ModelError if the `train` extra is not installed."""
     try:
         allow_cpu_torch()
         import open_clip
@@ -101,7 +101,7 @@ def create_model(settings: ModelSettings, seed: int) -> ClipModel:
 def open_model(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
     """The model that `ref` names, on the CPU in float32; torch's global random state is left as it was.
 
-    A tokenizer that cannot be made here gives a model that encodes images only. Raises UnknownNameError for an architecture or tag that
+    If its tokenizer cannot be created, the model encodes images only. Raises UnknownNameError for an architecture or tag that
     open_clip does not know, and ModelError for weights that do not exist or do not fit, and for a table of embeddings.
     """
     if ref.kind == "embeddings":
@@ -177,7 +177,7 @@ def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: 
     try:
         return ClipModel(network, open_clip.get_tokenizer(identifier), config)
     except (ImportError, OSError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
-        return _images_only(network, config, f"its tokenizer cannot be made here ({_one_line(error)})")
+        return _images_only(network, config, f"its tokenizer cannot be created ({_one_line(error)})")
 
 
 def _from_timm(ref: ModelRef) -> ClipModel:
@@ -205,7 +205,7 @@ def _known_tag(ref: ModelRef) -> str:
     if ref.tag:
         known = import_open_clip().list_pretrained_tags_by_model(ref.name)
         if ref.tag not in known:
-            raise UnknownNameError(f"start of {ref.name}", ref.tag, known)
+            raise UnknownNameError(f"initial weights of {ref.name}", ref.tag, known)
     return ref.tag
 
 
@@ -214,8 +214,8 @@ def _explained(ref: ModelRef, make: Callable[[], T]) -> T:
         return make()
     except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError, ImportError) as error:
         raise ModelError(
-            f"model {ref.label!r} cannot be made: {_one_line(error)}; check the architecture and the weights (a download needs the "
-            "network: fetch the file by hand and name it as the checkpoint)."
+            f"model {ref.label!r} cannot be created: {_one_line(error)}; check the architecture and the weights (a download needs the "
+            "network: download the file yourself and name it as the checkpoint)."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From an encoded image to the pixels that a model takes outside training.
+"""Transform from an encoded image to the pixels that a model takes outside training.
 
 The exact transform gives the pixels of `open_clip.image_transform(..., is_train=False)`, applied to the RGB image, bit for bit: the whole
 image is decoded, resized to integer sizes rounded as torchvision rounds them, then cropped or padded about its centre. The fast transform
@@ -39,7 +39,7 @@ class Preprocessing:
         """Read a `preprocess_cfg`; raises ModelError for a resize mode that open_clip does not know."""
         size, mean, std = (config[name] for name in ("size", "mean", "std"))
         if config["resize_mode"] not in {"shortest", "longest", "squash"}:
-            raise ModelError(f"resize_mode {config['resize_mode']!r} of the model is not known; choose shortest, longest or squash.")
+            raise ModelError(f"resize_mode {config['resize_mode']!r} of the model is unknown; choose shortest, longest or squash.")
         return cls(
             size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[-1])),
             mean=tuple(mean) if isinstance(mean, list | tuple) else (mean,) * 3,
@@ -91,7 +91,7 @@ def _scaled(image: Image.Image, ratio: float, resampling: Image.Resampling) -> I
 
 
 def _centre(image: Image.Image, height: int, width: int, fill: int) -> Image.Image:
-    """The central part of that size, padded with `fill` where the image is smaller; the odd pixel of padding is right and below."""
+    """The central part of that size, padded with `fill` if the image is smaller; an odd pixel of padding goes to the right and bottom."""
     missing_x, missing_y = max(0, width - image.width), max(0, height - image.height)
     if missing_x or missing_y:
         border = (missing_x // 2, missing_y // 2, (missing_x + 1) // 2, (missing_y + 1) // 2)

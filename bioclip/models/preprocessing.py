@@ -1,4 +1,4 @@
-"""From encoded images to the squares of uint8 pixels that training takes."""
+"""Transform from encoded images to the square uint8 pixels that training takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def decode(data: bytes, least_px: int, name: str) -> Image.Image:
         image.draft("RGB", (least_px, least_px))
         return image.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise TrainingError(f"the image of sample {name!r} cannot be decoded: {error}; the shard was damaged: release again.") from None
+        raise TrainingError(
+            f"the image of sample {name!r} cannot be decoded: {error}; the shard is damaged: build the release again."
+        ) from None
 
 
 def square(image: Image.Image, image_px: int, box: Box, flip: bool = False) -> NDArray[np.uint8]:
@@ -36,5 +38,5 @@ def square(image: Image.Image, image_px: int, box: Box, flip: bool = False) -> N
 
 
 def cost_bytes(image: Any) -> int:
-    """Memory that a decoded image takes: Pillow keeps four bytes a pixel."""
+    """Memory that a decoded image takes: Pillow keeps four bytes per pixel."""
     return int(image.width * image.height * 4)

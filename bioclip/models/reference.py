@@ -1,4 +1,4 @@
-"""One way to name a model, and one digest of what it is. Nothing here imports torch.
+"""Names of models, and the digests that identify them. Does not import torch.
 
 | written as | kind | the weights are identified by |
 |-|-|-|
@@ -10,11 +10,11 @@
 | `timm:NAME`, `timm:NAME:path/to/weights` | timm: an image tower without text | name, content |
 | `path/to/table.parquet` | embeddings: a table of `item_id` and `embedding` | content |
 
-ModelSettings can also describe a random start, identified by architecture and seed.
+ModelSettings can also describe random initial weights, identified by architecture and seed.
 
 An identity contains no path: moving or renaming a checkpoint does not change it, and changing one byte of the weights, the
 configuration or the tokenizer's files does. The weights of a tag, a hub id or a timm name need a download before they can be read, so
-that the name is their identity, and `ModelIdentity.by_name` is true.
+the name is their identity, and `ModelIdentity.by_name` is true.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _PREPROCESS_DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """What decides a model's features, one digest a part; a name in place of a digest where the content cannot be read offline."""
+    """Digests of the parts that determine a model's features; a name replaces a digest if the content cannot be read offline."""
 
     weights: str
     architecture: str
@@ -93,7 +93,7 @@ class ModelRef:
 
     `name` is the workspace id, the architecture, the hub id or the timm name; `path` the folder, the checkpoint or the table;
     `tag` open_clip's pretrained tag; `architecture` an open_clip configuration as JSON ('' for open_clip's own of that name);
-    `resize_mode` replaces the model's own where it is not ''; `seed` decides a random start.
+    `resize_mode` replaces the model's own unless it is ''; `seed` decides random weights.
     """
 
     kind: Kind
@@ -106,7 +106,7 @@ class ModelRef:
 
     @classmethod
     def parse(cls, text: str) -> ModelRef:
-        """The model that `text` names, by the table of this module; raises UsageError for text that fits no row."""
+        """The model that `text` names, by the table of this module; raises UsageError for any other text."""
         if text.startswith(HUB_PREFIX):
             return cls("hub", name=text)
         if text.startswith(TIMM_PREFIX):
@@ -121,7 +121,7 @@ class ModelRef:
         name, _, start = text.partition(":")
         if not name or not start:
             raise UsageError(
-                f"model {text!r} is not known; name the id of a workspace's model, the folder of an open_clip model, NAME:TAG, "
+                f"model {text!r} is unknown; name the id of a workspace's model, the folder of an open_clip model, NAME:TAG, "
                 "NAME:CHECKPOINT, hf-hub:ORG/NAME, timm:NAME or a table of embeddings (.parquet)."
             )
         return cls._started(name, start)
@@ -152,7 +152,7 @@ class ModelRef:
 
     @property
     def label(self) -> str:
-        """The reference as a person would write it."""
+        """The reference in its written form."""
         if self.kind in {"folder", "embeddings"}:
             return self.path
         if self.kind == "timm":
@@ -165,7 +165,7 @@ class ModelRef:
         return dict(json.loads(self.architecture)) if self.architecture else {}
 
     def place(self, workspace: Storage | None = None) -> tuple[Storage, str]:
-        """(storage, folder) of a workspace's model or of a local folder; raises ModelError where there is no open_clip model."""
+        """(storage, folder) of a workspace's model or of a local folder; raises ModelError if there is no open_clip model."""
         if self.kind == "workspace":
             if workspace is None:
                 raise ModelError(f"model {self.name!r} is the id of a workspace's model, but no workspace is given; name its folder.")
@@ -178,7 +178,7 @@ class ModelRef:
         return storage, folder
 
     def identity(self, workspace: Storage | None = None) -> ModelIdentity:
-        """What decides this model's features; reads the weights. Raises ModelError where they do not exist."""
+        """Digests of everything that determines this model's features; reads the weights. Raises ModelError if they do not exist."""
         if self.kind in {"workspace", "folder"}:
             storage, folder = self.place(workspace)
             info = find_model(storage, self.name) if self.kind == "workspace" else None
@@ -212,7 +212,7 @@ def weights_file(names: list[str]) -> str:
     ordered = sorted(found, key=lambda name: (_preference(name), not name.endswith(".safetensors")))
     if not ordered:
         raise ModelError(
-            f"no weights ({', '.join(_WEIGHTS_SUFFIXES)}) beside {layout.MODEL_CONFIG}; name the folder of an open_clip model."
+            f"no weights ({', '.join(_WEIGHTS_SUFFIXES)}) next to {layout.MODEL_CONFIG}; name the folder of an open_clip model."
         )
     return ordered[0]
 

@@ -1,6 +1,6 @@
-"""torchvision beside a CPU-only torch.
+"""Makes torchvision importable with a CPU-only torch.
 
-The registry's torchvision wheel links CUDA. Beside a CPU build of torch its C++ part cannot be loaded, and the import then
+The registry's torchvision wheel links CUDA. With a CPU build of torch its C++ part cannot be loaded, and the import then
 fails with `operator torchvision::nms does not exist`, although nothing that CLIP needs is compiled. Declaring the two missing
 operator schemas is enough: transforms and models work, compiled operators (nms, roi_align, decode_jpeg) stay unavailable.
 """
@@ -19,9 +19,9 @@ _declared: list[object] = []
 
 @cache
 def allow_cpu_torch() -> bool:
-    """Let torchvision import beside a CPU build of torch; call it before open_clip is first imported.
+    """Make torchvision importable with a CPU build of torch; call it before open_clip is first imported.
 
-    Returns True when the schemas had to be declared. Does nothing beside a CUDA or ROCm build, when torchvision is missing or
+    Returns True if the schemas had to be declared. Does nothing with a CUDA or ROCm build, when torchvision is missing or
     already imported, or when its C++ part loads (the CPU wheel).
     """
     import torch
@@ -33,7 +33,7 @@ def allow_cpu_torch() -> bool:
     library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in _OPERATORS:
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(library)  # a library that is collected takes its schemas with it
+    _declared.append(library)  # the schemas disappear when the library object is garbage-collected
     return True
 
 

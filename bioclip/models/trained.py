@@ -1,4 +1,4 @@
-"""Trained models of a workspace; nothing here imports torch."""
+"""Trained models of a workspace; does not import torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bioclip.storage import Storage
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """`model.json`: a trained model and its descent."""
+    """`model.json`: a trained model and how it was trained."""
 
     model_id: str
     key: str
-    """SHA-256 of all that decides the weights; `model_id` is its start."""
+    """SHA-256 of everything that determines the weights; `model_id` is its prefix."""
     release_version: str
     release_digest: str
     settings: dict[str, Any]
-    """The training settings that decide the weights."""
+    """The training settings that determine the weights."""
     weights_sha256: str
     num_parameters: int
     num_steps: int
@@ -33,12 +33,12 @@ class ModelInfo:
     loss_last: float
     """Mean loss of the last 5 % of the steps."""
     split: str = "train"
-    """What it was trained on: `train`, or the part `train_small` of it."""
+    """Training split: `train`, or its subset `train_small`."""
     samples_without: dict[str, int] = field(default_factory=dict)
-    """Caption type -> samples that lack it and were given `training.caption_fallback` in its place."""
+    """Caption type -> number of samples without it, which used `training.caption_fallback`."""
 
     environment: dict[str, Any] = field(default_factory=dict)
-    """Versions of torch and open_clip, device, threads and processes of the run that finished it; what can change the last bits."""
+    """Versions of torch and open_clip, device, threads and processes of the run that finished it; these can change the last bits."""
 
     @property
     def folder(self) -> str:
@@ -51,7 +51,7 @@ class ModelInfo:
 
 
 def find_model(storage: Storage, model_id: str) -> ModelInfo | None:
-    """The finished model `model_id`, or None when it is not there or not finished."""
+    """The finished model `model_id`, or None if it does not exist or is unfinished."""
     name = layout.model_info(model_id)
     if not storage.exists(name):
         return None
@@ -65,7 +65,9 @@ def read_model_info(storage: Storage, model_id: str) -> ModelInfo:
     """The finished model `model_id`; raises TrainingError that lists the finished models."""
     if (info := find_model(storage, model_id)) is None:
         found = ", ".join(list_models(storage)) or "none"
-        raise TrainingError(f"model {model_id!r} is not in {storage.root!r} or not finished; there: {found}. `treeoflife train` makes one.")
+        raise TrainingError(
+            f"model {model_id!r} is not in {storage.root!r} or not finished; available: {found}. Run `treeoflife train` to create one."
+        )
     return info
 
 

@@ -1,4 +1,4 @@
-"""Settings of the demo: the bundled archives, fetched from a server on loopback that misbehaves a little."""
+"""Settings of the demo: the bundled archives, downloaded from a loopback server with some faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEDIA_HOSTS = ("media.treeoflife.example", "content.treeoflife.example")
 
 
 def demo_settings(server_address: str, workspace: Path | str) -> dict[str, Any]:
-    """Settings tree of the demo, less the training recipe, for a sample server at `address:port`."""
+    """Settings tree of the demo without the training recipe, for a sample server at `address:port`."""
     text = (SAMPLE_DIR / "demo.yaml").read_text(encoding="utf-8").replace("SAMPLE/", f"{SAMPLE_DIR.as_posix()}/")
     tree: dict[str, Any] = yaml.safe_load(text)
     tree["workspace"] = {"uri": str(workspace)}

@@ -1,7 +1,7 @@
-"""A loopback web server for the sample's photographs, faults included.
+"""A loopback web server for the sample's photographs, with simulated faults.
 
 It answers for any host name, so `http://media.treeoflife.example/fish/x.jpg` sent to `SampleServer.address` is answered
-from media.zip. faults.json names the paths that misbehave as real hosts do:
+from media.zip. faults.json names the paths with faults that real hosts have:
 
     not_found     404
     html          200 and `image/jpeg`, but the body is a web page
@@ -38,7 +38,7 @@ LANDING_PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><
 
 @dataclass(frozen=True)
 class MediaBody:
-    """One file as it is served: bytes, media type and the quoted entity tag."""
+    """One served file: bytes, media type and the quoted entity tag."""
 
     body: bytes
     mime_type: str
@@ -46,7 +46,7 @@ class MediaBody:
 
 
 def load_media(zip_path: Path) -> dict[str, MediaBody]:
-    """Read a media zip whole into memory, by path; raises zipfile.BadZipFile when a member is damaged."""
+    """Read a media zip into memory, by path; raises zipfile.BadZipFile if a member is damaged."""
     media = {}
     with zipfile.ZipFile(zip_path) as archive:
         for name in archive.namelist():
@@ -60,7 +60,7 @@ class SampleServer:
     """Serve the sample on loopback while the `with` block lasts.
 
     `address` is `127.0.0.1:PORT` and valid from construction on; requests are answered between `__enter__` and `__exit__`,
-    each in its own thread. Raises OSError when the port is taken. `latency_s` delays every answer, as a far host would.
+    each in its own thread. Raises OSError when the port is taken. `latency_s` delays every response, like a distant host.
     """
 
     def __init__(self, port: int = 0, *, host: str = "127.0.0.1", latency_s: float = 0.0) -> None:
@@ -75,12 +75,12 @@ class SampleServer:
 
     @property
     def request_counts(self) -> Counter[str]:
-        """How often each path was asked for (no leading slash), as a copy; redirects and 304 count too."""
+        """Number of requests by path (without leading slash), as a copy; redirects and 304 count too."""
         with self._lock:
             return self._counts.copy()
 
     def count_request(self, path: str) -> int:
-        """Count one request and return how many there were for this path, this one included."""
+        """Count a request and return the number of requests for this path, including this one."""
         with self._lock:
             self._counts[path] += 1
             return self._counts[path]
@@ -131,10 +131,10 @@ class _HttpServer(ThreadingHTTPServer):
             try:
                 client.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # the client hung up first
+                continue  # the client disconnected first
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in mid-answer is its own affair; anything else is printed as usual."""
+        """Ignore a client that disconnects during a response; print any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -225,7 +225,7 @@ def main() -> None:
     """Serve in the foreground until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Serve the bundled sample's photographs on loopback.")
     parser.add_argument("--port", type=int, default=8471, help="port on 127.0.0.1; 0 picks a free one")
-    parser.add_argument("--latency-s", type=float, default=0.0, help="seconds to wait before each answer")
+    parser.add_argument("--latency-s", type=float, default=0.0, help="seconds to wait before each response")
     arguments = parser.parse_args()
     server = SampleServer(arguments.port, latency_s=arguments.latency_s)
     print(f"serving {len(server.media)} files on http://{server.address}", flush=True)

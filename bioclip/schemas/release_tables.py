@@ -58,7 +58,7 @@ FINGERPRINT_SCHEMA = pa.schema(
         pa.field("canonical_name", pa.string()),
     ]
 )
-"""One row an image, sorted by record_id; null where it is not known, and null never matches.
+"""One row per image, sorted by record_id; null if unknown, and null never matches.
 
 `sha256` is of the original bytes, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` is true where the
 pHash is not informative.
@@ -79,7 +79,7 @@ LEAK_SCHEMA = pa.schema(
     ]
 )
 """leaks.parquet: one row for each training image, evaluation image and kind of evidence, sorted by these. `value` is the pHash distance
-in bits (`leak_near`) or the cosine (`leak_embedding`), null where something is equal; `detail` says what is."""
+in bits (`leak_near`) or the cosine (`leak_embedding`), null for equality; `detail` names the equal value."""
 
 
 EVALUATED_SCHEMA = pa.schema(
@@ -121,7 +121,7 @@ TRAIN_SMALL_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=Fals
 TEXTS_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("accepted_id", "scientific_name", "member", "text", "source", "license")]
 )
-"""splits/texts.parquet: one row a taxon and member, sorted; `source` and `license` of the text itself where they are known."""
+"""splits/texts.parquet: one row per taxon and member, sorted; `source` and `license` of the text itself where they are known."""
 
 
 LABEL_CONFLICT_SCHEMA = pa.schema(
@@ -136,7 +136,7 @@ LABEL_CONFLICT_SCHEMA = pa.schema(
         pa.field("decision", pa.string(), nullable=False),
     ]
 )
-"""splits/conflicts.parquet: every member of each group whose members carry different accepted names, sorted by (group_id, record_id).
+"""splits/conflicts.parquet: every member of each group whose members have different accepted names, sorted by (group_id, record_id).
 `rank` is the highest at which they differ, `accepted_name` the member's name there (empty: none), `decision` what became of the group's
 kept image for that reason: `kept` or `label_conflict`."""
 
@@ -163,7 +163,7 @@ CATALOG_SCHEMA = pa.schema(
         )
     ]
 )  # fmt: skip
-"""catalog.parquet: a row a sample. `species` is the epithet; null where nothing is known. After TreeOfLife-200M's columns come
+"""catalog.parquet: one row per sample. `species` is the epithet; null if unknown. After TreeOfLife-200M's columns come
 `basis_of_record`, as its newer files spell `basisOfRecord`, and `split`."""
 
 
@@ -176,7 +176,7 @@ PROVENANCE_SCHEMA = pa.schema(
         )
     ]
 )  # fmt: skip
-"""provenance.parquet: a row a sample, in the columns of TreeOfLife-200M."""
+"""provenance.parquet: one row per sample, in the columns of TreeOfLife-200M."""
 
 
 ATTRIBUTION_SCHEMA = pa.schema(
@@ -193,7 +193,7 @@ ATTRIBUTION_SCHEMA = pa.schema(
         pa.field("lacks_holder", pa.bool_(), nullable=False),
     ]
 )  # fmt: skip
-"""attribution.parquet: a row a sample; empty where the provider says nothing. `occurrence_url` is the provider's page of the image or
+"""attribution.parquet: one row per sample; empty if the provider states nothing. `occurrence_url` is the provider's page of the image or
 occurrence. `lacks_holder`: the licence asks for attribution, and neither holder nor creator is known."""
 
 
@@ -206,4 +206,4 @@ LICENSES_SCHEMA = pa.schema(
         pa.field("images_lacking_holder", pa.int64(), nullable=False),
     ]
 )
-"""licenses.parquet: a row a licence and address of its text, by number of images. An empty licence is one that is not stated."""
+"""licenses.parquet: one row per licence and address of its text, by number of images. An empty licence means that none is stated."""

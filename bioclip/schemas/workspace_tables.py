@@ -72,7 +72,7 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("elapsed_ms", pa.int32(), nullable=False),
     ]
 )
-"""outcomes/part-*.parquet: one row a record. `status` is success, permanent or retry_later."""
+"""outcomes/part-*.parquet: one row per record. `status` is success, permanent or retry_later."""
 
 
 DECISION_SCHEMA = pa.schema(
@@ -89,7 +89,7 @@ DECISION_SCHEMA = pa.schema(
         ),
     ]
 )
-"""One row a lineage: the fields of Resolution, the lineage as one column a rank."""
+"""One row per lineage: the fields of Resolution, with one column per rank."""
 
 
 LINEAGE_SCHEMA = pa.schema(
@@ -100,9 +100,9 @@ LINEAGE_SCHEMA = pa.schema(
         *DECISION_SCHEMA,
     ]
 )
-"""taxonomy/names.parquet: one row a distinct verbatim lineage, sorted by lineage_id. An unresolved one has `match_type` NONE or
-AMBIGUOUS, empty ranks, and says why in `reason`. `rank_sources` is one letter a rank of where it comes from, `contradicts` the ranks at
-which the record names another taxon, `curation` who decided and why where a person did."""
+"""taxonomy/names.parquet: one row per distinct verbatim lineage, sorted by lineage_id. An unresolved one has `match_type` NONE or
+AMBIGUOUS, empty ranks, and a `reason`. `rank_sources` has one letter per rank for its source, `contradicts` the ranks at
+which the record names another taxon, `curation` who decided and why, for a manual decision."""
 
 
 DUPLICATE_SCHEMA = pa.schema(
@@ -121,4 +121,4 @@ representative has record_id = kept_record_id = group_id and kind `kept`; others
 
 
 FILTER_SCORE_SCHEMA = pa.schema([pa.field("record_id", pa.string(), nullable=False), pa.field("score", pa.float64(), nullable=False)])
-"""scores/<filter>/part-*.parquet: one row an image that could be scored, rounded to 6 decimals."""
+"""scores/<filter>/part-*.parquet: one row per scored image, rounded to 6 decimals."""

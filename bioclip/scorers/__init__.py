@@ -1,6 +1,6 @@
-"""Scorers of images by name. To add one: a file beside this one with a `build` function, and a line in SCORERS.
+"""Scorers of images by name. To add one: a file of this folder with a `build` function, and a line in SCORERS.
 
-One from outside this package is named `module:function` and needs no line.
+An external one is named `module:function` and is not registered.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Scorer(Protocol):
 
     @property
     def identity(self) -> Any:
-        """Everything that decides the scores, as JSON values."""
+        """Everything that determines the scores, as JSON values."""
 
     def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
-        """(record id, score) of a batch of encoded images; those that cannot be decoded are left out."""
+        """(record id, score) of a batch of encoded images; images that cannot be decoded are omitted."""
 
 
 ScorerBuilder = Callable[[Mapping[str, Any], int], Scorer]
-"""(options, images at once) -> scorer. Raises SettingsError for options that it does not take; loads nothing heavy."""
+"""(options, batch size) -> scorer. Raises SettingsError for unknown options; does not load a model."""
 
 SCORERS: dict[str, ScorerBuilder] = {
     "sharpness": sharpness.build,

@@ -1,4 +1,4 @@
-"""A scorer from a module of the user's own, named `module:function` in the settings.
+"""A scorer from a user's module, named `module:function` in the settings.
 
 The digest of the module's file is part of the identity of its scores: when the file changes, all images are scored again.
 """
@@ -30,11 +30,11 @@ class PluggedScorer:
 
     @property
     def identity(self) -> Any:
-        """What the scorer itself says, and its code."""
+        """The scorer's own identity and the digest of its code."""
         return {"scorer": self.scorer.identity, "source": self.source}
 
     def score(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, float]]:
-        """See Scorer. Raises SettingsError for an answer that is no score, and for what the scorer itself raises."""
+        """See Scorer. Raises SettingsError for an invalid score and for any exception of the scorer."""
         open_ids = {record_id for record_id, _ in images}
         try:
             answers = list(self.scorer.score(images))
@@ -48,7 +48,7 @@ class PluggedScorer:
         for answer in answers:
             record_id, score = self._checked(answer)
             if record_id not in open_ids:
-                raise SettingsError(f"scorer {self.name!r} gave {record_id!r} twice or unasked; {_RULE}.")
+                raise SettingsError(f"scorer {self.name!r} gave {record_id!r} twice or without being asked for it; {_RULE}.")
             open_ids.remove(record_id)
             yield record_id, score
 
@@ -64,7 +64,7 @@ class PluggedScorer:
 
 
 def build_plugged(name: str, options: Mapping[str, Any], batch_size: int) -> PluggedScorer:
-    """The scorer that `module:function` builds; raises SettingsError that says what is missing."""
+    """The scorer that `module:function` builds; raises SettingsError that names the missing part."""
     scorer = build_plugin("scorer", name, options=dict(options), batch_size=batch_size)
     if not callable(getattr(scorer, "score", None)) or not hasattr(scorer, "identity"):
         raise SettingsError(

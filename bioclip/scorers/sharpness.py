@@ -1,4 +1,4 @@
-"""How much fine detail an image has: the variance of its Laplacian, small for blurred pictures and blank ones.
+"""Fine detail in an image, as the variance of its Laplacian; small for blurred and blank pictures.
 
 Pech-Pacheco et al. 2000, Diatom autofocusing in brightfield microscopy: a comparative study (ICPR).
 """
@@ -21,7 +21,7 @@ class SharpnessOptions(Settings):
     """Options of `sharpness`."""
 
     side_px: int = 224
-    """Images are scaled to this longer side first, so that scores of large and small ones can be compared."""
+    """Images are scaled to this longer side first, so scores are comparable between image sizes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The stage `scores`: each filter's score of every image, in tables that thresholds are applied to later."""
+"""The stage `scores`: every filter's score of every image; thresholds are applied by a later stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DECIMALS = 6
 
 
 def plan_scores(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job a filter and partition of images; thresholds are no part of its key. Raises UnknownNameError and SettingsError."""
+    """One job per filter and partition of images; its key does not include the threshold. Raises UnknownNameError and SettingsError."""
     jobs = []
     outputs = read_stage(storage, "images").outputs if settings.release.filters else ()
     for one in settings.release.filters:

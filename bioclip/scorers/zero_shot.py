@@ -1,4 +1,4 @@
-"""How likely an image shows what one set of prompts says rather than another, by any open_clip model.
+"""Probability that an image matches one set of prompts rather than another, by any open_clip model.
 
 Zero-shot classification with two classes, each the mean of its prompts' embeddings (Radford et al. 2021, Learning Transferable Visual
 Models From Natural Language Supervision, sections 3.1.2 and 3.1.4): the score is the probability of the positive class.
@@ -32,11 +32,11 @@ class ZeroShotOptions(Settings):
     model: ModelSettings = ModelSettings()
     """Architecture and weights; `pretrained` may also name a folder with open_clip_config.json, such as a model of a workspace."""
     seed: int = 0
-    """Start of a model without `pretrained`."""
+    """Seed of the weights of a model without `pretrained`."""
     positive: tuple[str, ...] = Field(min_length=1)
-    """Prompts of what should score high, e.g. `a photo of an animal`."""
+    """Prompts for a high score, e.g. `a photo of an animal`."""
     negative: tuple[str, ...] = Field(min_length=1)
-    """Prompts of what should score low, e.g. `a photo of an empty scene`."""
+    """Prompts for a low score, e.g. `a photo of an empty scene`."""
     logit_scale: float = Field(100.0, gt=0)
     """Factor on the cosines before the softmax; CLIP's own is 100."""
 
@@ -60,12 +60,12 @@ class ZeroShotScorer:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The model ready to encode; its network is loaded once a process."""
+        """The model ready to encode; its network is loaded once per process."""
         return open_encoder(self.ref, EncodingOptions(batch_size=self.batch_size))
 
     @cached_property
     def direction(self) -> npt.NDArray[np.float64]:
-        """[D]: the positive class less the negative; its product with an image is the difference of their logits."""
+        """[D]: embedding of the positive class minus that of the negative; its product with an image is the difference of their logits."""
         classes = []
         for prompts in (self.options.positive, self.options.negative):
             mean = self.encoder.encode_texts(prompts).astype(np.float64).mean(axis=0)
@@ -89,7 +89,7 @@ def build(options: Mapping[str, Any], batch_size: int) -> ZeroShotScorer:
 
 
 def _check_weights(pretrained: str) -> None:
-    """Raise SettingsError for local weights that are not there: a tag or hub id has no suffix of a file."""
+    """Raise SettingsError for missing local weights; a tag or hub id is recognised by having no file suffix."""
     path = Path(pretrained).expanduser()
     if pretrained and path.is_dir() and not (path / layout.MODEL_CONFIG).is_file():
         raise SettingsError(
@@ -98,6 +98,6 @@ def _check_weights(pretrained: str) -> None:
         )
     if path.suffix in _FILE_SUFFIXES and not path.is_file():
         raise SettingsError(
-            f"release.filters: weights {pretrained!r} of scorer 'zero_shot' are not there; "
+            f"release.filters: weights {pretrained!r} of scorer 'zero_shot' do not exist; "
             "give a file, the folder of a model, an open_clip tag or hf-hub:ORG/NAME."
         )

@@ -1,4 +1,4 @@
-"""What every section of settings is made of, and the digest of what decides a result."""
+"""Base class of every settings section, and the digest of the fields that determine a result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTION_OF_A_LANGUAGE = re.compile(r"(com|common_name)\.[a-z]{2,3}")
 
 
 class Settings(BaseModel):
-    """Base of every branch: frozen, unknown keys refused, docs taken from the strings under the fields."""
+    """Base of every branch: frozen, unknown keys are rejected, docs come from the strings under the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
@@ -27,7 +27,7 @@ def operational(default: Any, **constraints: Any) -> Any:
 
 
 def rule(default: Any, **constraints: Any) -> Any:
-    """A field left out of digests while it has its default: what was made before there was such a rule is found again."""
+    """A field that digests omit while it has its default, so results from before the field existed are still reused."""
     return Field(default, json_schema_extra={"rule": True}, **constraints)
 
 
@@ -43,7 +43,7 @@ def _is_unused_rule(model: type[Settings], name: str, value: Any) -> bool:
 
 
 def meaningful(settings: Settings) -> dict[str, Any]:
-    """The fields that decide what comes out, as plain values: what digests are taken of."""
+    """The fields that determine results, as plain values; digests are computed from these."""
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
@@ -59,5 +59,5 @@ def meaningful(settings: Settings) -> dict[str, Any]:
 
 
 def settings_digest(settings: Settings) -> str:
-    """SHA-256 of the fields of `settings` that decide what comes out."""
+    """SHA-256 of the fields of `settings` that determine results."""
     return digest_value(meaningful(settings))

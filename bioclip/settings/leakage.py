@@ -11,53 +11,53 @@ from bioclip.settings.models import ModelSettings
 
 
 class LeakGuards(Settings):
-    """What training images are compared by; each guard has its own drop reason `leak_<guard>`."""
+    """How training images are compared with evaluation images; each guard has its own drop reason `leak_<guard>`."""
 
     bytes: bool = True
-    """SHA-256 of the file as it came."""
+    """SHA-256 of the original file."""
     pixels: bool = True
     """SHA-256 of the decoded, upright pixels: the same picture with other metadata or in another lossless container."""
     occurrence: bool = True
     """Occurrence or observation id, and within one source its own id of the encounter."""
     near: bool = True
-    """pHash within `leakage.radius`: the same picture encoded or scaled anew, or slightly cropped."""
+    """pHash within `leakage.radius`: the same picture re-encoded, rescaled or slightly cropped."""
     embedding: bool = True
     """Cosine of embeddings; needs `leakage.embedding`."""
     observer_day: bool = True
     """The same observer on the same day."""
     species: bool = True
-    """Accepted species of sets that hold species out."""
+    """Accepted species of evaluation sets with held-out species."""
 
 
 class LeakEmbeddingSettings(Settings):
-    """The image tower whose embeddings are compared; the same on both sides, without augmentation."""
+    """The image tower whose embeddings are compared; the same for training and evaluation images, without augmentation."""
 
     model: ModelSettings = ModelSettings()
     """Architecture and weights; `pretrained` may also name a folder with open_clip_config.json, such as a model of a workspace."""
     seed: int = 0
-    """Start of a model without `pretrained`."""
+    """Seed of the weights of a model without `pretrained`."""
     threshold: float = Field(0.98, gt=-1, le=1)
     """Least cosine of a copy; published audits use 0.98 (copies and crops) to 0.995 (copies)."""
     batch_size: int = operational(64, gt=0)
-    """Images encoded at once."""
+    """Images per batch."""
 
 
 class EvaluationSetSettings(Settings):
     """An evaluation set from outside: a folder of `class/file`, a table of paths, hashes or ids, or a release."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    """Short name in the evidence; `train`, `val` and `heldout` are taken."""
+    """Short name in the evidence; `train`, `val` and `heldout` are reserved."""
     path: str = operational(...)
-    """The folder, the CSV, TSV or Parquet file, or the folder of a release. Its content decides the result, not where it lies."""
+    """The folder, the CSV, TSV or Parquet file, or the folder of a release. Its content decides the result, its location does not."""
     images: str = operational("")
-    """Folder that the table's paths begin at; empty: the folder of the table."""
+    """Folder that the table's paths are relative to; empty: the folder of the table."""
     columns: dict[str, str] = {}
-    """Table: what the gate wants -> the column that holds it, where the names differ: `path`, `record_id`, `sha256`, `pixel_sha256`,
+    """For a table: field of the gate -> column of the table, where the names differ: `path`, `record_id`, `sha256`, `pixel_sha256`,
     `phash`, `occurrence_id`, `observer`, `event_date`, `scientific_name`, and the ranks `kingdom` to `genus`."""
     splits: tuple[str, ...] = ("val", "heldout")
-    """Release: the splits that are evaluated on."""
+    """For a release: the splits used for evaluation."""
     holds_out_species: bool = False
-    """Its species must not be trained on, under whatever name."""
+    """Its species must not be trained on, under any name."""
 
     @field_validator("name")
     @classmethod
@@ -68,23 +68,23 @@ class EvaluationSetSettings(Settings):
 
 
 class LeakSettings(Settings):
-    """The gate between training and evaluation; the release's own splits `val` and `heldout` always stand behind it."""
+    """The gate between training and evaluation; the release's own splits `val` and `heldout` are always evaluation sets."""
 
     against: tuple[EvaluationSetSettings, ...] = ()
-    """Further evaluation sets that training images must not give away."""
+    """Further evaluation sets, whose images must not be in training."""
     guards: LeakGuards = LeakGuards()
-    """What is compared."""
+    """The comparisons to make."""
     radius: int = Field(8, ge=0, le=12)
     """Greatest pHash distance at which a training image counts as a copy of an evaluation image."""
     embedding: LeakEmbeddingSettings | None = None
     """The model of the embedding guard; empty: none."""
     on_leak: Literal["exclude", "fail"] = "exclude"
-    """Take leaking images out of training, or stop the run with the evidence."""
+    """Drop leaking images from training, or stop the run with the evidence."""
 
     @field_validator("against")
     @classmethod
     def _names_are_unique(cls, against: tuple[EvaluationSetSettings, ...]) -> tuple[EvaluationSetSettings, ...]:
         names = [one.name for one in against]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"evaluation set {twice[0]!r} is named twice; give each a name of its own")
+            raise ValueError(f"evaluation set {twice[0]!r} is named twice; give each a distinct name")
         return against

@@ -1,4 +1,4 @@
-"""Loading settings: defaults, then a YAML file, then the environment, then `--set a.b=c`; the later wins."""
+"""Loading settings: defaults, then a YAML file, then the environment, then `--set a.b=c`; later sources override earlier ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict | None):
-        raise SettingsError(f"settings file {str(path)!r} holds a {type(tree).__name__}; it must hold sections such as `download:`.")
+        raise SettingsError(f"settings file {str(path)!r} contains a {type(tree).__name__}; it must contain sections such as `download:`.")
     return tree or {}
 
 
@@ -77,7 +77,7 @@ def describe_settings(settings: Settings, prefix: str = "") -> Iterator[tuple[st
 
 
 def to_yaml(settings: PipelineSettings) -> str:
-    """YAML that loads to the same settings, credentials left out."""
+    """YAML that loads to the same settings, without credentials."""
     tree = settings.model_dump(mode="json", exclude={"workspace": {"s3": {"key", "secret"}}})
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 

@@ -10,33 +10,33 @@ from bioclip.settings.base import CAPTION_OF_A_LANGUAGE, CaptionType, Settings, 
 
 
 class ModelSettings(Settings):
-    """Architecture and start of a CLIP model, built by open_clip's factory."""
+    """Architecture and initial weights of a CLIP model, built by open_clip's factory."""
 
     name: str = "ViT-B-16"
-    """An architecture that open_clip knows, or any name together with `architecture`."""
+    """An architecture of open_clip, or any name together with `architecture`."""
     architecture: dict[str, Any] = {}
     """open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`); empty: open_clip's own of that name."""
     pretrained: str = ""
-    """Start: a local checkpoint, the folder of an open_clip model, an open_clip tag or a hub id (`hf-hub:…`); empty: random from the
-    seed."""
+    """Initial weights: a local checkpoint, the folder of an open_clip model, an open_clip tag or a hub id (`hf-hub:…`);
+    empty: random from the seed."""
     resize_mode: Literal["", "shortest", "longest", "squash"] = ""
-    """How a whole image becomes a square outside training: `shortest` resizes the shorter side and crops the centre, `longest` resizes
-    the longer side and pads, `squash` changes the aspect; empty: as the start says, or `shortest`."""
+    """How a whole image is made square outside training: `shortest` resizes the shorter side and crops the centre, `longest` resizes
+    the longer side and pads, `squash` changes the aspect; empty: the setting of the initial model, or `shortest`."""
 
 
 class ObjectiveSettings(Settings):
-    """One of the objectives that training minimises the sum of."""
+    """One of the objectives whose sum training minimises."""
 
     name: str = "clip"
-    """A registered objective, e.g. `clip`, or `module:function` of one's own."""
+    """A registered objective, e.g. `clip`, or a `module:function` of your own."""
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Factor on its loss."""
     options: dict[str, Any] = {}
-    """What the objective itself can be set to."""
+    """Options of the objective."""
 
 
 class DataStreamSettings(Settings):
-    """One of the streams of samples that batches are made of."""
+    """One of the streams of samples that batches are drawn from."""
 
     release: str = ""
     """Version of a release in the workspace; empty: the release that the run was given."""
@@ -50,7 +50,7 @@ class DataStreamSettings(Settings):
     @model_validator(mode="after")
     def _has_one_origin(self) -> Self:
         if self.shards and self.release:
-            raise ValueError(f"a stream is of a release or of shards; {self.release!r} and {self.shards!r} are two streams")
+            raise ValueError(f"a stream has either release or shards, not both; make {self.release!r} and {self.shards!r} two streams")
         return self
 
 
@@ -58,24 +58,24 @@ class TrainingSettings(Settings):
     """One training run."""
 
     recipe: str = "demo_cpu"
-    """Name of the recipe these values came from."""
+    """Name of the recipe that gave these values."""
     model: ModelSettings = ModelSettings()
-    """Architecture and start."""
+    """Architecture and initial weights."""
     objectives: tuple[ObjectiveSettings, ...] = Field((ObjectiveSettings(),), min_length=1)
-    """What is minimised: the weighted sum of these objectives."""
+    """Training minimises the weighted sum of these objectives."""
     split: Literal["train", "train_small"] = rule("train")
-    """What is trained on without `data`: all of `train`, or the part that a release with `release.train_small_fraction` lists."""
+    """Training split if `data` is empty: all of `train`, or the subset listed by a release with `release.train_small_fraction`."""
     data: tuple[DataStreamSettings, ...] = rule(())
     """Streams of samples, each with its share of every batch; empty: `split` of the release that the run was given."""
     caption_types: tuple[str, ...] = Field(("sci", "com", "taxon", "sci_com", "taxon_com"), min_length=1)
     """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards:
     BioCLIP's ten, `description`, and `com.<code>` and `common_name.<code>` of a language; one named twice is drawn twice as often."""
     caption_fallback: CaptionType = rule("taxon_com")
-    """Type for a sample that lacks the one drawn, as where its species has no description; such samples are counted."""
+    """Type for a sample without the drawn one, e.g. if its species has no description; such samples are counted."""
     num_steps: int = Field(1000, gt=0)
     """Optimizer steps."""
     batch_size: int = Field(256, gt=1)
-    """Pairs in one step, over all processes."""
+    """Image-text pairs per step, over all processes."""
     learning_rate: float = Field(1e-4, gt=0)
     """Peak of the cosine schedule."""
     warmup_steps: int = Field(100, ge=0)
@@ -87,7 +87,7 @@ class TrainingSettings(Settings):
     adam_epsilon: float = Field(1e-6, gt=0)
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0)
-    """Gradient norm is clipped to this; 0 switches clipping off."""
+    """Gradient norm is clipped to this; 0 disables clipping."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; weights stay fp32."""
     min_crop_area: float = Field(0.9, gt=0, le=1)
@@ -95,17 +95,17 @@ class TrainingSettings(Settings):
     horizontal_flip: bool = False
     """Mirror half of the images at random."""
     seed: int = 42
-    """Start weights, order of samples, crops and caption types."""
+    """Seed of initial weights, order of samples, crops and caption types."""
     device: str = operational("auto")
     """`auto`, `cpu` or `cuda`."""
     num_processes: int = operational(1, gt=0)
     """Processes started by torchrun when above 1."""
     num_threads: int = operational(0, ge=0)
-    """CPU threads of torch; 0 leaves torch's own choice."""
+    """CPU threads of torch; 0: torch's default."""
     grad_checkpointing: bool = operational(False)
     """Compute activations a second time in the backward pass: about a third more time for several times less memory, same gradients."""
     num_loader_workers: int = operational(0, ge=0)
-    """Decoding threads; 0 decodes in the training loop."""
+    """Decoding threads; 0: decode in the training loop."""
     cache_images_mb: int = operational(512, ge=0)
     """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
     checkpoint_every_steps: int = operational(100, gt=0)
@@ -119,7 +119,7 @@ class TrainingSettings(Settings):
         known = (*get_args(CaptionType), "scientific_name", "taxonomic_name", "common_name", "description")
         for name in types:
             if name not in known and not CAPTION_OF_A_LANGUAGE.fullmatch(name):
-                raise ValueError(f"{name!r} is no text of a release; choose from {', '.join(known)}, com.<code>, common_name.<code>")
+                raise ValueError(f"{name!r} is not a text of a release; choose from {', '.join(known)}, com.<code>, common_name.<code>")
         return types
 
 
@@ -133,12 +133,12 @@ class EvaluationSettings(Settings):
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
     preprocessing: Literal["exact", "fast"] = "exact"
-    """From an image to the model's input: `exact` gives the pixels of open_clip's own transform, `fast` decodes JPEGs at a reduced scale
-    and resizes in one step; its pixels differ."""
+    """Transform from an image to the model's input: `exact` gives the pixels of open_clip's own transform, `fast` decodes JPEGs at a
+    reduced scale and resizes in one step; its pixels differ."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoder."""
     stored_features: Literal["float32", "float16"] = "float32"
-    """How features are kept between evaluations; `float16` halves their size and may change scores."""
+    """Type of cached features; `float16` halves their size and may change scores."""
     ranks: tuple[str, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
     """Ranks scored by summing species probabilities."""
     shots: tuple[int, ...] = (1, 5)
@@ -146,12 +146,12 @@ class EvaluationSettings(Settings):
     num_folds: int = Field(5, gt=0)
     """Random draws of the support set."""
     num_bootstraps: int = Field(1000, gt=1)
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples per interval."""
     seed: int = 17
-    """Folds and bootstraps."""
+    """Seed of folds and bootstraps."""
     batch_size: int = operational(64, gt=0)
-    """Images encoded at once."""
+    """Images per batch."""
     num_loader_workers: int = operational(2, ge=0)
-    """Decoding threads; 0 decodes in the encoder's."""
+    """Decoding threads; 0: decode in the encoder's thread."""
     device: str = operational("auto")
     """`auto`, `cpu` or `cuda`."""

@@ -1,7 +1,7 @@
-"""The one frozen tree of settings; every field is documented by the string below it.
+"""The frozen tree of settings; the string below each field documents it.
 
-Fields made with `operational(...)` say where and how fast work is done, never what comes out of it. They stay out of
-`settings_digest`, so a rerun with more workers, another address or other credentials finds its results again.
+Fields made with `operational(...)` set where and how fast work runs and never change results. `settings_digest` leaves them
+out, so a rerun with more workers, another address or other credentials reuses its results.
 How a tree is loaded from YAML, the environment and `--set` is in `bioclip.settings.loading`.
 """
 
@@ -30,17 +30,17 @@ class PipelineSettings(Settings):
     download: DownloadSettings = DownloadSettings()
     """From media URLs to images."""
     duplicates: DuplicateSettings = DuplicateSettings()
-    """Groups of equal and nearly equal images."""
+    """Groups of exact and near duplicates."""
     taxonomy: TaxonomySettings = TaxonomySettings()
     """From verbatim names to accepted lineages."""
     release: ReleaseSettings = ReleaseSettings()
     """Samples and splits."""
     leakage: LeakSettings = LeakSettings()
-    """What keeps evaluation material out of training."""
+    """The gate that keeps evaluation images and species out of training."""
     shards: ShardSettings = ShardSettings()
     """WebDataset tars."""
     card: CardSettings = CardSettings()
-    """Words of the release's card."""
+    """Statements of the release's card."""
     training: TrainingSettings = TrainingSettings()
     """The model."""
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -55,7 +55,7 @@ class PipelineSettings(Settings):
     def _names_are_unique(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
         names = [source.name for source in sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"source name {twice[0]!r} is used twice; give each archive a name of its own")
+            raise ValueError(f"source name {twice[0]!r} is used twice; give each archive a distinct name")
         return sources
 
     @model_validator(mode="after")

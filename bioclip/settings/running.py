@@ -1,4 +1,4 @@
-"""Where a run works: workspace, S3, cluster, tracking."""
+"""Workspace, S3, cluster and tracking of a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class S3Settings(Settings):
     region: str = operational("us-east-1")
     """Region name in each signature."""
     retry_s: float = operational(60.0, ge=0)
-    """Longest time for which a request is retried, with growing pauses, while the service is unreachable, overloaded (503) or breaks
-    connections; then the run ends with one error, and the next run resumes. A refused request (403) is not retried."""
+    """How long a request is retried, with growing pauses, while the service is unreachable, overloaded (503) or breaks
+    connections; then the run stops with an error, and the next run resumes. A refused request (403) is not retried."""
     timeout_s: float = operational(30.0, gt=0)
-    """Longest wait for the next byte of an answer; then the connection counts as broken."""
+    """Longest wait for the next byte of a response; then the connection counts as broken."""
 
 
 class WorkspaceSettings(Settings):

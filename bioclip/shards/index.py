@@ -1,4 +1,4 @@
-"""The index of each shard, with which one range request reads a sample from a folder or from S3.
+"""The index of each shard, which allows reading a sample from a folder or S3 with one range request.
 
 Next to each `shard-00000.tar` is `shard-00000.index.parquet` (SHARD_INDEX_SCHEMA). Next to the tars of a split are two lists for other
 loaders: `shardindex.json`, the shard list of webdataset's `wids`, and `sizes.json`, where open_clip looks up the number of samples.

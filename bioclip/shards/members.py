@@ -1,6 +1,6 @@
-"""The members of a sample in a shard, which depend on the sample alone: fixed order, no clock, no user.
+"""The members of a sample in a shard. They depend only on the sample: fixed order, no time, no user.
 
-Member names are those of BioCLIP's shards, and `txt`, without which open_clip's own training loader skips a sample.
+Member names are those of BioCLIP's shards, and `txt`, which open_clip's training loader requires.
 """
 
 from __future__ import annotations

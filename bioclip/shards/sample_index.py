@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from bioclip.releases import Release
 
 TRAIN_SMALL = "train_small"
-"""The part of `train` that a release with `release.train_small_fraction` lists; a split by name."""
+"""Name of the subset of `train` that a release with `release.train_small_fraction` lists; usable as a split."""
 _COLUMNS = ["record_id", "member", "offset", "num_bytes"]
 _PLACES = pa.schema([("record_id", pa.string()), ("member", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 """The columns of SHARD_INDEX_SCHEMA that are read: a row per member, in the order of the tar."""
 _READS_AT_ONCE = 8
 IMAGE_MEMBERS = ("jpg", "jpeg", "png", "webp")
-"""Members that hold a sample's image, the first that is there; a release has `jpg` alone."""
+"""Members that may hold a sample's image, in order of preference; a release has only `jpg`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SampleIndex:
     def read(self, position: int) -> dict[str, bytes]:
         """Members of the sample at `position`, by name without key: `jpg`, `json`, `sci.txt` and so on.
 
-        Raises ShardError when the tar holds other bytes there.
+        Raises ShardError if the tar has other bytes there.
         """
         shard = self.shards[self.shard[position]]
         name, start, stop = self.storage.uri(shard), int(self.start[position]), int(self.stop[position])
@@ -99,7 +99,7 @@ def index_split(release: Release, split: str) -> SampleIndex:
 def index_tars(storage: Storage, names: Sequence[str], text: str) -> tuple[SampleIndex, int]:
     """Index of tars that belong to no release, and how many of their samples are left out because they lack an image or `text`.txt.
 
-    Every header is read. Raises TrainingError when a tar is cut short or no tar of plain files.
+    Every header is read. Raises TrainingError when a tar is cut short or is not a tar of plain files.
     """
     with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="index") as pool:
         tables = list(pool.map(partial(_scan_places, storage), names))
@@ -150,8 +150,8 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
     if layout.shard_index(name) in release.manifest.get("files", {}):
         if (num_bytes := release.storage.num_bytes(name)) != shard["num_bytes"]:
             raise ShardError(
-                f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was changed or cut short: "
-                "remove it and release again."
+                f"shard {uri!r} has {num_bytes} bytes, its manifest says {shard['num_bytes']}; it was modified or truncated: "
+                "remove it and build the release again."
             )
         table = pq.read_table(pa.BufferReader(_read_sealed(release, layout.shard_index(name))), columns=_COLUMNS, use_threads=False)
     else:
@@ -160,7 +160,7 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
     if num_samples != shard["num_samples"]:
         raise ShardError(
             f"shard {uri!r} holds {num_samples} samples, its manifest says {shard['num_samples']}; "
-            "it was changed or cut short: remove it and release again."
+            "it was changed or cut short: remove it and build the release again."
         )
     return table
 
@@ -176,8 +176,8 @@ def _read_train_small(release: Release) -> dict[str, list[str]]:
     """Shard -> record ids of `train_small`."""
     if layout.TRAIN_SMALL not in release.manifest.get("files", {}):
         raise TrainingError(
-            f"training.split is {TRAIN_SMALL!r}, but release {release.version} lists no such part; set release.train_small_fraction "
-            f"and make a release again, or set training.split to {TRAIN!r}."
+            f"training.split is {TRAIN_SMALL!r}, but release {release.version} has no such subset; set release.train_small_fraction "
+            f"and build the release again, or set training.split to {TRAIN!r}."
         )
     rows = pq.read_table(pa.BufferReader(_read_sealed(release, layout.TRAIN_SMALL))).to_pylist()
     chosen: dict[str, list[str]] = {}
@@ -185,7 +185,7 @@ def _read_train_small(release: Release) -> dict[str, list[str]]:
         chosen.setdefault(row["shard"], []).append(row["record_id"])
     if not chosen:
         raise TrainingError(
-            f"{TRAIN_SMALL!r} of release {release.version} is empty; raise release.train_small_fraction and make a release again."
+            f"{TRAIN_SMALL!r} of release {release.version} is empty; raise release.train_small_fraction and build the release again."
         )
     return chosen
 
@@ -204,12 +204,12 @@ def _read_sealed(release: Release, name: str) -> bytes:
     """Content of a file whose digest the manifest states."""
     data = release.storage.read_bytes(name)
     if digest_bytes(data) != release.manifest["files"][name]["sha256"]:
-        raise ShardError(f"{release.storage.uri(name)!r} is not the file that its manifest names; remove it and release again.")
+        raise ShardError(f"{release.storage.uri(name)!r} differs from its digest in the manifest; remove it and build the release again.")
     return data
 
 
 def image_of(members: Mapping[str, bytes]) -> bytes | None:
-    """The encoded image of a sample, None when it has none."""
+    """The encoded image of a sample; None if it has none."""
     return next((members[name] for name in IMAGE_MEMBERS if name in members), None)
 
 

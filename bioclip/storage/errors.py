@@ -15,16 +15,16 @@ def explain_os_error(error: OSError, where: str) -> str:
     if error.errno in _FULL:
         return f"no space left for {where!r}; free some or set workspace.uri to another location, then run again: finished parts are kept."
     if isinstance(error, FileNotFoundError):
-        return f"{where!r} does not exist; run the stage that makes it, or check workspace.uri."
+        return f"{where!r} does not exist; run the stage that writes it, or check workspace.uri."
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"{where!r} may not be written or read by this user; set workspace.uri to a location that may."
+        return f"{where!r} cannot be accessed by this user; fix its permissions or change workspace.uri."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return f"{where!r} cannot be created: a file is where a folder is needed; set workspace.uri to another location."
     return f"{where!r} failed: {error.strerror or error}."
 
 
 def explain_user_file(error: OSError, setting: str, path: str) -> str:
-    """The same for a file of the user that a setting names; no stage makes it."""
+    """The same for a user's file that a setting names."""
     if isinstance(error, FileNotFoundError):
         return f"{setting}: there is no file {path!r}; correct the path, or leave the setting empty."
     return f"{setting}: {path!r} cannot be read ({error.strerror or error}); correct the path or its permissions, or leave it empty."

@@ -1,7 +1,7 @@
 """Local copies of files and folders at a URL, for libraries that read and write local paths only.
 
-A path is used as it is. A file at an fsspec URL (`s3://`, `memory://`, `file://`) is copied to a temporary folder, which is removed when
-the block ends, so the disk of TMPDIR must hold it.
+Local paths are used directly. A file at an fsspec URL (`s3://`, `memory://`, `file://`) is copied to a temporary folder, which is removed
+when the block ends, so the disk of TMPDIR must hold it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Access = Callable[[], S3Settings]
 
 @contextmanager
 def local_input(address: str, access: Access, names: Sequence[str] = ()) -> Iterator[Path]:
-    """A local path with the content of the file or folder at `address`; raises StorageError where a URL holds nothing.
+    """A local path with the content of the file or folder at `address`; raises StorageError if the URL has no file.
 
     Where a folder holds the first of `names`, only `names` are copied.
     """

@@ -2,7 +2,7 @@
 
 botocore asks the handlers of its event `needs-retry` after each attempt of each request: a part of a multipart upload, a page of a listing
 and a range of a file alike. `BoundedRetries` is such a handler; botocore's own rule is set to one attempt. It also reads the body of an
-answer, because a body that breaks off is as transient as a refused connection, and botocore itself never retries it.
+answer, because a truncated body is as transient as a refused connection, and botocore never retries it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _log = logging.getLogger(__name__)
 
 
 class UnansweredError(OSError):
-    """The service gave no good answer within the budget; the message names its address and the last failure."""
+    """The service gave no valid response within the retry time; the message names its address and the last failure."""
 
     def __init__(self, endpoint_url: str, waited_s: float, last: str) -> None:
         self._arguments = (endpoint_url, waited_s, last)
         tried = f"within {waited_s:.0f} s" if waited_s >= 1 else "at once"
-        super().__init__(errno.EHOSTDOWN, f"the S3 service at {endpoint_url or 'AWS'} gave no good answer {tried}; the last was: {last}")
+        super().__init__(errno.EHOSTDOWN, f"the S3 service at {endpoint_url or 'AWS'} gave no valid response {tried}; last error: {last}")
 
     def __reduce__(self) -> tuple[type[UnansweredError], tuple[str, float, str]]:
         return type(self), self._arguments
@@ -50,7 +50,7 @@ class UnansweredError(OSError):
 
 @dataclass
 class _Outage:
-    """How long a service has answered nothing, as seen by all requests of this process; times are monotonic seconds."""
+    """How long a service has not responded to any request of this process; times are monotonic seconds."""
 
     since: float | None = None
     last_failure: float = 0.0
@@ -64,7 +64,7 @@ class _Outage:
         return self.since
 
     def end(self) -> None:
-        """Record an answered request."""
+        """Record a successful request."""
         self.since, self.is_told = None, False
 
 
@@ -97,14 +97,16 @@ class BoundedRetries:
         request_dict: Mapping[str, Any],
         **_: Any,
     ) -> float | None:
-        """Seconds to wait before the next attempt, None when the answer is final; raises UnansweredError when the budget is spent."""
+        """Seconds to wait before the next attempt, None if the response is final; raises UnansweredError once `retry_s` has passed."""
         parsed = response[1] if response else {}
         error = caught_exception or await _read_body(parsed)
         if not (is_transient_error(error) if error else is_transient_answer(parsed)):
             self._outage.end()
             return None
         now, context = time.monotonic(), request_dict["context"]
-        failing_since = context.setdefault(_FAILING_SINCE, now)  # a long transfer that breaks off has not failed for long
+        failing_since = context.setdefault(
+            _FAILING_SINCE, now
+        )  # the time of a long transfer before it broke off does not count as an outage
         waited_s = now - min(failing_since, self._outage.begin(now, self.retry_s))
         last = _one_line(error) if error else _stated_error(parsed)
         if waited_s >= self.retry_s:
@@ -117,11 +119,11 @@ class BoundedRetries:
     def _warn_once(self, waited_s: float, last: str) -> None:
         if waited_s > _TELL_AFTER_S and not self._outage.is_told:
             self._outage.is_told = True
-            _log.warning("treeoflife: S3 does not answer (%s); retrying for up to %.0f s.", last, self.retry_s)
+            _log.warning("treeoflife: S3 does not respond (%s); retrying for up to %.0f s.", last, self.retry_s)
 
 
 def open_s3(*, retry_s: float = 60.0, timeout_s: float = 30.0, **options: Any) -> S3FileSystem:
-    """An s3fs file system whose requests follow `BoundedRetries`; `timeout_s` bounds the wait for each next byte of an answer.
+    """An s3fs file system whose requests follow `BoundedRetries`; `timeout_s` limits the wait for the next byte of a response.
 
     `options` are s3fs's own; equal options give the same instance, as everywhere in fsspec.
     """
@@ -140,7 +142,7 @@ def _session(retries: BoundedRetries) -> AioSession:
 
 
 class _ReadBody:
-    """A body that was read as a whole, in the form that s3fs expects."""
+    """A fully read body with the interface that s3fs expects."""
 
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
@@ -150,11 +152,11 @@ class _ReadBody:
         return self._stream.read(num_bytes)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing, since the body is in memory."""
 
 
 async def _read_body(parsed: dict[str, Any]) -> Exception | None:
-    """Replace a streamed body by its bytes; returns the error that ended the transfer, if one did."""
+    """Replace a streamed body by its bytes; returns the error that ended the transfer, if any."""
     body = parsed.get("Body")
     if body is None:
         return None
@@ -168,18 +170,18 @@ async def _read_body(parsed: dict[str, Any]) -> Exception | None:
 
 
 def is_transient_error(error: Exception) -> bool:
-    """True for a refused or broken connection and for silence; a certificate that fails stays wrong."""
+    """True for a refused or broken connection and for a timeout; an invalid certificate is permanent."""
     return isinstance(error, _TRANSIENT_ERRORS) and not isinstance(error, SSLError)
 
 
 def is_transient_answer(parsed: Mapping[str, Any]) -> bool:
-    """True for an answer that reports overload, an error within the service or a body damaged on its way."""
+    """True for a response that reports overload, an internal error or a body damaged in transfer."""
     status = parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status in _TRANSIENT_STATUS or str(parsed.get("Error", {}).get("Code", "")) in _TRANSIENT_CODES
 
 
 def _stated_error(parsed: Mapping[str, Any]) -> str:
-    """What an answer says is wrong, on one line."""
+    """The error that a response reports, on one line."""
     error = parsed.get("Error", {})
     return _shortened(str(error.get("Message") or error.get("Code") or parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", "")))
 

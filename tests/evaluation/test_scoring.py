@@ -118,7 +118,7 @@ def test_permuted_labels_fall_to_chance(release: Release, model: ModelInfo, stor
 
 
 def test_a_broken_model_and_wrong_names_are_explained(release: Release, model: ModelInfo, storage: Storage) -> None:
-    with pytest.raises(EvaluationError, match=r"rank 'tribe' of evaluation.ranks is not known"):
+    with pytest.raises(EvaluationError, match=r"rank 'tribe' of evaluation.ranks is unknown"):
         evaluate(SETTINGS.model_copy(update={"ranks": ("tribe",)}), ref(model), release, storage)
     with pytest.raises(UnknownNameError, match="benchmark 'birds' is not registered"):
         evaluate(SETTINGS.model_copy(update={"benchmarks": ("birds",)}), ref(model), release, storage)

@@ -78,5 +78,5 @@ def test_what_cannot_be_decoded_gives_no_pixels() -> None:
 
 
 def test_an_unknown_resize_mode_is_refused() -> None:
-    with pytest.raises(ModelError, match="resize_mode 'stretch' of the model is not known"):
+    with pytest.raises(ModelError, match="resize_mode 'stretch' of the model is unknown"):
         Preprocessing.from_config({"size": 32, "interpolation": "bicubic", "resize_mode": "stretch", "fill_color": 0} | CLIP)

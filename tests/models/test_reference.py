@@ -111,7 +111,7 @@ def test_a_table_of_embeddings_is_its_content(tmp_path: Path) -> None:
 
 
 def test_what_names_no_model_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"model 'ViT-B-16' is not known; name the id .* hf-hub:ORG/NAME, timm:NAME"):
+    with pytest.raises(UsageError, match=r"model 'ViT-B-16' is unknown; name the id .* hf-hub:ORG/NAME, timm:NAME"):
         ModelRef.parse("ViT-B-16")
     with pytest.raises(ModelError, match=r"checkpoint '.*gone.pt' does not exist"):
         ModelRef.parse(f"ViT-B-16:{tmp_path}/gone.pt").identity()

@@ -93,8 +93,8 @@ def test_moved_weights_are_not_scored_again(model: ClipModel, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gone.pt", r"release.filters: weights '.*gone.pt' of scorer 'zero_shot' are not there"),
-        ("gone.safetensors", "are not there; give a file"),
+        ("gone.pt", r"release.filters: weights '.*gone.pt' of scorer 'zero_shot' do not exist"),
+        ("gone.safetensors", "do not exist; give a file"),
         ("empty", r"'.*empty' of scorer 'zero_shot' is a folder without open_clip_config.json"),
     ],
 )

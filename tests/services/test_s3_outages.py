@@ -191,5 +191,5 @@ def test_wherever_the_writing_stops_no_release_lacks_anything(bucket: S3Service,
                 break
         assert made.digest == local.digest
         assert len(errors) > 3
-        assert all(("is refused" if fault == "forbidden" else "gave no good answer at once") in error for error in errors)
+        assert all(("is refused" if fault == "forbidden" else "gave no valid response at once") in error for error in errors)
     assert_same(bucket, f"stops-{fault}", local)

@@ -120,14 +120,14 @@ def test_a_service_that_stays_away_is_told_once_the_budget_is_spent(
     assert 2 <= time.monotonic() - began < 6
     message = str(caught.value)
     assert message.startswith(
-        f"'s3://{BUCKET}/away/file' cannot be reached: the S3 service at {url} gave no good answer within 2 s; the last"
+        f"'s3://{BUCKET}/away/file' cannot be reached: the S3 service at {url} gave no valid response within 2 s; last error"
     )
     assert message.endswith("run again: finished parts are kept.")
     [waiting] = [record.getMessage() for record in caplog.records if record.name == "bioclip.storage.s3"]  # once, not at each try
     assert waiting.endswith("retrying for up to 2 s.")
     assert service.secret not in message + waiting
     began = time.monotonic()
-    with pytest.raises(StorageError, match="gave no good answer at once"):
+    with pytest.raises(StorageError, match="gave no valid response at once"):
         storage.read_bytes("other")  # the work that is left does not wait again
     assert time.monotonic() - began < 1
 
@@ -136,7 +136,7 @@ def test_a_service_that_comes_back_is_trusted_again(service: S3Service) -> None:
     is_down = threading.Event()
     is_down.set()
     with spoiled(service, "back", lambda request: "unavailable" if is_down.is_set() else "", retry_s=1.5) as (storage, forwarder):
-        with pytest.raises(StorageError, match=r"within \d s; the last was: Nobody is home"):
+        with pytest.raises(StorageError, match=r"within \d s; last error: Nobody is home"):
             storage.write_bytes("file", b"data")
         is_down.clear()
         storage.write_bytes("file", b"data")
@@ -160,7 +160,7 @@ def test_a_large_file_that_cannot_be_sent_is_not_there_and_what_is_left_of_it_is
     ):
         storage.write_bytes("releases/aliases.json", b"{}")
         storage.remove("nothing")
-        with pytest.raises(StorageError, match="gave no good answer"):
+        with pytest.raises(StorageError, match="gave no valid response"):
             storage.write_bytes("releases/0123456789ab/shards/train/shard-00000.tar", _LARGE)
     after = open_at(service, service.endpoint_url, "given-up")
     after.remove("releases/aliases.json")

@@ -135,7 +135,7 @@ def no_such_bucket() -> OSError:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OSError(errno.EHOSTDOWN, "the S3 service at X gave no good answer"), r"cannot be reached: the S3 service at X .* run again"),
+        (OSError(errno.EHOSTDOWN, "the S3 service at X gave no valid response"), r"cannot be reached: the S3 service at X .* run again"),
         (PermissionError("Access Denied"), r"is refused \(Access Denied\); check workspace\.s3\.key.*in bucket 'bucket'"),
         (no_such_bucket(), r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first"),
         (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that makes it"),

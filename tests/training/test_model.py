@@ -71,9 +71,9 @@ def test_a_start_that_is_not_there_or_does_not_fit_is_explained(tmp_path: Path) 
         create_model(ModelSettings(name="ViT-B-16", pretrained="opanai"), seed=1)
     save_model(Storage(str(tmp_path)), "m", create_model(TINY_MODEL, seed=3))
     wider = json.loads(json.dumps(TINY_MODEL.architecture)) | {"embed_dim": 48}
-    with pytest.raises(ModelError, match=r"cannot be made: .*size mismatch"):
+    with pytest.raises(ModelError, match=r"cannot be created: .*size mismatch"):
         create_model(ModelSettings(name="tiny", architecture=wider, pretrained=str(tmp_path / "m" / layout.MODEL_WEIGHTS)), seed=1)
-    with pytest.raises(ModelError, match="model 'tiny' cannot be made"):
+    with pytest.raises(ModelError, match="model 'tiny' cannot be created"):
         create_model(ModelSettings(name="tiny", architecture={"embed_dim": 4}), seed=1)
     with pytest.raises(StorageError, match="does not exist"):
         load_model(Storage(str(tmp_path)), "models/none")
@@ -102,7 +102,7 @@ def test_an_architecture_with_a_hugging_face_tokenizer_encodes_images_and_is_not
     architecture["text_cfg"]["hf_tokenizer_name"] = "nobody/no-such-tokenizer"
     settings = TINY_MODEL.model_copy(update={"architecture": architecture})
     model = open_model(ModelRef.from_settings(settings, seed=3))
-    assert "its tokenizer cannot be made here" in model.no_texts
+    assert "its tokenizer cannot be created" in model.no_texts
     assert model.network.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 32)
     with pytest.raises(ModelError, match="encodes images only"):
         model.tokenizer(["a photo"])

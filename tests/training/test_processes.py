@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert choose_device("auto") == torch.device("cpu")
     with pytest.raises(TrainingError, match="torch sees no GPU"):
         choose_device("cuda")
-    with pytest.raises(TrainingError, match="device 'tpu' is not known"):
+    with pytest.raises(TrainingError, match="device 'tpu' is unknown"):
         choose_device("tpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto", 3) == torch.device("cuda", 3)

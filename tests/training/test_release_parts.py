@@ -127,7 +127,7 @@ class TestIndexFiles:
         path = shard_path(own).with_suffix(".index.parquet")
         table = pq.read_table(path)
         pq.write_table(table.set_column(3, "offset", pa.compute.add(table["offset"], 512)), path)
-        with pytest.raises(ShardError, match=r"shard-00000.index.parquet' is not the file that its manifest names"):
+        with pytest.raises(ShardError, match=r"shard-00000.index.parquet' differs from its digest in the manifest"):
             index_split(own, "train")
 
     @pytest.mark.parametrize("fill", ["zeros", "another sample"])
@@ -168,14 +168,14 @@ class TestTrainSmall:
 
     def test_a_release_without_it_ends_with_the_setting_to_change(self, curated: Curated) -> None:
         with pytest.raises(
-            TrainingError, match=r"training.split is 'train_small', but release \w+ lists no such part; set release.train_small"
+            TrainingError, match=r"training.split is 'train_small', but release \w+ has no such subset; set release.train_small"
         ):
             index_split(curated.release, "train_small")
 
     def test_a_list_that_was_changed_is_no_list(self, own: Release) -> None:
         path = Path(own.storage.uri("train_small.parquet"))
         pq.write_table(pq.read_table(path).slice(1), path)
-        with pytest.raises(ShardError, match=r"train_small.parquet' is not the file that its manifest names"):
+        with pytest.raises(ShardError, match=r"train_small.parquet' differs from its digest in the manifest"):
             index_split(own, "train_small")
 
     def test_a_typing_error_in_the_settings_is_refused(self) -> None:
@@ -223,7 +223,7 @@ class TestFurtherCaptions:
 
     @pytest.mark.parametrize("name", ["descripton", "com.german", "txt", "sci.txt", "json"])
     def test_what_can_be_no_text_of_a_release_is_refused_with_the_settings(self, name: str) -> None:
-        with pytest.raises(SettingsError, match=rf"training\.caption_types.*'{name}' is no text of a release; choose from sci, com"):
+        with pytest.raises(SettingsError, match=rf"training\.caption_types.*'{name}' is not a text of a release; choose from sci, com"):
             load_settings(assignments=[f"training.caption_types=[sci, {name}]"])
 
     def test_none_at_all_is_refused(self) -> None:

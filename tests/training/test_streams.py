@@ -194,5 +194,5 @@ class TestRefusals:
             train(tiny_settings(data=[{}, {"shards": str(tmp_path / "x.tar")}]), release, Storage(str(tmp_path)))
 
     def test_a_stream_of_two_origins_is_refused_with_the_settings(self) -> None:
-        with pytest.raises(SettingsError, match=r"a stream is of a release or of shards; 'v1' and 'x.tar' are two streams"):
+        with pytest.raises(SettingsError, match=r"a stream has either release or shards, not both; make 'v1' and 'x.tar' two streams"):
             load_settings(assignments=["training.data=[{release: v1, shards: x.tar}]"])

@@ -1,4 +1,4 @@
-"""Benchmarks by name. To add one: a function `(release) -> Benchmark` in a file beside this one, and a line in BENCHMARKS."""
+"""Benchmarks by name. To add one: a function `(release) -> Benchmark` in a file of this folder, and a line in BENCHMARKS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Species that were never trained on: the question that BioCLIP's Rare Species asks."""
+"""Benchmarks on species that were never trained on, as in BioCLIP's Rare Species."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New photographs of species that were trained on, among all species that were trained on."""
+"""Benchmark on new photographs of trained species, classified among all trained species."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def build_from_splits(
     """The images of `split` against all species of `class_splits`.
 
     A class is a (kingdom, species); its lineage and common name are the commonest among its samples. Images without a species or
-    with one that is no class are dropped as `no_species` or `species_not_in_label_set`.
+    with one outside the classes are dropped as `no_species` or `species_not_in_label_set`.
     """
     forms: dict[tuple[str, str], Counter[SpeciesClass]] = {}
     for row in release.samples(columns=_COLUMNS).to_pylist():
@@ -53,4 +53,4 @@ def label_images(images: EvaluationSet, classes: tuple[SpeciesClass, ...]) -> tu
 def _why_empty(split: str, labels: Mapping[str, int], classes: Collection[SpeciesClass]) -> str:
     if not labels:
         return f"the release has no images to score in split {split}"
-    return "a single species leaves nothing to choose" if len(classes) < 2 else ""
+    return "there is only one species to choose from" if len(classes) < 2 else ""

@@ -1,6 +1,6 @@
-"""Metrics of classification by name. To add one: a file beside this one with a `measure` function, and a line in METRICS.
+"""Metrics of classification by name. To add one: a file of this folder with a `measure` function, and a line in METRICS.
 
-One from outside is named `module:function` and needs no line.
+An external one is named `module:function` and is not registered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bioclip.evaluation.registered import find_function
 from bioclip.evaluation.statistics import Measurement
 
 Metric = Callable[[Predictions], Measurement | None]
-"""One number of the answers of a task, or None where it does not apply."""
+"""One number computed from the predictions of a task, or None if it does not apply."""
 
 METRICS: dict[str, Metric] = {
     "top1": accuracy.measure_top1,

@@ -1,4 +1,4 @@
-"""Accuracy: the share of images whose class is answered first, or among the first five."""
+"""Accuracy: the share of images whose class is ranked first, or among the first five."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def measure_top1(predictions: Predictions) -> Measurement:
 
 
 def measure_macro_top1(predictions: Predictions) -> Measurement:
-    """The mean over classes of each one's share."""
+    """The mean of the accuracies of all classes."""
     present = np.unique(predictions.truth[predictions.asked])
     chance = float(predictions.guess[present].mean())
     return _measurement(predictions, "macro_top1", 1, chance, 1 / len(present), predictions.truth)
 
 
 def measure_top5(predictions: Predictions) -> Measurement | None:
-    """Among the first five, at the species, where there are more than five classes."""
+    """Top-5 accuracy at species rank; None for five classes or fewer."""
     if predictions.parameters.get("rank") != "species" or predictions.num_classes <= TOP:
         return None
     return _measurement(predictions, "top5", TOP, TOP / predictions.num_classes, _best_constant(predictions, TOP))
@@ -46,6 +46,6 @@ def _measurement(
 
 
 def _best_constant(predictions: Predictions, top: int) -> float:
-    """The share that always answering the `top` commonest classes of these images reaches."""
+    """Accuracy of always predicting the `top` most frequent classes of these images."""
     sizes = np.sort(np.bincount(predictions.truth[predictions.asked]))[::-1]
     return float(sizes[:top].sum() / sizes.sum())

@@ -1,6 +1,6 @@
-"""Tasks by name. To add one: a file beside this one with a `run` function, and a line in TASKS.
+"""Tasks by name. To add one: a file of this folder with a `run` function, and a line in TASKS.
 
-One from outside is named `module:function` and needs no line.
+An external one is named `module:function` and is not registered.
 """
 
 from __future__ import annotations

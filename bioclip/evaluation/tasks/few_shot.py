@@ -1,7 +1,7 @@
 """SimpleShot (Wang et al. 2019, "SimpleShot: Revisiting nearest-centroid classification for few-shot learning").
 
-k support images a class are drawn from the benchmark's own images, all others are queries. Features lose the support's mean and are
-scaled to unit length; a query goes to the nearest class centroid. N images, D embedding width.
+k support images per class are drawn from the benchmark's own images, all others are queries. The support's mean is subtracted from the
+features, which are then scaled to unit length; a query is assigned to the nearest class centroid. N images, D embedding width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOP = 5
 
 
 def run(given: TaskInput) -> TaskResult:
-    """Every number of shots of the settings; the notes list what each left out because a class has no k + 1 images."""
+    """Every number of shots of the settings; the notes list the classes that each excludes for having fewer than k + 1 images."""
     measurements: list[Measurement] = []
     predictions: list[Predictions] = []
     notes = []
@@ -40,7 +40,7 @@ def run(given: TaskInput) -> TaskResult:
 
 @dataclass(frozen=True)
 class FewShot:
-    """Measurements of one number of shots, the answers of each fold, and what had to be left out because a class has no k + 1 images."""
+    """Measurements of one number of shots, the predictions of each fold, and the classes excluded for having fewer than k + 1 images."""
 
     measurements: list[Measurement]
     predictions: list[Predictions]
@@ -58,7 +58,7 @@ def measure_few_shot(
     seed: int,
     names: Sequence[str] = (),
 ) -> FewShot:
-    """Accuracy over the queries of all folds together; `images` [N, D] are of unit length, `names` what outcomes call the classes.
+    """Accuracy over the queries of all folds together; `images` [N, D] are of unit length, `names` are the classes' names in outcomes.
 
     An image counts as often as it was a query.
     """

@@ -1,4 +1,4 @@
-"""What a task is given and what it gives back. N images, D embedding width, C classes."""
+"""Input and result of a task. N images, D embedding width, C classes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class TextEncoder(Protocol):
-    """The part of an encoder that makes heads."""
+    """The text part of an encoder."""
 
     @property
     def no_texts(self) -> str:
-        """Why texts cannot be encoded; '' where they can."""
+        """Why texts cannot be encoded; '' if they can."""
 
     @property
     def logit_scale(self) -> float:
@@ -37,7 +37,7 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class TaskInput:
-    """`images` [N, D] of unit length with their ids and `labels` [N], the number of each one's class in `benchmark.classes`."""
+    """`images` [N, D] of unit length with their ids and `labels` [N], the index of each image's class in `benchmark.classes`."""
 
     benchmark: Benchmark
     item_ids: tuple[str, ...]
@@ -47,7 +47,7 @@ class TaskInput:
     settings: EvaluationSettings
 
     def heads(self, caption_type: str) -> NDArray[np.float32]:
-        """[C, D] features of one caption a class."""
+        """[C, D] features of one caption per class."""
         made = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in self.benchmark.classes]
         return self.texts.encode_texts([text[caption_type] for text in made])
 

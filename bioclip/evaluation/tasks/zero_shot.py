@@ -1,4 +1,4 @@
-"""Zero-shot classification: the species whose caption is nearest, and every higher rank by adding up its species.
+"""Zero-shot classification: the species whose caption is nearest, and every higher rank by summing over its species.
 
 Species probabilities are the softmax of the cosine similarities times the model's own logit scale; a taxon's probability is the sum
 over its species in the label set. N images, C species, T taxa of a rank, D embedding width.
@@ -27,7 +27,7 @@ _CHUNK_NUMBERS = 8_000_000
 
 
 def run(given: TaskInput) -> TaskResult:
-    """Every caption type at every rank, by every metric of `settings.metrics`. A model that encodes images only gives a note instead."""
+    """Every caption type at every rank, by every metric of `settings.metrics`. A model without texts gives a note instead."""
     if given.texts.no_texts:
         return TaskResult([], notes={"skipped": given.texts.no_texts})
     metrics = [find_metric(name) for name in given.settings.metrics]
@@ -42,7 +42,7 @@ def run(given: TaskInput) -> TaskResult:
 
 @dataclass(frozen=True)
 class Taxa:
-    """The taxa of one rank: `of_species` [C] numbers them in order, `starts` [T] is each one's first species, `is_named` [T] False where
+    """The taxa of one rank: `of_species` [C] numbers them in order, `starts` [T] is each taxon's first species, `is_named` [T] False where
     the lineage is not filled at the rank."""
 
     of_species: NDArray[np.int64]
@@ -60,10 +60,10 @@ def predict(
     ranks: Sequence[str],
     caption_type: str,
 ) -> list[Predictions]:
-    """Answers of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`.
+    """Predictions of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`.
 
-    Images whose lineage is not filled at a rank take no part in it. Guessing names a species at random and reads off its taxon, so that a
-    kingdom with most of the species is not counted as skill.
+    Images whose lineage is not filled at a rank are excluded there. Guessing draws a species at random and takes its taxon, so a
+    kingdom with most of the species has a high chance level.
     """
     taxa = {rank: taxa_at(classes, rank) for rank in ranks}
     ranked: dict[str, list[Ranked]] = {rank: [] for rank in ranks}
