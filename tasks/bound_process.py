@@ -1,4 +1,4 @@
-"""Run a command that ends when the process that asked for it ends, even by kill -9: `python -m tasks.bound_process PARENT_PID COMMAND…`.
+"""Run a command that ends with the process that started it, even by kill -9: `python -m tasks.bound_process PARENT_PID COMMAND…`.
 
 Without this the trainer of a killed flow would keep writing while the next run starts another. Linux only (prctl(2),
 PR_SET_PDEATHSIG, kept across exec); elsewhere the command simply runs.
@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Tie this process to its parent, then become the command."""
+    """End this process with its parent, then exec the command."""
     parent, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

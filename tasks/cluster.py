@@ -1,7 +1,7 @@
-"""The Dask cluster: started when the first partition needs it, fed through a bounded window.
+"""The Dask cluster: started on first use, with a bounded number of partitions in flight.
 
 This is the one module that knows Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no
-worker ever starts a server of its own.
+worker starts a server.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _CONNECT_TIMEOUT_S = 30
 
 
 class Cluster:
-    """A cluster by settings; a context manager that closes what it started.
+    """A cluster from settings; a context manager that closes the cluster if it started it.
 
-    With `address` it connects there; without, it starts worker processes of one thread each on this machine, bound to loopback.
+    With `address` it connects to that scheduler; otherwise it starts single-thread worker processes on this machine, bound to loopback.
     """
 
     def __init__(self, settings: ClusterSettings, scratch_dir: Path) -> None:
@@ -47,14 +47,14 @@ class Cluster:
 
     @property
     def num_workers(self) -> int:
-        """Worker threads that share the work; contacts the scheduler only when an address is given."""
+        """Number of worker threads; contacts the scheduler only if an address is given."""
         if self._settings.address:
             return max(1, int(sum(self._connected().nthreads().values())))
         return int(self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS))
 
     @property
     def own_host(self) -> str:
-        """This machine's address as the workers see it: that of the route to the scheduler, or loopback for a local cluster."""
+        """This machine's address for the workers: that of the route to the scheduler, or loopback for a local cluster."""
         if not self._settings.address:
             return "127.0.0.1"
         scheduler = urlsplit(self._settings.address)
@@ -70,14 +70,14 @@ class Cluster:
 
     @property
     def dashboard(self) -> str:
-        """Address of Dask's dashboard, empty while nothing runs."""
+        """Address of Dask's dashboard; empty if no cluster runs."""
         return str(self._client.dashboard_link) if self._client is not None else ""
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
         """(name, function(item)) as they finish, with a bounded number in flight.
 
-        A partition that fails does not stop the others; when all are through, the first failure by name is raised: a TreeOfLifeError as
-        it is, anything else as TreeOfLifeError naming the partition and the cause.
+        A partition that fails does not stop the others; when all have finished, the first failure by name is raised: a TreeOfLifeError
+        unchanged, any other error as a TreeOfLifeError that names the partition and the cause.
         """
         from distributed import as_completed
 
@@ -131,7 +131,7 @@ class Cluster:
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:
-    """Errors raised on purpose travel as results: trying again would not help, and a worker's log is no place for them."""
+    """Return expected errors as results, so that Dask neither retries them nor logs them on the worker."""
     try:
         return function(item)
     except TreeOfLifeError as error:
@@ -161,6 +161,6 @@ def _raise_first(failures: dict[str, BaseException], num_items: int) -> None:
 
 @contextmanager
 def open_cluster(settings: ClusterSettings, scratch_dir: Path) -> Iterator[Cluster]:
-    """A cluster that nothing has been started for yet."""
+    """A cluster that is not started yet."""
     with Cluster(settings, scratch_dir) as cluster:
         yield cluster

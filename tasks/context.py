@@ -1,4 +1,4 @@
-"""What tasks of one flow share: settings, workspace, cluster and the progress display."""
+"""Context shared by the tasks of a flow: settings, workspace, cluster and the progress display."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class RunContext:
 
 
 def state_dir(settings: PipelineSettings) -> Path:
-    """Local folder of the embedded services and of scratch."""
+    """Local folder of the embedded services and temporary files."""
     return storage_state_dir(settings.workspace)
 
 
 @contextmanager
 def open_context(settings: PipelineSettings) -> Iterator[RunContext]:
-    """Check that the workspace can be written, clear what killed processes left half-written, and open the rest lazily.
+    """Check that the workspace is writable, remove incomplete files of killed processes, and open the rest lazily.
 
-    Raises StorageError when the workspace cannot be written.
+    Raises StorageError if the workspace is not writable.
     """
     storage = open_workspace(settings.workspace)
     storage.check_writable()

@@ -1,4 +1,4 @@
-"""Training and evaluation as Prefect tasks: a process each, watched, and logged to MLflow."""
+"""Training and evaluation as Prefect tasks: each runs in a separate process, is monitored, and is logged to MLflow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tasks.tracking import DatasetInput, TrackedRun, Tracker
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A trained model; `reused` when an earlier run trained it."""
+    """A trained model; `reused` if an earlier run trained it."""
 
     model_id: str
     uri: str
@@ -54,7 +54,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """A scored model; `reused` when an earlier run scored it."""
+    """A scored model; `reused` if an earlier run scored it."""
 
     evaluation_id: str
     uri: str
@@ -64,7 +64,7 @@ class EvaluationSummary:
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train_model(context: RunContext, version: str) -> ModelSummary:
-    """Train on a release unless its model is there; raises TrainingError with the trainer's own words."""
+    """Train on a release unless the model exists; raises TrainingError with the trainer's message."""
     settings, storage = context.settings, context.storage
     release = open_release(storage, version)
     model_id = planned_model_id(settings.training, release, storage)
@@ -105,7 +105,7 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
 @task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
 def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationSummary:
     """Score a model, named as `ModelRef.parse` takes it, on a release unless its scores exist; raises EvaluationError with the evaluator's
-    own words."""
+    message."""
     settings, storage = context.settings, context.storage
     release, ref = open_release(storage, version), ModelRef.parse(model)
     if ref.kind == "workspace":
@@ -137,7 +137,7 @@ def _run(
     show: Callable[[dict[str, Any]], None],
     error: type[TrainingError] | type[EvaluationError],
 ) -> None:
-    """Run a command on a settings file of its own, so that two runs at once, even of one identity, do not write the same file."""
+    """Run a command with a separate settings file, so that concurrent runs, even with equal identities, do not write the same file."""
     logs = context.state_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     settings_path = logs / f"{identity}-{os.getpid()}.yaml"
@@ -155,7 +155,7 @@ def _credentials(settings: PipelineSettings) -> dict[str, str]:
 
 
 def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:
-    """The MLflow run of a finished result: the one noted beside it, else logged now and noted."""
+    """The MLflow run of a finished result: the recorded one, else a new one, which is then recorded."""
     tracking = context.settings.tracking
     if not tracking.enabled:
         return None
@@ -172,7 +172,7 @@ def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker
 
 
 def _linked(run: TrackedRun) -> TrackedRun:
-    create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="The same work in MLflow")
+    create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="This result in MLflow")
     return run
 
 
@@ -189,12 +189,12 @@ def _prefect_tags() -> dict[str, str]:
 
 
 def _note(line: Mapping[str, Any]) -> str:
-    """One sentence for a line of the trainer's log that is no step."""
+    """One sentence for a line of the trainer's log that is not a step."""
     if line["event"] == "captions":
         lacking = ", ".join(f"{number:,} without {name}" for name, number in line["without"].items())
-        return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} in its place"
+        return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} used instead"
     if line["event"] == "incomplete":
-        return f"stream {line['stream'] + 1}: {line['num_incomplete']:,} samples left out, without an image or a caption"
+        return f"stream {line['stream'] + 1}: {line['num_incomplete']:,} samples without an image or a caption are left out"
     changed = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in line["changed"].items())
     return f"resumed at step {line['step']} in another environment: {changed}"
 

@@ -1,4 +1,4 @@
-"""Training and evaluation as processes of their own: started, watched through their log of JSON lines, and ended with their flow."""
+"""Training and evaluation as separate processes: started, monitored through a JSON-lines log, and ended with their flow."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def run_watched(
 ) -> None:
     """Run `command` and pass each line of its JSON-lines log to `on_line` as it is written.
 
-    A line with the event `failed` is not passed on: its sentence, from whichever of several processes, is what `error` is raised with
-    when the command fails. Without one, `error` has the end of the command's output.
+    A line with the event `failed` is not passed on: its sentence, from any of several processes, is the message of `error`
+    if the command fails. Without one, `error` has the end of the command's output.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     log_path.write_bytes(b"")
@@ -60,7 +60,7 @@ def run_watched(
 
 
 def _inherited() -> dict[str, str]:
-    """This process's environment less the settings in it: the child reads the effective ones from its file."""
+    """This process's environment without settings: the child reads the effective settings from its file."""
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 

@@ -1,4 +1,4 @@
-"""The data stages as Prefect tasks: plan, map what is not done over the cluster, record, show."""
+"""The data stages as Prefect tasks: plan, map unfinished partitions over the cluster, record, display."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MANIFEST_READERS = 16
 
 @dataclass(frozen=True)
 class StageSummary:
-    """What one run of a stage came to. `counts` are of the whole stage, `num_run` and `effort` of this run alone."""
+    """Result of one run of a stage. `counts` are of the whole stage, `num_run` and `effort` of this run alone."""
 
     stage: str
     digest: str
@@ -43,7 +43,7 @@ class StageSummary:
 
 
 def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_process: bool = False) -> StageSummary:
-    """Do the jobs that no manifest covers, on the cluster or (for a stage of one small job) in this process."""
+    """Run the unfinished jobs on the cluster, or (for a stage of one small job) in this process."""
     with ThreadPoolExecutor(_MANIFEST_READERS) as pool:
         found = list(pool.map(PartitionJob.done, jobs))
     manifests: dict[str, PartitionManifest] = {job.name: done for job, done in zip(jobs, found, strict=True) if done is not None}
@@ -79,7 +79,7 @@ class _ProgressArtifact:
     def __init__(self, stage: str, total: int, completed: int) -> None:
         self._total, self._completed, self._last = max(1, total), completed, time.monotonic()
         key = f"{stage}-progress"
-        self._id = create_progress_artifact(self._percent(), key=key, description=f"Partitions of stage {stage} that are done")
+        self._id = create_progress_artifact(self._percent(), key=key, description=f"Finished partitions of stage {stage}")
 
     def _percent(self) -> float:
         return 100.0 * self._completed / self._total
@@ -103,7 +103,7 @@ def _show_counts(stage: str, counts: dict[str, Any]) -> None:
 
 
 def _run_planned(stage: Stage, context: RunContext) -> StageSummary | None:
-    """Plan a stage and run it; None where it has nothing to do for these settings and images."""
+    """Plan a stage and run it; None if it has no work for these settings and images."""
     jobs = stage.load_plan()(context.storage, context.settings)
     if stage.may_be_empty and not jobs:
         return None
@@ -111,7 +111,7 @@ def _run_planned(stage: Stage, context: RunContext) -> StageSummary | None:
 
 
 def _download(stage: Stage, context: RunContext) -> StageSummary:
-    """Fetch the images; what each host allows is kept here, for all workers."""
+    """Download the images; this process keeps the allowance of each host for all workers."""
     settings = context.settings.download
     hashes = read_withdrawals(context.storage, context.settings.ingest).hashes
     with serve_allowances(settings, settings.allowance_host or context.cluster.own_host) as allowance:
@@ -120,11 +120,11 @@ def _download(stage: Stage, context: RunContext) -> StageSummary:
 
 
 _RUNNERS: dict[str, Callable[[Stage, RunContext], StageSummary | None]] = {"images": _download}
-"""Stages that need more than a plan and the cluster."""
+"""Stages with a special task besides plan and cluster."""
 
 
 def stage_task(stage: Stage) -> Any:
-    """The Prefect task of a stage: `task(context)` returns its StageSummary, or None where it has nothing to do."""
+    """The Prefect task of a stage: `task(context)` returns its StageSummary, or None if it has no work."""
     run = _RUNNERS.get(stage.name, _run_planned)
 
     def run_in_context(context: RunContext) -> StageSummary | None:
@@ -143,7 +143,7 @@ class ReleaseSummary:
     splits: dict[str, Any]
     stages: tuple[StageSummary, ...]
     parent: str = ""
-    """Version of the release that it continues."""
+    """Version of the parent release."""
 
 
 def curate_release(context: RunContext) -> ReleaseSummary:
@@ -158,7 +158,7 @@ def curate_release(context: RunContext) -> ReleaseSummary:
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(context: RunContext, version: str, model_id: str | None, evaluation_id: str | None) -> str:
-    """Write the page about a release, with its model and scores where there are any; returns its address."""
+    """Write the page about a release, with its model and scores if available; returns its address."""
     jobs = plan_report(context.storage, context.settings, version, model_id, evaluation_id)
     summary = run_stage("report", jobs, context, in_process=True)
     return context.storage.uri(next(name for name in summary.outputs if name.endswith(f"/{layout.RELEASE_PAGE}")))

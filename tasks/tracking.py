@@ -1,6 +1,6 @@
 """MLflow: one run for each model and each evaluation, found again by its key, linked with the Prefect run both ways.
 
-This is the one module that knows MLflow. It is imported when there is something to log; metrics go in batches (one call each costs
+This is the one module that knows MLflow. It is imported on first use; metrics go in batches (one call each costs
 3 to 19 ms, a batch of 1,000 as much as one call).
 """
 
@@ -24,7 +24,7 @@ _MAX_PARAM_CHARS = 500
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where a run is in MLflow. `link` opens it in the MLflow UI."""
+    """Location of a run in MLflow. `link` opens it in the MLflow UI."""
 
     uri: str
     experiment_id: str
@@ -46,7 +46,7 @@ class DatasetInput:
 
 
 class Tracker:
-    """MLflow by settings; SQLite and a folder below `state_dir` when no address is given."""
+    """MLflow from settings; SQLite and a folder below `state_dir` if no address is given."""
 
     def __init__(self, settings: TrackingSettings, state_dir: Path) -> None:
         try:
@@ -68,7 +68,7 @@ class Tracker:
             self.experiment_id = self._client.create_experiment(settings.experiment, artifact_location=location, tags=tags)
 
     def start(self, name: str, key: str, tags: Mapping[str, str], params: Mapping[str, Any], dataset: DatasetInput) -> TrackedRun:
-        """The run of this key: the one begun earlier if there is one, else a new one with parameters and dataset."""
+        """The run of this key: the existing one, else a new one with parameters and dataset."""
         from mlflow.entities import Dataset, InputTag, Param, RunTag
         from mlflow.entities import DatasetInput as Input
 
@@ -87,7 +87,7 @@ class Tracker:
         return TrackedRun(self.uri, self.experiment_id, run_id, link)
 
     def log_metrics(self, run: TrackedRun, lines: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Log (step, metrics) lines in batches; logging the same again changes nothing that a chart shows."""
+        """Log (step, metrics) lines in batches; logging the same lines twice does not change a chart."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)

@@ -1,9 +1,9 @@
 """The state of an unfinished partition: durable chunks while it is downloaded, and the merge that completes it.
 
-Outcomes are appended as they come, in chunk files (CHUNK_SCHEMA: the ledger's columns, and the image's where there is one) that are
+Outcomes are appended in order of arrival, in chunk files (CHUNK_SCHEMA: the ledger's columns, and the image's where there is one) that are
 complete or absent, each sorted by record id. A killed worker loses the outcomes that were not yet in a chunk. When nothing is missing, the
 chunks and the partition's earlier file are merged by record id into the images file, a row group at a time, so memory is bounded by
-one row group a file. The result depends on the rows alone, not on the order in which they came or on the chunks they lay in.
+one row group a file. The result depends only on the rows, not on their order of arrival or their chunks.
 """
 
 from __future__ import annotations

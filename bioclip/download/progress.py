@@ -146,6 +146,6 @@ class Progress:
         return {name: value for name, value in headers.items() if value}
 
     def keeps_earlier(self, row: dict[str, Any]) -> bool:
-        """True if this record keeps its image when a refetch fails for now or finds nothing new."""
+        """True if this record keeps its image when a refetch fails temporarily or finds it unchanged."""
         outcome = self._same(row)
         return outcome is not None and is_success(outcome)

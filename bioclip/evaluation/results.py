@@ -34,9 +34,9 @@ MEASUREMENT_SCHEMA = pa.schema(
 )
 """evaluations/<id>/scores.parquet, one row per measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
 rank of few_shot, others for an external task. The interval is of 95 %, made by `interval_method` over `num_units` units of
-`interval_unit` (`image` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of the best constant
-answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have their own
-units."""
+`interval_unit` (`image` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of the best
+constant answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have their
+own units."""
 
 _PREFERRED_CAPTION_TYPE = "taxon_com"
 

@@ -160,7 +160,7 @@ def _read_places(release: Release, shard: Mapping[str, Any]) -> pa.Table:
     if num_samples != shard["num_samples"]:
         raise ShardError(
             f"shard {uri!r} holds {num_samples} samples, its manifest says {shard['num_samples']}; "
-            "it was changed or cut short: remove it and build the release again."
+            "it was modified or truncated: remove it and build the release again."
         )
     return table
 

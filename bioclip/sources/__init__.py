@@ -45,12 +45,12 @@ FORMATS: dict[str, SourceFormat] = {
 
 
 def media_roots(sources: Iterable[SourceSettings]) -> dict[str, str]:
-    """Where the `local:` URLs of each source begin, for the sources whose format has such."""
+    """Root of the `local:` URLs of each source whose format has such URLs."""
     return {source.name: str(media_root(source).expanduser()) for source in sources if source_format(source).local_media}
 
 
 def source_format(source: SourceSettings) -> SourceFormat:
-    """The reader of a source; raises UnknownNameError, or SettingsError for options that it does not know or misses."""
+    """The reader of a source; raises UnknownNameError, or SettingsError for unknown or missing options."""
     if source.format not in FORMATS:
         raise UnknownNameError("source format", source.format, FORMATS)
     reader = FORMATS[source.format]

@@ -20,7 +20,7 @@ from bioclip.sources.parsing.columns import complete_table, table_records
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Rows of the archive that became no record, and why (stable snake_case); `places` are file and line of the first of them."""
+    """Rows of the archive that were dropped, with the reason (stable snake_case); `places` are file and line of the first ones."""
 
     reason: str
     count: int = 1
@@ -29,7 +29,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A count that takes no media row away (stable snake_case); `places` are file and line of the first of them."""
+    """A count that drops no media row (stable snake_case); `places` are file and line of the first ones."""
 
     name: str
     count: int = 1
@@ -37,16 +37,16 @@ class Noted:
 
 
 Item: TypeAlias = Record | Dropped | Noted | pa.Table
-"""What a reader yields. A table holds any of the Record columns under their Arrow names, a record a row; columns that
-it lacks are empty, `source` is the source's name, and `license` is normalised from `license_verbatim` when it is not given."""
+"""Items that a reader yields. A table has any of the Record columns under their Arrow names, one record per row; missing
+columns are empty, `source` is the source's name, and a missing `license` is normalised from `license_verbatim`."""
 
 
 @dataclass(frozen=True)
 class SourceFormat:
-    """A reader: streams Items that account for every media row of the archive, in an order that is the same every time.
+    """A reader: streams Items that account for every media row of the archive, in a reproducible order.
 
     `read(source)` raises ArchiveError naming file, line and rule. One that `uses_scratch` also takes `scratch`, an empty folder for
-    files of its own, and `buffer_bytes`, the rows to hold in memory before using it; both have defaults.
+    temporary files, and `buffer_bytes`, the size of rows to hold in memory before using it; both have defaults.
     `options` are the keys that SourceSettings.options may hold, `required` those it must; `paths` names the options that are
     files, so that they count towards the snapshot's digest.
     """
@@ -57,15 +57,16 @@ class SourceFormat:
     paths: frozenset[str] = frozenset()
     uses_scratch: bool = False
     local_media: bool = False
-    """True when its records may have `local:` and `file:` URLs, read below the source's media root; any other source's are refused."""
+    """True when its records may have `local:` and `file:` URLs, read below the source's media root; such URLs of other sources are
+    rejected."""
     drop_reasons: Mapping[str, str] = field(default_factory=dict)
-    """Reason -> one sentence, for reasons that `bioclip.drop_reasons` does not list yet."""
+    """Reason -> one sentence, for reasons that `bioclip.drop_reasons` does not list."""
 
     def __post_init__(self) -> None:
         register_reasons(DropReason(name, ("records",), sentence) for name, sentence in self.drop_reasons.items())
 
     def items(self, source: SourceSettings, scratch: Path, buffer_bytes: int) -> Iterator[Item]:
-        """Read with everything that this reader can use."""
+        """Read the source; pass `scratch` and `buffer_bytes` if the reader uses them."""
         if self.uses_scratch:
             return self.read(source, scratch=scratch, buffer_bytes=buffer_bytes)
         return self.read(source)

@@ -1,7 +1,7 @@
 """A cache of the digests of archives: an unchanged archive of 200 GB is not read again.
 
-The memory is one JSON file in the state folder, keyed by path, size and time of modification in nanoseconds. It is operational: a
-file whose size or time differs is read again, as is one so young that a further change could leave both as they are.
+The cache is one JSON file in the state folder, keyed by path, size and time of modification in nanoseconds. It is operational: a
+file whose size or time differs is read again, as is a file so recent that another change could keep both equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_ENTRIES = 100_000
 
 
 class DigestCache:
-    """`digest_path`, with a memory at `path`; call `save` at the end."""
+    """`digest_path` with a cache at `path`; call `save` at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,7 +47,7 @@ class DigestCache:
         return digest
 
     def save(self) -> None:
-        """Write what is new, whole or not at all."""
+        """Write new entries atomically."""
         if not self._is_changed:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Which records are wanted: predicates over batches, each with its own drop reason.
+"""Filters of records: predicates over batches, each with its own drop reason.
 
-A predicate that is not set admits everything. Where it is set and the provider states nothing, the record is dropped too, under a
-reason of its own (`…_missing`), unless `ingest.keep_missing` is set. A record that fails several is counted under the first.
+A predicate that is not set accepts every record. If it is set and the provider states no value, the record is dropped under a
+separate reason (`…_missing`), unless `ingest.keep_missing` is set. A record that fails several predicates is counted under the first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _quality(table: pa.Table, settings: IngestSettings) -> _Verdicts:
 
 
 def _taxa(table: pa.Table, settings: IngestSettings) -> _Verdicts:
-    """A record passes when one entry names its ancestor; it is missing when every rank in the setting is empty."""
+    """A record passes when one entry names its ancestor; it counts as missing if every rank in the setting is empty."""
     if not settings.taxa:
         return
     passes: Any = None
@@ -78,7 +78,7 @@ def _equals(name: str) -> Callable[[str], bool]:
 
 
 def _region(table: pa.Table, settings: IngestSettings) -> _Verdicts:
-    """The box's edges belong to it; a box whose west is greater than its east crosses the antimeridian."""
+    """The box includes its edges; a box whose west is greater than its east crosses the antimeridian."""
     if settings.region is None:
         return
     south, west, north, east = settings.region
@@ -91,5 +91,5 @@ def _region(table: pa.Table, settings: IngestSettings) -> _Verdicts:
 
 
 def _folded(value: str) -> str:
-    """`PRESERVED_SPECIMEN` and `PreservedSpecimen` are one value."""
+    """`PRESERVED_SPECIMEN` and `PreservedSpecimen` are equal."""
     return re.sub(r"[\W_]+", "", value).casefold()

@@ -1,4 +1,4 @@
-"""Record ids, lineage ids and partitions of whole batches: the same values as `bioclip.records` gives one by one."""
+"""Record ids, lineage ids and partitions of whole batches: equal to those of `bioclip.records` for single records."""
 
 from __future__ import annotations
 

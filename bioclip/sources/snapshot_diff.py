@@ -1,4 +1,4 @@
-"""What changed between two snapshots of one source: records added, changed (and in which columns), withdrawn, unchanged."""
+"""Differences between two snapshots of one source: records added, changed (and in which columns), withdrawn, unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIFFERENCE_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("record_id", "change", "source_id", "media_url")]
     + [pa.field("columns", pa.list_(pa.string()), nullable=False)]
 )
-"""One row a record that is not the same in both, sorted by record_id; `columns` are those that differ, of changed records only."""
+"""One row per record that differs, sorted by record_id; `columns` lists the differing columns of changed records."""
 
 _COMPARED = [name for name in RECORD_SCHEMA.names if name not in {"record_id", "lineage_id"}]
 
@@ -67,14 +67,14 @@ class RecordFiles:
 
 
 def compare_records(before: RecordFiles, after: RecordFiles, counts: Differences) -> Iterator[pa.Table]:
-    """DIFFERENCE_SCHEMA tables, range by range of record ids; memory holds one range of either. Fills `counts` as it goes."""
+    """DIFFERENCE_SCHEMA tables, range by range of record ids; memory holds one range of each. Updates `counts`."""
     num_ranges = max(len(before.outputs), len(after.outputs), 1)
     for index in range(num_ranges):
         yield _compare(before.range(index, num_ranges), after.range(index, num_ranges), counts)
 
 
 def write_differences(before: RecordFiles, after: RecordFiles, path: Path | None) -> Differences:
-    """Compare, and write the differing records to a Parquet file where a path is given, whole or not at all."""
+    """Compare, and write the differing records atomically to a Parquet file if a path is given."""
     counts = Differences()
     if path is None:
         for _ in compare_records(before, after, counts):
@@ -130,7 +130,7 @@ def _differs(old: Any, new: Any) -> np.ndarray:
 
 
 def _map_differs(old: pa.MapArray, new: pa.MapArray) -> np.ndarray:
-    """Where two columns of sorted maps differ; values are compared where the sizes agree."""
+    """Where two columns of sorted maps differ; values are compared where the sizes are equal."""
     old_starts, new_starts = old.offsets.to_numpy().astype(np.int64), new.offsets.to_numpy().astype(np.int64)
     sizes, new_sizes = np.diff(old_starts), np.diff(new_starts)
     differs = sizes != new_sizes
@@ -151,14 +151,14 @@ def compare_snapshots(
     """(name of the older, name of the newer, counts).
 
     `names` are two snapshot ids or archive paths, the older first; none: the last two snapshots, by date, of `source` in the workspace.
-    Archives are read as the settings say of `source` (which may be left out where there is one only). `output` is a Parquet file.
+    Archives are read with the settings of `source` (optional if there is only one). `output` is a Parquet file.
     Raises SettingsError, StorageError, ArchiveError.
     """
     chosen = _source(settings, source)
     if not names:
         snapshots = list_snapshots(open_workspace(settings.workspace), chosen.name)
         if len(snapshots) < 2:
-            raise StorageError(f"source {chosen.name!r} has {len(snapshots)} snapshots in {settings.workspace.uri!r}; two are needed.")
+            raise StorageError(f"source {chosen.name!r} has {len(snapshots)} snapshots in {settings.workspace.uri!r}; two are required.")
         names = [snapshot.snapshot for snapshot in snapshots[-2:]]
     if len(names) != 2:
         raise SettingsError(f"sources diff takes two snapshots or archives, or none with --source; got {len(names)}.")
@@ -172,7 +172,7 @@ def _source(settings: PipelineSettings, name: str) -> SourceSettings:
         return settings.sources[0]
     known = [source.name for source in settings.sources]
     if not name:
-        raise SettingsError(f"the settings name {len(known)} sources ({', '.join(known) or 'none'}); say which with --source NAME.")
+        raise SettingsError(f"the settings name {len(known)} sources ({', '.join(known) or 'none'}); choose one with --source NAME.")
     if name not in known:
         raise UnknownNameError("source", name, known)
     return settings.sources[known.index(name)]
@@ -180,7 +180,7 @@ def _source(settings: PipelineSettings, name: str) -> SourceSettings:
 
 @contextmanager
 def _record_files(settings: PipelineSettings, source: SourceSettings, name: str) -> Iterator[RecordFiles]:
-    """The records of a snapshot id, or of an archive, which is read into a scratch workspace for as long as the block lasts."""
+    """The records of a snapshot id, or of an archive, which is read into a scratch workspace for the duration of the block."""
     if not Path(name).exists():
         storage = open_workspace(settings.workspace)
         yield RecordFiles(storage, read_snapshot(storage, source.name, name).outputs)

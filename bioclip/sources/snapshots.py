@@ -1,8 +1,8 @@
-"""Snapshots of a source: which there are in a workspace, and what is known of each beside its records.
+"""Snapshots of a source in a workspace, with the metadata of each.
 
-A snapshot's id is a digest of the source's files. Its records are in `records/<source>/<snapshot>/`, beside those of other snapshots;
+A snapshot's id is a digest of the source's files. Its records are in `records/<source>/<snapshot>/`;
 the stage's manifest names the current ones. `_snapshot.json` states the archive's date and ETag, and the lines of damaged rows;
-none of it decides a result.
+none of these affects a result.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def write_snapshot(
 
 
 def archive_date(path: Path) -> str:
-    """Day of the newest file inside a zip or tar, as YYYY-MM-DD, or an empty string: of the content, never of the copy."""
+    """Day of the newest file inside a zip or tar, as YYYY-MM-DD, or an empty string; taken from the content, not from the file's own
+    date."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -78,13 +79,13 @@ def list_snapshots(storage: Storage, source: str) -> list[Snapshot]:
 
 
 def read_snapshot(storage: Storage, source: str, snapshot: str) -> Snapshot:
-    """One snapshot; raises StorageError that names those there are."""
+    """One snapshot; raises StorageError that lists the existing ones."""
     directory = layout.records_dir(source, snapshot)
     manifest = read_manifest(storage, layout.partition_manifest(directory, source))
     if manifest is None:
         parts = {layout.snapshot_of(name)[1] for name in storage.list(layout.records_dir(source)) if name.count("/") == 3}
         there = ", ".join(sorted(parts)) or "none"
-        raise StorageError(f"snapshot {snapshot!r} of source {source!r} is not in {storage.root!r}; there: {there}.")
+        raise StorageError(f"snapshot {snapshot!r} of source {source!r} is not in {storage.root!r}; available: {there}.")
     values: dict[str, Any] = {}
     if storage.exists(layout.snapshot_file(source, snapshot)):
         values = json.loads(storage.read_bytes(layout.snapshot_file(source, snapshot)))

@@ -1,4 +1,4 @@
-"""The stage `records`: every source's archive to partitions of records, with memory flat in the archive's size."""
+"""The stage `records`: reads every source's archive into partitions of records, with memory independent of the archive's size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ROWS_PER_BATCH = 4096
 
 
 def plan_records(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job a source. Raises ArchiveError for a missing archive, UnknownNameError, SettingsError."""
+    """One job per source. Raises ArchiveError for a missing archive, UnknownNameError, SettingsError."""
     if not settings.sources:
         raise SettingsError("sources is empty; name at least one archive with name, format and path.")
     withdrawals, state = read_withdrawals(storage, settings.ingest), state_dir(settings.workspace)
@@ -75,7 +75,7 @@ def plan_records(storage: Storage, settings: PipelineSettings) -> list[Partition
 
 
 def _is_place(option: str, value: str) -> bool:
-    """True for the folder of local media, which decides nothing: their URLs are relative to it. A base URL does decide."""
+    """True for the folder of local media, which does not affect results, since URLs are relative to it. A base URL does."""
     return option == "images" and "://" not in value
 
 
@@ -90,7 +90,7 @@ def read_source(
     withdrawals: Withdrawals,
     scratch_parent: str,
 ) -> Counts:
-    """Read one archive and write its records, part by part, sorted by record id; the first of equal ids stays."""
+    """Read one archive and write its records, part by part, sorted by record id; the first of equal ids is kept."""
     with scratch_folder(Path(scratch_parent)) as scratch:
         intake = _Intake(source, settings, withdrawals)
         spill = Spill(scratch / "partitions", settings.num_partitions, settings.buffer_bytes)
@@ -105,13 +105,13 @@ def read_source(
             num_written += table.num_rows
         spill.close()
     if not intake.num_read:
-        raise ArchiveError(f"source {source.name!r}: {source.path!r} has no row; check the path, the format and its options.")
+        raise ArchiveError(f"source {source.name!r}: {source.path!r} has no rows; check the path, the format and its options.")
     write_snapshot(storage, source, snapshot, digests, intake.places)
     return Counts(intake.num_read, num_written, dict(+intake.dropped), dict(+intake.notes))
 
 
 class _Intake:
-    """From what a reader gives to RECORD_SCHEMA batches of the records that are wanted."""
+    """Converts a reader's items to RECORD_SCHEMA batches of the accepted records."""
 
     def __init__(self, source: SourceSettings, settings: IngestSettings, withdrawals: Withdrawals) -> None:
         self._source, self._settings, self._withdrawals = source.name, settings, withdrawals
@@ -126,11 +126,11 @@ class _Intake:
         """File, line and rule of damaged rows."""
 
     def _see(self, places: tuple[str, ...]) -> None:
-        """Note where damaged rows are, by file names that do not depend on where the source lies."""
+        """Record the places of damaged rows, by file names relative to the source."""
         self.places += [place.removeprefix(f"{self._folder}/") for place in places]
 
     def batches(self, items: Iterator[Item]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """(records, partition of each) of every batch that has any left."""
+        """(records, partition of each) of every batch with accepted records."""
         prefetched = Prefetched(items)
         try:
             for table in self._tables(prefetched):
@@ -142,7 +142,7 @@ class _Intake:
             prefetched.close()
 
     def _tables(self, items: Iterable[Item]) -> Iterator[pa.Table]:
-        """PROVIDED_SCHEMA tables; records that come one by one are gathered, drops and notes are counted."""
+        """PROVIDED_SCHEMA tables; single records are collected into tables, drops and notes are counted."""
         waiting: list[Record] = []
         for item in items:
             if isinstance(item, Record):
@@ -181,7 +181,7 @@ class _Intake:
 
 
 def _in_order(table: pa.Table | None, dropped: Counter[str]) -> pa.Table:
-    """The rows of a partition by record id; of equal ids the first that came stays."""
+    """The rows of a partition by record id; of equal ids the first is kept."""
     if table is None:
         return RECORD_SCHEMA.empty_table()
     identifiers = table["record_id"].combine_chunks()

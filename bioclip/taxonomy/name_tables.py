@@ -1,4 +1,4 @@
-"""Tables of names in, tables of decisions out: what `treeoflife names resolve` reads and writes, a batch of rows at a time."""
+"""Input and output tables of `treeoflife names resolve`: names and decisions, read and written in batches of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INPUT_COLUMNS = (
     "id", "scientific_name", "authorship", "rank", "code", "kingdom", "phylum", "class", "order", "family", "genus", "species",
     "vernacular_name",
 )  # fmt: skip
-"""What a table of names may say; at least one column of a name must be there."""
+"""Columns of a table of names; at least one column with a name is required."""
 _NAME_COLUMNS = ("scientific_name", *RANKS)
 _FIELDS = {
     "scientific_name": "scientific_name", "authorship": "scientific_name_authorship", "rank": "taxon_rank", "kingdom": "kingdom",
@@ -46,16 +46,16 @@ RESULT_COLUMNS = (
     "accepted_name", "resolved_rank", *RANKS, "infraspecific", "qualifier", "vernacular_name", "backbone", "backbone_digest",
     "rank_sources", "contradicts", "curation",
 )  # fmt: skip
-"""What is written after the input's own columns, which get the prefix `verbatim_`."""
+"""Columns written after the input's columns, which get the prefix `verbatim_`."""
 
 
 class NameTable:
-    """A .csv, .tsv or .parquet of names, read in batches: columns as text, null for empty. Raises UsageError for what cannot be read."""
+    """A .csv, .tsv or .parquet of names, read in batches: columns as text, null for empty. Raises UsageError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise UsageError(f"{str(path)!r} is not there; name a .csv, .tsv or .parquet of names.")
+            raise UsageError(f"{str(path)!r} does not exist; name a .csv, .tsv or .parquet of names.")
         with self._explained():
             self.columns = list(self._open_parquet().schema_arrow.names if self._is_parquet else self._header())
         self.fields = _matched(self.columns)
@@ -118,7 +118,7 @@ class _Explained:
 def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArray[np.int32]]]:
     """The distinct verbatim lineages (LINEAGE_COLUMNS, sorted, in parts), and for each batch of rows which of them each row has.
 
-    A nomenclatural code stands in for a kingdom that is not given.
+    A nomenclatural code replaces a missing kingdom.
     """
     fields = {field: column for field, column in names.fields.items() if field != "id"}
     batches = (batch.rename_columns(list(fields)) for batch in names.batches(list(fields.values())))
@@ -127,7 +127,7 @@ def distinct_lineages(names: NameTable) -> tuple[list[pa.Table], list[npt.NDArra
         return [], []
     unified = pa.chunked_array(encoded).unify_dictionaries()
     distinct = unified.chunk(0).dictionary
-    order = pc.sort_indices(distinct)  # names of one genus together: matching finds them in one block of a backbone
+    order = pc.sort_indices(distinct)  # sorted, so that matching finds the names of a genus in one block of a backbone
     place = np.empty(len(order), np.int32)
     place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
     distinct, codes = distinct.take(order), [place[chunk.indices.to_numpy()] for chunk in unified.chunks]
@@ -146,7 +146,7 @@ def _matched(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _joined(batch: pa.Table) -> pa.Array:
-    """One string a row, of all fields of a lineage."""
+    """One string per row, of all fields of a lineage."""
     there = {_FIELDS[name]: batch[name].combine_chunks() for name in batch.column_names if name in _FIELDS}
     empty = pa.repeat(pa.scalar(""), batch.num_rows)
     fields = {name: pc.utf8_trim_whitespace(pc.fill_null(there[name], "")) if name in there else empty for name in LINEAGE_COLUMNS}
@@ -187,11 +187,11 @@ def _translated(column: pa.ChunkedArray, texts: Mapping[str, str]) -> pa.Array:
 
 
 class TableWriter:
-    """A .parquet, .csv or .tsv that is there whole or not at all; raises UsageError for another ending."""
+    """A .parquet, .csv or .tsv that is written atomically; raises UsageError for another suffix."""
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in {".parquet", ".csv", ".tsv"}:
-            raise UsageError(f"--output {str(path)!r} ends in none of .parquet, .csv and .tsv.")
+            raise UsageError(f"--output {str(path)!r} has an unknown suffix; use .parquet, .csv or .tsv.")
         self._path, self._partial = path, path.with_name(f".{path.name}.partial")
         self._stack = ExitStack()
         self._writer: Any = None

@@ -37,7 +37,7 @@ _PART_ROWS = 262_144
 
 
 def plan_backbones(storage: Storage, settings: PipelineSettings, force: bool = False) -> list[PartitionJob]:
-    """One job a backbone. Raises SettingsError without one, UnknownNameError, and BackboneError for a path that cannot be read."""
+    """One job per backbone. Raises SettingsError without one, UnknownNameError, and BackboneError for a path that cannot be read."""
     return [
         PartitionJob(
             stage=BACKBONES_STAGE,
@@ -56,7 +56,7 @@ def plan_backbones(storage: Storage, settings: PipelineSettings, force: bool = F
 
 
 def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False) -> list[PartitionJob]:
-    """The one job that resolves names; raises SettingsError without a backbone, StorageError when a stage before it is missing."""
+    """The one job that resolves names; raises SettingsError without a backbone, StorageError if an earlier stage has not run."""
     taxonomy = settings.taxonomy
     backbones = [backbone.name for backbone in _configured(taxonomy)]
     records, indexes = read_stage(storage, "records"), read_stage(storage, BACKBONES_STAGE)
@@ -134,7 +134,7 @@ def read_distinct_lineages(storage: Storage, record_files: Sequence[str]) -> pa.
 
 
 def _grouped(lineages: pa.Table) -> pa.Table:
-    """One row a lineage_id, with the sum of its records; the id is a digest of the other columns."""
+    """One row per lineage_id, with the sum of its records; the id is a digest of the other columns."""
     columns: list[tuple[str, str]] = [(name, "min") for name in VERBATIM_NAME_COLUMNS]
     grouped = lineages.group_by("lineage_id").aggregate([*columns, ("num_records", "sum")])
     return grouped.rename_columns([name.removesuffix("_min").removesuffix("_sum") for name in grouped.column_names]).select(
@@ -145,7 +145,7 @@ def _grouped(lineages: pa.Table) -> pa.Table:
 def resolve_sorted(
     lineages: pa.Table, indexes: Sequence[BackboneIndex], taxonomy: TaxonomySettings, curation: Curation | None = None
 ) -> pa.Table:
-    """`resolve_table` in parts, in the order of names, so that look-ups are near each other; rows are returned in their original order."""
+    """`resolve_table` in parts, in the order of names, so that look-ups are local; rows are returned in their original order."""
     order = pc.sort_indices(lineages["scientific_name"])
     parts = [
         resolve_table(lineages.take(order[start : start + _PART_ROWS]), indexes, taxonomy, curation)
@@ -157,9 +157,9 @@ def resolve_sorted(
 
 
 def fill_common_names(lineages: pa.Table, decisions: pa.Table) -> pa.Table:
-    """Where the backbone has no English name, the vernacular name that most records of that very taxon give.
+    """For taxa without an English name in the backbone, the most frequent vernacular name in records of the same taxon.
 
-    Records resolved to a higher rank do not vote, since their vernacular names mean something narrower.
+    Records resolved to a higher rank are excluded, since their vernacular names mean a narrower taxon.
     """
     names = pc.utf8_trim_whitespace(pc.replace_substring_regex(lineages["vernacular_name"], r"\s+", " "))
     taxa = pc.binary_join_element_wise(decisions["backbone"], decisions["accepted_id"], "\x1f")
@@ -177,7 +177,7 @@ def fill_common_names(lineages: pa.Table, decisions: pa.Table) -> pa.Table:
 
 
 def lineage_table(lineages: pa.Table, decisions: pa.Table) -> pa.Table:
-    """LINEAGE_SCHEMA table of `read_distinct_lineages` and what was decided of its rows."""
+    """LINEAGE_SCHEMA table of `read_distinct_lineages` with the decisions on its rows."""
     columns: dict[str, Any] = {name: lineages[name] for name in ("lineage_id", "num_records")}
     columns |= {f"verbatim_{name.rstrip('_')}": lineages[name] for name in VERBATIM_NAME_COLUMNS}
     columns |= {name: decisions[name] for name in decisions.column_names}
@@ -193,7 +193,7 @@ def _configured(taxonomy: TaxonomySettings) -> Sequence[BackboneSettings]:
         raise SettingsError("taxonomy.backbones is empty; give at least one backbone: a name, a format and the path of your download.")
     names: Mapping[str, int] = Counter(backbone.name for backbone in taxonomy.backbones)
     if twice := sorted(name for name, num in names.items() if num > 1):
-        raise SettingsError(f"taxonomy.backbones: the name {twice[0]!r} is used twice; give each backbone a name of its own.")
+        raise SettingsError(f"taxonomy.backbones: the name {twice[0]!r} is used twice; give each backbone a distinct name.")
     return taxonomy.backbones
 
 

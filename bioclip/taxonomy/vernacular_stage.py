@@ -1,7 +1,7 @@
 """The stage `vernaculars`: vernacular names of accepted taxa in further languages, read from the backbones' own downloads.
 
-English names are part of the compiled index, since matching and captions always carry them; these tables are separate, so that another
-language compiles and resolves nothing again.
+English names are part of the compiled index, since matching and captions always use them; these tables are separate, so that adding a
+language does not rerun compilation and resolution.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from bioclip.taxonomy.stage import BACKBONES_STAGE
 
 STAGE, _VERSION = "vernaculars", 1
 VERNACULAR_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("language", "accepted_id", "name", "source")])
-"""taxonomy/vernaculars/<backbone>.parquet, sorted by (language, accepted_id): one name a taxon and language, `source` as the backbone
-says."""
+"""taxonomy/vernaculars/<backbone>.parquet, sorted by (language, accepted_id): one name per taxon and language, `source` as stated by the
+backbone."""
 _COLUMNS = ["taxon_id", "rank", "status", "label", "infraspecific"]
 
 
 def vernaculars_name(backbone: str) -> str:
-    """Where the table of a backbone lies."""
+    """Name of the table of a backbone."""
     return layout.vernaculars(backbone)
 
 
 def plan_vernaculars(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job a backbone, for all of `release.languages`."""
+    """One job per backbone, for all of `release.languages`."""
     stage = read_stage(storage, BACKBONES_STAGE)
     keys = {partition.name: [partition.key, *(o.sha256 for o in partition.outputs)] for partition in stage.partitions}
     languages = tuple(sorted({language_code(language) for language in settings.release.languages}))
@@ -59,7 +59,7 @@ def plan_vernaculars(storage: Storage, settings: PipelineSettings) -> list[Parti
 
 
 def write_vernaculars(storage: Storage, writer: PartitionWriter, *, backbone: BackboneSettings, languages: tuple[str, ...]) -> Counts:
-    """Choose one name a taxon and language, by the rules of the English ones.
+    """Choose one name per taxon and language, by the rules of the English names.
 
     Dropped: `other_language`, `vernacular_dangling` (no usage of the index), `vernacular_below_label` (of a subspecies, say, whose names
     are not its species'), `not_chosen`.
@@ -82,7 +82,8 @@ def write_vernaculars(storage: Storage, writer: PartitionWriter, *, backbone: Ba
 
 
 def _labels_with_names(index: pa.Table) -> npt.NDArray[np.int64]:
-    """For each row the label that its vernacular names are names of, or -1: those of a subspecies or subfamily do not climb."""
+    """For each row the label that its vernacular names belong to, or -1; names of a subspecies or subfamily are not used for their
+    label."""
     labels = index["label"].to_numpy().astype(np.int64)
     own_rank = index["rank"].combine_chunks()
     is_level = pc.equal(own_rank, own_rank.take(pa.array(labels)))

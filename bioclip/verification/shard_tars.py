@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 
 class _DifferentError(Exception):
-    """A tar differs from what the writer makes."""
+    """A tar differs from the writer's output."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -98,7 +98,7 @@ def check_tars(storage: Storage, manifest: Mapping[str, Any], broken: Collection
 
 
 def _rows(samples: SortedTable, prints: SortedTable, name: str, extent: ShardRange) -> tuple[pa.Table, dict[str, Fingerprint]]:
-    """The samples of a shard, and what fingerprints.parquet says of them."""
+    """The samples of a shard, with their rows of fingerprints.parquet."""
     rows = samples.between(extent.first, f"{extent.last}~")
     rows = rows.filter(pc.equal(rows["shard"], name))
     found = prints.between(extent.first, f"{extent.last}~")
@@ -110,7 +110,7 @@ def _rows(samples: SortedTable, prints: SortedTable, name: str, extent: ShardRan
 
 
 def _shared(book: PictureDigests, names: list[str], rows_of: Callable[[str], tuple[pa.Table, dict[str, Fingerprint]]]) -> Iterator[Finding]:
-    """Images that two samples share, except flat ones."""
+    """Images shared by two samples, except flat ones."""
     for number, places in enumerate(book.shared()):
         if number == _SHOWN:
             return
@@ -177,7 +177,7 @@ class _Shard:
         try:
             tar.add(sample["record_id"], sample_members(sample, jpeg, self.rules.shards.caption, self.texts.get(text_key(sample), {})))
         except ShardError as error:
-            raise _DifferentError("tar_differs", f"no tar can be made of samples.parquet and texts.parquet: {error}") from None
+            raise _DifferentError("tar_differs", f"a tar cannot be built from samples.parquet and texts.parquet: {error}") from None
 
     def _index(self, tar: TarWriter) -> Iterator[Finding]:
         """An index must list every member as it is in the tar."""

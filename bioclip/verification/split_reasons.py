@@ -69,7 +69,7 @@ def check_split_reasons(storage: Storage, manifest: Mapping[str, Any]) -> Iterat
         wrong = np.union1d(wrong, np.flatnonzero(np.isin(found, _FROM_PARENT))) if not rules.has_parent else wrong
         for row in wrong[: _SHOWN - num_shown].tolist():
             record_id, split = rows["record_id"][row].as_py(), rows["split"][row].as_py()
-            expected = "not what the settings and lists give" if is_heldout[row] else f"the rules give {wanted[row]!r}"
+            expected = "differs from the result of the settings and lists" if is_heldout[row] else f"the rules give {wanted[row]!r}"
             yield Finding("split_reason_differs", layout.SAMPLES, f"{record_id}: {split or 'no split'} for {found[row]!r}; {expected}")
         num_shown += len(wrong)
         if num_shown >= _SHOWN:

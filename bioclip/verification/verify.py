@@ -1,4 +1,4 @@
-"""Checks that a release is what its manifest states and holds no leak. Each finding names the file, what was found and what was expected.
+"""Checks that a release matches its manifest and has no leak. Each finding names the file, what was found and what was expected.
 
 `manifest.sha256` seals the manifest, and the manifest lists every other file with size and SHA-256. Because whoever changes a file can
 change those too, redundant statements are cross-checked, and every derived file is recomputed and compared byte for byte. Without `deep`
@@ -36,13 +36,13 @@ _NEVER_VERIFIABLE = (
     "sources, snapshots, backbones, inputs, seed and other settings, code version",
     "counts of the stages before `release`",
 )
-"""What a release alone cannot prove; it takes the workspace, or a signature."""
+"""Statements that a release alone cannot prove; they need the workspace, or a signature."""
 
 
 @dataclass(frozen=True)
 class Verification:
     """`findings` is empty for an intact release. `num_unread_bytes` is the size of files whose content was not read; `unverifiable` lists
-    what no check of the release alone can prove."""
+    the statements that a check of the release alone cannot prove."""
 
     digest: str
     findings: tuple[Finding, ...]

@@ -61,7 +61,7 @@ Page ids, gbifIDs and the two hosts under `treeoflife.example` are made up; `ref
 
 @dataclass(frozen=True)
 class Sample:
-    """Everything that is written: members of each file, before packing."""
+    """Members of each output file, before packing."""
 
     media: list[MediaFile]
     fault_media: list[MediaFile]
@@ -116,7 +116,7 @@ def build(photos_dir: Path, taxonomy_dir: Path) -> Sample:
 
 
 def write(sample: Sample, photos_dir: Path, out_dir: Path) -> None:
-    """Write all files of the sample below `out_dir`, and leave other files there alone."""
+    """Write all files of the sample below `out_dir`; other files there are kept."""
     every = sample.media + sample.fault_media
     write_zip(out_dir / "media.zip", {member.path: member.body for member in every}, zipfile.ZIP_STORED)
     write_zip(out_dir / "archives" / "field-observations.zip", sample.dwca)
@@ -163,7 +163,7 @@ def count(sample: Sample) -> dict[str, str | int]:
 
 
 def main() -> None:
-    """Build the sample; raises SystemExit when it outgrows 12 MB."""
+    """Build the sample; raises SystemExit if it exceeds 12 MB."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder with metadata.csv and the photographs")
     parser.add_argument("--taxonomy", type=Path, required=True, help="folder with ncbi-taxdump.zip and backbone-dwca.zip")

@@ -1,8 +1,8 @@
 """Cut a small taxonomic backbone out of the NCBI taxdump and a Darwin Core backbone, around the sample's species.
 
 Accepted species and congeners come from NCBI; parents follow the lineage columns of metadata.csv, so that photographs and
-backbone agree; authors, further synonyms and a few species that NCBI lacks come from the Darwin Core backbone; what comes
-from neither is in `CURATED_SYNONYMS` or has datasetID `curated`.
+backbone agree; authors, further synonyms and a few species that NCBI lacks come from the Darwin Core backbone; rows
+from neither are in `CURATED_SYNONYMS` or have datasetID `curated`.
 """
 
 import io
@@ -35,7 +35,7 @@ EXTRA_GENERA = {
     "Elymus": ("Plantae",),
     "Desarmillaria": ("Fungi",),
 }
-"""Homonyms across kingdoms, what the misread herbarium names mean, and genera that accept a name of the sample."""
+"""Homonyms across kingdoms, the correct forms of misread herbarium names, and genera that accept a name of the sample."""
 CURATED_AUTHORS = {
     "Armillaria ostoyae": "(Romagn.) Herink",
     "Cerioporus squamosus": "(Huds.) Quél.",
@@ -84,7 +84,7 @@ class Ncbi:
                     self.common[taxid] = name
 
     def ancestors(self, taxid: str) -> Iterator[str]:
-        """Yield a node and its ancestors, the root left out."""
+        """Yield a node and its ancestors without the root."""
         while taxid != "1":
             yield taxid
             taxid = self.parent[taxid]
@@ -98,7 +98,7 @@ class Ncbi:
         return "Chromista" if EUKARYOTA in above else ""
 
     def find(self, name: str, rank: str, kingdom: str) -> str | None:
-        """Taxid of a name with this rank in this kingdom; the smallest, should there be several."""
+        """Taxid of a name with this rank in this kingdom; the smallest if there are several."""
         known = {new: old for old, new in NCBI_RENAMED.items() if rank == "kingdom"}
         found = [
             taxid
@@ -150,7 +150,7 @@ class Backbone:
     usages: dict[tuple[str, str], list[Row]]
     """Rows of the Darwin Core backbone that have a wanted name, by (canonical name, kingdom)."""
     usage_synonyms: dict[str, list[Row]]
-    """Its synonyms, by the id of what they stand for."""
+    """Its synonyms, by the id of their accepted usage."""
     rows: dict[str, Row] = field(default_factory=dict)
     accepted: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class Backbone:
         return " ".join(usages[0]["scientificNameAuthorship"].split()) if usages else ""
 
     def add(self, name: str, rank: str, lineage: dict[str, str]) -> str:
-        """Add an accepted usage below its parents, unless it is there; return its taxonID."""
+        """Add an accepted usage below its parents unless it exists; return its taxonID."""
         key = (name, rank, lineage["kingdom"])
         if key in self.accepted:
             return self.accepted[key]
@@ -196,7 +196,7 @@ class Backbone:
     ) -> None:  # fmt: skip
         """Store one row; raises ValueError when the id is taken by another name."""
         if taxon_id in self.rows:
-            raise ValueError(f"taxonID {taxon_id!r} stands for {self.rows[taxon_id]['canonicalName']!r} and {name!r}.")
+            raise ValueError(f"taxonID {taxon_id!r} is used by {self.rows[taxon_id]['canonicalName']!r} and {name!r}.")
         full_name = f"{name} {author}".strip()
         values = (taxon_id, dataset, parent, accepted, full_name, author, name, rank, status)
         self.rows[taxon_id] = dict(zip(COLUMNS, (*values, *(lineage.get(at, "") for at in RANKS)), strict=True))
@@ -217,12 +217,12 @@ def read_usages(zip_path: Path, names: set[str]) -> tuple[bytes, dict[tuple[str,
 
 
 def clean_lineage(row: Row) -> dict[str, str]:
-    """Lineage columns of a row of metadata.csv, empty ranks left out."""
+    """Lineage columns of a row of metadata.csv, without empty ranks."""
     return {rank: row[rank] for rank in RANKS if row[rank]}
 
 
 def plan_genera(rows: list[Row]) -> dict[tuple[str, str], set[str]]:
-    """Return (genus, kingdom) -> species that must be in, for the sample's genera and the extra ones."""
+    """Return (genus, kingdom) -> required species, for the sample's genera and the extra ones."""
     genera: dict[tuple[str, str], set[str]] = defaultdict(set)
     demoted = {name for name, *_ in CURATED_SYNONYMS}
     for row in rows:
@@ -315,7 +315,7 @@ def add_usage_synonyms(backbone: Backbone) -> None:
                 key = (synonym["canonicalName"], kingdom)
                 author = " ".join(synonym["scientificNameAuthorship"].split())
                 if key in taken or synonym["taxonRank"] != "species" or not author:
-                    continue  # without an author stand the source's English names, filed as synonyms
+                    continue  # synonyms without an author are the source's English names
                 taken.add(key)
                 lineage = {at: backbone.rows[accepted_id][at] for at in RANKS}
                 backbone.put(

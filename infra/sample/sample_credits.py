@@ -1,4 +1,4 @@
-"""Write ATTRIBUTION.md and attribution.csv: whose photographs these are, and on what terms they may be passed on."""
+"""Write ATTRIBUTION.md and attribution.csv: photographers and licences of the sample's photographs."""
 
 import csv
 import io

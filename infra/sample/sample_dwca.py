@@ -60,7 +60,7 @@ ABSTRACT = (
 
 @dataclass(frozen=True)
 class SourceLabels:
-    """What the sources say beyond metadata.csv: herbarium columns by image name, fungus photograph dates by page URL."""
+    """Labels of the sources beyond metadata.csv: herbarium columns by image name, fungus photograph dates by page URL."""
 
     herbarium: dict[str, Row]
     fungus_dates: dict[str, str]
@@ -91,12 +91,12 @@ def occurrence_id(media: MediaFile) -> str:
 
 
 def gbif_id(occurrence: str) -> str:
-    """Ten digits that stay with an occurrence, in the manner of a gbifID."""
+    """Ten digits that identify an occurrence, like a gbifID."""
     return str(9_000_000_000 + int(draw_order(occurrence)[:12], 16) % 1_000_000_000)
 
 
 def reference(row: Row) -> str:
-    """Page of the photograph at its source: its own, or the file in the repository it was taken from."""
+    """Page of the photograph at its source: its own page, or its file in the source's repository."""
     if row["source_url"].startswith("https://mushroomobserver.org/"):
         return row["source_url"]
     return f"https://github.com/{row['source_repo']}/blob/{row['source_commit']}/{quote(row['source_path'])}"
@@ -108,17 +108,17 @@ def one_value(values: list[str]) -> str:
 
 
 def creator(row: Row) -> str:
-    """Photographer of a fungus; elsewhere the attribution as it stands."""
+    """Photographer of a fungus; for other sources the attribution unchanged."""
     return " ".join(row["attribution"].removesuffix(" / Mushroom Observer").split())
 
 
 def created(row: Row, labels: SourceLabels) -> str:
-    """Date of a photograph where the source gives one: fungi, less the thumbnails."""
+    """Date of a photograph if the source states one: fungi without thumbnails."""
     return "" if "_thumb." in row["file"] else labels.fungus_dates.get(row["source_url"], "")
 
 
 def verbatim_name(row: Row) -> tuple[str, str]:
-    """Return (scientificName, taxonRank) as the source has them; a label that is no taxon comes as it is, unranked."""
+    """Return (scientificName, taxonRank) of the source; a label that is not a taxon is returned unchanged, without rank."""
     if row["file"].startswith("aafc_herbarium/"):
         return row["original_label"].replace("(none)", ""), ""
     rank = row["taxon_rank"]
@@ -127,9 +127,9 @@ def verbatim_name(row: Row) -> tuple[str, str]:
 
 
 def classification(media: MediaFile, occurrence: str) -> dict[str, str]:
-    """Return the rank columns as far as the source would fill them.
+    """Return the rank columns that the source would fill.
 
-    Fungi come without phylum to family, every second one without epithet too; herbarium sheets come with none.
+    Fungi have no phylum to family, and every second one no epithet; herbarium sheets have no rank columns.
     """
     row = media.row
     full = {**{rank: row[rank] for rank in RANKS}, "specificEpithet": row["species"]}
@@ -192,12 +192,12 @@ def group_media(media: list[MediaFile]) -> dict[str, list[MediaFile]]:
 
 
 def fields_xml(columns: tuple[str, ...], term: Callable[[str], str]) -> str:
-    """Return the <field> elements of all columns but the id, which is column 0."""
+    """Return the <field> elements of all columns except the id, which is column 0."""
     return "\n".join(f'    <field index="{index}" term="{escape(term(column))}"/>' for index, column in enumerate(columns) if index)
 
 
 def meta_xml() -> bytes:
-    """Describe both tables as the Darwin Core text guide asks."""
+    """Describe both tables by the Darwin Core text guide."""
     table = 'encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" fieldsEnclosedBy="" ignoreHeaderLines="1"'
     occurrence = fields_xml(OCCURRENCE_COLUMNS, lambda column: DWC + column)
     multimedia = fields_xml(MULTIMEDIA_COLUMNS, lambda column: DC + column)
@@ -244,5 +244,5 @@ def dwca_members(media: list[MediaFile], fault_rows: list[tuple[str, MediaFile]]
 
 
 def table_bytes(columns: tuple[str, ...], rows: list[dict[str, str]]) -> bytes:
-    """Encode rows, absent columns empty."""
+    """Encode rows; absent columns are empty."""
     return tsv_bytes(columns, ([row.get(column, "") for column in columns] for row in rows))

@@ -36,7 +36,7 @@ def content_id(path: str) -> int:
 
 
 def page_name(row: Row) -> str:
-    """The taxon whose page shows a photograph: its species, or its genus where the species is not certain."""
+    """The taxon whose page shows a photograph: its species, or its genus if the species is uncertain."""
     return row["scientific_name"] or row["genus"]
 
 
@@ -93,7 +93,7 @@ def taxon_tab(media: list[MediaFile], backbone: Backbone) -> bytes:
 
 
 def taxon_row(name: str, rank: str, above: list[str], kingdom: str, backbone: Backbone) -> list[str]:
-    """Build one row of the hierarchy, its name with the author that the sample backbone has for it."""
+    """Build one row of the hierarchy, its name with its author in the sample backbone."""
     known = backbone.rows[backbone.accepted[name, rank, kingdom]]
     parent = taxon_id(above[-1]) if above else ""
     source = known["taxonID"].replace("ncbi:", "NCBI:")

@@ -1,4 +1,4 @@
-"""Re-encode the chosen photographs small, and pack them into media.zip byte for byte reproducibly."""
+"""Re-encode the chosen photographs small, and pack them reproducibly into media.zip."""
 
 import io
 import zipfile
@@ -22,7 +22,7 @@ MIME_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 @dataclass(frozen=True)
 class MediaFile:
-    """One file of media.zip: its path, its bytes, the row it was made from, and what was done to it."""
+    """One file of media.zip: its path, its bytes, its source row, and the transform applied to it."""
 
     path: str
     body: bytes
@@ -41,10 +41,10 @@ class MediaFile:
 
 
 def encode(photo_path: Path, target: str) -> tuple[bytes, str]:
-    """Return the bytes of an image as `target` (JPEG, PNG, WEBP), at most 176 px, and a phrase saying what was done.
+    """Return the bytes of an image as `target` (JPEG, PNG, WEBP), at most 176 px, and a phrase that states the transform.
 
-    An image that already is what is asked for, or has a side under 32 px, is copied. The pixels are never turned: an EXIF
-    orientation other than 1 is kept as a tag, since a reader must cope with that.
+    An image that already meets these, or has a side under 32 px, is copied. The pixels are never rotated: an EXIF
+    orientation other than 1 is kept as a tag, since readers must handle that.
     """
     with Image.open(photo_path) as image:
         fits = max(image.size) <= MAX_SIDE_PX and image.format == target
@@ -99,12 +99,12 @@ def make_media(photos_dir: Path, photos: list[Photo]) -> list[MediaFile]:
 
 
 def describe(row: Row, done: str) -> str:
-    """Join what the collector of the photographs had done with what was done here."""
+    """Join the transform of the photographs' collector with the one applied here."""
     return done if row["transform"] == "original" else f"{row['transform']}; {done}"
 
 
 def make_fault_media(photos_dir: Path, spares: dict[str, Row]) -> list[MediaFile]:
-    """Encode the photographs behind the fault URLs, by path under `faults/`."""
+    """Encode the photographs of the fault URLs, by path under `faults/`."""
     media = []
     for path, row in sorted(spares.items()):
         body, done = encode(photos_dir / row["file"], "JPEG")

@@ -1,7 +1,7 @@
-"""Which photographs the bundled sample holds, chosen from metadata.csv by rule and never by chance.
+"""Selects the photographs of the bundled sample from metadata.csv by deterministic rules.
 
 Every choice is either mandatory (duplicates, rotated sheets, tiny plankton) or follows the order of a SHA-256 of the
-file's name, so that a rebuild picks the same rows whatever the order of the input.
+file's name, so that a rebuild selects the same rows for any order of the input.
 """
 
 import csv
@@ -47,7 +47,7 @@ REQUIRED_FUNGI = frozenset(
 
 @dataclass(frozen=True)
 class Photo:
-    """One chosen photograph: its row of metadata.csv and its path in media.zip, less the suffix."""
+    """One chosen photograph: its row of metadata.csv and its path in media.zip without the suffix."""
 
     row: Row
     stem: str
@@ -59,12 +59,12 @@ class Photo:
 
     @property
     def label(self) -> str:
-        """The finest name this photograph carries: its species, or else the source's label."""
+        """The most specific name of this photograph: its species, or else the source's label."""
         return self.row["scientific_name"] or self.row["original_label"]
 
 
 def read_rows(photos_dir: Path) -> list[Row]:
-    """Read metadata.csv, less what may not be passed on: NonCommercial licences, and rows that name no photographer."""
+    """Read metadata.csv without rows that cannot be redistributed: NonCommercial licences, and rows without a photographer."""
     with (photos_dir / "metadata.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     free = [row for row in rows if "-NC-" not in row["license"] and not row["attribution"].startswith(" / ")]
@@ -72,7 +72,7 @@ def read_rows(photos_dir: Path) -> list[Row]:
 
 
 def draw_order(name: str) -> str:
-    """Return the SHA-256 that stands in for a random draw on `name`."""
+    """Return the SHA-256 that replaces a random draw for `name`."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -117,7 +117,7 @@ def group_rows(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list
 
 
 def select_fish(rows: list[Row]) -> list[Row]:
-    """Up to 14 images per class, over as many tracks as there are, with every duplicate pair."""
+    """Up to 14 images per class, over as many tracks as possible, with every duplicate pair."""
     pairs = duplicate_files(rows)
     return [
         row
@@ -127,7 +127,7 @@ def select_fish(rows: list[Row]) -> list[Row]:
 
 
 def select_plants(rows: list[Row]) -> list[Row]:
-    """Up to 14 images per species spread over its source classes (cultivars); 8 where only the genus is sure."""
+    """Up to 14 images per species spread over its source classes (cultivars); 8 if only the genus is certain."""
     chosen = []
     for members in group_rows(rows, lambda row: row["scientific_name"] or row["genus"]).values():
         limit = IMAGES_PER_SPECIES if members[0]["scientific_name"] else IMAGES_PER_GENUS_PAGE
@@ -172,18 +172,18 @@ def select_photos(rows: list[Row]) -> list[Photo]:
     photos = [Photo(row, photo_stem(row)) for row in chosen]
     stems = [photo.stem for photo in photos]
     if len(set(stems)) != len(stems):
-        raise ValueError("two chosen photographs share a path; make photo_stem tell them apart.")
+        raise ValueError("two chosen photographs share a path; make photo_stem distinguish them.")
     return sorted(photos, key=lambda photo: photo.stem)
 
 
 def photo_stem(row: Row) -> str:
-    """Return the path in media.zip, less the suffix, of a row of metadata.csv."""
+    """Return the path in media.zip, without suffix, of a row of metadata.csv."""
     path = PurePosixPath(row["file"])
     return f"{SOURCE_DIRS[path.parts[0]]}/{path.stem}"
 
 
 def spare_fish(rows: list[Row], photos: list[Photo]) -> list[Row]:
-    """Unchosen fish images, of tracks that are chosen and with no duplicate: what the fault rows show."""
+    """Fish images that were not chosen, of chosen tracks and without duplicates; used by the fault rows."""
     pairs = duplicate_files(rows)
     chosen = {photo.row["file"] for photo in photos}
     tracks = {fish_track(photo.row) for photo in photos if photo.source == "fish"}

@@ -203,7 +203,7 @@ def test_missing_and_damaged_archives_are_named(tmp_path: Path, write_archive) -
     path.write_bytes(torn)
     with (
         open_archive(path) as archive,
-        pytest.raises(ArchiveError, match=r"torn\.zip:data\.txt, line \d+: the file cannot be read further"),
+        pytest.raises(ArchiveError, match=r"torn\.zip:data\.txt, line \d+: the rest of the file cannot be read"),
     ):
         list(archive.rows(archive.layout.core))
     (tmp_path / "text.zip").write_text("no zip")

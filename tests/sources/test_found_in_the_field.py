@@ -316,5 +316,5 @@ def test_a_table_without_a_row_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("media_url,name\n")
     whole = PipelineSettings(workspace=WorkspaceSettings(uri=str(tmp_path / "w")), sources=(source(tmp_path / "a.csv", "table"),))
     [job] = plan_records(open_workspace(whole.workspace), whole)
-    with pytest.raises(ArchiveError, match=r"source 'museum': '.*a\.csv' has no row"):
+    with pytest.raises(ArchiveError, match=r"source 'museum': '.*a\.csv' has no rows"):
         run_partition(job)

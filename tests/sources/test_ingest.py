@@ -137,7 +137,7 @@ class TestVerbatimNames:
         assert records["9000827648"].scientific_name == "Neoniphon sammara"
 
     def test_another_choice_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match=r"options\.names is 'both'; it is verbatim or interpreted"):
+        with pytest.raises(SettingsError, match=r"options\.names is 'both'; use verbatim or interpreted"):
             self.gbif(tmp_path, names="both")
 
 

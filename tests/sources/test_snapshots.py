@@ -128,7 +128,7 @@ def test_the_command_prints_the_counts(archives: tuple[Path, Path], tmp_path: Pa
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(tree))
     command = ["sources", "diff", *map(str, archives), "--settings", str(tmp_path / "settings.yaml")]
     assert main(command) == 2
-    assert "say which with --source NAME" in capsys.readouterr().err
+    assert "choose one with --source NAME" in capsys.readouterr().err
     assert main([*command, "--source", "field-observations"]) == 0
     printed = capsys.readouterr().out.split()
     assert [printed[printed.index(word) + 1] for word in ("added", "changed", "withdrawn", "unchanged")] == ["7", "1", "3", "771"]
@@ -138,7 +138,7 @@ def test_the_command_prints_the_counts(archives: tuple[Path, Path], tmp_path: Pa
 
 def test_a_snapshot_that_is_not_there_names_those_that_are(curated: Curated) -> None:
     [snapshot] = list_snapshots(curated.storage, "eol")
-    with pytest.raises(StorageError, match=rf"snapshot 'nope' of source 'eol' is not in .*; there: {snapshot.snapshot}"):
+    with pytest.raises(StorageError, match=rf"snapshot 'nope' of source 'eol' is not in .*; available: {snapshot.snapshot}"):
         read_snapshot(curated.storage, "eol", "nope")
 
 

@@ -106,7 +106,7 @@ def test_parquet_in_and_out_says_the_same(tmp_path: Path, backbone: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "output", "message"),
-    [("colour\nred\n", "o.csv", "has no column of names"), ("scientific_name\nPica pica\n", "o.xls", "ends in none of")],
+    [("colour\nred\n", "o.csv", "has no column of names"), ("scientific_name\nPica pica\n", "o.xls", "has an unknown suffix")],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
     tmp_path: Path, backbone: Path, content: str, output: str, message: str, capsys: pytest.CaptureFixture[str]

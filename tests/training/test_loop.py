@@ -239,5 +239,5 @@ def test_a_wrong_release_ends_in_one_sentence(workspace: Path) -> None:
 
 def test_a_model_that_is_not_there_is_named_with_those_that_are(release: Release, straight: Storage, tiny_settings: MakeSettings) -> None:
     known = train(tiny_settings(), release, straight).info.model_id
-    with pytest.raises(TrainingError, match=f"model 'abc' is not in .* there: {known}"):
+    with pytest.raises(TrainingError, match=f"model 'abc' is not in .* available: {known}"):
         read_model_info(straight, "abc")

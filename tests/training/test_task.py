@@ -76,7 +76,7 @@ def test_lines_of_the_log_that_are_no_steps_are_shown_as_sentences() -> None:
         {"event": "environment", "step": 6, "changed": {"num_threads": [1, 2]}},
     ]
     assert [_note(json.loads(json.dumps(line))) for line in lines] == [
-        "of 1,200 samples 7 without description; taxon_com in its place",
-        "stream 2: 2 samples left out, without an image or a caption",
+        "of 1,200 samples 7 without description; taxon_com used instead",
+        "stream 2: 2 samples without an image or a caption are left out",
         "resumed at step 6 in another environment: num_threads 1 -> 2",
     ]

@@ -31,7 +31,7 @@ class RankCoverage:
 
 
 def coverage_of(samples: SampleSummary) -> list[RankCoverage]:
-    """One entry a rank, from the root."""
+    """One entry per rank, from the root."""
     taxa = _distinct_taxa(samples)
     return [
         RankCoverage(
@@ -89,7 +89,7 @@ def coverage_section(data: ReportData) -> Section:
 
 
 def coverage_chart(ranks: list[RankCoverage], samples: SampleSummary) -> Markup:
-    """A bar a rank over the samples, with a mark at the share of all images."""
+    """A bar per rank over the samples, with a mark at the share of all images."""
     width, left, row_height = 490.0, 84.0, 27.0
     bottom = len(ranks) * row_height + 6
     across = Scale(0, 1, left, width - 72)

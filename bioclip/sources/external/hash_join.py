@@ -1,8 +1,8 @@
 """Joining two tables of a provider by a key, with memory flat in their size.
 
-A grace hash join (Kitsuregawa, Tanaka, Moto-oka 1983): both sides are dealt out to buckets on disk by a hash of the key, and each
-bucket is joined in memory. Where the right side fits into the buffer nothing is dealt out and the left side streams past it.
-Rows of equal key keep their order either way, and so do their positions.
+A grace hash join (Kitsuregawa, Tanaka, Moto-oka 1983): both sides are partitioned into buckets on disk by a hash of the key, and each
+bucket is joined in memory. If the right side fits into the buffer, nothing is partitioned and the left side is streamed.
+Rows of equal key keep their order and positions in both cases.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES, Spill
 
 NUM_BUCKETS = 128
 POSITION = "_position"
-"""Column of a joined table: how many left rows of the same right row came before this one; null where the right has none."""
+"""Column of a joined table: number of earlier left rows of the same right row; null without a match."""
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 class HashJoin:
-    """A left outer join: many rows of the left to one row of the right.
+    """A left outer join of many left rows to one right row.
 
-    Of right rows with equal keys the first counts. After `join` is exhausted `num_unmatched_right` and `num_repeated_right` are set.
+    The first of several right rows with equal keys is used. After `join` is exhausted `num_unmatched_right` and `num_repeated_right` are
+    set.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class HashJoin:
         self.num_spilled_buckets = 0
 
     def join(self, left: Callable[[], Iterable[pa.Table]], right: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Tables of the left columns, the right columns (its key left out) and POSITION; right columns are null without a match.
+        """Tables of the left columns, the right columns (without its key) and POSITION; right columns are null without a match.
 
         `right` is read to its end before `left` is called. The two have no column name in common.
         """
@@ -56,7 +57,7 @@ class HashJoin:
             held.add(table, key_buckets(table[self.right_key], NUM_BUCKETS))
         held.finish()
         if schema is None:
-            raise ValueError("the right side of a join gives at least one table, if only to say its columns")
+            raise ValueError("the right side of a join must yield at least one table, which may be empty")
         if held.is_on_disk:
             yield from self._join_buckets(left(), held, schema)
         else:
@@ -116,7 +117,7 @@ class _Lookup:
 
 
 def positions_within(groups: np.ndarray) -> np.ndarray:
-    """For each element, how many equal ones came before it: int32 of the same length."""
+    """Number of equal elements before each element: int32 of the same length."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     is_start = np.ones(len(groups), bool)
@@ -130,7 +131,7 @@ def positions_within(groups: np.ndarray) -> np.ndarray:
 def key_buckets(keys: pa.ChunkedArray, num_buckets: int) -> np.ndarray:
     """A bucket in [0, num_buckets) for each string key: equal keys, equal buckets, on every machine.
 
-    The hash mixes length, the last 16 bytes and the first 8: ids differ in their ends. It need be even, not secret.
+    The hash mixes length, the last 16 bytes and the first 8: ids differ in their ends. It must be uniform, not secret.
     """
     parts = [_key_buckets(chunk, num_buckets) for chunk in keys.chunks]
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
@@ -161,7 +162,7 @@ def _mix(mixed: np.ndarray, data: np.ndarray, where: np.ndarray, is_inside: np.n
 
 
 def _gathered(tables: Iterable[pa.Table], num_bytes: int) -> Iterator[pa.Table]:
-    """The rows in fewer tables of about `num_bytes`: each look-up hashes the whole right side again."""
+    """The rows in fewer tables of about `num_bytes`, since each look-up hashes the whole right side."""
     some: list[pa.Table] = []
     size = 0
     for table in tables:

@@ -39,7 +39,7 @@ class RowIndex:
         self._database.execute("BEGIN")
 
     def take(self, key: str) -> list[Any] | None:
-        """The rows of `key` in their order, or None when they were taken before."""
+        """The rows of `key` in their order, or None if they have been taken."""
         if self._database.execute("INSERT OR IGNORE INTO taken VALUES (?)", (key,)).rowcount == 0:
             return None
         found = self._database.execute("SELECT value FROM rows WHERE key = ? ORDER BY rowid", (key,))
@@ -57,7 +57,7 @@ class RowIndex:
 
 @contextmanager
 def row_index() -> Iterator[RowIndex]:
-    """An empty index in a temporary folder (TMPDIR decides where), removed at the end."""
+    """An empty index in a temporary folder (below TMPDIR), removed at the end."""
     with tempfile.TemporaryDirectory(prefix="treeoflife-join-") as folder:
         index = RowIndex(Path(folder) / "rows.sqlite")
         try:

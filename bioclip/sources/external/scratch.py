@@ -1,4 +1,5 @@
-"""Scratch folders below the state folder of the workspace: gone when the work ends, well or badly; a killed run's go at the next run."""
+"""Scratch folders below the state folder of the workspace: removed when the work ends or fails; the next run removes those of a killed
+run."""
 
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ _PREFIX = "scratch-"
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """An empty folder below `parent`, removed at the end of the block. Raises StorageError when it cannot be made.
+    """An empty folder below `parent`, removed at the end of the block. Raises StorageError if it cannot be created.
 
-    Its owner holds a lock, which the system lets go when the process dies; folders whose lock is free are an earlier run's and are
-    removed first.
+    Its owner holds a lock, which the system releases when the process ends; folders without a held lock belong to an earlier run
+    and are removed first.
     """
     with ExitStack() as stack:
         try:
@@ -38,7 +39,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked_parent(parent: Path) -> Iterator[None]:
-    """One process at a time makes or sweeps folders, so that none is taken for an orphan before it has its lock."""
+    """One process at a time creates or removes folders, so a new folder is not removed before it is locked."""
     parent.mkdir(parents=True, exist_ok=True)
     with (parent / _LOCK_NAME).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

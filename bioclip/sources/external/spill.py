@@ -1,7 +1,7 @@
-"""Rows dealt out to buckets, held in memory while they are few and on disk when they are many.
+"""Rows partitioned into buckets, in memory up to a limit and on disk beyond it.
 
-Rows are buffered until they reach `buffer_bytes`; then they are sorted by bucket (in the order in which they came) and written as one
-run: an Arrow IPC file with one record batch a bucket. Reading a bucket takes its batch of every run, so memory holds one buffer while
+Rows are buffered until they reach `buffer_bytes`; then they are sorted by bucket (stably) and written as one
+run: an Arrow IPC file with one record batch per bucket. Reading a bucket takes its batch of every run, so memory holds one buffer while
 writing and one bucket while reading, and the number of files does not grow with the number of buckets.
 """
 
@@ -24,7 +24,7 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 class Spill:
-    """Rows by bucket. Add tables of one schema, call `finish`, then read buckets, each at most once or as often as wanted."""
+    """Rows by bucket. Add tables of one schema, call `finish`, then read buckets, any number of times."""
 
     def __init__(self, folder: Path, num_buckets: int, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
         self._folder, self.num_buckets, self._buffer_bytes = folder, num_buckets, buffer_bytes
@@ -37,11 +37,11 @@ class Spill:
 
     @property
     def is_on_disk(self) -> bool:
-        """True once a run was written."""
+        """True once a run has been written."""
         return bool(self._runs)
 
     def add(self, table: pa.Table, buckets: np.ndarray) -> None:
-        """Take rows with the bucket of each, int in [0, num_buckets)."""
+        """Add rows with the bucket of each, int in [0, num_buckets)."""
         if not table.num_rows:
             return
         self._tables.append(table)
@@ -51,16 +51,16 @@ class Spill:
             self._flush()
 
     def finish(self) -> None:
-        """End of the rows; those of a spill that has gone to disk all go there."""
+        """Finish adding rows; if any run was written, write the buffered rows too."""
         if self._runs and self._tables:
             self._flush()
 
     def buffered(self) -> Iterator[pa.Table]:
-        """The rows of a spill that never went to disk, as they came."""
+        """The rows of a spill without runs on disk, in input order."""
         yield from self._tables
 
     def read(self, bucket: int) -> pa.Table | None:
-        """The rows of one bucket in the order in which they came, or None."""
+        """The rows of one bucket in input order, or None."""
         if not self._runs:
             return self._read_buffered(bucket)
         found = [self._reader(run).get_batch(batches[bucket]) for run, batches in enumerate(self._runs) if bucket in batches]
@@ -108,7 +108,7 @@ class Spill:
         return reader
 
     def close(self) -> None:
-        """Let the buffer and the files go."""
+        """Release the buffer and the files."""
         self._open.clear()
         self._tables, self._buckets = [], []
         for run in range(len(self._runs)):

@@ -1,9 +1,9 @@
 """BIOSCAN-1M (TSV or JSON-LD) and BIOSCAN-5M (CSV): photographed and barcoded insects.
 
 Formats: https://github.com/bioscan-ml/BIOSCAN-1M and https://github.com/bioscan-ml/BIOSCAN-5M. The version shows in the columns (`uri` or
-`image_file`: 1M; `dna_bin`: 5M). `not_classified` means missing. Of 1M everything is an insect, which its JSON-LD does not repeat, so
-kingdom, phylum and class are filled in where their column is absent; 5M holds other arthropods too and gets nothing that it does not
-say. Images are below `options.images` (base URL, folder or archive) as `options.layout` says in the file's own columns.
+`image_file`: 1M; `dna_bin`: 5M). `not_classified` means missing. All of 1M are insects, which its JSON-LD does not state, so
+kingdom, phylum and class are filled in if their column is absent; 5M has other arthropods too, and nothing is filled in. Images are below
+`options.images` (base URL, folder or archive) at paths built from the file's columns by `options.layout`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, Medi
 from bioclip.sources.parsing.json_stream import read_items
 
 MISSING = frozenset({"", "not_classified"})
-"""Values that mean a missing one."""
+"""Values that represent a missing value."""
 INSECTS = {"kingdom": "Animalia", "phylum": "Arthropoda", "class": "Insecta"}
-"""Of every specimen in BIOSCAN-1M."""
+"""Ranks shared by every specimen in BIOSCAN-1M."""
 
 _RANKS = ("subspecies", "species", "genus", "tribe", "subfamily", "family", "order", "class", "phylum")
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
@@ -59,11 +59,11 @@ _HANDLED = {
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
-    """Stream one record a specimen, in the file's order; memory is one row."""
+    """Stream one record per specimen, in the file's order; memory is one row."""
     base, version, layout, log = MediaBase(source), None, "", DamageLog(source.max_damaged_share)
     path = Path(source.path)
     if suffix_of(path) not in _SUFFIXES | {".zip"}:
-        raise ArchiveError(f"{str(path)!r}: {suffix_of(path)!r} is no BIOSCAN metadata; known: {', '.join(sorted(_SUFFIXES))}.")
+        raise ArchiveError(f"{str(path)!r}: {suffix_of(path)!r} is not a suffix of BIOSCAN metadata; use {', '.join(sorted(_SUFFIXES))}.")
     with closing(_rows(path, log)) as rows:
         for where, row in rows:
             if version is None:
@@ -96,7 +96,7 @@ def _version(row: Mapping[str, str], where: str) -> _Version:
         return _FIVE
     if "uri" in row or "image_file" in row:
         return _ONE
-    raise ArchiveError(f"{where}: neither BIOSCAN-1M ('uri' or 'image_file') nor BIOSCAN-5M ('dna_bin'); the columns say which.")
+    raise ArchiveError(f"{where}: no column of BIOSCAN-1M ('uri' or 'image_file') or BIOSCAN-5M ('dna_bin'); one of them is required.")
 
 
 def _layout(source: SourceSettings, version: _Version, row: Mapping[str, str], where: str) -> str:
@@ -109,7 +109,7 @@ def _layout(source: SourceSettings, version: _Version, row: Mapping[str, str], w
 
 
 def _media_path(layout: str, row: Mapping[str, str]) -> str:
-    """The layout filled in; parts that come out empty vanish, and a path without its last part is none."""
+    """The path from the layout; empty parts are omitted, and a path without its last part is empty."""
     parts = [re.sub(r"\{([^}]*)\}", lambda found: row.get(found[1], "").strip(), part) for part in layout.split("/")]
     return "/".join(part for part in parts if part) if parts[-1] and not parts[-1].startswith(".") else ""
 
@@ -155,7 +155,7 @@ def _record(
 
 
 def _lowest(row: Mapping[str, str], version: _Version) -> tuple[str, str]:
-    """The lowest name that the row gives, and its rank where a column says it."""
+    """The lowest name in the row, and its rank if a column states it."""
     stated = row.get(version.name_column, "")
     for rank in _RANKS:
         value = row.get(rank, "")

@@ -1,10 +1,10 @@
 """COCO Camera Traps, the format of LILA's camera-trap sets.
 
 Format: https://github.com/agentmorris/MegaDetector/blob/main/megadetector/data_management/README.md#coco-camera-traps-format. One record
-an annotation: boxes give a crop each; several annotations of one category without a box are one. Categories are the photographers' own
-labels, so they go to the scientific name as they are; those that are no taxa (`empty`, `vehicle`) come through for the taxonomy stage to
-name, or are dropped with `options.non_taxa: drop`. `options.taxa` is LILA's taxonomy mapping (columns `query`, `scientific_name`,
-`taxonomy_level`, and ranks), which turns labels into names; labels that it lacks stay.
+per annotation: each box gives a crop; several annotations of one category without a box give one record. Categories are the photographers'
+own labels, so they become the scientific name unchanged; labels that are not taxa (`empty`, `vehicle`) are left to the taxonomy stage, or
+are dropped with `options.non_taxa: drop`. `options.taxa` is LILA's taxonomy mapping (columns `query`, `scientific_name`, `taxonomy_level`,
+and ranks), which maps labels to names; labels not in it are unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NON_TAXA = frozenset(
         "setup", "start", "test", "truck", "unidentifiable", "unidentified", "unknown", "unlabeled", "vehicle", "vehicles",
     }
 )  # fmt: skip
-"""Labels of LILA's sets that name no taxon, in lower case with `_` for spaces."""
+"""Labels of LILA's sets that are not taxa, in lower case with `_` for spaces."""
 
 _IMAGE_HANDLED = {"id", "file_name", "seq_id", "datetime", "rights_holder", "width", "height"}
 _ANNOTATION_HANDLED = {"id", "image_id", "category_id", "bbox"}
@@ -56,7 +56,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
     """Stream the records in the order of the images; categories and taxa are in memory, annotations on disk."""
     choice = source.options.get("non_taxa", "keep")
     if choice not in {"keep", "drop"}:
-        raise SettingsError(f"source {source.name!r}: options.non_taxa is {choice!r}; it is keep or drop.")
+        raise SettingsError(f"source {source.name!r}: options.non_taxa is {choice!r}; use keep or drop.")
     base = MediaBase(source)
     log = DamageLog(source.max_damaged_share)
     taxa = _read_taxa(Path(source.options["taxa"]), log) if "taxa" in source.options else {}

@@ -4,10 +4,10 @@ Standard: https://dwc.tdwg.org/text/ and GBIF's Simple Multimedia, Image and Aud
 rows; each becomes one record, numbered in the order of the archive. Media rows of other types than StillImage are dropped and counted.
 Media of a checklist (a core of taxa) have the taxon's names and no occurrence.
 
-A GBIF download states everything twice: occurrence.txt as interpreted by GBIF, verbatim.txt as the publisher wrote it. Names
-are resolved here against pinned backbones, so the publisher's are read (`names: interpreted` turns that off): all of an occurrence's
-name columns come from verbatim.txt where it has a scientific name there. Higher ranks that the publisher leaves empty are filled from
-GBIF's, since without a kingdom homonyms cannot be told apart; GBIF's own name is kept as `interpreted:scientificName`.
+A GBIF download has two versions of each row: occurrence.txt as interpreted by GBIF, verbatim.txt as the publisher wrote it. Names
+are resolved here against pinned backbones, so the publisher's names are used (`names: interpreted` turns that off): all of an occurrence's
+name columns come from verbatim.txt if it states a scientific name. Higher ranks that the publisher leaves empty are filled from
+GBIF's, since homonyms cannot be distinguished without a kingdom; GBIF's own name is kept as `interpreted:scientificName`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CORES = {
     "http://rs.tdwg.org/dwc/terms/DarwinCore": "occurrence",
     "http://rs.tdwg.org/dwc/xsd/simpledarwincore/SimpleDarwinRecord": "occurrence",
 }
-"""What a row of each core is; the last two are what Occurrence was called before 2009."""
+"""Row types of cores; the last two are names of Occurrence before 2009."""
 _NAME_TERMS = {
     "scientific_name": "scientificName",
     "scientific_name_authorship": "scientificNameAuthorship",
@@ -65,13 +65,13 @@ _OTHER_TERMS = {
 _OCCURRENCE_TERMS = _OTHER_TERMS | _NAME_TERMS
 _HANDLED = {"id", *_OCCURRENCE_TERMS.values()}
 _SHARED_TERMS = ("license", "rights", "rightsHolder", "references")
-"""Terms of an occurrence that hold for its media where these say nothing."""
+"""Terms of an occurrence that apply to its media if the media state no value."""
 
 
 def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Iterator[Item]:
     """Stream the archive's media joined to their occurrences; see `HashJoin` for memory and `SourceFormat` for the rest.
 
-    Media rows without a URL, and others than still images, are dropped before the join. Occurrences without media are a note.
+    Media rows without a URL or of another type than still image are dropped before the join. Occurrences without media are a note.
     """
     is_verbatim = _wants_verbatim(source)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ FORMAT = SourceFormat(read, options=frozenset({"names"}) | MEDIA_OPTIONS, uses_s
 def _wants_verbatim(source: SourceSettings) -> bool:
     names = source.options.get("names", "verbatim")
     if names not in {"verbatim", "interpreted"}:
-        raise SettingsError(f"source {source.name!r}: options.names is {names!r}; it is verbatim or interpreted.")
+        raise SettingsError(f"source {source.name!r}: options.names is {names!r}; use verbatim or interpreted.")
     return names == "verbatim"
 
 
@@ -124,7 +124,7 @@ def _media_tables(archive: Archive, source: SourceSettings) -> list[TableLayout]
 
 
 class _Occurrences:
-    """The core's rows as columns of records, names from verbatim.txt where that is wanted and there."""
+    """The core's rows as columns of records, names from verbatim.txt if it is requested and present."""
 
     def __init__(self, archive: Archive, folder: Path, buffer_bytes: int, is_verbatim: bool, log: DamageLog) -> None:
         core = archive.layout.core
@@ -136,7 +136,7 @@ class _Occurrences:
         self._verbatim = verbatim[0] if verbatim else None
 
     def tables(self) -> Iterator[pa.Table]:
-        """At least one table, be it empty: its schema is the same for all."""
+        """At least one table, possibly empty; all have the same schema."""
         yield self._columns(pa.table({term: pa.array([], pa.string()) for term in [self._core.id_key, *self._terms]}))
         for table in self._named():
             yield self._columns(table)
@@ -175,7 +175,7 @@ class _Occurrences:
 
 
 class _AssociatedMedia:
-    """Records of the addresses in `associatedMedia`, for occurrences that no media row belongs to."""
+    """Records of the addresses in `associatedMedia`, for occurrences without a media row."""
 
     def __init__(self, media: MediaReader) -> None:
         self._media = media
@@ -201,7 +201,7 @@ class _AssociatedMedia:
 
 
 def _with_publishers_names(joined: pa.Table) -> pa.Table:
-    """The publisher's names where he gives a scientific name; ranks above the genus that he leaves empty stay GBIF's."""
+    """The publisher's names if they include a scientific name; empty ranks above the genus are filled from GBIF's."""
     has_name = pc.invert(is_empty(joined["_verbatim:scientificName"]))
     interpreted = pc.if_else(has_name, text(joined, "scientificName"), "")
     columns = {name: joined[name] for name in joined.column_names if not name.startswith("_")}

@@ -37,7 +37,7 @@ _NOT_KEPT = {*_READ_TERMS} - {"rights", "WebStatement", "Owner", "UsageTerms"}
 
 
 class MediaReader:
-    """The media rows that can become records; the others are counted until they are asked for."""
+    """The media rows that can become records; the others are counted."""
 
     def __init__(self, archive: Archive, layouts: Sequence[TableLayout], source: SourceSettings) -> None:
         self._archive, self._layouts = archive, layouts
@@ -46,7 +46,7 @@ class MediaReader:
         self.log = DamageLog(source.max_damaged_share)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Columns of media by core id, table after table; at least one table, if an empty one."""
+        """Columns of media by core id, table after table; at least one table, possibly empty."""
         for layout in self._layouts:
             terms = [term for term in layout.fields if term != layout.id_key]
             for table in read_ahead(self._archive.tables(layout, [layout.id_key, *terms], self.log)):
@@ -58,7 +58,7 @@ class MediaReader:
         yield from (Dropped(reason, count) for reason, count in dropped.items() if count)
 
     def addresses(self, cells: Any) -> tuple[pa.Array, np.ndarray]:
-        """(address, its row) of the addresses in a column of cells; what is no address is counted as `no_media_url`."""
+        """(address, its row) of the addresses in a column of cells; other values are counted as `no_media_url`."""
         urls, rows = expand_addresses(cells)
         resolved = self._local.resolve(urls)
         is_kept = pc.invert(is_empty(resolved)).to_numpy(zero_copy_only=False)
@@ -88,7 +88,7 @@ class MediaReader:
         return kept if num_still == kept.num_rows else kept.filter(is_still)
 
     def _verbatim(self, table: pa.Table, layout: TableLayout) -> pa.Array:
-        """The columns that no field of a record holds; those that occurrences have too go by `media:<term>`."""
+        """The columns without a field of a record; those that occurrences have too are named `media:<term>`."""
         kept = [term for term in layout.fields if local_name(term) not in _NOT_KEPT and term in table.column_names]
         if "accessURI" in layout.fields and "identifier" in layout.fields:
             kept.append("identifier")
@@ -98,7 +98,7 @@ class MediaReader:
 
 
 class LocalMedia:
-    """Names of files beside or in an archive as `local:` addresses."""
+    """Names of files next to or in an archive as `local:` addresses."""
 
     def __init__(self, source: SourceSettings, archive: Archive) -> None:
         self._base, self._is_given = MediaBase(source), "images" in source.options
@@ -106,7 +106,7 @@ class LocalMedia:
         self._archive = archive
 
     def resolve(self, urls: pa.Array) -> pa.Array:
-        """Addresses as they are; names of files that are there as `local:` addresses; empty for anything else."""
+        """Addresses unchanged; names of existing files as `local:` addresses; empty for anything else."""
         is_plain = pc.starts_with(urls, pattern="http")
         if pc.all(is_plain).as_py() is not False:
             return urls
@@ -132,7 +132,7 @@ class LocalMedia:
 
 
 def _first_address(table: pa.Table) -> Any:
-    """The cell of `accessURI` or else `identifier` that holds an address."""
+    """The address in `accessURI`, else in `identifier`."""
     cells = [trimmed(column) for term in _ADDRESS_TERMS for column in _named(table, term)]
     if not cells:
         return constant("", table.num_rows)
@@ -154,7 +154,7 @@ def _may_be_address(column: Any) -> Any:
 
 
 def _named(table: pa.Table, name: str) -> list[Any]:
-    """Every column with this local name: `http://purl.org/dc/elements/1.1/rights` beside `rights`."""
+    """Every column with this local name: e.g. both `http://purl.org/dc/elements/1.1/rights` and `rights`."""
     return [table[column] for column in table.column_names if column == name or ("/" in column and local_name(column) == name)]
 
 
@@ -165,7 +165,7 @@ def _first_of(table: pa.Table, *names: str) -> Any:
 
 
 def _per_pair(kinds: Any, formats: Any, urls: Any) -> Any:
-    """Whether each medium is a still image; the address is looked at only where type and format do not tell."""
+    """Whether each medium is a still image; the address is used only if type and format do not decide."""
     is_known = per_distinct(kinds, judge_kind, pa.bool_())
     if not is_known.null_count:
         return is_known

@@ -1,8 +1,8 @@
 """Encyclopedia of Life: the media manifest, joined to the Dynamic Hierarchy by page id.
 
 The manifest is a tgz (or folder) of CSVs with the columns below; its content ids change between exports, so a record's identity
-rests on content id and URL together. Names come from `taxa`, a taxon.tab of the Dynamic Hierarchy whose `eolID` is the page id; a page
-that it does not know gives a record without a name, which the taxonomy stage counts as `empty_name`.
+is derived from content id and URL. Names come from `taxa`, a taxon.tab of the Dynamic Hierarchy whose `eolID` is the page id; a page
+missing from it gives a record without a name, which the taxonomy stage counts as `empty_name`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _TAXON_COLUMNS = ("taxonID", "parentNameUsageID", "scientificName", "taxonRank",
 _RANK_FIELDS = {"kingdom": "kingdom", "phylum": "phylum", "class": "class_", "order": "order", "family": "family", "genus": "genus"}
 _NAME_FIELDS = ("scientific_name", "taxon_rank", *_RANK_FIELDS.values())
 _MAX_DEPTH = 256
-"""Steps up a hierarchy; real ones have fewer than 100, and parents in a circle end here."""
+"""Steps up a hierarchy; real hierarchies have fewer than 100; the limit ends cycles."""
 
 
 def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Iterator[Item]:
-    """Stream the manifest past the hierarchy's pages; the hierarchy itself is held in memory as Arrow columns."""
+    """Stream the manifest, joined to the hierarchy's pages; the hierarchy is held in memory as Arrow columns."""
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         media, taxa = DamageLog(source.max_damaged_share), DamageLog(source.max_damaged_share)
@@ -75,7 +75,7 @@ def _records(joined: pa.Table, url: Any) -> pa.Table:
 
 
 def page_names(path: Path, log: DamageLog | None = None) -> pa.Table:
-    """Names of every page of a Dynamic Hierarchy: `_page` and the record columns of names, one row a page id."""
+    """Names of every page of a Dynamic Hierarchy: `_page` and the record columns of names, one row per page id."""
     with path.open("rb") as stream:
         rows = read_headed(stream, str(path), Dialect("\t", quote=""), _TAXON_COLUMNS, ("canonicalName",), log)
         taxa = pa.concat_tables(rows).combine_chunks()

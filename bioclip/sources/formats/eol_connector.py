@@ -1,7 +1,7 @@
 """Encyclopedia of Life: the archive of one connector, media_resource.tab joined to taxon.tab by taxon id.
 
-Its meta.xml describes equal tables instead of a core with extensions, so it is no Darwin Core Archive; the files' own header lines are
-read. A medium may be of several taxa (ids joined by `;`): its record is of the first, and the whole list is kept verbatim.
+Its meta.xml describes equal tables instead of a core with extensions, so it is not a Darwin Core Archive; the files' own header lines are
+used. A medium may be of several taxa (ids joined by `;`): its record has the first, and the whole list is kept verbatim.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _VERBATIM = ("taxonID", "contributor", "rights")
 
 
 def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Iterator[Item]:
-    """Stream the media past the taxa; media of unknown taxa give records without a name, as in `eol`."""
+    """Stream the media, joined to the taxa; media of unknown taxa give records without a name, as in `eol`."""
     path = Path(source.path)
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,8 +1,8 @@
 """FathomNet: JSON image records with bounding boxes; each box becomes one record with its crop.
 
 Format: the image objects of https://fathomnet.org (`uuid`, `url`, `width`, `height`, `depthMeters`, `boundingBoxes` …), as one array, as
-the array of an object, or as JSON lines. `concept` is what the annotator named and goes to the scientific name as it is, be it a taxon,
-a morphotype or a piece of equipment; the taxonomy stage tells them apart.
+the array of an object, or as JSON lines. `concept` is the annotator's label and becomes the scientific name unchanged, whether it is a
+taxon, a morphotype or a piece of equipment; the taxonomy stage distinguishes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BOX_HANDLED = {"uuid", "concept", "observer"}
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record a box, in the file's order; memory is one image object."""
+    """Stream one record per box, in the file's order; memory is one image object."""
     base, path = MediaBase(source), Path(source.path)
     with open_content(path, {".json", *_LINES}) as (where, stream):
         if suffix_of(path) in _LINES:
@@ -43,7 +43,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
                 raise ArchiveError(f"{place}: an image object with 'boundingBoxes' is required.")
             yield from _records(source, image, base, place)
         if is_empty:
-            raise ArchiveError(f"{where}: holds no image object; a FathomNet export is an array of them.")
+            raise ArchiveError(f"{where}: no image object found; a FathomNet export is an array of image objects.")
 
 
 FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True)

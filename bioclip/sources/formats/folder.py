@@ -1,7 +1,7 @@
 """A folder of images whose subfolders name the taxa: `<name>/<file>`, or deeper with `options.levels`.
 
 `levels` names the field that each level of folders fills, from the top, `-` for none: `kingdom/family/scientific_name`. By default the
-top folder is the scientific name, as torchvision's ImageFolder has it, and deeper folders belong to it.
+top folder is the scientific name, as in torchvision's ImageFolder, and deeper folders are part of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEVELS = {name.rstrip("_"): name for name in VERBATIM_NAME_COLUMNS} | {"-": ""}
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an image file, in order of path; memory is the longest listing of one folder on each level."""
+    """Stream one record per image file, in order of path; memory is the longest listing of one folder on each level."""
     levels, base = _levels(source), MediaBase(source)
     stated = rights(source)
     for path in walk_files(Path(source.path)):
@@ -47,7 +47,7 @@ FORMAT = SourceFormat(read, options=frozenset({"levels"}) | MEDIA_OPTIONS | RIGH
 def walk_files(root: Path) -> Iterator[str | Dropped]:
     """Relative paths of a folder's images with `/`, in order; links and other files come as Dropped. Raises ArchiveError."""
     if not root.is_dir():
-        raise ArchiveError(f"{str(root)!r} is no folder; this format reads folders of images (unpack an archive first).")
+        raise ArchiveError(f"{str(root)!r} is not a folder; this format reads folders of images (unpack an archive first).")
     yield from _walk(root, "")
 
 

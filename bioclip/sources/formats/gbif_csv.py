@@ -1,7 +1,7 @@
 """GBIF's simple CSV download: interpreted occurrences, tab-separated, unquoted, in a zip or plain.
 
-Format: https://techdocs.gbif.org/en/data-use/download-formats. It says by `mediaType` that an occurrence has media, but not where they
-are. `options.media` is a multimedia table (`multimedia.txt` of a Darwin Core download) to join by gbifID; without it every row is
+Format: https://techdocs.gbif.org/en/data-use/download-formats. Its `mediaType` states that an occurrence has media, but not their
+addresses. `options.media` is a multimedia table (`multimedia.txt` of a Darwin Core download) to join by gbifID; without it every row is
 dropped as `no_media_url`.
 """
 
@@ -25,7 +25,7 @@ from bioclip.sources.parsing.media_kinds import is_still_image
 from bioclip.sources.parsing.media_urls import read_addresses, with_scheme
 
 COLUMNS = ("gbifID", "occurrenceID", "kingdom", "scientificName", "taxonRank", "mediaType", "license")
-"""Columns that make a simple CSV; it has fifty."""
+"""Columns that identify a simple CSV, which has fifty columns."""
 
 _TERMS = {
     "occurrence_id": "occurrenceID",
@@ -46,7 +46,7 @@ _TABS = Dialect("\t", quote="")
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
-    """Stream one record a medium, in the order of the occurrences; the multimedia table is on disk."""
+    """Stream one record per medium, in the order of the occurrences; the multimedia table is on disk."""
     log = DamageLog(source.max_damaged_share)
     with open_content(Path(source.path), {".csv", ".txt", ".tsv"}) as (where, stream):
         rows = (row for _, row in open_headed(stream, where, _TABS, COLUMNS, log).records())

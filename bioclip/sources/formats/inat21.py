@@ -33,7 +33,7 @@ _IMAGE_HANDLED = {"id", "file_name", "license", "rights_holder", "date", "latitu
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an annotation, in the order of the images; categories are in memory, annotations on disk."""
+    """Stream one record per annotation, in the order of the images; categories are in memory, annotations on disk."""
     base = MediaBase(source)
     with open_coco(Path(source.path)) as coco:
         for image in coco.images():

@@ -1,7 +1,7 @@
 """iNaturalist 2021 as unpacked: folders `NNNNN_Kingdom_Phylum_Class_Order_Family_Genus_epithet` of images, at any depth.
 
-Format: https://github.com/visipedia/inat_comp/tree/master/2021. The folders say no licence, no observer and no place: read the JSON with
-`inat21` where those are needed.
+Format: https://github.com/visipedia/inat_comp/tree/master/2021. The folders state no licence, observer or place: read the JSON with
+`inat21` if these are needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIELDS = ("kingdom", "phylum", "class_", "order", "family", "genus", "specific_
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped]:
-    """Stream one record an image file, in order of path; files in other folders are dropped."""
+    """Stream one record per image file, in order of path; files in other folders are dropped."""
     base, stated = MediaBase(source), rights(source)
     for path in walk_files(Path(source.path)):
         if isinstance(path, Dropped):

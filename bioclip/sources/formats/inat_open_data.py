@@ -1,6 +1,6 @@
 """iNaturalist open data: photos, observations, observers and taxa, as published at https://github.com/inaturalist/inaturalist-open-data.
 
-`path` is a folder, zip or tar of the four tables (`.csv` or `.csv.gz`): tab separated, without quoting, though quotes occur in names.
+`path` is a folder, zip or tar of the four tables (`.csv` or `.csv.gz`): tab separated, without quoting, although quotes occur in names.
 A taxon's ancestry is a `/`-joined list of ids from the root. A photo's URL is made of its id and extension.
 """
 
@@ -37,7 +37,7 @@ _TAXON_FIELDS = ("scientific_name", "taxon_rank", *_RANK_LEVELS.values())
 
 
 def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Iterator[Item]:
-    """Stream the photos past their observations, which take observer and taxon along."""
+    """Stream the photos, joined to their observations with observer and taxon."""
     path = Path(source.path)
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -86,7 +86,7 @@ def _observations(path: Path, folder: Path, buffer_bytes: int, log: DamageLog) -
 
 
 def _taxa(path: Path, log: DamageLog) -> pa.Table:
-    """`_taxon`, `active` and the record columns of names; all taxa are held in memory as Arrow columns while this is made."""
+    """`_taxon`, `active` and the record columns of names; all taxa are held in memory as Arrow columns meanwhile."""
     taxa = pa.concat_tables(_table(path, "taxa.csv", _TAXA, log)).combine_chunks()
     names, ids = taxa["name"].combine_chunks(), taxa["taxon_id"].combine_chunks()
     levels = per_distinct(taxa["rank_level"], _level_code, pa.int8()).to_numpy()

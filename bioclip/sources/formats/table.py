@@ -1,8 +1,8 @@
 """Tables of any provider with a map of their columns: CSV, TSV, Parquet, JSON, JSON lines, and plain lists of URLs.
 
 `options.map` assigns columns to fields (`media_url=url,scientific_name=caption`), as img2dataset's `url_col` and
-`caption_col` do; JSON members of members are `outer.inner`. Without a map, columns go to the fields of their own name. A `.txt` file
-without `options.delimiter` is a list of URLs, one a line. Values of `media_url` without a scheme are paths below `options.images`, with
+`caption_col` do; JSON members of members are `outer.inner`. Without a map, columns map to the fields of the same name. A `.txt` file
+without `options.delimiter` is a list of URLs, one per line. Values of `media_url` without a scheme are paths below `options.images`, with
 or without a leading slash. `options.each` names a list in the rows of JSON or Parquet (`images`) of which every element is a record.
 """
 
@@ -37,7 +37,7 @@ Rows = Generator[tuple[str, Mapping[str, str]]]
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
-    """Stream one record a row, of one file or of every table in a folder, in order of path; memory is one batch of rows."""
+    """Stream one record per row, of one file or of every table in a folder, in order of path; memory is one batch of rows."""
     base, path, log = MediaBase(source), Path(source.path), DamageLog(source.max_damaged_share)
     for file in sorted(p for p in path.rglob("*") if suffix_of(p) in _SUFFIXES) if path.is_dir() else [path]:
         columns = ColumnMap(source)
@@ -55,7 +55,7 @@ FORMAT = SourceFormat(
 def _rows(file: Path, source: SourceSettings, columns: ColumnMap, log: DamageLog) -> Rows:
     suffix = suffix_of(file)
     if suffix not in _SUFFIXES:
-        raise ArchiveError(f"{str(file)!r}: {suffix!r} is no table; known: {', '.join(sorted(_SUFFIXES))}, each also with .gz.")
+        raise ArchiveError(f"{str(file)!r}: {suffix!r} is not a table; known: {', '.join(sorted(_SUFFIXES))}, each also with .gz.")
     if suffix == ".parquet":
         yield from _parquet_rows(file, columns, source.options.get("each", ""))
         return
@@ -70,7 +70,7 @@ def _text_rows(stream: IO[bytes], where: str, suffix: str, options: Mapping[str,
     delimiter = options.get("delimiter", _DELIMITERS[suffix]).replace("\\t", "\t")
     quote = options.get("quote", '"' if delimiter not in {"", "\t"} else "")
     if len(delimiter) > 1 or len(quote) > 1:
-        raise SettingsError(f"{where}: options.delimiter {delimiter!r} and options.quote {quote!r} are one character each.")
+        raise SettingsError(f"{where}: options.delimiter {delimiter!r} and options.quote {quote!r} must be one character each.")
     if not delimiter:
         yield from _url_rows(stream, where, columns)
         return
@@ -114,11 +114,11 @@ def _parquet_rows(file: Path, columns: ColumnMap, each: str) -> Rows:
                         yield f"{file}, row {number}", flatten(element)
                     number += 1
     except (pa.ArrowException, OSError) as error:
-        raise ArchiveError(f"{file}, row {number}: not readable as Parquet ({str(error).splitlines()[0]}); get it again.") from None
+        raise ArchiveError(f"{file}, row {number}: not readable as Parquet ({str(error).splitlines()[0]}); download it again.") from None
 
 
 def _elements(item: Mapping[str, Any], each: str) -> list[Mapping[str, Any]]:
-    """The row once for each element of its list `each`; a row whose list is empty or absent stays one."""
+    """The row once for each element of its list `each`; a row whose list is empty or absent gives one row."""
     elements = item.get(each) if each else None
     return [{**item, each: element} for element in elements] if isinstance(elements, list) and elements else [item]
 

@@ -1,10 +1,10 @@
-"""WebDataset tars: samples of consecutive members that share a key, `key.jpg` beside `key.json` and `key.txt`.
+"""WebDataset tars: samples of consecutive members that share a key, such as `key.jpg`, `key.json` and `key.txt`.
 
 Format: https://github.com/webdataset/webdataset (the key is the member's path up to the first dot of its name;
 `options.key_ends_at: last` takes the last dot). The members of the JSON object and every `.txt` or `.cls` text are the columns that
 `options.map` names; a text's column is its extension (`txt`, `com.txt`). In a sample of several photographs (`key.00.jpg`, `key.01.jpg`)
-the texts of the same name (`key.00.json`) belong to one of them. Masks and the like (`key.seg.png`) are no photographs.
-The media URL points into the tar, so images are read from where they are; that takes plain tars.
+the texts of the same name (`key.00.json`) belong to one of them. Masks and the like (`key.seg.png`) are not photographs.
+The media URL points into the tar, so images are read in place; tars must be uncompressed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ANNOTATIONS = frozenset(
     {"alpha", "annotation", "depth", "edge", "edges", "instance", "instances", "label", "labels", "mask", "masks", "matte", "normal",
      "normals", "panoptic", "parts", "seg", "segm", "segmentation", "semantic", "thumb", "thumbnail"}
 )  # fmt: skip
-"""Extensions before an image's that make it no photograph: `key.seg.png`."""
+"""Extensions before an image's that mark it as not a photograph: `key.seg.png`."""
 _KEYS = ("first", "last")
 
 
@@ -53,16 +53,16 @@ class _Sample:
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
-    """Stream one record a photograph, of one tar or of every tar in a folder, in order; memory is one sample.
+    """Stream one record per photograph, of one tar or of every tar in a folder, in order; memory is one sample.
 
-    Raises ArchiveError, and SettingsError for a map that names `media_url`: the images are the tar's own.
+    Raises ArchiveError, and SettingsError for a map that names `media_url`: the images are in the tar.
     """
     path, base, columns = Path(source.path), MediaBase(source), ColumnMap(source, _FIELDS)
     if "map" in source.options and columns.column_of("media_url"):
         raise SettingsError(f"source {source.name!r}: options.map names media_url; a WebDataset's images are in its tars.")
     ends = source.options.get("key_ends_at", _KEYS[0])
     if ends not in _KEYS:
-        raise SettingsError(f"source {source.name!r}: options.key_ends_at is {ends!r}; it is the first or the last dot.")
+        raise SettingsError(f"source {source.name!r}: options.key_ends_at is {ends!r}; use first or last (the dot at which the key ends).")
     root = path if path.is_dir() else path.parent
     for tar in sorted(path.rglob("*.tar")) if path.is_dir() else [path]:
         name = tar.relative_to(root).as_posix()
@@ -93,7 +93,7 @@ def _records(sample: _Sample, tar: str, columns: ColumnMap, base: MediaBase) -> 
 
 
 def _is_annotation(part: str, sample: _Sample) -> bool:
-    """True for a mask, a depth map and the like: by its extension, or the sample's key where that ends at the last dot."""
+    """True for a mask, a depth map or similar, by its extension, or by the sample's key if that ends at the last dot."""
     return (part or sample.key.rpartition("/")[2].rpartition(".")[2]).rpartition(".")[2].lower() in _ANNOTATIONS and (
         bool(part) or "." in sample.key.rpartition("/")[2]
     )
@@ -132,7 +132,7 @@ def _samples(path: Path, ends_at_last: bool) -> Generator[_Sample | Dropped]:
                 _take(sample, tar, member, name, extension.lower())
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ArchiveError(
-            f"{path}: after {sample.where or 'nothing'}: not a whole, plain tar ({error}); get it again, unpack compressed ones."
+            f"{path}: after {sample.where or 'nothing'}: not a complete, uncompressed tar ({error}); download it again, or decompress it."
         ) from None
     if sample.where:
         yield sample

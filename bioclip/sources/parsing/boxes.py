@@ -1,4 +1,4 @@
-"""Boxes around organisms as the whole pixels that a record is cropped to."""
+"""Bounding boxes of organisms as crops in whole pixels."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class CocoFile:
     annotations: RowIndex
 
     def images(self) -> Iterator[Image | Dropped]:
-        """Every image once, in the file's order; then what belongs to none as Dropped."""
+        """Every image once, in the file's order; then annotations without an image as Dropped."""
         seen = False
         for where, _, key, image in _objects(self.path, {"images": "id"}):
             seen = True
@@ -74,7 +74,7 @@ def open_coco(path: Path) -> Iterator[CocoFile]:
 
 
 def text_of(item: Mapping[str, Any], name: str) -> str:
-    """A member as text, or nothing."""
+    """A member as text, or ''."""
     return as_text(item.get(name))
 
 
@@ -88,7 +88,7 @@ def number_of(item: Mapping[str, Any], name: str) -> float | None:
 
 
 def verbatim_of(item: Mapping[str, Any], handled: set[str], prefix: str = "") -> dict[str, str]:
-    """The members that no field holds, as text; objects and lists as JSON."""
+    """The members without a field of a record, as text; objects and lists as JSON."""
     return {prefix + name: text for name in item if name not in handled and (text := as_text(item[name]))}
 
 

@@ -1,4 +1,4 @@
-"""A map from a provider's columns to a record's fields, for the formats that have no columns of their own."""
+"""A map from a provider's columns to a record's fields, for formats without fixed columns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_MATCHED = 1000
 
 
 class ColumnMap:
-    """The option `map` of a source: `media_url=url,scientific_name=name`. Without it, columns go to the fields that their names are
+    """The option `map` of a source: `media_url=url,scientific_name=name`. Without it, columns map to the fields that their names are
     spellings of (`bioclip.delimited.headers`).
 
     `fields` are those that may be filled. Raises SettingsError for a malformed map and unknown fields.
@@ -72,12 +72,12 @@ class ColumnMap:
         self.check_seen(where)
 
     def see(self, row: Collection[str]) -> None:
-        """Note which columns a row has; for files without a header."""
+        """Record which columns a row has, for files without a header."""
         if self._unseen:
             self._unseen.difference_update(row if self._given is not None else self._columns(row))
 
     def check_seen(self, where: str) -> None:
-        """Raise ArchiveError when a mapped column was in no row."""
+        """Raise ArchiveError if a mapped column occurs in no row."""
         if self._unseen:
             given = "options.map names" if self._given is not None else "without options.map the format needs"
             raise ArchiveError(f"{where}: column {min(self._unseen)!r} is missing; {given} it.")
@@ -167,7 +167,7 @@ def _value(target: str, text: str, column: str, where: str, is_share: bool) -> A
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A JSON object as columns: members of members under `outer.inner`, lists as JSON text; bytes that are no UTF-8 text are left out."""
+    """A JSON object as columns: members of members under `outer.inner`, lists as JSON text; bytes that are not UTF-8 are omitted."""
     columns: dict[str, str] = {}
     for name, item in value.items():
         if isinstance(item, Mapping):

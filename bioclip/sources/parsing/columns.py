@@ -17,7 +17,7 @@ from bioclip.schemas import RECORD_SCHEMA
 
 _SPACE, _DELETE = 0x20, 0x7F
 PROVIDED_SCHEMA = pa.schema([field for field in RECORD_SCHEMA if field.name not in {"record_id", "lineage_id"}])
-"""RECORD_SCHEMA less the two ids, which the stage computes."""
+"""RECORD_SCHEMA without the two ids, which the stage computes."""
 
 
 def constant(value: str, num_rows: int) -> pa.Array:
@@ -114,7 +114,7 @@ def trimmed(column: Any) -> Any:
 
 
 def _is_trimmed(values: pa.StringArray) -> bool:
-    """True when every value begins and ends with a visible character of ASCII: the usual case, found without a look at the rest."""
+    """True when every value begins and ends with a visible character of ASCII: the usual case, decided without scanning whole values."""
     if values.type != pa.string() or values.null_count:
         return False
     _, offset_buffer, data_buffer = values.buffers()
@@ -170,7 +170,7 @@ def _entries(maps: pa.MapArray, values: pa.Array) -> pa.Array:
 
 
 def complete_table(table: pa.Table, source_name: str, normalize: Callable[[str], str]) -> pa.Table:
-    """PROVIDED_SCHEMA rows of what a reader gave."""
+    """PROVIDED_SCHEMA rows of a reader's table."""
     columns: dict[str, Any] = {}
     for field in PROVIDED_SCHEMA:
         if field.name in table.column_names:
@@ -226,7 +226,7 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 
 
 def _text_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
-    """The columns as a table: the gate through which the text of records enters Arrow."""
+    """The columns as an Arrow table; invalid text is replaced."""
     try:
         return pa.table(columns, schema=schema)
     except UnicodeEncodeError:
@@ -234,7 +234,7 @@ def _text_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 
 def _valid(value: Any) -> Any:
-    """The value with U+FFFD for what no UTF-8 text can hold."""
+    """The value with U+FFFD for characters that UTF-8 cannot encode."""
     if isinstance(value, list | tuple):
         return type(value)(map(_valid, value))
     return valid_text(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What the settings of a source say where its files say nothing: where the media lie, and under which licence."""
+"""Defaults from a source's settings for values that its files lack: location of the media, and licence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioclip.settings import SourceSettings
 RIGHTS_OPTIONS = frozenset({"license", "rights_holder"})
 """Options for data sets that state their licence and holder outside the file: used for rows that state none."""
 MEDIA_OPTIONS = frozenset({"images"})
-"""Option: base URL of the media, or the local folder or archive that holds them (default: beside the file)."""
+"""Option: base URL of the media, or the local folder or archive that holds them (default: the folder of the file)."""
 
 
 class Rights(TypedDict):
@@ -34,7 +34,7 @@ def rights(source: SourceSettings, license_text: str = "", holder: str = "") -> 
 
 
 class MediaBase:
-    """Turns a file's path, as the provider writes it, into a media URL; raises ArchiveError when a local root is not there."""
+    """Turns a file's path, as the provider writes it, into a media URL; raises ArchiveError if a local root does not exist."""
 
     def __init__(self, source: SourceSettings) -> None:
         images = source.options.get("images", "")

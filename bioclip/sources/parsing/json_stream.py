@@ -1,7 +1,7 @@
 """JSON documents of any length, item by item: the elements of a document's top-level arrays, and JSON lines.
 
-Written by hand rather than on ijson: the standard library's scanner is C and parses one whole item at a time, which is all that the
-providers' files need, at several times the speed of an event parser and with no dependency. Memory is the longest single item.
+ijson is not used: the standard library's scanner is written in C and parses one whole item at a time, which is enough for the
+providers' files, at several times the speed of an event parser and with no dependency. Memory is the longest single item.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, Any
 from bioclip.errors import ArchiveError
 
 MAX_ITEM_CHARS = 64 << 20
-"""Longest single item; a longer one is a file of another form."""
+"""Longest single item; a longer one means that the file has another format."""
 
 _CHUNK_CHARS = 1 << 20
 _SPACE = " \t\r\n"
@@ -26,7 +26,7 @@ _SCALAR_END = _SPACE + ",]}"
 def read_items(stream: IO[bytes], where: str, arrays: Container[str] | None = None) -> Iterator[tuple[str, int, Any]]:
     """(array's name, index, item) of the document's top-level arrays, in the file's order.
 
-    `arrays` names those that are wanted (None: all); the others are skipped. Values that are no arrays come as one
+    `arrays` names the arrays to read (None: all); the others are skipped. Other values are yielded as one
     item with index -1. A document that is itself an array has the name "". Raises ArchiveError with file, JSON path and offset.
     """
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
@@ -54,13 +54,13 @@ def read_lines(stream: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
                 if text := line.strip():
                     yield number, json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{where}, line {number or 1}: not one JSON value a line in UTF-8: {error}.") from None
+        raise ArchiveError(f"{where}, line {number or 1}: not one JSON value per line in UTF-8: {error}.") from None
     except (OSError, EOFError) as error:
-        raise ArchiveError(f"{where}, line {number + 1}: the file cannot be read further ({error}); get it again.") from None
+        raise ArchiveError(f"{where}, line {number + 1}: the rest of the file cannot be read ({error}); download it again.") from None
 
 
 class _Cursor:
-    """A place in the text, with as much of it in memory as the item that is being read."""
+    """A position in the text; memory holds the item that is being read."""
 
     def __init__(self, text: IO[str], where: str) -> None:
         self._text = text
@@ -72,13 +72,13 @@ class _Cursor:
         return ArchiveError(f"{self._where}: {path} (character {self._base + self._at}): {rule}.")
 
     def peek(self, path: str) -> str:
-        """The next character that is no space."""
+        """The next character that is not white space."""
         while True:
             self._at = _SPACES.match(self._buffer, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._grow(path):
-                raise self.error(path, "the file ends here; it was cut short, get it again")
+                raise self.error(path, "the file ends here; it is truncated, download it again")
 
     def expect(self, characters: str, path: str) -> str:
         found = self.peek(path)
@@ -95,11 +95,11 @@ class _Cursor:
                 value, end = self._decoder.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 if self._is_done:
-                    raise self.error(path, f"not JSON ({error.msg}); the file is damaged or cut short, get it again") from None
+                    raise self.error(path, f"not JSON ({error.msg}); the file is damaged or truncated, download it again") from None
             except RecursionError:
                 raise self.error(path, "nested too deeply") from None
             else:
-                # A number at the buffer's end may go on behind it.
+                # A number at the end of the buffer may continue after it.
                 if self._is_done or (end < len(self._buffer) and (self._buffer[end - 1] in '}]"' or self._buffer[end] in _SCALAR_END)):
                     self._at = end
                     return value
@@ -108,7 +108,7 @@ class _Cursor:
             self._grow(path)
 
     def members(self) -> Iterator[str]:
-        """Each member's name; its value must be read before the next is asked for."""
+        """Each member's name; its value must be read before the next name."""
         self.expect("{", "the document")
         if self.peek("the document") == "}":
             self.expect("}", "the document")
@@ -143,7 +143,7 @@ class _Cursor:
             index += 1
 
     def end(self) -> None:
-        """Raises ArchiveError unless nothing follows."""
+        """Raises ArchiveError if anything follows."""
         while not self._is_done or self._at < len(self._buffer):
             if self._at == len(self._buffer):
                 self._grow("after the document")
@@ -153,7 +153,7 @@ class _Cursor:
                 raise self.error("after the document", "only one document is allowed; JSON lines have the suffix .jsonl")
 
     def _grow(self, path: str) -> bool:
-        """Read on; drops what is behind the cursor. An item of n chunks is tried again log2(n) times, since reads double."""
+        """Read more and drop the text before the cursor. Reads double, so an item of n chunks is parsed log2(n) times."""
         rest = self._buffer[self._at :]
         self._base += self._at
         self._buffer, self._at = rest, 0
@@ -162,6 +162,6 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise self.error(path, f"not UTF-8 ({error.reason})") from None
         except (OSError, EOFError) as error:
-            raise self.error(path, f"the file cannot be read further ({error}); get it again") from None
+            raise self.error(path, f"the rest of the file cannot be read ({error}); download it again") from None
         self._buffer, self._is_done = rest + chunk, not chunk
         return bool(chunk)

@@ -1,4 +1,4 @@
-"""Whether a medium is a still image, from what providers write as its type and format."""
+"""Whether a medium is a still image, decided from the provider's type and format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMAGE_FORMATS = frozenset({"jpg", "jpeg", "jpe", "png", "gif", "tif", "tiff", "
 def is_still_image(kind: str, media_format: str = "", address: str = "") -> bool:
     """True for a still image by its `type`, in any spelling; by its `format` where the type is empty or unknown.
 
-    Type and format may be swapped. Without either, a medium is taken for a still image.
+    Type and format may be swapped. Without either, a medium counts as a still image.
     """
     by_type = judge_kind(kind)
     if by_type is not None:
@@ -27,13 +27,13 @@ def is_still_image(kind: str, media_format: str = "", address: str = "") -> bool
 
 
 def media_format_of(kind: str, media_format: str) -> str:
-    """The media type (`image/jpeg`), from the type where the two are swapped."""
+    """The media type (`image/jpeg`), from the type if the two are swapped."""
     is_swapped = "/" not in media_format and re.fullmatch(r"\s*image/[\w.+-]+\s*", kind, re.IGNORECASE)
     return kind.strip() if is_swapped else media_format
 
 
 def judge_kind(text: str) -> bool | None:
-    """True for a still image, False for another medium, None for what says neither."""
+    """True for a still image, False for another medium, None if undecided."""
     whole = text.strip().lower()
     if "://" not in whole and re.match(r"(image|video|audio)/", whole):
         return whole.startswith("image/")

@@ -14,7 +14,7 @@ from pyarrow import compute as pc
 from bioclip.sources.parsing.columns import per_distinct
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif"})
-"""What counts as an image by name."""
+"""Suffixes of image files."""
 
 _NOTHING = frozenset({"", "null", "na", "n/a", "nan", "none", "nil", "\\n", "-", "--", "?", "[]"})
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00a0"
@@ -25,7 +25,7 @@ _BETWEEN = re.compile(rf"\s*[|;,\s]\s*(?=[\"'<]?{_SCHEME})")
 _HOST_AND_PATH = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}/\S+")
 _PLAIN = r"^https?://[!#-;=?-\[\]-z~]+$"
 _PLAINEST = r"^https?://[!#-%'-9;=?-\[\]-z~]+$"
-"""As `_PLAIN` without `&` and a second colon: what most addresses are."""
+"""As `_PLAIN` without `&` and a second colon; matches most addresses."""
 
 
 def read_addresses(cell: str) -> list[str]:
@@ -47,12 +47,12 @@ def is_address(text: str) -> bool:
 
 
 def with_scheme(text: str) -> str:
-    """`http://` before a host and path that are written without a scheme; empty for what is no address."""
+    """The address with `http://` added if it has no scheme; empty if it is not an address."""
     return text if is_address(text) else f"http://{text}" if _HOST_AND_PATH.fullmatch(text) else ""
 
 
 def is_image_name(address: str) -> bool:
-    """True when the address's path ends like an image's name."""
+    """True if the address's path has the suffix of an image."""
     return re.split(r"[?#]", address)[0].lower().endswith(tuple(IMAGE_SUFFIXES))
 
 

@@ -1,4 +1,4 @@
-"""Reading ahead: the archive is decompressed and parsed in a thread while the batch before is worked on."""
+"""Prefetching: a thread decompresses and parses the archive while the previous batch is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _POLL_S = 0.1
 
 
 def read_ahead(values: Iterator[T]) -> Iterator[T]:
-    """The same values, made in a thread of their own as long as they are asked for."""
+    """The same values, computed in a thread until the consumer stops."""
     prefetched = Prefetched(values)
     try:
         yield from prefetched
@@ -26,7 +26,7 @@ class _End:
 
 
 class Prefetched(Generic[T]):
-    """The values of an iterator, made in a thread at most `depth` ahead; errors come out where they happened. Close it at the end."""
+    """The values of an iterator, computed in a thread at most `depth` ahead; errors are raised at their position. Close it at the end."""
 
     def __init__(self, values: Iterator[T], depth: int = 2) -> None:
         self._values = values
@@ -42,7 +42,7 @@ class Prefetched(Generic[T]):
             raise value.error
 
     def close(self) -> None:
-        """Stop reading; returns when the thread has let its files go."""
+        """Stop reading; returns once the thread has closed its files."""
         self._is_stopped.set()
         self._thread.join()
 

@@ -33,7 +33,7 @@ FORMATS: dict[str, type[Backbone]] = {reader.format: reader for reader in _READE
 
 
 def open_backbone(settings: BackboneSettings) -> Backbone:
-    """The backbone that `settings` name; raises UnknownNameError for its format and BackboneError when it is not there."""
+    """The backbone that `settings` name; raises UnknownNameError for an unknown format and BackboneError for a missing path."""
     if settings.format not in {*FORMATS, AUTO}:
         raise UnknownNameError("backbone format", settings.format, [*FORMATS, AUTO])
     path = Path(settings.path).expanduser()
@@ -43,10 +43,10 @@ def open_backbone(settings: BackboneSettings) -> Backbone:
 
 
 def detect_format(path: Path) -> str:
-    """The name of the format of a download, by its files and their first lines; raises BackboneError when none fits."""
+    """The name of the format of a download, by its files and their first lines; raises BackboneError if none matches."""
     pack = Pack(path)
     for reader in _READERS:
         if reader.fits(pack):
             return reader.format
     shown = ", ".join(sorted(pack.names)[:8]) or "nothing"
-    raise BackboneError(f"backbone {str(path)!r} is of no known format: it holds {shown}; name one of {', '.join(sorted(FORMATS))}.")
+    raise BackboneError(f"backbone {str(path)!r} has an unknown format: it contains {shown}; set one of {', '.join(sorted(FORMATS))}.")

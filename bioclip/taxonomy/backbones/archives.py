@@ -1,4 +1,4 @@
-"""The files of a download, however they are packed: a folder, a zip, a tar, or one file that may be gzipped."""
+"""The files of a download: a folder, a zip, a tar, or one file that may be gzipped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS = "a folder, a zip, a tar (also gzipped) or a plain or gzipped file"
 
 @dataclass(frozen=True)
 class Pack:
-    """A download. Members are named by their base names in lower case; of two with one name the one nearer the top counts."""
+    """A download. Members are named by their base names in lower case; if two have the same name, the one nearer the top is used."""
 
     path: Path
     log: DamageLog = field(default_factory=DamageLog, compare=False, repr=False)
@@ -37,14 +37,14 @@ class Pack:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Base name in lower case -> member; `.gz` is left off. Raises BackboneError for what cannot be read."""
+        """Base name in lower case -> member; without `.gz`. Raises BackboneError if the download cannot be read."""
         with self._explained("its list of files"):
             members = sorted(self._members(), key=lambda name: (name.count("/"), name))
         shown = [name for name in members if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)]
         return {PurePosixPath(name).name.lower().removesuffix(".gz"): name for name in reversed(shown)}
 
     def find(self, *names: str) -> str:
-        """The first of `names` (base names, any case) that is there, in lower case, or an empty string."""
+        """The first existing member of `names` (base names, any case), in lower case, or an empty string."""
         present = self.names
         return next((name.lower() for name in names if name.lower() in present), "")
 
@@ -58,7 +58,7 @@ class Pack:
             yield stream
 
     def first_line(self, name: str) -> str:
-        """The first line of a member; empty when the member is absent, empty or no text."""
+        """The first line of a member; empty if the member is absent, empty or not text."""
         if name.lower() not in self.names:
             return ""
         with self.open(name) as stream:
@@ -68,7 +68,7 @@ class Pack:
     def tables(
         self, name: str, terms: Sequence[str], header: Sequence[str] = (), delimiter: str = "\t", quote: str = ""
     ) -> Iterator[pa.Table]:
-        """Columns `terms` of a delimited member as tables of strings; columns that it lacks are empty.
+        """Columns `terms` of a delimited member as tables of strings; missing columns are empty.
 
         Without `header`, the first line names the columns, by their names after any `prefix:`, in any case.
         """
@@ -120,7 +120,7 @@ class Pack:
         try:
             yield
         except READ_ERRORS as error:
-            raise BackboneError(f"{name} of {str(self.path)!r} cannot be read: {error}; get it again, as {_KINDS}.") from None
+            raise BackboneError(f"{name} of {str(self.path)!r} cannot be read: {error}; download it again, as {_KINDS}.") from None
 
 
 def _unzipped(stream: IO[bytes], member: str) -> Iterator[IO[bytes]]:

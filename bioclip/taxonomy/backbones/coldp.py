@@ -1,4 +1,4 @@
-"""Catalogue of Life Data Packages: NameUsage, or Name with Taxon and Synonym; VernacularName beside them.
+"""Catalogue of Life Data Packages: NameUsage, or Name with Taxon and Synonym, and VernacularName.
 
 Specification: https://github.com/CatalogueOfLife/coldp. Files are .tsv or .csv, in any case, with or without hyphens in their names.
 """
@@ -42,7 +42,7 @@ class ColdpBackbone(Backbone):
         elif _member(self.pack, "name") and _member(self.pack, "taxon"):
             yield from self._joined()
         else:
-            raise BackboneError(f"ColDP package {str(self.path)!r} has neither NameUsage nor Name with Taxon; get it again.")
+            raise BackboneError(f"ColDP package {str(self.path)!r} has neither NameUsage nor Name with Taxon; download it again.")
 
     def vernaculars(self) -> Iterator[Vernacular]:
         """Rows of VernacularName."""

@@ -1,7 +1,7 @@
-"""Backbones as Darwin Core Archives: a Taxon core, perhaps a VernacularName extension.
+"""Backbones as Darwin Core Archives: a Taxon core and an optional VernacularName extension.
 
 The GBIF backbone, Catalogue of Life, WFO, EOL's Dynamic Hierarchy and iNaturalist all publish one, or a single headed table of
-Darwin Core terms. What sets them apart is in subclasses.
+Darwin Core terms. Subclasses implement their differences.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class DwcaBackbone(Backbone):
         return usage_table(table.num_rows, columns)
 
     def vernaculars(self) -> Iterator[Vernacular]:
-        """Rows of the VernacularName extension; `taxon_id` is the usage's, also where the core is joined by another column."""
+        """Rows of the VernacularName extension; `taxon_id` is the usage's, even if the core is joined by another column."""
         with open_archive(self.path) as archive:
             tables = archive.layout.extensions_of("VernacularName")
             renamed = _renamed_ids(archive, archive.layout.core) if tables else {}
@@ -80,7 +80,7 @@ class DwcaBackbone(Backbone):
 
 
 class WfoBackbone(DwcaBackbone):
-    """World Flora Online's classification.csv (tab-separated in spite of its name) or Darwin Core Archive; it states no kingdom.
+    """World Flora Online's classification.csv (tab-separated despite its name) or Darwin Core Archive; it states no kingdom.
 
     Columns: https://www.worldfloraonline.org/downloadData (taxonID `wfo-0000000001`, localID, majorGroup, tplID).
     """
@@ -90,7 +90,7 @@ class WfoBackbone(DwcaBackbone):
 
     @classmethod
     def fits(cls, pack: Pack) -> bool:
-        """A classification file whose header has the terms that WFO alone has."""
+        """A classification file whose header has terms that only WFO uses."""
         name = pack.find("classification.csv", "classification.txt")
         return bool(name) and {"localid", "majorgroup"} & header_terms(pack, name) != set()
 
@@ -102,7 +102,7 @@ def header_terms(pack: Pack, name: str = "") -> set[str]:
 
 
 def _renamed_ids(archive: Archive, core: TableLayout) -> dict[str, str]:
-    """Core id -> taxonID where they differ."""
+    """Core id -> taxonID, where they differ."""
     renamed: dict[str, str] = {}
     for table in archive.tables(core, ("id", "taxonID")):
         taxon_ids = _first_given(table["taxonID"], table["id"])
@@ -112,7 +112,7 @@ def _renamed_ids(archive: Archive, core: TableLayout) -> dict[str, str]:
 
 
 def _first_given(first: pa.ChunkedArray, *others: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Row by row the first column that is not empty."""
+    """The first non-empty column, row by row."""
     for other in others:
         first = pc.if_else(pc.equal(first, ""), other, first)
     return first

@@ -1,7 +1,7 @@
-"""The GBIF backbone's simple dump: simple.txt.gz, 30 tab-separated columns without header, `\\N` for nothing.
+"""The GBIF backbone's simple dump: simple.txt.gz, 30 tab-separated columns without header, `\\N` for missing values.
 
-Columns: the README beside the file at https://hosted-datasets.gbif.org/datasets/backbone/. A synonym's parent is its accepted usage;
-the keys of higher ranks say what the path of parents says, so they are not read.
+Columns: the README of the file at https://hosted-datasets.gbif.org/datasets/backbone/. A synonym's parent is its accepted usage;
+the keys of higher ranks repeat the path of parents, so they are not read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _usages(columns: dict[str, pa.ChunkedArray], num_rows: int) -> pa.Table:
 
 
 def _authorship(name: pa.ChunkedArray, canonical: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What follows the canonical name in the full one: the dump's own columns of authors lack years and combining authors."""
+    """The part of the full name after the canonical one, since the dump's author columns lack years and combining authors."""
     rest = pa.array(
         [
             full[len(short) :].strip() if short and full.startswith(short) else ""

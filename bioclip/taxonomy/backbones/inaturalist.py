@@ -1,7 +1,8 @@
 """iNaturalist's taxa: the open data's taxa.csv.gz (tab-separated, unquoted, with ancestry) or its Darwin Core Archive (taxa.csv with
 VernacularNames-<language>.csv).
 
-Columns: https://github.com/inaturalist/inaturalist-open-data. Neither states the successor of an inactive taxon, so those stay doubtful.
+Columns: https://github.com/inaturalist/inaturalist-open-data. Neither states the successor of an inactive taxon, so those are kept as
+doubtful.
 """
 
 from __future__ import annotations

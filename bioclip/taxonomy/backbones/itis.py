@@ -1,7 +1,7 @@
 """ITIS as its SQLite download: taxonomic_units, synonym_links, taxon_authors_lkp, taxon_unit_types and vernaculars.
 
-Tables: https://www.itis.gov/pdf/ITIS_ConceptualModelEntityDefinition.pdf. `hierarchy` repeats what parent_tsn says and `kingdoms`
-what the units of rank 10 say, so neither is read.
+Tables: https://www.itis.gov/pdf/ITIS_ConceptualModelEntityDefinition.pdf. `hierarchy` repeats parent_tsn and `kingdoms`
+the units of rank 10, so neither is read.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ItisBackbone(Backbone):
         return bool(_database(pack))
 
     def tables(self) -> Iterator[pa.Table]:
-        """All units; those that lead to several accepted ones go to the one of the lowest number, as pro parte synonyms."""
+        """All units; those with several accepted units are pro parte synonyms of the one with the lowest number."""
         for rows in self._query(_UNITS):
             columns = {field: pa.array(values, pa.string()) for field, values in zip(_FIELDS, zip(*rows, strict=True), strict=True)}
             yield usage_table(len(rows), columns)

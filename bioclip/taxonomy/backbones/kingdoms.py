@@ -1,4 +1,4 @@
-"""Kingdoms under one name: sources that go by clades (NCBI, EOL, Open Tree) call them otherwise, or have domains in their place."""
+"""Names of kingdoms: clade-based sources (NCBI, EOL, Open Tree) name them differently or have domains instead."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KINGDOM_NAMES = {"Metazoa": "Animalia", "Viridiplantae": "Plantae", "Chloroplastida": "Plantae"}
-"""What these sources call a kingdom -> what the others do."""
+"""A kingdom's name in these sources -> its name in the others."""
 
 DOMAIN_KINGDOMS = ("Archaea", "Bacteria", "Viruses")
-"""Domains that stand as kingdoms, since labels have no rank above; kingdoms below them have no rank of a label then."""
+"""Domains used as kingdoms, since labels have no higher rank; kingdoms below them then have no rank of a label."""
 
 _DOMAIN_RANKS = ("domain", "superkingdom", "acellular root", "acellular_root")
 
 
 def settle_kingdoms(usages: pa.Table) -> pa.Table:
-    """Accepted usages with kingdoms as the other backbones have them."""
+    """Accepted usages with kingdoms named as in the other backbones."""
     name, canonical, rank = usages["scientific_name"], usages["canonical_name"], usages["rank"]
     is_domain = pc.and_(pc.is_in(name, pa.array(DOMAIN_KINGDOMS)), pc.is_in(rank, pa.array(_DOMAIN_RANKS)))
     is_kingdom = pc.equal(rank, "kingdom")

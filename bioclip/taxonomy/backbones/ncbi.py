@@ -1,6 +1,6 @@
 """The NCBI taxdump: nodes.dmp, names.dmp, merged.dmp and delnodes.dmp in a zip file, a tar.gz file or a folder.
 
-Kingdoms get the names that the other backbones use, and the domains Bacteria, Archaea and Viruses stand as kingdoms, since
+Kingdoms get the names that the other backbones use, and the domains Bacteria, Archaea and Viruses are used as kingdoms, since
 labels have no rank above; GTDB's taxdump has the same layout. Before 2025 a domain was a `superkingdom`; both are read.
 Format: https://ftp.ncbi.nih.gov/pub/taxonomy/new_taxdump/taxdump_readme.txt
 """
@@ -36,7 +36,7 @@ class NcbiBackbone(Backbone):
 
     def tables(self) -> Iterator[pa.Table]:
         """Scientific names as accepted usages under their taxid, synonyms under `<taxid>:<running number>`, merged taxids as
-        synonyms of what they became, under their own; what delnodes.dmp lists has no name left and is not there."""
+        synonyms of their successors, under their own taxid; taxids in delnodes.dmp have no name and are omitted."""
         nodes = pa.concat_tables(self._dump("nodes.dmp", 3))
         names = pa.concat_tables(self._dump("names.dmp", 4))
         if not nodes.num_rows or not names.num_rows:
@@ -108,7 +108,7 @@ def _synonyms(names: pa.Table, accepted: pa.Table) -> pa.Table:
 
 
 def _merged(merged: pa.Table, accepted: pa.Table) -> pa.Table:
-    """Old taxids under the name of what they became, so that an id from an older dump still leads somewhere."""
+    """Old taxids as synonyms of their successors, so ids from older dumps still resolve."""
     row = pc.index_in(merged["f1"], value_set=accepted["taxon_id"])
     known = merged.filter(pc.is_valid(row))
     target = accepted.take(row.drop_null())

@@ -1,7 +1,7 @@
 """Open Tree of Life's taxonomy (OTT): taxonomy.tsv and synonyms.tsv, columns between `\\t|\\t`, headers in their first lines.
 
-Format and flags: https://github.com/OpenTreeOfLife/reference-taxonomy/wiki. What is flagged as no taxon (containers, samples of
-environments) is excluded; what is hidden from the tree stays as doubtful.
+Format and flags: https://github.com/OpenTreeOfLife/reference-taxonomy/wiki. Rows flagged as not a taxon (containers, environmental
+samples) are excluded; rows hidden from the tree are kept as doubtful.
 """
 
 from __future__ import annotations

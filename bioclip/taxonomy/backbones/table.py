@@ -1,6 +1,6 @@
-"""Backbones as one plain table, for lists made by hand or by another program: CSV, TSV or Parquet.
+"""Backbones as one plain table, for lists from people or other programs: CSV, TSV or Parquet.
 
-Columns: id and scientific_name, and of the others what there is: parent_id, accepted_id, authorship, canonical_name, rank,
+Columns: id and scientific_name are required; optional are parent_id, accepted_id, authorship, canonical_name, rank,
 status, kingdom, phylum, class, order, family, genus.
 """
 

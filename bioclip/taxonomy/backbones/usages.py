@@ -1,4 +1,4 @@
-"""What every backbone is read into: usages of names and vernacular names."""
+"""The tables that every backbone is read into: usages of names and vernacular names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bioclip.taxonomy.backbones.archives import Pack
 
 
 class Usage(NamedTuple):
-    """One use of a name in a backbone, as the source gives it; empty strings are missing values."""
+    """One use of a name in a backbone, as stated by the source; empty strings are missing values."""
 
     taxon_id: str
     parent_id: str = ""
@@ -23,7 +23,7 @@ class Usage(NamedTuple):
     """With or without authorship."""
     authorship: str = ""
     canonical_name: str = ""
-    """The name without authorship, where the source gives it."""
+    """The name without authorship, if the source states it."""
     rank: str = ""
     status: str = ""
     kingdom: str = ""
@@ -49,7 +49,7 @@ USAGE_SCHEMA = pa.schema([pa.field(field, pa.string(), nullable=False) for field
 
 
 class Backbone(ABC):
-    """A backbone on disk; the iterators stream, can be started again, and raise ArchiveError or BackboneError."""
+    """A backbone on disk; the iterators stream, can be restarted, and raise ArchiveError or BackboneError."""
 
     format: ClassVar[str]
     """Its name in settings."""
@@ -68,12 +68,12 @@ class Backbone(ABC):
         """All usages, in the order of the source, as tables of USAGE_SCHEMA."""
 
     def usages(self) -> Iterator[Usage]:
-        """All usages, one by one: for looking at a few; compiling reads `tables`."""
+        """All usages one by one, for inspection; compilation reads `tables`."""
         for table in self.tables():
             yield from map(Usage._make, zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def vernaculars(self) -> Iterator[Vernacular]:
-        """All vernacular names, in the order of the source; none unless the format has a place for them."""
+        """All vernacular names, in the order of the source; empty if the format has none."""
         return iter(())
 
 

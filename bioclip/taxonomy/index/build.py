@@ -1,4 +1,4 @@
-"""A backbone compiled once into a table that matching reads: names by key, synonyms solved, lineages assembled.
+"""A backbone compiled once into a table that matching reads: names by key, synonyms resolved, lineages assembled.
 
 Every row of INDEX_SCHEMA is a usage; `label` is the row of the taxon that labels use: the accepted usage, a subspecies' species, a
 subfamily's family, the first of several accepted usages that are equal in name and lineage.
@@ -46,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_HOPS = 8
-"""Longest chain of synonyms that is followed."""
+"""Most synonyms followed in a chain."""
 
 _PLAIN = r"^[A-Z][a-z]+(?:-[a-z]+)*(?: [a-z]{2,}(?:-[a-z]+)*){0,2}$"
 _MARKER_WORD = r"\bforma\b"
@@ -69,7 +69,7 @@ def stem_column(names: pa.Array) -> pa.Array:
 
 KEY_COLUMNS: dict[str, Callable[[pa.Array], pa.Array]] = {"key": key_column, "stem": stem_column}
 """Columns made from the canonical names alone: name -> function of all names (strings without nulls) to as many strings. The first sorts
-the index; a further way to look names up is one more line."""
+the index; another look-up key is one more line."""
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -91,19 +91,19 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 """taxonomy/backbones/<name>.parquet, sorted by (key, status, taxon_id). `label` is a row number; `by_stem` has all rows in the order
-of (stem, key); `label_rank`, the ranks and what follows
-them are filled on rows that are their own label; `infraspecific` is the accepted usage's epithet below the species. `rank_sources` is
-one letter of SOURCE_LETTERS for each of RANKS, `repair` the source of the overlay's line behind an `r`."""
+of (stem, key); `label_rank`, the ranks and the later columns
+are filled on rows that are their own label; `infraspecific` is the accepted usage's epithet below the species. `rank_sources` is
+one letter of SOURCE_LETTERS for each of RANKS, `repair` the source of the overlay's line for an `r`."""
 
 
 @dataclass(frozen=True)
 class CompiledBackbone:
-    """The index and what became of the usages: read, written to the index, dropped by reason, faults in `notes`."""
+    """The index and the counts of usages: read, written to the index, dropped by reason, faults in `notes`."""
 
     table: pa.Table
     counts: Counts
     examples: Mapping[str, list[str]] = field(default_factory=dict)
-    """A few ids behind each reason and note."""
+    """Some ids for each reason and note."""
 
 
 def compile_source(source: Backbone, source_priority: tuple[str, ...] = (), language: str = "en") -> CompiledBackbone:
@@ -127,7 +127,7 @@ def compile_backbone(
 def compile_tables(
     tables: Iterable[pa.Table], vernaculars: Iterable[Vernacular] = (), source_priority: tuple[str, ...] = (), language: str = "en"
 ) -> CompiledBackbone:
-    """The index of tables of USAGE_SCHEMA. Nothing in the source is fatal: usages that cannot serve are dropped with a reason.
+    """The index of tables of USAGE_SCHEMA. No fault in the source is fatal: unusable usages are dropped with a reason.
 
     Reasons: `id_missing`, `name_missing`, `id_duplicate`, `excluded_by_source`, `synonym_dangling`, `synonym_cycle`,
     `synonym_chain_too_long`, `no_linnaean_rank` (not at or below one of the seven ranks). Notes: `parent_dangling`, `parent_cycle`,
@@ -198,7 +198,7 @@ def _common_names(
     source_priority: tuple[str, ...],
     faults: BackboneFaults,
 ) -> dict[int, Vernacular]:
-    """Label row -> common name. Names of collapsed usages (a subspecies, a subfamily) do not climb to their label."""
+    """Label row -> common name. Names of collapsed usages (a subspecies, a subfamily) are not used for their label."""
     spoken = list(vernaculars)
     ids = pa.array([vernacular.taxon_id for vernacular in spoken], pa.string())
     rows = pc.fill_null(pc.index_in(ids, value_set=usages.ids), -1).to_numpy()
@@ -290,7 +290,7 @@ def _texts(texts: Iterable[str], codes: npt.NDArray[Any]) -> pa.Array:
 
 
 def _source_letters(sources: npt.NDArray[np.int8], is_label: Mask) -> pa.Array:
-    """Seven letters a row; few distinct rows, so each is spelt once."""
+    """Seven letters per row; few rows are distinct, so each string is built once."""
     packed = (sources.astype(np.int64) * (8 ** np.arange(7))).sum(axis=1)
     packed[~is_label] = -1
     encoded = pa.array(packed).dictionary_encode()

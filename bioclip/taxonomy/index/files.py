@@ -1,7 +1,7 @@
-"""Compiled backbones as files: Arrow IPC, uncompressed, so that loading one maps it into memory and reads nothing until it is asked for.
+"""Compiled backbones as files: Arrow IPC, uncompressed, so loading one maps it into memory and reads pages on demand.
 
-A file is named by the digest of what it was made from (the download, its format, the overlay of ranks, the version of this code), so
-an unchanged download is never compiled twice and a changed one never mistaken for the old one.
+A file is named by the digest of its inputs (the download, its format, the overlay of ranks, the version of this code), so
+an unchanged download is compiled once and a changed one is compiled again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUFFIX = ".arrow"
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What a compiled index says of itself."""
+    """Metadata of a compiled index."""
 
     name: str
     """File name of the download."""
@@ -40,7 +40,7 @@ class BackboneInfo:
     source_digest: str
     """SHA-256 of the download."""
     digest: str
-    """SHA-256 over all that the index was made from."""
+    """SHA-256 over all inputs of the index."""
     counts: dict[str, Any]
     """`Counts.to_dict` of compiling."""
     examples: dict[str, list[str]]
@@ -56,7 +56,7 @@ def overlay_digest() -> str:
 
 
 def build_index(source: Path | str, output: Path | str, format_name: str = AUTO) -> tuple[Path, BackboneInfo, bool]:
-    """Compile a download into `output` unless its index is there: the file, what it says, and whether it was made now.
+    """Compile a download into `output` unless its index exists: the file, its metadata, and whether it was compiled now.
 
     Raises BackboneError or ArchiveError for a download that cannot be read or has no usable name, StorageError for `output`.
     """
@@ -73,7 +73,7 @@ def build_index(source: Path | str, output: Path | str, format_name: str = AUTO)
 
 
 def inspect_source(source: Path | str, format_name: str = AUTO) -> BackboneInfo:
-    """What `build_index` would say of a download, without writing anything."""
+    """The metadata that `build_index` would write for a download, without writing it."""
     return _compile(*_identify(Path(source), format_name))[1]
 
 
@@ -84,7 +84,7 @@ def open_index(path: Path | str, name: str = "") -> BackboneIndex:
 
 
 def read_info(path: Path | str) -> BackboneInfo:
-    """What a compiled index says of itself; raises BackboneError."""
+    """The metadata of a compiled index; raises BackboneError."""
     return _info(Path(path), _map(Path(path)).schema)
 
 
@@ -136,7 +136,7 @@ def _map(path: Path) -> pa.Table:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except FileNotFoundError:
-        raise BackboneError(f"index {str(path)!r} does not exist; make it with `treeoflife backbone build`.") from None
+        raise BackboneError(f"index {str(path)!r} does not exist; create it with `treeoflife backbone build`.") from None
     except (OSError, pa.ArrowException) as error:
         raise BackboneError(f"index {str(path)!r} is damaged ({error}); remove it and build it again.") from None
     if not table.schema.equals(INDEX_SCHEMA):
@@ -148,4 +148,4 @@ def _info(path: Path, schema: pa.Schema) -> BackboneInfo:
     try:
         return BackboneInfo(**json.loads((schema.metadata or {})[_METADATA_KEY]))
     except (KeyError, TypeError, ValueError):
-        raise BackboneError(f"index {str(path)!r} does not say what it was made from; build it again.") from None
+        raise BackboneError(f"index {str(path)!r} has no metadata on its inputs; build it again.") from None

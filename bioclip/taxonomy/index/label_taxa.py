@@ -48,7 +48,7 @@ class _First:
         return int(self._rows[place]) if place < len(self._keys) and self._keys[place] == key else default
 
     def of(self, keys: npt.NDArray[np.int64], default: Rows) -> Rows:
-        """The rows of many keys; `default` row by row where a key has none."""
+        """The rows of many keys; `default` for keys without one."""
         if not len(self._keys):
             return default
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
@@ -56,7 +56,7 @@ class _First:
 
 
 def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], faults: BackboneFaults) -> _First:
-    """Of rows equal in rank and lineage the one of the best status, then the smallest id."""
+    """Among rows equal in rank and lineage, the one with the best status, then the smallest id."""
     order = rows[np.argsort(keys[rows], kind="stable")]
     is_new = np.ones(len(order), bool)
     is_new[1:] = keys[order[1:]] != keys[order[:-1]]
@@ -74,7 +74,7 @@ def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.
 
 
 def _lineage_numbers(matrix: LineageMatrix) -> npt.NDArray[np.int64]:
-    """Equal lineages, equal numbers."""
+    """Numbers of lineages; equal lineages have equal numbers."""
     number = np.zeros(len(matrix.codes), np.int64)
     size = len(matrix.texts) + 1
     for place in range(len(RANKS)):
@@ -84,7 +84,7 @@ def _lineage_numbers(matrix: LineageMatrix) -> npt.NDArray[np.int64]:
 
 
 def _settle_infraspecific(usages: UsageColumns, target: Rows, matrix: LineageMatrix, label: Rows) -> None:
-    """Below species, the species; where the path misses it, the one species of that name in the kingdom, else what is above or itself."""
+    """Below species, the species; if the path lacks it, the only species of that name in the kingdom, else the taxon above or itself."""
     rank = usages.rank
     is_low = (target == np.arange(len(usages))) & (rank > _SPECIES) & (rank < len(LEVELS))
     rows = np.flatnonzero(is_low & ((label < 0) | (rank[label] != _SPECIES)))
@@ -99,7 +99,7 @@ def _settle_infraspecific(usages: UsageColumns, target: Rows, matrix: LineageMat
 
 
 def _species_by_name(usages: UsageColumns, target: Rows, wanted: pa.Array) -> dict[str, set[int]]:
-    """Binomial -> the accepted species that it leads to, as accepted name or synonym."""
+    """Binomial -> its accepted species, by accepted name or synonym."""
     is_wanted = pc.is_in(usages.names, value_set=wanted).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(is_wanted & (target >= 0) & (usages.rank == _SPECIES))
     rows = rows[usages.rank[target[rows]] == _SPECIES]

@@ -1,7 +1,7 @@
 """Lineages of all usages at once: a matrix of name codes at the seven ranks, filled from the roots down.
 
-The path of parents speaks first, the source's own rank columns where it is silent, the binomial itself last. Each cell knows which
-it was.
+The path of parents is used first, then the source's rank columns, then the binomial. Each cell records its
+source.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CodeArray = npt.NDArray[np.int32]
 
 NOTHING, PATH, COLUMN, OWN, BINOMIAL, OVERLAY = range(6)
 SOURCE_LETTERS = ".pconr"
-"""How each is written in the index, one letter a rank: nothing, the path of parents, the source's column, the taxon's own name, taken from
+"""Letter of each source in the index, one per rank: none, the path of parents, the source's column, the taxon's own name, taken from
 the binomial, repaired by the overlay."""
 
 _BINOMIAL_PATTERN = r"^(?P<genus>[A-Z][a-z-]+) (?P<epithet>[a-z-]{2,})(?: |$)"
@@ -32,7 +32,7 @@ _SPECIES = LEVELS["species"]
 
 @dataclass
 class LineageMatrix:
-    """`codes` and `sources` are n x 7; code 0 is no name. `label` is the nearest row at or above whose rank is one of RANKS, or -1."""
+    """`codes` and `sources` are n x 7; code 0 means no name. `label` is the nearest row at or above whose rank is one of RANKS, or -1."""
 
     texts: pa.Array
     """Names by code."""
@@ -59,7 +59,7 @@ def pool_texts(columns: Sequence[pa.Array]) -> tuple[pa.Array, list[CodeArray]]:
 
 
 def assemble_lineages(usages: UsageColumns, target: Rows, extra_names: Sequence[str], faults: BackboneFaults) -> LineageMatrix:
-    """Lineages of accepted usages; other rows have none. `extra_names` get codes too. Notes `parent_cycle`, `rank_order`,
+    """Lineages of accepted usages; other rows have none. `extra_names` also get codes. Notes `parent_cycle`, `rank_order`,
     `species_outside_genus`."""
     num = len(usages)
     is_accepted = target == np.arange(num)
@@ -129,7 +129,7 @@ class _Filler:
 
 
 def _by_depth(usages: UsageColumns, parent: Rows, faults: BackboneFaults) -> Iterator[Rows]:
-    """Rows level by level from the roots; a cycle is cut above its highest member. `parent` is mended in place."""
+    """Rows level by level from the roots; a cycle is cut above its highest member. `parent` is corrected in place."""
     order = np.argsort(parent, kind="stable").astype(np.int32)
     starts = np.searchsorted(parent[order], np.arange(len(parent)), side="left")
     ends = np.searchsorted(parent[order], np.arange(len(parent)), side="right")

@@ -25,7 +25,7 @@ _NUM_CACHED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Taxon:
-    """What a label is made of."""
+    """A taxon as labels use it."""
 
     row: int
     taxon_id: str
@@ -36,15 +36,15 @@ class Taxon:
     common_name: str
     common_name_source: str = ""
     rank_sources: str = ""
-    """One letter a rank: `p` from the path of parents, `c` from the source's column, `o` its own name, `n` taken from the binomial, `r`
+    """One letter per rank: `p` from the path of parents, `c` from the source's column, `o` its own name, `n` taken from the binomial, `r`
     repaired by the overlay, `.` none."""
     repair: str = ""
-    """Who says what the overlay repaired."""
+    """Source of the overlay's repair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A usage that carries the name looked for."""
+    """A usage with the name looked up."""
 
     taxon_id: str
     name: str
@@ -56,7 +56,7 @@ class Candidate:
 
 
 class BackboneIndex:
-    """A compiled backbone; its columns stay where they are, in memory or mapped from a file, and single values are read when asked for."""
+    """A compiled backbone; its columns stay in memory or mapped from a file, and values are read on demand."""
 
     def __init__(self, name: str, table: pa.Table) -> None:
         if not table.schema.equals(INDEX_SCHEMA):
@@ -76,7 +76,7 @@ class BackboneIndex:
         return int(self._num_rows)
 
     def candidates(self, name: str) -> list[Candidate]:
-        """The usages of a canonical name, the preferred status first; empty when the backbone does not know it."""
+        """The usages of a canonical name, the preferred status first; empty if the backbone lacks it."""
         key = name_key(name)
         return list(self._candidates_of(key) if " " in key else self._of_uninomial(key))
 
@@ -89,13 +89,13 @@ class BackboneIndex:
         return self._columns[name]
 
     def first_rows(self, keys: pa.Array) -> npt.NDArray[np.int32]:
-        """The first row of each of many keys, -1 where there is none; further rows of a key follow its first. Builds a hash of all keys."""
+        """The first row of each of many keys, -1 if there is none; further rows of a key follow its first. Builds a hash of all keys."""
         rows = pc.index_in(keys, value_set=self._columns["key"])
         first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
         return first
 
     def rows_below(self, genus: str) -> range:
-        """The rows whose keys are the genus and something more."""
+        """The rows whose keys begin with the genus and have further words."""
         return range(self._keys.first(f"{genus} ".encode()), self._keys.first(f"{genus}!".encode()))
 
     def texts(self, column: str, rows: range) -> list[str]:
@@ -103,7 +103,7 @@ class BackboneIndex:
         return self._texts[column].between(rows.start, rows.stop) if len(rows) else []
 
     def rows_with_stem(self, stem: str, start: str) -> list[int]:
-        """The rows with these stems of epithets whose keys begin so, in the order of their keys."""
+        """The rows with these epithet stems whose keys have the prefix, in key order."""
         wanted, end = start.encode(), start[:-1] + chr(ord(start[-1]) + 1)
         first, last = self._stems.first((stem.encode(), wanted)), self._stems.first((stem.encode(), end.encode()))
         return self._by_stem[first:last].tolist()

@@ -1,9 +1,9 @@
-"""Classes and orders that backbones leave out or put at the wrong rank, mended from data/rank_repairs.csv.
+"""Repairs classes and orders that backbones omit or place at the wrong rank, from data/rank_repairs.csv.
 
 GBIF and Catalogue of Life leave the class of ray-finned fishes empty and have Squamata, Testudines and Crocodylia as classes. A rule
-fits the lineages that have `name` at `rank` in `kingdom` (and `phylum`, unless the lineage states none). Where the name belongs at
-another rank (`true_rank`), its place is cleared; then `class` and `order` are filled where they are empty. What a backbone states
-itself is never overwritten.
+matches the lineages that have `name` at `rank` in `kingdom` (and `phylum`, unless the lineage states none). If the name belongs at
+another rank (`true_rank`), its cell is cleared; then `class` and `order` are filled if empty. A value stated by a backbone
+is never overwritten.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RankRepair:
     class_: str
     order: str
     source: str
-    """Who says so."""
+    """Source of the statement."""
 
 
 @cache
@@ -69,12 +69,12 @@ def parse_repairs(text: str) -> tuple[RankRepair, ...]:
 
 
 def repair_names() -> list[str]:
-    """Every name that repairs look for or fill in."""
+    """Every name that repairs match or fill in."""
     return sorted({name for r in rank_repairs() for name in (r.kingdom, r.phylum, r.name, r.class_, r.order) if name})
 
 
 def apply_repairs(matrix: LineageMatrix, usages: UsageColumns, faults: BackboneFaults) -> npt.NDArray[np.int16]:
-    """Mend lineages, and the ranks and labels of usages that are themselves at a wrong rank, in place.
+    """Repair lineages, and the ranks and labels of usages that are themselves at a wrong rank, in place.
 
     Returns the number of the last repair that touched each row, from 1; 0 for none. Notes `rank_repaired_class`
     and `rank_repaired_order`.
@@ -126,7 +126,7 @@ def _apply(
 
 
 def _move_labels(matrix: LineageMatrix, usages: UsageColumns) -> None:
-    """Usages that no longer have one of the seven ranks give their place to the label above them."""
+    """Usages without one of the seven ranks are replaced by the label above them."""
     rows = np.flatnonzero(matrix.label == np.arange(len(usages)))
     moved = rows[~LINNAEAN[usages.rank[rows]]]
     stands_for = np.arange(len(usages) + 1, dtype=np.int32)

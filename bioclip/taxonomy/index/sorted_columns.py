@@ -1,4 +1,4 @@
-"""Binary search in sorted columns that stay where they are."""
+"""Binary search in sorted Arrow columns without copying them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP = 64
 
 
 class StringColumn:
-    """The strings of an Arrow array as bytes, one at a time, without making Arrow scalars."""
+    """The strings of an Arrow array as bytes, one at a time, without creating Arrow scalars."""
 
     def __init__(self, column: pa.Array) -> None:
         self._offsets, self._data = memoryview(b""), memoryview(b"")
@@ -38,13 +38,13 @@ class StringColumn:
 
 
 class SortedRows:
-    """`size` rows in the order of `at(row)`. Every 64th is read when first asked for, so that a search then reads six rows only."""
+    """`size` rows in the order of `at(row)`. Every 64th row is cached on first use, so a search then reads only six rows."""
 
     def __init__(self, size: int, at: Callable[[int], Any]) -> None:
         self._size, self._at = size, at
 
     def first(self, wanted: Any) -> int:
-        """The first row that is not below `wanted`; the number of rows when all are."""
+        """The first row that is not below `wanted`; the number of rows if all are below."""
         high = min(bisect_left(self._sampled, wanted) * _STEP, self._size)
         return bisect_left(range(self._size), wanted, max(0, high - _STEP), high, key=self._at)
 

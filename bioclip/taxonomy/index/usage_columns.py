@@ -41,7 +41,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass
 class BackboneFaults:
-    """What is wrong with a backbone: usages dropped by reason, further counts, and the first few ids of each."""
+    """Faults of a backbone: usages dropped by reason, further counts, and the first few ids of each."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class BackboneFaults:
         self._count(self.dropped, reason, ids, found)
 
     def note(self, name: str, ids: pa.Array, found: Mask) -> None:
-        """Count what is kept all the same."""
+        """Count usages that have a fault but are kept."""
         self._count(self.notes, name, ids, found)
 
     def _count(self, counter: Counter[str], name: str, ids: pa.Array, found: Mask) -> None:
@@ -65,7 +65,7 @@ class BackboneFaults:
 
 @dataclass(frozen=True)
 class UsageColumns:
-    """n usages. Rows are numbers into all columns; -1 is none."""
+    """n usages. A row is an index into all columns; -1 means none."""
 
     ids: pa.Array
     names: pa.Array
@@ -77,7 +77,7 @@ class UsageColumns:
     parent: Rows
     accepted: Rows
     names_accepted: Mask
-    """The usage names an accepted one, known or not."""
+    """True if the usage names an accepted one, known or not."""
     stated: list[pa.DictionaryArray]
     """Six columns of names at RANKS, placeholders emptied."""
 
@@ -86,7 +86,7 @@ class UsageColumns:
 
 
 def normalise_status(verbatim: str, has_accepted: bool) -> str:
-    """One of STATUSES; a usage without status is a synonym when it names an accepted one."""
+    """One of STATUSES; a usage without status is a synonym if it names an accepted one."""
     status = verbatim.strip().lower().replace("_", " ")
     if "misapplied" in status:
         return "misapplied"
@@ -98,7 +98,7 @@ def normalise_status(verbatim: str, has_accepted: bool) -> str:
 
 
 def read_columns(tables: Iterable[pa.Table], faults: BackboneFaults) -> UsageColumns:
-    """The usages that have an id of their own and a name. Drops `id_missing`, `id_duplicate`, `name_missing`, `excluded_by_source`."""
+    """The usages with a unique id and a name. Drops `id_missing`, `id_duplicate`, `name_missing`, `excluded_by_source`."""
     whole = pa.concat_tables([USAGE_SCHEMA.empty_table(), *tables]).combine_chunks()
     table = whole.filter(pa.array(_usable(whole, faults)))
     ids = _flat(table["taxon_id"])
@@ -124,7 +124,7 @@ def read_columns(tables: Iterable[pa.Table], faults: BackboneFaults) -> UsageCol
 
 
 def canonical_names(table: pa.Table, ranks: Sequence[str] | None = None) -> pa.Array:
-    """`canonical_name` of every usage. Plain names, which most are, need no parser; the others go through it once each."""
+    """`canonical_name` of every usage. Most names are plain and need no parser; each distinct other name is parsed once."""
     given, full, author = (_flat(table[column]) for column in ("canonical_name", "scientific_name", "authorship"))
     has_canonical = pc.not_equal(given, "")
     name = _single_spaced(pc.if_else(has_canonical, given, full))
@@ -184,7 +184,7 @@ def _usable(table: pa.Table, faults: BackboneFaults) -> Mask:
 
 
 def _one_accepted(accepted: pa.Array, ids: pa.Array) -> tuple[pa.Array, Mask]:
-    """Of several accepted ids (`1|2`) the first, and which usages name several."""
+    """The first of several accepted ids (`1|2`), and which usages name several."""
     several = pc.and_(pc.match_substring(accepted, "|"), pc.invert(pc.is_in(accepted, value_set=ids)))
     first = pc.utf8_trim_whitespace(pc.replace_substring_regex(accepted, r"\|.*$", ""))
     return pc.if_else(several, first, accepted), _mask(several)

@@ -1,4 +1,4 @@
-"""What bulk matching compares, as arrays of numbers: the questions of many plain names, and the answers that a backbone has."""
+"""Arrays of numbers that bulk matching compares: many plain names with their records, and the usages of a backbone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NameColumns:
 
     @cached_property
     def states_own_genus(self) -> npt.NDArray[np.bool_]:
-        """Where the column `genus` has the name's own first word."""
+        """True if the column `genus` equals the first word of the name."""
         stated = self.stated["genus"]
         own = pc.replace_substring_regex(self.keys, r" .*$", "")
         same: npt.NDArray[np.bool_] = pc.equal(stated.dictionary.take(stated.indices), own).to_numpy(zero_copy_only=False)
@@ -51,7 +51,7 @@ class NameColumns:
 
 
 def _normalised(rank: str, column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Normalised taxa of a rank column; what names none is empty."""
+    """Normalised taxa of a rank column; values that name no taxon are empty."""
     encoded = column.combine_chunks().dictionary_encode()
     texts = [normalise_taxon(rank, taxon) if (taxon := stated_taxon(rank, text)) else "" for text in encoded.dictionary.to_pylist()]
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(texts, pa.string()))
@@ -72,7 +72,7 @@ class UsageAttributes:
 
     @classmethod
     def of(cls, index: BackboneIndex) -> UsageAttributes:
-        """Made once for each index that is open."""
+        """Computed once for each open index."""
         if index not in _MADE:
             _MADE[index] = _answers(index)
         return _MADE[index]
@@ -116,7 +116,7 @@ def _codes(column: pa.Array, names: tuple[str, ...]) -> npt.NDArray[np.int8]:
 
 
 def stated_codes(stated: pa.DictionaryArray, vocabulary: pa.Array) -> CodeArray:
-    """The codes in a vocabulary of what records state; NOTHING and ELSEWHERE for what has none."""
+    """The codes in a vocabulary of what records state; NOTHING and ELSEWHERE for values without a code."""
     code = pc.fill_null(pc.index_in(stated.dictionary, value_set=vocabulary), ELSEWHERE).to_numpy().astype(np.int32)
     code[pc.equal(stated.dictionary, "").to_numpy(zero_copy_only=False)] = NOTHING
     return code[stated.indices.to_numpy()] if len(code) else np.empty(0, np.int32)

@@ -1,7 +1,7 @@
 """Many lineages at once: the same decisions as `bioclip.taxonomy.matching.resolve`, most of them taken in whole columns.
 
-A plain name (`bioclip.taxonomy.names.batch_parsing`) that a backbone knows as it stands, and that no other taxon rivals, is
-decided by arrays of scores. All others (unknown, open, contested or refused ones) are decided one by one.
+A plain name (`bioclip.taxonomy.names.batch_parsing`) that a backbone has unchanged, without a rival taxon, is
+decided by arrays of scores. All others (unknown, open, ambiguous or rejected names) are decided one by one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Decided:
-    """Of w names that wait: which are known, which need not be asked of further backbones, which are decided, and how."""
+    """For w undecided names: which are known, which need no further backbones, which are decided, and how."""
 
     is_known: Mask
     is_final: Mask
@@ -47,7 +47,8 @@ class _Decided:
 def resolve_table(
     lineages: pa.Table, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, curation: Curation | None = None
 ) -> pa.Table:
-    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence. `curation` wins."""
+    """DECISION_SCHEMA, one row for each row of `lineages` (LINEAGE_COLUMNS); `indexes` in order of precedence. `curation` takes
+    precedence."""
     rows = curation.rows(lineages) if curation else np.empty(0, np.intp)
     if curation is None or not len(rows):
         return _resolve_table(lineages, indexes, settings)
@@ -85,7 +86,7 @@ def _resolve_table(lineages: pa.Table, indexes: Sequence[BackboneIndex], setting
 
 
 def _parsed(names: PlainNames, places: Ints) -> dict[int, ParsedName]:
-    """Row -> what the plain name says that stands there."""
+    """Row -> the plain name in that row."""
     taken = pa.array(places)
     values = zip(
         names.rows[places].tolist(),
@@ -110,7 +111,7 @@ def _one_by_one(
     indexes: Sequence[BackboneIndex],
     settings: TaxonomySettings,
 ) -> pa.Table:
-    """In the order of their names, since names of one genus are found in one block of a backbone."""
+    """Sorted by name, since the names of a genus are in one block of a backbone."""
     order = pc.sort_indices(lineages["scientific_name"].take(pa.array(rows))).to_numpy()
     asked = rows[order]
     verbatim = verbatim_lineages(lineages.take(pa.array(asked)))
@@ -153,9 +154,9 @@ def _decide(
 def _winners(
     questions: NameColumns, answers: UsageAttributes, pairs: Pairs, scores: Scores, starts: Ints, of_name: Ints
 ) -> tuple[Ints, Mask]:
-    """The place of each name's best pair, the pairs being in the order of name and score; and where rivals leave it open.
+    """The position of each name's best pair (pairs are sorted by name and score), and which names have rivals.
 
-    Rivals are taxa within one point of evidence; among those of one class (single words: of one family) an accepted one goes first, as in
+    Rivals are taxa within one point of evidence; among those of one class (single words: of one family) an accepted one is preferred, as in
     `matching`.
     """
     winner, labels = starts.copy(), answers.label[pairs.usage]
@@ -200,7 +201,7 @@ def _pairs(answers: UsageAttributes, waiting: Ints, first: npt.NDArray[np.int32]
 
 
 def _certainty(score: Ints, next_score: Ints) -> tuple[Ints, Ints]:
-    """Confidence and margin for each best score with the runner-up's, _NONE where there is none."""
+    """Confidence and margin for each best score with the runner-up's, _NONE if there is none."""
     lead = np.where(next_score == _NONE, -1, np.minimum(100, np.maximum(0, score - next_score)))
     distinct, inverse = np.unique(score * 1_000 + lead + 1, return_inverse=True)
     of_distinct = []

@@ -42,16 +42,16 @@ class Pairs(_Parallel):
     """Names with usages that have them."""
 
     place: Ints
-    """The name's place among those that wait."""
+    """Index of the name among the undecided names."""
     question: Ints
-    """The name's place among all questions."""
+    """Index of the name among all names."""
     usage: Ints
     """The usage's row in the backbone."""
 
 
 @dataclass(frozen=True)
 class Scores(_Parallel):
-    """Of pairs: the score, the score without the status, bits of the ranks that contradict each other, whether the kingdoms forbid it."""
+    """For each pair: the score, the score without the status, bits of the contradicting ranks, whether the kingdoms forbid the match."""
 
     score: Ints
     evidence: Ints
@@ -62,7 +62,7 @@ class Scores(_Parallel):
 def score_pairs(
     questions: NameColumns, implied: pa.DictionaryArray, answers: UsageAttributes, authorships: pa.Array, pairs: Pairs
 ) -> Scores:
-    """What `score_candidate` and `contradictions` say of each pair."""
+    """The results of `score_candidate` and `contradictions` for each pair."""
     classification, contradicts = _classification(questions, implied, answers, pairs)
     names = np.where(questions.has_epithet, name_score("a b"), name_score("a"))[pairs.question]
     known_ranks = answers.rank[pairs.usage].astype(np.int64)
@@ -110,7 +110,7 @@ def _is_elsewhere(agrees: Ints, contradicts: Ints) -> npt.NDArray[np.bool_]:
 
 
 def _kingdoms(stated: pa.DictionaryArray, answers: UsageAttributes, pairs: Pairs, at: Ints, is_uninomial: npt.NDArray[np.bool_]) -> Ints:
-    """What kingdoms count for the pairs `at`, far below 0 for a veto; 0 where nothing is stated, and for all other pairs."""
+    """Points of the kingdoms for the pairs `at`, far below 0 for a veto; 0 where nothing is stated, and for all other pairs."""
     kingdoms = answers.vocabularies["kingdom"].to_pylist()
     codes = answers.taxa["kingdom"][answers.label[pairs.usage[at]]].astype(np.int64) * 2 + is_uninomial[at]
 
@@ -124,7 +124,7 @@ def _kingdoms(stated: pa.DictionaryArray, answers: UsageAttributes, pairs: Pairs
 
 
 def _authorships(questions: NameColumns, authorships: pa.Array, known_ranks: Ints, pairs: Pairs) -> Ints:
-    """Only pairs in which both sides name authors need a look."""
+    """Only pairs in which both sides name authors are compared."""
     total = np.zeros(len(pairs.usage), np.int64)
     is_given = pc.not_equal(questions.authorships.dictionary, "").to_numpy(zero_copy_only=False)
     asking = np.flatnonzero(is_given[questions.authorships.indices.to_numpy()[pairs.question]]) if len(is_given) else np.empty(0, int)

@@ -1,4 +1,4 @@
-"""Decisions by people, in a file of their own, that win over everything matching finds.
+"""Manual decisions from a file, which override matching.
 
 A CSV with the columns `name`, `decision`, `who`, `why`, and any of `authorship`, `rank`, `kingdom` … `genus`, which limit a line to
 records with the same values. `name` is a verbatim scientific name or a canonical one; `decision` is an identifier or a name in one
@@ -71,7 +71,7 @@ class Curation:
         return any(" ".join(words[:num]) in self._lines for num in {1, 2, 3, len(words)})
 
     def decide(self, verbatim: VerbatimLineage) -> Resolution | None:
-        """The decision on a record's name: of the lines that fit, the one with the most conditions."""
+        """The decision on a record's name: of the matching lines, the one with the most conditions."""
         text = name_to_parse(verbatim)
         parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
         canonical = parsed.canonical_full if parsed.type is NameType.SCIENTIFIC else ""
@@ -83,7 +83,7 @@ class Curation:
 
 
 def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> Curation:
-    """The decisions of a file; raises UsageError for one that is missing, malformed, repeats a decision or names no single taxon."""
+    """The decisions of a file; raises UsageError for one that is missing, malformed, repeats a decision or does not name a single taxon."""
     lines: defaultdict[str, list[_Line]] = defaultdict(list)
     for number, row in read_curation_rows(path):
         where = f"{path.name}, line {number}"
@@ -91,14 +91,14 @@ def read_curation(path: Path, indexes: Sequence[BackboneIndex], settings: Taxono
         name = _same_text(row["name"])
         if twice := [other for other in lines[name] if other.conditions == line.conditions]:
             raise UsageError(
-                f"{where}: {row['name']!r} is decided on line {twice[0].number} already; keep one, or distinguish them by another column."
+                f"{where}: {row['name']!r} is already decided on line {twice[0].number}; keep one, or distinguish them by another column."
             )
         lines[name].append(line)
     return Curation(lines)
 
 
 def read_curation_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, columns) of each decision as it is written; raises UsageError for a file that is missing or malformed."""
+    """(line, columns) of each decision, unchanged; raises UsageError for a file that is missing or malformed."""
     try:
         with path.expanduser().open("rb") as stream:
             table = DelimitedTable(stream, f"curation file {str(path)!r}", Dialect(), is_padded=True)
@@ -116,15 +116,13 @@ def _check_columns(path: Path, header: Sequence[str]) -> None:
     if missing := [name for name in REQUIRED_COLUMNS if name not in header]:
         raise UsageError(f"curation file {str(path)!r} lacks the column {missing[0]!r}; it needs {', '.join(REQUIRED_COLUMNS)}.")
     if unknown := [name for name in header if name not in known]:
-        raise UsageError(
-            f"curation file {str(path)!r} has the column {unknown[0]!r}; besides the needed ones it may have {', '.join(_CONDITIONS)}."
-        )
+        raise UsageError(f"curation file {str(path)!r} has the column {unknown[0]!r}; optional columns are {', '.join(_CONDITIONS)}.")
 
 
 def _read_line(number: int, row: Mapping[str, str], where: str, indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> _Line:
     for column in REQUIRED_COLUMNS:
         if not row[column].strip():
-            raise UsageError(f"{where}: {column!r} is empty; every decision says what is named, what it is, who says so, and why.")
+            raise UsageError(f"{where}: {column!r} is empty; every decision needs a name, a decision, who made it, and why.")
     conditions = {field: _same_text(row[column]) for column, field in _CONDITIONS.items() if row.get(column, "").strip()}
     signed = f"{row['who'].strip()}: {row['why'].strip()}"
     decision = row["decision"].strip()

@@ -1,4 +1,4 @@
-"""What goes into name matching and what comes out of it."""
+"""Input and output of name matching."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class MatchType(StrEnum):
     FUZZY = "FUZZY"
     """One or two edits away, within the genus or in the genus itself."""
     HIGHER_RANK = "HIGHER_RANK"
-    """Only a higher taxon of what the record names is known or certain."""
+    """Only a higher taxon of the record's name is known or certain."""
     AMBIGUOUS = "AMBIGUOUS"
     NONE = "NONE"
 
 
 @dataclass(frozen=True, slots=True)
 class VerbatimLineage:
-    """What a provider says of a name: the columns of VERBATIM_NAME_COLUMNS."""
+    """A provider's statements on a name: the columns of VERBATIM_NAME_COLUMNS."""
 
     scientific_name: str = ""
     scientific_name_authorship: str = ""
@@ -43,11 +43,11 @@ class VerbatimLineage:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The decision on one verbatim lineage. Unresolved ones have empty ranks and say why in `reason`.
+    """The decision on one verbatim lineage. Unresolved ones have empty ranks and a `reason`.
 
     Reasons of unresolved names: `empty_name`, `placeholder`, `identifier`, `virus`, `non_taxon`, `unparsable`,
     `hybrid_formula`, `open_nomenclature`, `not_in_backbone`, `homonym_ambiguous`, `kingdom_conflict`, `low_confidence`. For
-    HIGHER_RANK, the reason says why not the name itself.
+    HIGHER_RANK, the reason states why the name itself was not resolved.
     """
 
     match_type: MatchType
@@ -67,11 +67,11 @@ class Resolution:
     common_name: str = ""
     backbone: str = ""
     rank_sources: str = ""
-    """Where each rank of the lineage comes from: one letter of SOURCE_LETTERS for each of RANKS."""
+    """Source of each rank of the lineage: one letter of SOURCE_LETTERS for each of RANKS."""
     contradicts: str = ""
     """Ranks at which the record's own columns name another taxon than the lineage, comma-separated."""
     curation: str = ""
-    """Who decided and why, where a person did."""
+    """Who decided and why, for a manual decision."""
 
     @property
     def is_resolved(self) -> bool:

@@ -1,4 +1,4 @@
-"""Usages whose name is nearly the one looked for: the same stem of the epithet, then few edits within the genus, then of the genus itself.
+"""Usages with a similar name: the same epithet stem, then few edits within the genus, then few edits of the genus.
 
 Stems are those of `bioclip.taxonomy.names.stemming`. Edits are counted as optimal string alignment (Damerau-Levenshtein without
 edits between the swapped letters), by RapidFuzz.
@@ -24,16 +24,16 @@ from bioclip.taxonomy.names.stemming import stem_key, stems_of
 _SHORT_EPITHET, _LEAST_EPITHET, _LEAST_GENUS, _LONG_GENUS = 6, 4, 4, 8
 _STEM_PENALTY, _EDIT_PENALTY, _NEXT_EDIT_PENALTY, _GENUS_PENALTY = 8, 30, 8, 50
 _RARE_GENUS_PENALTY, _SHORT_GENUS, _FEW = 36, 7, 3
-"""An edited genus needs an author or a classification that agrees below the kingdom, unless it is long and its epithet rare: genera are
-often a letter or two apart."""
+"""An edited genus needs an author or a classification that agrees below the kingdom, unless it is long and its epithet rare: genera
+often differ by only a letter or two."""
 _ELEMENTS = (("micro", "macro"), ("brachy", "trachy"), ("rugi", "rufi"), ("hypo", "hyper"))
-"""Beginnings of epithets that are other words, though a letter or two apart."""
+"""Prefixes of epithets that are different words despite differing by only a letter or two."""
 _NUM_CACHED = 2_048
 
 
 @dataclass(frozen=True, slots=True)
 class NearCandidate:
-    """A usage with how it was found, and what that takes off its score."""
+    """A usage with how it was found, and the score penalty for that."""
 
     candidate: Candidate
     match_type: MatchType
@@ -82,7 +82,7 @@ def _is_other_word(one: str, other: str) -> bool:
 
 
 class FuzzyIndex:
-    """NearCandidate names of one backbone. Genera and stems that were looked at lately are kept, so that sorted names are found faster."""
+    """NearCandidate names of one backbone. Recently used genera and stems are cached, which speeds up sorted names."""
 
     def __init__(self, index: BackboneIndex) -> None:
         self._index, self._keys = index, index.column("key")
@@ -97,7 +97,7 @@ class FuzzyIndex:
         return [NearCandidate(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[NearCandidate]:
-        """Usages of the same genus whose epithet is few edits away."""
+        """Usages of the same genus whose epithet differs by few edits."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET:
             return []
@@ -113,7 +113,7 @@ class FuzzyIndex:
                 yield NearCandidate(candidate, MatchType.FUZZY, penalty, num_edits)
 
     def of_other_genera(self, name: str) -> list[NearCandidate]:
-        """Usages of a genus nearly so called whose epithet has the same stem; these are few, so only their genera are compared."""
+        """Usages of a genus with a similar name whose epithet has the same stem; these are few, so only their genera are compared."""
         genus, _, epithet = name_key(name).partition(" ")
         if " " in epithet or len(epithet) < _LEAST_EPITHET or len(genus) < _LEAST_GENUS:
             return []

@@ -27,7 +27,7 @@ _MADE: WeakKeyDictionary[BackboneIndex, dict[tuple[str, str], str]] = WeakKeyDic
 
 
 def implied_kingdom(lineage: Lineage, indexes: Sequence[BackboneIndex]) -> str:
-    """The kingdom or code (normalised) that a stated lineage implies; empty where it states one, implies none, or several."""
+    """The kingdom or code (normalised) that a stated lineage implies; empty if it states one, or implies none or several."""
     if lineage[0]:
         return ""
     implied_codes = [
@@ -69,12 +69,12 @@ def taxon_kingdom(rank: str, taxon: str, indexes: Sequence[BackboneIndex]) -> st
 
 
 def family_code(family: str) -> str:
-    """The nomenclatural code that a family's ending shows."""
+    """The nomenclatural code that a family's ending indicates."""
     return next((code for ending, code in _FAMILY_ENDINGS if family.endswith(ending)), "")
 
 
 def kingdoms_of(index: BackboneIndex) -> dict[tuple[str, str], str]:
-    """(rank, normalised taxon) -> its kingdoms in a backbone, separated by `|`; made once for each index that is open."""
+    """(rank, normalised taxon) -> its kingdoms in a backbone, separated by `|`; computed once for each open index."""
     if index not in _MADE:
         _MADE[index] = _kingdoms_of(UsageAttributes.of(index))
     return _MADE[index]

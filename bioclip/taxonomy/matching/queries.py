@@ -1,4 +1,4 @@
-"""What to look up for a record: its name as a whole, the certain parts of it from the species up, then the rank columns."""
+"""Names to look up for a record: the whole name, its certain parts from the species up, then the rank columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, par
 from bioclip.taxonomy.names.ranks import UNSPECIFIC_RANK, Lineage, asked_rank, is_infrageneric, is_suprageneric, normalise_rank
 
 _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
-"""Types whose strings have no parts, but that a backbone may list as they are written."""
+"""Types whose strings have no parts, but may occur verbatim in a backbone."""
 _OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
 _SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
 _RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
@@ -24,12 +24,12 @@ _NUM_CACHED = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A name to look up; `is_name` when it is all that the record's name says for certain."""
+    """A name to look up; `is_name` if it is the whole certain part of the record's name."""
 
     query: Query
     is_name: bool
     may_vary: bool = True
-    """False for names that are looked up only as they are written."""
+    """False for names that are looked up verbatim only."""
 
 
 _INITIAL = re.compile(r"([A-Z][a-z]{0,2})\. ?(?=[a-z]{2})")
@@ -99,19 +99,19 @@ def _lookups_of_name(verbatim: VerbatimLineage, parsed: ParsedName, lineage: Lin
 
 
 def _joined(parsed: ParsedName) -> str:
-    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty where there is a rank marker between them."""
+    """The binomial of three words that lost their hyphen (`Capsella bursa pastoris`); empty if there is a rank marker between them."""
     genus, epithet, *rest = parsed.canonical_full.split(" ")
     return f"{genus} {epithet}-{rest[0]}" if len(rest) == 1 and parsed.rank == "infraspecific_name" else ""
 
 
 def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
-    """Taxa that the rank columns state, cleaned; values that name no taxon (`not_classified`) are left out."""
+    """Taxa that the rank columns state, cleaned; values that name no taxon (`not_classified`) are omitted."""
     return (*(stated_taxon(rank, getattr(verbatim, column)) for rank, column in _RANK_COLUMNS), "")
 
 
 @lru_cache(_NUM_CACHED)
 def stated_taxon(rank: str, text: str) -> str:
-    """The taxon that a rank column names: its canonical name where the parser knows one, else the cleaned text; empty for none."""
+    """The taxon that a rank column names: its canonical name if the parser finds one, else the cleaned text; empty if there is none."""
     if not text or is_plain_uninomial(text):
         return text
     parsed = parse_name(text, "", rank)
@@ -121,13 +121,13 @@ def stated_taxon(rank: str, text: str) -> str:
 
 
 def _usual_name(rank: str, name: str) -> str:
-    """The name that a higher taxon usually has, empty where that is `name`."""
+    """The usual name of a higher taxon; empty if that is `name`."""
     usual = normalise_taxon(rank, name)
     return "" if usual == name.casefold() else usual.capitalize()
 
 
 def _asked_rank(parsed: ParsedName, stated: str) -> str:
-    """The rank of the certain name; a stated rank counts only where the name can have it."""
+    """The rank of the certain name; a stated rank is used only if the name can have it."""
     words = parsed.canonical_full.count(" ")
     if parsed.type in _OPEN_TYPES:
         return "species" if " " in parsed.canonical_name else ""

@@ -1,6 +1,6 @@
-"""Resolve what a record states about a name to an accepted lineage, or give the reason why not.
+"""Resolve what a record states about a name to an accepted lineage, or give the reason for failure.
 
-The name is looked up as a whole, then its certain parts from the species up, then the rank columns. The first backbone that knows a
+The name is looked up as a whole, then its certain parts from the species up, then the rank columns. The first backbone that has a
 name decides. Candidates are scored (`bioclip.taxonomy.matching.scoring`); homonyms that the record does not distinguish are
 AMBIGUOUS, never the first row.
 """
@@ -47,7 +47,7 @@ REASONS = {
 _KEPT_IN_CONFLICT = frozenset(RANKS[1:6])
 """Ranks at which a record is still resolved when its name is only known in another kingdom."""
 REFUSALS = frozenset({"kingdom_conflict", "low_confidence"})
-"""A backbone that refuses for these is passed over for the next."""
+"""Reasons for which the next backbone is tried."""
 
 
 def resolve_lineages(names: Sequence[VerbatimLineage], indexes: Sequence[BackboneIndex], settings: TaxonomySettings) -> list[Resolution]:
@@ -66,7 +66,7 @@ def resolve_lineage(
     parsed: ParsedName | None = None,
     is_unknown: bool = False,
 ) -> Resolution:
-    """The resolution of one lineage, given what its name says and whether all backbones lack that name where this is known already."""
+    """The resolution of one lineage, given its parsed name and, if already known, whether all backbones lack that name."""
     text = parsed.verbatim if parsed else name_to_parse(verbatim)
     parsed = parsed or parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     is_looked_up = bool(parsed.canonical_name) and settings.allow_higher_rank
@@ -91,7 +91,7 @@ def resolve_lineage(
 def explain_lineage(
     verbatim: VerbatimLineage, indexes: Sequence[BackboneIndex], settings: TaxonomySettings
 ) -> tuple[list[str], Resolution]:
-    """Lines that a person can follow from what is written to the decision: each name tried, each candidate with the parts of its score."""
+    """Lines that explain a decision: each name looked up, each candidate with the parts of its score."""
     text = name_to_parse(verbatim)
     parsed = parse_name(text, verbatim.scientific_name_authorship, verbatim.taxon_rank)
     decision = resolve_lineage(verbatim, indexes, settings)
@@ -107,7 +107,7 @@ def explain_lineage(
             found += len(near)
             lines += [_explained(lookup, one, index.name) for one in near]
         if not found:
-            lines.append("  no backbone knows it, nor another spelling of it")
+            lines.append("  not found in any backbone, nor a similar spelling")
         elif decision.is_resolved:
             break
     if decision.is_resolved:
@@ -132,8 +132,8 @@ def _explained(lookup: Lookup, near: NearCandidate, backbone: str) -> str:
 
 
 def _first_decision(lookup: Lookup, indexes: Sequence[BackboneIndex], settings: TaxonomySettings, is_unknown: bool) -> Resolution | None:
-    """Of the first backbone that knows the name; one that has it only in forbidden kingdoms or by other authors has another. A name
-    that none knows may be another spelling of one: by stem first, then by edits; such a match counts only where it is certain."""
+    """The decision of the first backbone with the name; one with it only in forbidden kingdoms or by other authors is skipped. A name
+    in no backbone may be a variant spelling: by stem first, then by edits; such a match is used only if it is certain."""
     refused: Resolution | None = None
     for index in () if is_unknown else indexes:
         exact = [NearCandidate(candidate, MatchType.EXACT, 0) for candidate in index.candidates(lookup.query.name)]
@@ -155,14 +155,14 @@ _INEXACT_INDEXES: WeakKeyDictionary[BackboneIndex, FuzzyIndex] = WeakKeyDictiona
 
 
 def fuzzy_index(index: BackboneIndex) -> FuzzyIndex:
-    """The near names of a backbone, made once."""
+    """The similar names of a backbone, computed once."""
     if index not in _INEXACT_INDEXES:
         _INEXACT_INDEXES[index] = FuzzyIndex(index)
     return _INEXACT_INDEXES[index]
 
 
 def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: str) -> Resolution:
-    """`decision` with what the verbatim name adds to it."""
+    """`decision` with the details of the verbatim name."""
     is_spelt_so = " ".join(text.split()).startswith(decision.matched_name)
     match_type, reason = decision.match_type, decision.reason
     if not lookup.is_name and reason != "homonym_common_ancestor":
@@ -204,7 +204,7 @@ def _decide(lookup: Lookup, near: Sequence[NearCandidate], index: BackboneIndex,
 
 
 def _can_be(lookup: Lookup, candidate: Candidate) -> bool:
-    """Genus and higher taxa that stand in for a name must have the rank they are tried at."""
+    """Genus and higher taxa that replace a name must have the rank at which they are looked up."""
     return lookup.is_name or not lookup.query.rank or candidate.rank in {lookup.query.rank, ""}
 
 
@@ -218,8 +218,8 @@ def _best_of_each_taxon(scored: list[ScoredCandidate]) -> list[ScoredCandidate]:
 def _rivals(ranked: list[ScoredCandidate], query: Query) -> list[ScoredCandidate]:
     """The best candidate, or all that the record does not distinguish from it.
 
-    Rivals are within one point of evidence. An accepted name goes before others of its class only (a single word: of its family), since
-    it says nothing against a synonym in another; after that, a taxon whose whole lineage is what the record states.
+    Rivals are within one point of evidence. An accepted name is preferred only over others of its class (a single word: of its family),
+    since it is no evidence against a synonym in another class; next, a taxon whose whole lineage equals the record's.
     """
     best = ranked[0]
     rivals = [one for one in ranked if one.evidence >= best.evidence - 1]

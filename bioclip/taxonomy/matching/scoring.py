@@ -1,4 +1,4 @@
-"""How well a usage fits what a record says: GBIF's integer scores, without the ones that fuzzy matching needs.
+"""Scores of a usage for a record: GBIF's integer scores, without those of fuzzy matching.
 
 score = name + classification + authorship + rank + status; the weights are those of GBIF's matching service
 (https://github.com/gbif/matching-ws), with these differences: a genus by another author counts -40 instead of -18, an authorship that
@@ -22,7 +22,7 @@ from bioclip.taxonomy.names.authorship import compare_authorship, count_equal_pa
 from bioclip.taxonomy.names.ranks import UNSPECIFIC_RANK, Lineage, is_infraspecific, is_suprageneric, rank_by_suffix
 
 APART = ("animalia", "plantae", "fungi", "bacteria", "viruses")
-"""No name may cross between these. Chromista, Protozoa and Archaea are drawn too differently by the sources to forbid anything."""
+"""Names never match across these. Chromista, Protozoa and Archaea differ too much between sources to forbid a match."""
 
 CODES = {
     "zoological": ("animalia", "protozoa"),
@@ -30,7 +30,7 @@ CODES = {
     "bacterial": ("bacteria", "archaea"),
     "viral": ("viruses",),
 }
-"""Nomenclatural code -> the kingdoms (normalised) whose names it governs. Cyanobacteria may be named under the botanical one too."""
+"""Nomenclatural code -> the kingdoms (normalised) whose names it governs. Cyanobacteria may also be named under the botanical code."""
 
 _FAR_CODES = {"bacterial", "viral"}
 _FAR_KINGDOMS = {"bacteria", "archaea", "viruses"}
@@ -56,7 +56,7 @@ class Query:
     lineage: Lineage
     """Verbatim names at RANKS; species stays empty."""
     implied: str = ""
-    """The kingdom (normalised) that the other ranks imply where none is stated; it can only forbid."""
+    """The kingdom (normalised) implied by the other ranks if none is stated; it can only forbid a match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ScoredCandidate:
 
 
 def score_candidate(query: Query, candidate: Candidate, penalty: int = 0) -> ScoredCandidate | None:
-    """The score less the `penalty` of another spelling, or None when the kingdoms forbid the match."""
+    """The score minus the `penalty` of a variant spelling; None if the kingdoms forbid the match."""
     parts = score_parts(query, candidate, penalty)
     if parts is None:
         return None
@@ -78,7 +78,7 @@ def score_candidate(query: Query, candidate: Candidate, penalty: int = 0) -> Sco
 
 
 def score_parts(query: Query, candidate: Candidate, penalty: int = 0) -> dict[str, int] | None:
-    """What the score is made of, or None when the kingdoms forbid the match."""
+    """The parts of the score; None if the kingdoms forbid the match."""
     classification = _classification(query, candidate)
     if classification is None:
         return None
@@ -112,8 +112,8 @@ def normalise_taxon(rank: str, name: str) -> str:
 
 
 def is_name_of_rank(rank: str, name: str) -> bool:
-    """Whether another name of a higher taxon can stand alone: one of ours, or one that its ending shows to have this rank. A genus can be
-    called like a former class."""
+    """Whether another name of a higher taxon can be used alone: one of our list, or one whose ending indicates this rank. A genus can
+    have the name of a former class."""
     return (rank, name.casefold()) in _own_names() or rank_by_suffix(name) == rank
 
 
@@ -124,7 +124,7 @@ def _own_names() -> frozenset[tuple[str, str]]:
 
 @cache
 def usual_names() -> dict[tuple[str, str], str]:
-    """(rank, another name) -> the usual name, all in lower case. `rank_synonyms.csv` goes before GBIF's dictionaries."""
+    """(rank, another name) -> the usual name, all in lower case. `rank_synonyms.csv` takes precedence over GBIF's dictionaries."""
     found: dict[tuple[str, str], str] = {}
     for file in ("higher_taxon_synonyms.csv", "rank_synonyms.csv"):
         rows = read_packaged("bioclip.taxonomy", f"data/{file}")
@@ -154,8 +154,8 @@ def is_under_code(code: str, kingdom: str) -> bool:
 
 @cache
 def kingdom_score(one: str, other: str, is_uninomial: bool = False) -> int | None:
-    """What two kingdoms (normalised; the first may be one of CODES) count; None for a veto. Single words are animals and algae at once too
-    often to cross between these."""
+    """Points for two kingdoms (normalised; the first may be one of CODES); None for a veto. Single words often name both an animal and
+    an alga, so they do not match across these."""
     agree, differ = AGREEMENT["kingdom"]
     if is_uninomial and {one, other} == {"animalia", "chromista"}:
         return None
@@ -188,7 +188,7 @@ def _classification(query: Query, candidate: Candidate) -> int | None:
 
 
 def is_elsewhere(agreeing: Set[str], differing: Set[str]) -> bool:
-    """Whether a record speaks of another part of the tree: nothing below the kingdom agrees, and phylum, or class and order, differ."""
+    """Whether a record is of another part of the tree: nothing below the kingdom agrees, and phylum, or class and order, differ."""
     return not agreeing & _BELOW_KINGDOM and ("phylum" in differing or {"class", "order"} <= differing)
 
 
@@ -197,7 +197,7 @@ def authorship_score(given: str, known: str, rank: str) -> int:
 
     Genera of one name by different authors are usually homonyms.
     """
-    if "\ufffd" in given:  # letters lost on the way say neither yes nor no
+    if "\ufffd" in given:  # lost letters leave the comparison undecided
         return 0
     agreement, note = compare_authorship(given, known), usage_note(given)
     note_score = _SAME_NOTE_SCORE if note and note == usage_note(known) else 0

@@ -1,8 +1,8 @@
-"""Whether two authorships can be the same: surnames, initials and years, as botanists and zoologists write and shorten them.
+"""Whether two authorships can be the same: surnames, initials and years, as botanists and zoologists write and abbreviate them.
 
-An author is a surname with what stands before it; abbreviations are prefixes (`Lindl.`) or contractions (`Rchb.`), which
+An author is a surname with the words before it; abbreviations are prefixes (`Lindl.`) or contractions (`Rchb.`), which
 `data/author_abbreviations.csv` spells out: usual forms of Brummitt & Powell's Authors of Plant Names (1992, continued by IPNI) and
-of older zoological works. Authors joined by `ex`, `in` or `&` are all taken, since sources cite now one, now the other.
+of older zoological works. Authors joined by `ex`, `in` or `&` are all used, since sources differ in which they cite.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _names_of(authorship: Authorship) -> tuple[tuple[tuple[str, ...], str], ...]
 
 @lru_cache(maxsize=200_000)
 def parse_authorship(authorship: str) -> Authorship:
-    """The authors and years of a citation; what it says of other uses of the name (`auct. non L.`) is left out."""
+    """The authors and years of a citation; text on other uses of the name (`auct. non L.`) is omitted."""
     text = _NOT_OF_IT.sub("", fold(authorship.replace("’", "'")))
     years = tuple(sorted({int(year) for year in _YEAR.findall(text)}))
     text = _YEAR.sub("", text)
@@ -158,7 +158,7 @@ def parse_authorship(authorship: str) -> Authorship:
 
 
 def normalise_surname(word: str) -> str:
-    """One spelling for the ways to write a surname: Müller, Mueller; Rollisson, Rollison."""
+    """Normal form of a surname: Müller, Mueller; Rollisson, Rollison."""
     word = fold(word).lower()
     for pattern, replacement in _REWRITES:
         word = pattern.sub(replacement, word)
@@ -166,7 +166,7 @@ def normalise_surname(word: str) -> str:
 
 
 def _compare_teams(a: Authorship, b: Authorship) -> int:
-    """Where both name the original authors in brackets, these decide: who moved a name to its genus is often left out or mistaken."""
+    """If both state the original authors in brackets, these decide, since the combining author is often omitted or wrong."""
     if not a.original_authors or not b.original_authors:
         return _best((*a.authors, *a.original_authors), (*b.authors, *b.original_authors))
     original = _best(a.original_authors, b.original_authors)
@@ -201,7 +201,7 @@ def _compare_surnames(x: str, x_abbreviated: bool, y: str, y_abbreviated: bool) 
 
 
 def _can_be_one(given: Iterable[str], other_given: Iterable[str]) -> bool:
-    """True unless both have first names of which neither set of initials holds the other."""
+    """True unless both have first names and neither set of initials contains the other."""
     initials, others = (Counter(word[0] for word in words) for words in (given, other_given))
     return not initials or not others or initials <= others or others <= initials
 
@@ -223,7 +223,7 @@ def _team(text: str) -> list[Author]:
 
 
 def _author(words: list[tuple[str, bool]]) -> Author | None:
-    """The last word that is no initial is the surname; None where there is none."""
+    """The last word that is not an initial is the surname; None if there is none."""
     suffix = ""
     while len(words) > 1 and ((last := words[-1][0]) in _SONS or last.lower() in _SONS - {"f"} | _NAMESAKES | _IGNORED):
         suffix = "" if last.lower() in _IGNORED else "f" if last.lower() in _SONS else last.lower()

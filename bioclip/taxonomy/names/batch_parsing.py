@@ -1,6 +1,6 @@
-"""Names that need no parser: up to three words, with an author that is only surnames, initials and a year; found in whole columns.
+"""Names that need no parser: up to three words, with an author of surnames, initials and a year only; detected in whole columns.
 
-`parse_name` reads every name that is plain here in the same way; names that could be read differently are left to it.
+`parse_name` gives the same result for every plain name; names that it could parse differently are left to it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PlainNames:
     """Canonical: one to three words of ASCII."""
     authorships: pa.Array
     ranks: pa.Array
-    """The rank that is asked for; empty for any."""
+    """The requested rank; empty for any."""
 
 
 def plain_names(lineages: pa.Table) -> PlainNames:
@@ -96,7 +96,7 @@ def authorships_within(names: pa.Array) -> pa.Array:
 
 
 def _split(text: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Name and author of each string, both empty where it is not made of these."""
+    """Name and author of each string, both empty for any other string."""
     is_bare = pc.match_substring_regex(text, rf"^{_NAME}$")
     others = text.filter(pc.invert(is_bare))
     parts = pc.extract_regex(others, rf"^(?P<name>{_NAME}) (?P<author>{_AUTHOR_LIKE})$")
@@ -106,7 +106,7 @@ def _split(text: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _read_authorships(authorships: pa.Array) -> pa.Array:
-    """Of surnames, initials and years as they are; others as the parser writes them, each distinct one read once, null where it finds
+    """Authors of surnames, initials and years unchanged; others as written by the parser, each distinct one once; null if it finds
     something else in them."""
     encoded = authorships.dictionary_encode()
     is_simple = _mask(pc.match_substring_regex(encoded.dictionary, rf"^(?:{_AUTHOR_LIKE})?$"))
@@ -116,7 +116,7 @@ def _read_authorships(authorships: pa.Array) -> pa.Array:
 
 
 def _ranks_by_author(asked: pa.Array, authorships: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
-    """For three words the author shows the code, and the code the rank."""
+    """For three words the author indicates the code, and the code the rank."""
     is_open = pc.and_(pc.equal(asked, _TRINOMIAL), pc.and_(pc.greater(pa.array(spaces), 1), pc.not_equal(authorships, "")))
     is_open = pc.fill_null(is_open, False)
     texts = [_rank_by_author(text) for text in authorships.filter(is_open).to_pylist()]
@@ -166,7 +166,7 @@ def _no_author() -> str:
 
 @cache
 def _words() -> tuple[pa.Array, pa.Array]:
-    """Single words and pairs of words, in lower case, that make a string no plain name."""
+    """Single words and pairs of words, in lower case, that exclude a string from the plain names."""
     found = _all_words()
     single, pairs = sorted(word for word in found if " " not in word), sorted(word for word in found if word.count(" ") == 1)
     return pa.array(single, pa.string()), pa.array(pairs, pa.string())
@@ -183,7 +183,7 @@ def _has_other_words(names: pa.Array) -> Mask:
 
 
 def _asked_ranks(stated: pa.Array, spaces: npt.NDArray[np.int32]) -> pa.Array:
-    """For names of one, two and three words the rank that is asked for; null where the stated one does not go with the name."""
+    """The requested rank for names of one, two and three words; null if the name cannot have the stated rank."""
     encoded = stated.dictionary_encode()
     normal = [asked_rank(text) for text in encoded.dictionary.to_pylist()]
     one = [rank if rank in {"", UNSPECIFIC_RANK, "genus", "subgenus"} or is_suprageneric(rank) else None for rank in normal]

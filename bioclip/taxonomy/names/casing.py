@@ -1,4 +1,4 @@
-"""Names set in one case get their capital back."""
+"""Restores the capitals of names written in a single case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TWO_CAPITALS = re.compile(r"([A-Z][a-z]+ )([A-Z](?:[a-z]{2,}|[A-Z]{2,})\b)(?=$|
 def restore_case(text: str, rank: str) -> str:
     """Names in usual case; a word that could be an author is left unchanged.
 
-    A single lower-case word is a name only where its ending or `rank` (normalised) shows that it is not an epithet.
+    A single lower-case word is a name only if its ending or `rank` (normalised) shows that it is not an epithet.
     """
     if text.isupper() and " " in text:
         return _from_upper(text.split(" "), rank)

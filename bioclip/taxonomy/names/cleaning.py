@@ -1,6 +1,6 @@
-"""Verbatim strings to clean text: what forms, exports and re-encodings leave on a name is taken off, one rule after another.
+"""Cleans verbatim strings: ordered rules remove residue of forms, exports and re-encodings.
 
-Nothing here decides what the string is; `bioclip.taxonomy.names.parsing` does.
+The type of the string is decided in `bioclip.taxonomy.names.parsing`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _sub(pattern: str, replacement: str) -> Callable[[str], str]:
 
 
 def _byte_of(char: str) -> int:
-    """The byte that a decoder for Windows-1252 or Latin-1 made `char` of, or 0."""
+    """The byte that Windows-1252 or Latin-1 decodes to `char`, or 0."""
     if ord(char) < 256:
         return ord(char)
     try:
@@ -51,7 +51,7 @@ def _reread(match: re.Match[str]) -> str:
 
 
 def repair_encoding(text: str) -> str:
-    """UTF-8 that was read as Windows-1252 or Latin-1, even twice over, read again; only where letters or typographic signs come of it."""
+    """Decode UTF-8 that was read as Windows-1252 or Latin-1, once or twice; only if the result has letters or typographic signs."""
     repaired, before = text, ""
     while repaired != before:
         before, repaired = repaired, _MISREAD.sub(_reread, repaired)
@@ -113,7 +113,7 @@ _NAME_LAST = re.compile(r"[a-z][a-z' -]+(?:,| -|:) (?P<inner>[A-Z][a-z]+ [a-z]{3
 
 
 def _without_vernacular_before(text: str) -> str:
-    """The name of `Red fox (Vulpes vulpes)` and `red fox, Vulpes vulpes`; a binomial stays where both sides look like one."""
+    """The name of `Red fox (Vulpes vulpes)` and `red fox, Vulpes vulpes`; a binomial is kept if both sides look like one."""
     if match := _NAME_LAST.fullmatch(text):
         return match["inner"]
     match = _NAME_IN_BRACKETS.fullmatch(text) if text.endswith((")", "]")) else None
@@ -196,7 +196,7 @@ def clean_name(verbatim: str) -> str:
 
 
 def fold(text: str) -> str:
-    """ASCII letters: diacritics and ligatures resolved as the codes ask (ICN art. 60.4, ICZN art. 32.5.2)."""
+    """ASCII letters: diacritics and ligatures replaced as the codes require (ICN art. 60.4, ICZN art. 32.5.2)."""
     if text.isascii():
         return text
     text = text.translate(_LIGATURES)

@@ -1,4 +1,4 @@
-"""Keys under which names meet: one spelling for all ways to write the same name."""
+"""Keys of names: one normal form for all spellings of the same name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def name_key(name: str) -> str:
 
 
 def canonical_name(scientific_name: str, authorship: str = "", canonical: str = "", rank: str = "") -> str:
-    """A backbone's name without authorship; parsed only when it is not plain. What no parser knows stays as it is."""
+    """A backbone's name without authorship; parsed only if it is not plain. A name that cannot be parsed is unchanged."""
     name = " ".join((canonical or scientific_name).split())
     if not canonical and authorship:
         name = name.removesuffix(" ".join(authorship.split())).rstrip(" ,") or name

@@ -1,7 +1,7 @@
-"""What a cleaned string is when it is no plain name, and which part of it is certain: an ordered table of rules.
+"""Types of cleaned strings that are not plain names, with their certain part: an ordered table of rules.
 
-The first rule that fits the whole string decides. Group `taxon` of its pattern is the certain name, `open` what follows without being
-certain (kept in the full canonical name), `qualifier` what makes the name open.
+The first rule that matches the whole string decides. Group `taxon` of its pattern is the certain name, `open` the uncertain part after it
+(kept in the full canonical name), `qualifier` the words that make the name open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 
 class NameType(StrEnum):
-    """What a string is."""
+    """The type of a string."""
 
     SCIENTIFIC = "SCIENTIFIC"
     INFORMAL = "INFORMAL"
@@ -35,7 +35,7 @@ class NameType(StrEnum):
 
 @dataclass(frozen=True)
 class TypeRule:
-    """Strings that `pattern` fits whole are of `type`."""
+    """Strings that `pattern` matches completely have `type`."""
 
     type: NameType
     pattern: re.Pattern[str]
@@ -69,7 +69,7 @@ STRAIN = re.compile(
     r" \(?(?:strain|isolate|clone|serovar|serotype|serogroup|sv\.|bv\.|biovar|biotype|ecotype|(?=[A-Z]+\d+ biovar))(?:(?<=\.) ?| )"
     r"(?P<strain>[^()]+)\)?$"
 )
-"""Tail of a name that says which strain or serovar is meant."""
+"""Suffix of a name that states a strain or serovar."""
 
 
 @cache
@@ -89,7 +89,7 @@ def _type_rule(kind: NameType, pattern: str, flags: int = re.IGNORECASE) -> Type
 
 @cache
 def type_rules() -> tuple[TypeRule, ...]:
-    """The rules in order; the first that fits the whole cleaned string decides."""
+    """The rules in order; the first that matches the whole cleaned string decides."""
     words = word_lists()
     placeholder = _any_of(words["placeholders"])
     return (
@@ -144,13 +144,14 @@ _PLAIN = re.compile(rf"[A-Z][a-z]{{2,}}(?: [a-z]{{3,}}(?:-[a-z]{{3,}})?){{0,2}}(
 
 
 def not_name_words() -> frozenset[str]:
-    """Words and phrases, in lower case, of which any string of plain words has one that a rule or the parser reads as no plain name."""
+    """Words and phrases, in lower case, one of which occurs in every string of plain words that a rule or the parser does not read as a
+    plain name."""
     return frozenset(_WORDS_OF_RULES.split()).union(*word_lists().values())
 
 
 @cache
 def _signals() -> frozenset[str]:
-    """Words of which every rule has one that can fit a plain string."""
+    """Words one of which is required by every rule that can match a plain string."""
     lists = (words for name, words in word_lists().items() if name != "read_otherwise")
     entries = frozenset(_WORDS_OF_RULES.split()).union(*lists)
     return frozenset(word for entry in entries for word in _WORDS.findall(entry))

@@ -1,8 +1,8 @@
-"""Verbatim strings to parsed names: ordered rules about what is no plain name, then GBIF's parser for all the rest.
+"""Parses verbatim strings: ordered rules for strings that are not plain names, then GBIF's parser for the rest.
 
-The rules are data. `CLEANING` rewrites, one after another; the first of `VERDICTS` that fits decides what the string is, and
-which part of it, if any, is a certain name. Open nomenclature (Bengtson 1988; Sigovini et al. 2016) keeps its certain part:
-`Abies cf. alba` says Abies, with the qualifier `cf.`.
+The rules are data. `CLEANING` rewrites the string step by step; the first of `VERDICTS` that matches decides its type and
+which part, if any, is a certain name. Open nomenclature (Bengtson 1988; Sigovini et al. 2016) keeps its certain part:
+`Abies cf. alba` gives Abies, with the qualifier `cf.`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bioclip.taxonomy.names.ranks import normalise_rank, rank_by_suffix
 
 @dataclass(frozen=True, slots=True)
 class ParsedName:
-    """A string and what it says. Names are ASCII, without authorship, rank markers and hybrid signs."""
+    """A parsed string. Names are ASCII, without authorship, rank markers and hybrid signs."""
 
     verbatim: str
     type: NameType
@@ -35,7 +35,7 @@ class ParsedName:
     authorship: str = ""
     year: str = ""
     rank: str = ""
-    """In lower case; empty when the string does not say."""
+    """In lower case; empty if the string does not state it."""
     hybrid: bool = False
     infraspecific: str = ""
     """Epithet below the species."""
@@ -122,7 +122,7 @@ def _structured(verbatim: str, parsed: nameparser.ParsedName) -> ParsedName:
 
 
 def _certain(name: ParsedName, parsed: nameparser.ParsedName, text: str) -> ParsedName:
-    """`name` cut back to what is certain."""
+    """The certain part of `name`."""
     genus, _, epithet = name.canonical_name.partition(" ")
     is_everyday = "blacklisted epithet used" in parsed.warnings
     if not genus.lstrip("'")[:1].isupper() or (is_everyday and not name.authorship):

@@ -1,4 +1,4 @@
-"""Ranks from the root down, and the spellings under which sources give them."""
+"""Ranks from the root down, and their spellings in sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORDERED = """
     subform cultivar strain
 """
 LEVELS = {rank: level for level, rank in enumerate(_ORDERED.split())}
-"""Known rank -> position from the root; what is not in here has no place in the order."""
+"""Known rank -> position from the root; other ranks have no position."""
 
 _SPELLINGS = {
     "varietas": "variety",
@@ -83,7 +83,7 @@ def is_linnaean(rank: str) -> bool:
 
 
 def rank_by_suffix(uninomial: str) -> str:
-    """The rank that a name's ending means under the codes (`-idae`: family), or an empty string."""
+    """The rank that a name's ending implies under the codes (`-idae`: family), or an empty string."""
     name = uninomial.lower()
     return next((rank for suffix, rank in _SUFFIXES if name.endswith(suffix) and len(name) > len(suffix) + 2), "")
 

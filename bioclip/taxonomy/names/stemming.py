@@ -1,4 +1,4 @@
-"""Orthographic stems of epithets: what the codes and usage let vary is cut off or made one.
+"""Orthographic stems of epithets: variation that the codes and usage allow is removed or normalised.
 
 Gender endings (also niger/nigra, sylvester/sylvestris, viator/viatrix), genitives in -i, -ii, -ei and -yi, i/j/y, ae/oe/e, ph/f, doubled
 letters, h after g, t and r, hyphens (ICN art. 60, ICZN art. 58).
@@ -23,7 +23,7 @@ _LEAST_STEM = 3
 
 @cache
 def stem_key(epithet: str) -> str:
-    """The part of an epithet (of a key: lower-case ASCII) that spellings share."""
+    """The part of an epithet (of a key: lower-case ASCII) that is equal in all spellings."""
     for pattern, replacement in _REWRITES:
         epithet = pattern.sub(replacement, epithet)
     cut = _ENDING.sub("", _PLACE.sub("ens", epithet))

@@ -1,4 +1,4 @@
-"""One common name a taxon, chosen by rules that give the same answer everywhere."""
+"""One common name per taxon, chosen by deterministic rules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CODES = {"english": "en", "eng": "en", "french": "fr", "fra": "fr", "fre": "fr"
 
 
 def language_code(language: str) -> str:
-    """`en` for `en`, `eng`, `English` and regional forms such as `en-GB`; a language that is not known comes back in lower case."""
+    """`en` for `en`, `eng`, `English` and regional forms such as `en-GB`; an unknown language is returned in lower case."""
     code = language.strip().lower().replace("_", "-").split("-")[0]
     return _CODES.get(code, code)
 
 
 def speaks(language: str, wanted: str) -> bool:
-    """True when a vernacular name's language is the wanted one; a name without language speaks none."""
+    """True if a vernacular name has the wanted language; a name without language does not."""
     return bool(language.strip()) and language_code(language) == language_code(wanted)
 
 
@@ -27,13 +27,13 @@ def choose_vernaculars(known: Mapping[int, Sequence[Vernacular]], source_priorit
     """One of the vernacular names (all of one language) of each taxon that has some.
 
     In order: preferred by its source, the source's place in `source_priority` (sources not listed come last), the number of
-    times it is given (letter case aside), the alphabet.
+    occurrences (ignoring case), the alphabet.
     """
     return {taxon: _first(vernaculars, source_priority) for taxon, vernaculars in known.items() if vernaculars}
 
 
 def choose_verbatim_name(given: Counter[str]) -> str:
-    """The name that records give most often for a taxon without an English name in its backbone; ties go by the alphabet."""
+    """The name that records give most often for a taxon without an English name in its backbone; ties are broken alphabetically."""
     return min(given, key=lambda name: (-given[name], name), default="")
 
 

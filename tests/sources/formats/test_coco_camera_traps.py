@@ -77,7 +77,7 @@ class TestCameraTraps(FormatContract):
         source = self.source.model_copy(update={"options": {**self.source.options, "non_taxa": "drop"}})
         assert drops(source)["non_taxon_category"] == 2
         assert {record.scientific_name for record in records(source)} == {"odocoileus hemionus"}
-        with pytest.raises(SettingsError, match=r"options\.non_taxa is 'hide'; it is keep or drop"):
+        with pytest.raises(SettingsError, match=r"options\.non_taxa is 'hide'; use keep or drop"):
             records(self.source.model_copy(update={"options": {"non_taxa": "hide"}}))
 
     def test_labels_that_come_through_are_known_to_the_taxonomy_as_no_taxa(self) -> None:

@@ -127,12 +127,12 @@ def test_paths_lie_below_the_images_and_may_not_leave_them(tmp_path: Path) -> No
         ("a.csv", b"media_url,a\nx,2,3\n", r"a\.csv, line 2: 3 fields where the header has 2; 1 of 1 rows are damaged"),
         ("a.csv", b"media_url,media_url\nx,1\n", r"a\.csv, line 1: column 'media_url' is there twice"),
         ("a.csv", b"media_url,n\nx,caf\xe9\n", r"a\.csv, line 2: not UTF-8 text"),
-        ("a.csv.gz", b"\x1f\x8b nothing", r"a\.csv\.gz, line 1: the file cannot be read further"),
-        ("a.jsonl", b'{"media_url": "x"}\n{"media_url"\n', r"a\.jsonl, line 2: not one JSON value a line"),
+        ("a.csv.gz", b"\x1f\x8b nothing", r"a\.csv\.gz, line 1: the rest of the file cannot be read"),
+        ("a.jsonl", b'{"media_url": "x"}\n{"media_url"\n', r"a\.jsonl, line 2: not one JSON value per line"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1: an object is required, found list"),
         ("a.json", b'[{"media_url": "https://a"}, 4]', r"a\.json: item \[1\]: an object is required, found int"),
         ("a.parquet", b"PAR1 no", r"a\.parquet, row 0: not readable as Parquet"),
-        ("a.xlsx", b"PK", r"'\.xlsx' is no table; known: \.csv"),
+        ("a.xlsx", b"PK", r"'\.xlsx' is not a table; known: \.csv"),
     ],
 )
 def test_a_damaged_table_names_file_line_and_rule(tmp_path: Path, name: str, content: bytes, message: str) -> None:

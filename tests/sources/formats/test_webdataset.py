@@ -64,7 +64,7 @@ class TestWebDataset(FormatContract):
     def test_a_torn_tar_is_named_with_its_last_sample(self, tmp_path: Path) -> None:
         path = write_tar(tmp_path / "x.tar", {"k1.jpg": b"1" * 4000, "k2.jpg": b"2" * 4000})
         path.write_bytes(path.read_bytes()[:6000])
-        with pytest.raises(ArchiveError, match=r"x\.tar: after .*: not a whole, plain tar"):
+        with pytest.raises(ArchiveError, match=r"x\.tar: after .*: not a complete, uncompressed tar"):
             records(SourceSettings(name="x", format="webdataset", path=str(path)))
 
     def test_a_map_of_the_media_url_is_refused(self) -> None:

@@ -115,7 +115,7 @@ def test_errors_name_file_line_and_rule(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"plain\.txt of .* line 2: column 4 \(is_synonym\) must be t or f"):
         list(FORMATS["gbif_simple"](plain).tables())
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(TreeOfLifeError, match=r"simple\.txt.*(get it again|get the archive again)"):
+    with pytest.raises(TreeOfLifeError, match=r"simple\.txt.*(download it again|get it again|get the archive again)"):
         list(FORMATS["gbif_simple"](path).tables())
     with pytest.raises(BackboneError, match=r"holds no nodes\.dmp"):
         list(FORMATS["ncbi"](open_tree(tmp_path)).tables())

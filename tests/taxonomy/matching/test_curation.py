@@ -74,7 +74,7 @@ def test_a_verbatim_name_goes_before_a_canonical_one_and_more_conditions_before_
         (["Aus bus,reject,A,b"], "name,decision,who", "lacks the column 'why'"),
         (["Aus bus,reject,A,b,red"], HEADER + ",colour", "has the column 'colour'"),
         (["Aus bus,reject,,b"], HEADER, "line 2: 'who' is empty"),
-        (["Aus bus,reject,A,b", "aus  BUS,reject,A,b"], HEADER, "line 3: 'aus  BUS' is decided on line 2 already"),
+        (["Aus bus,reject,A,b", "aus  BUS,reject,A,b"], HEADER, "line 3: 'aus  BUS' is already decided on line 2"),
         (["Aus bus,Nullum nullum,A,b"], HEADER, "'Nullum nullum' is neither an id nor one name"),
         (["Aus bus,Liriope,A,b"], HEADER, r"'Liriope' is neither an id nor one name in .* \(homonym_ambiguous\)"),
     ],
