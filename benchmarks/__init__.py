@@ -1,1 +1,1 @@
-"""Benchmarks beside the field's own tools: `python -m benchmarks [NAME ...] [--quick]`."""
+"""Benchmarks against comparable tools: `python -m benchmarks [NAME ...] [--quick]`."""

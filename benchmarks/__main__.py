@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run_benchmark(name: str, quick: bool, peers: Peers, results: Path | None) -> Report:
-    """Run one benchmark; its results become `<results>/<name>.json`, unless that is None."""
+    """Run one benchmark and write `<results>/<name>.json`, unless `results` is None."""
     run, docstring = load(name)
     print(f"\n== {name}\n{docstring.strip()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
@@ -30,12 +30,12 @@ def run_benchmark(name: str, quick: bool, peers: Peers, results: Path | None) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or that of the error."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks beside the field's own tools.")
+    """Exit code 0, or the error's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks against comparable tools.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; none: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat; results are only printed unless --results is given")
     parser.add_argument("--results", type=Path, help="folder of the JSON results (default: benchmarks/results)")
-    parser.add_argument("--no-install", action="store_true", help="leave out peers that are not installed yet")
+    parser.add_argument("--no-install", action="store_true", help="skip peers that are not installed")
     options = parser.parse_args(arguments)
     results = options.results or (None if options.quick else RESULTS)
     try:

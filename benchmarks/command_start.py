@@ -1,8 +1,8 @@
 """Time from starting `treeoflife` to its end: `--help`, `--version` and `release list` of an empty workspace.
 
-Peer: `python -c pass` in the same interpreter, which is what starting Python alone takes. Wall time, median of five. The peer's ratio is
-below one by nature: 0.1x says that the command takes ten times as long as an empty program. `--help` must stay under 0.5 s.
-CPU time is listed beside it: what the command takes on a core of its own, however busy the machine is.
+Peer: `python -c pass` in the same interpreter, the time to start Python alone. Wall time, median of five. The peer's ratio is
+always below one: 0.1x means that the command takes ten times as long as an empty program. `--help` must stay under 0.5 s.
+CPU time is listed as well: the time on an idle core, independent of other load on the machine.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Fetching JPEGs of about 150 KB from a loopback server, checking, hashing and storing them at 256 px (longer side, quality 90).
 
-Ours is the product's own `download_partition` in two processes, with the manners (pace and connections per host) opened wide. Peer:
+Ours is the product's own `download_partition` in two processes, with permissive limits (rate and connections per host). Peer:
 img2dataset 1.47.0, two processes of 32 threads, webdataset output, SHA-256 of each body, `keep_ratio_largest`, the same size and quality;
-it computes no perceptual hash. One case keeps the bytes as they came on both sides (ours still decodes them, to check and hash). The
-server has a process of its own, keep-alive and a deep backlog, and shares the cores with the client. `work` is the time from the first
-partition's or shard's start to the last one's end; `whole` adds starting the processes. HTTPS comes with the usual set of some hundred
-certificate authorities, as any machine has, and once with the server's own certificate alone, which spares img2dataset the loading of
-that set for each connection. Our CPU time (of the work, without starting Python) stands beside a floor: the transfer over one kept
+it computes no perceptual hash. One case keeps the original bytes on both sides (ours still decodes them, to check and hash). The
+server runs in a separate process with keep-alive and a deep backlog, and shares the cores with the client. `work` is the time from the
+first partition's or shard's start to the last one's end; `whole` adds starting the processes. HTTPS comes with the usual set of some
+hundred certificate authorities, as any machine has, and once with the server's own certificate alone, which spares img2dataset the loading
+of that set for each connection. Our CPU time (of the work, without starting Python) stands beside a floor: the transfer over one kept
 connection of http.client plus a reduced decode, resize and encode by Pillow, no hashes. JPEGs of 12 megapixels are stored at 256 px in
 process. All traffic is on the loopback interface: no network is measured.
 """
@@ -49,7 +49,7 @@ _PX, _QUALITY = 256, 90
 
 @dataclass(frozen=True)
 class _Corpus:
-    """`num_urls` addresses of `folder`'s images; a query string tells addresses of the same image apart."""
+    """`num_urls` addresses of `folder`'s images; a query string distinguishes addresses of the same image."""
 
     folder: Path
     num_images: int
@@ -61,7 +61,7 @@ class _Corpus:
 
 @dataclass(frozen=True)
 class _Policy:
-    """What becomes of a body: our settings of it, and img2dataset's."""
+    """How a body is stored: our settings and img2dataset's."""
 
     ours: Mapping[str, Any]
     theirs: Mapping[str, Any]
@@ -76,7 +76,7 @@ _AS_THEY_CAME = _Policy({"store": "original"}, {"resize_mode": "no", "disable_al
 
 @dataclass(frozen=True)
 class _Case:
-    """How the corpus is served, whom the clients trust, and what becomes of the bodies."""
+    """How the corpus is served, the trusted authorities, and how bodies are stored."""
 
     name: str
     tls: tuple[Path, Path] | None
@@ -86,7 +86,7 @@ class _Case:
 
 @dataclass
 class _Tally:
-    """What the repeats of one side brought."""
+    """Results of the repeats of one side."""
 
     whole_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
@@ -95,7 +95,7 @@ class _Tally:
 
 
 def run(context: Context) -> Report:
-    """Images a second over HTTP and HTTPS."""
+    """Images per second over HTTP and HTTPS."""
     corpus = _make_corpus(context.scratch / "served", *((40, 80) if context.quick else (500, 2_000)))
     certificate, key = make_certificate(context.scratch)
     everyone = context.scratch / "authorities.pem"
@@ -118,7 +118,7 @@ def run(context: Context) -> Report:
             transfer_ms = transfer_cpu_ms(urls, str(case.trusted))
             rows, tallies = _compare(case, urls, context)
         for row in rows:
-            print("  ".join(row.cells()), flush=True)  # minutes go by from case to case
+            print("  ".join(row.cells()), flush=True)  # minutes pass between cases
         comparisons.extend(rows)
         for side, tally in tallies.items():
             cpu_ms = 1000 * statistics.median(tally.cpu_s) / len(urls)
@@ -185,7 +185,7 @@ def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally:
 
 
 def _children_cpu_s() -> float:
-    """CPU time of all processes that were started here and have ended; the server has not, as long as it serves."""
+    """CPU time of all finished child processes; the server is still running."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -199,7 +199,7 @@ def _finish(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
 
 
 def _settings(policy: Mapping[str, Any]) -> DownloadSettings:
-    """The product's, with the manners opened wide."""
+    """The product's settings with permissive limits."""
     return DownloadSettings(
         concurrency=_NUM_THREADS,
         concurrency_per_host=_NUM_PROCESSES * _NUM_THREADS,
@@ -210,7 +210,7 @@ def _settings(policy: Mapping[str, Any]) -> DownloadSettings:
 
 
 def _work(workspace: str, policy: str, partitions: list[int]) -> None:
-    """One process of ours: some partitions, one after the other; prints when it started and ended."""
+    """One process of ours: some partitions in sequence; prints its start and end times."""
     settings = _settings(json.loads(policy))
     storage = Storage(workspace)
     started, cpu_started, images = time.time(), time.process_time(), 0

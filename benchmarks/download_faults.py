@@ -1,8 +1,8 @@
-"""Records whose hosts show every fault of the field, downloaded by two processes that are killed five times at random, and resumed.
+"""Records on hosts with every kind of fault, downloaded by two processes that are killed five times at random and resumed.
 
-Each record must end in exactly the outcome that its fault calls for, with none lost and none twice, and the images must have the digest of
-a run that nobody disturbed. The random moments come from a seed.
-Peer: none; no tool of the field resumes within a shard, so there is nothing to put beside it.
+Each record must end in exactly the outcome that its fault requires, with none lost or repeated, and the images must have the digest of
+an undisturbed run. The random moments come from a seed.
+Peer: none; no comparable tool resumes within a shard.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bioclip.storage import Storage, open_workspace
 
 _NUM_PROCESSES, _NUM_HOSTS, _NUM_KILLS = 2, 8, 5
 _RARE = {"drip": 20, "silent": 20, "gzip_bomb": 50, "unavailable": 200, "cut_body": 400, "loop": 200}
-"""Faults that cost many seconds or megabytes each are kept to so many records."""
+"""Largest number of records of faults that cost many seconds or megabytes each."""
 _COMMON = ("photograph", "png", "webp", "octets")
 _REFUSED_URLS: dict[str, str] = {
     "http://10.0.0.{}/a.jpg": "address_refused",
@@ -56,7 +56,7 @@ _REFUSED_URLS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class FaultsRun:
-    """One way of going through all records."""
+    """The result of one run over all records."""
 
     digest: str
     outcomes: Counter[tuple[str, str]]
@@ -81,7 +81,7 @@ def expected(num_records: int) -> dict[str, tuple[str, str]]:
 
 
 def make_settings(workspace: Path, port: int, num_partitions: int, timeout_s: float) -> PipelineSettings:
-    """Settings that reach the fault server under eight names, with manners opened wide and short waits."""
+    """Settings that reach the fault server under eight names, with permissive limits and short waits."""
     hosts = [f"h{index}.faults.example" for index in range(_NUM_HOSTS)]
     return build_settings(
         {
@@ -105,7 +105,7 @@ def make_settings(workspace: Path, port: int, num_partitions: int, timeout_s: fl
 
 
 def write_records(storage: Storage, urls: list[str], num_partitions: int) -> None:
-    """The records stage, made of bare URLs."""
+    """The result of the stage `records` for bare URLs."""
     records = [Record("faults", f"{index}", url) for index, url in enumerate(urls)]
     manifests: list[PartitionManifest] = []
     for index in range(num_partitions):
@@ -123,7 +123,7 @@ def _write_table(storage: Storage, writer: PartitionWriter, *, index: int, table
 def go_through(
     workspace: Path, port: int, urls: list[str], num_partitions: int, kill_moments_s: list[float], timeout_s: float
 ) -> FaultsRun:
-    """Download everything in `workspace`, killing the processes after so many seconds each time, and starting them again."""
+    """Download everything in `workspace`, killing the processes after the given seconds each time, and restarting them."""
     settings = make_settings(workspace, port, num_partitions, timeout_s)
     storage = open_workspace(settings.workspace)
     write_records(storage, urls, num_partitions)
@@ -140,7 +140,7 @@ def go_through(
 
 
 def _finish(processes: list[subprocess.Popen[bytes]], wait_s: float | None) -> int:
-    """Wait for all, or kill all after `wait_s`; 1 when that met one that was still at work."""
+    """Wait for all, or kill all after `wait_s`; returns 1 if one was still running."""
     deadline = time.monotonic() + wait_s if wait_s is not None else None
     while any(process.poll() is None for process in processes):
         if deadline is not None and time.monotonic() > deadline:
@@ -155,7 +155,7 @@ def _finish(processes: list[subprocess.Popen[bytes]], wait_s: float | None) -> i
 
 
 def work(workspace: str, address: AllowanceAddress, worker: int) -> None:
-    """One worker process: its share of the partitions, done ones passed over."""
+    """One worker process: its share of the unfinished partitions."""
     settings = build_settings(_read_settings(Path(workspace)))
     for job in plan_images(open_workspace(settings.workspace), settings, address)[worker::_NUM_PROCESSES]:
         run_partition(job)
@@ -196,12 +196,12 @@ def _compare(found: dict[str, tuple[str, str]]) -> None:
 def compare_runs(
     scratch: Path, num_records: int, num_partitions: int, num_kills: int, timeout_s: float = 4.0, seed: int = 17
 ) -> tuple[FaultsRun, FaultsRun]:
-    """An undisturbed and a disturbed run over the same records; raises RuntimeError unless they end alike."""
+    """An undisturbed and a disturbed run over the same records; raises RuntimeError unless their results are equal."""
     urls, draw = list(expected(num_records)), random.Random(seed)
     with fault_server() as port:
         calm = go_through(scratch / "calm", port, urls, num_partitions, [], timeout_s)
     moments_s = [draw.uniform(0.3, 1.0) * calm.seconds / (num_kills + 1) for _ in range(num_kills)]
-    with fault_server() as port:  # a fresh one, so that what fails once fails again
+    with fault_server() as port:  # a new server, so faults that occur once occur again
         torn = go_through(scratch / "torn", port, urls, num_partitions, moments_s, timeout_s)
     if calm.digest != torn.digest or calm.outcomes != torn.outcomes:
         raise RuntimeError(f"the disturbed run ended otherwise: {calm.digest} and {torn.digest}")

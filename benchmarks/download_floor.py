@@ -1,4 +1,4 @@
-"""What the parts of a download must cost in CPU time, and what a decode at reduced scale spares."""
+"""The least CPU time of the parts of a download, and the saving of a decode at reduced scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bioclip.settings import DownloadSettings
 
 
 def transfer_cpu_ms(urls: Sequence[str], trusted: str) -> float:
-    """CPU milliseconds a body over one kept connection of the standard library, nothing else done; `urls` share one host."""
+    """CPU milliseconds per body over one keep-alive connection of the standard library, without other work; `urls` share one host."""
     parts = urlsplit(urls[0])
     assert parts.hostname is not None
     if parts.scheme == "https":
@@ -41,7 +41,7 @@ def transfer_cpu_ms(urls: Sequence[str], trusted: str) -> float:
 
 
 def pixels_cpu_ms(photographs: Sequence[bytes], px: int, quality: int) -> float:
-    """CPU milliseconds a JPEG to decode it at the smallest scale that covers `px` (longer side), resize and encode it: no hashes."""
+    """CPU milliseconds per JPEG to decode it at the smallest scale that covers `px` (longer side), resize and encode it: no hashes."""
 
     def convert() -> None:
         for data in photographs:
@@ -55,7 +55,8 @@ def pixels_cpu_ms(photographs: Sequence[bytes], px: int, quality: int) -> float:
 
 
 def large_image_comparisons(photographs: Sequence[bytes], settings: DownloadSettings, repeats: int) -> list[Comparison]:
-    """12-megapixel JPEGs checked, hashed and stored at `settings.store_px`, beside a full decode alone and one with the same work after."""
+    """12-megapixel JPEGs checked, hashed and stored at `settings.store_px`, compared with a full decode alone and with the same work after
+    it."""
 
     def ours() -> float:
         return cpu_seconds_of(lambda: [check_image(data, settings) for data in photographs])

@@ -1,9 +1,9 @@
-"""Manners of the downloader, by the server's own log.
+"""Politeness of the downloader, measured in the server's log.
 
-One slow host and one that says 429 beside 18 others: the throughput of the 18, against the same run without those two. Then the request
-rate and the concurrency of one host, asked by 1, 2 and 4 worker processes at once, against the setting. The server has a process of its
-own and answers for any host name on loopback.
-Peer: our own run without the two difficult hosts; img2dataset has no limits per host to compare.
+One slow host and one that answers 429 together with 18 others: the throughput of the 18, against the same run without those two. Then the
+request rate and the concurrency at one host with 1, 2 and 4 worker processes at once, against the setting. The server runs in a separate
+process and answers for any host name on loopback. Peer: our own run without the two difficult hosts; img2dataset has no limits per host to
+compare.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RATE, _CONCURRENCY = 40.0, 4
 
 
 def run(context: Context) -> Report:
-    """Hosts beside a slow one; rate and concurrency over workers."""
+    """Throughput with a slow host; rate and concurrency over workers."""
     others, repeats = (18, 1) if context.quick else (18, 3)
     per_host = 20 if context.quick else 400
     with_s: list[float] = []
@@ -60,7 +60,7 @@ def run(context: Context) -> Report:
 
 
 def _time_of_others(workspace: Path, num_hosts: int, per_host: int, trouble: bool) -> float:
-    """Seconds from the first request to the answer to the last of the well-behaved hosts."""
+    """Seconds from the first request to the last response of the well-behaved hosts."""
     hosts = [f"h{index}.example" for index in range(num_hosts)] + (["slow.example", "busy.example"] if trouble else [])
     with _server() as port:
         settings = _settings(port, hosts, requests_per_second_per_host=1e4, timeout_s=10, backoff_s=0.1, max_attempts=2)
@@ -151,7 +151,7 @@ async def _serve() -> None:
                 else:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has what it wanted
+            pass  # the client has its response
         finally:
             writer.close()
 

@@ -1,11 +1,11 @@
 """All pairs of 64-bit perceptual hashes within a Hamming radius: `bioclip.duplicates.hamming.self_search.near_pairs`.
 
 Peer: faiss-cpu's IndexBinaryMultiHash(64, 3, 21) with nflip = radius // 3, its exact configuration, on all cores; built and queried with
-all hashes. It gets the distinct hashes; finding which these are is part of our time. Hashes have 32 bits set as imagehash's have; 10 % are
+all hashes. It receives the distinct hashes; finding them is part of our time. Hashes have 32 bits set as imagehash's have; 10 % are
 near-duplicates of others at 0 to 12 bits. Both must return the same pairs, and at the smaller size those that brute force finds. The hub is
 2,000 more hashes within 4 bits of one, as a crowd of nearly equal images gives; the copies are one hash as often as 5 % of all; the crowd
-is a hub so large that not all its pairs are looked at. At ten million (uniform) hashes we run alone, in a process of our own whose peak
-memory is told.
+is a hub so large that not all its pairs are compared. At ten million (uniform) hashes only our search runs, in a separate process whose
+peak memory is reported.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run(context: Context) -> Report:
 
 
 def _alone(context: Context, num_hashes: int, radius: int) -> tuple[Comparison, FactTable]:
-    """Time and peak memory of a process that does nothing else."""
+    """Time and peak memory of a separate process."""
     np.save(context.scratch / "hashes.npy", uniform_hashes(num_hashes, 6))
     command = [sys.executable, "-m", "benchmarks.search_alone", str(context.scratch / "hashes.npy"), str(radius)]
     found = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(2)]

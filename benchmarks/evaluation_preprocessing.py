@@ -1,8 +1,8 @@
-"""Evaluation's preprocessing beside open_clip's: are the pixels equal, what does the fast option change, and how long do they take.
+"""Evaluation's preprocessing against open_clip's: equality of the pixels, effect of the fast option, and time.
 
 Peer: `open_clip.image_transform(..., is_train=False)` on the same RGB images, up to the tensor. Photographs are bundled ones, or those
-below the folder that TREEOFLIFE_PHOTOGRAPHS names. Times are CPU seconds of one thread: on a shared machine wall time says little. The
-effect on features is that on the model that TREEOFLIFE_MODEL names (an id excepted, any reference that `--model` takes), by default on
+below the folder that TREEOFLIFE_PHOTOGRAPHS names. Times are CPU seconds of one thread, since wall time is unreliable on a shared machine.
+The effect on features is that on the model that TREEOFLIFE_MODEL names (an id excepted, any reference that `--model` takes), by default on
 ViT-B-32 with random weights, which reacts less than a trained network; the classes are 100 random directions.
 """
 

@@ -1,4 +1,5 @@
-"""Run by the faiss peer's own interpreter: hashes.npy in a folder to pairs.npy, and the seconds of index and search as JSON."""
+"""Run by the faiss peer's own interpreter: reads hashes.npy in a folder, writes pairs.npy, and prints the seconds of index and search as
+JSON."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A loopback media server with every fault of the field, fast enough for a hundred thousand requests; a process of its own.
+"""A loopback media server with every kind of fault, fast enough for a hundred thousand requests; runs in a separate process.
 
-The path names the fault: `/<fault>/<number>`. `FAULTS` says how each must end. The server prints its port, then serves until it is killed.
+The path names the fault: `/<fault>/<number>`. `FAULTS` gives the required outcome of each. The server prints its port, then serves until it
+is killed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "drip": ("retry_later", "timeout"),
     "silent": ("retry_later", "timeout"),
 }
-"""Fault -> (status, reason) that it must end in."""
+"""Fault -> required (status, reason)."""
 
 
 def main() -> None:
@@ -70,7 +71,7 @@ async def _serve() -> None:
 
 @contextmanager
 def fault_server() -> Iterator[int]:
-    """A server in a process of its own while the block lasts; its port."""
+    """A server in a separate process for the duration of the block; yields its port."""
     with subprocess.Popen([sys.executable, "-m", "benchmarks.fault_server"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -166,7 +167,7 @@ _PLAIN = {
 
 
 def make_bodies(num_photographs: int = 64) -> dict[str, list[bytes]]:
-    """What is sent, by fault: small pictures of gradients, and their broken kin."""
+    """Response bodies by fault: small pictures of gradients, and damaged ones."""
     pictures = [_picture(index) for index in range(num_photographs)]
     photographs = [_encoded(picture, "JPEG", quality=85) for picture in pictures]
     first = pictures[0]

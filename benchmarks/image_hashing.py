@@ -1,9 +1,9 @@
 """From JPEG bytes to perceptual hash, one core: `decode_upright(data, HASH_DECODE_PX)` and `hash_image` of `bioclip.images.hashing`.
 
-Peer: ImageHash, `imagehash.phash(PIL.Image.open(...))`, which decodes in full; it gives the pHash alone, we give the digest of the pixels
-and the entropy as well and turn the image upright. On the smaller images imagededup's PHash too, in an interpreter of its own. Images are
-the bundled photographs enlarged to 1,024 px (about 150 KB) and to 12 megapixels (about 2 MB) with detail laid over them. Times are CPU
-time of one thread. Drift counts the bits by which the pHash of a reduced decode differs from that of a full one.
+Peer: ImageHash, `imagehash.phash(PIL.Image.open(...))`, which decodes in full; it computes only the pHash; we also compute the digest of
+the pixels and the entropy and apply the orientation. On the smaller images imagededup's PHash too, in a separate interpreter. Images are
+the bundled photographs enlarged to 1,024 px (about 150 KB) and to 12 megapixels (about 2 MB) with added detail. Times are CPU time of one
+thread. Drift counts the bits by which the pHash of a reduced decode differs from that of a full one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DECODE_PX = (64, 128, 256)
 
 
 def run(context: Context) -> Report:
-    """Images a second of both, and the drift at several decode sizes."""
+    """Images per second of both, and the drift at several decode sizes."""
     counts = ((1.0, 12, "1,024 px"), (2.0, 2, "2,048 px")) if context.quick else ((1.0, 200, "1,024 px"), (4.0, 12, "4,096 px"))
     comparisons: list[Comparison] = []
     drifts: list[tuple[str | int | float, ...]] = []
@@ -76,7 +76,7 @@ def _compare_imagededup(case: str, photographs: list[bytes], repeats: int, conte
 
 
 def _drift(photographs: list[bytes]) -> list[tuple[int, tuple[float, float, int]]]:
-    """For each decode size: share of unchanged hashes, mean and greatest number of turned bits."""
+    """For each decode size: share of unchanged hashes, mean and greatest number of flipped bits."""
     full = [phash(decode_upright(data, 1 << 16)) for data in photographs]
     rows = []
     for px in _DECODE_PX:

@@ -1,6 +1,6 @@
 """Run by the peer's own interpreter: CPU seconds that imagededup's PHash takes for each JPEG of a folder, from the file's bytes.
 
-imagededup imports torch for its network alone; hashing needs none of it, so names of torch and torchvision resolve to empty classes here.
+imagededup imports torch only for its network; hashing does not need it, so names of torch and torchvision resolve to empty classes here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class _Names(type):
-    """Every public name of such a class is the class itself."""
+    """Every public attribute of such a class is the class itself."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -26,7 +26,7 @@ class _Names(type):
 
 
 class _Nothing(metaclass=_Names):
-    """May be made of anything and called with anything; does nothing."""
+    """Accepts any arguments and does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -36,9 +36,9 @@ class _Nothing(metaclass=_Names):
 
 
 class _Absent(ModuleType):
-    """A module whose every name is `_Nothing`."""
+    """A module whose attributes are all `_Nothing`."""
 
-    __path__: list[str] = []  # noqa: RUF012 - how a package is told from a module
+    __path__: list[str] = []  # noqa: RUF012 - marks a package
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -60,7 +60,7 @@ class _AbsentTorch(MetaPathFinder, Loader):
 def main() -> None:
     """Print the CPU seconds of one pass over the folder."""
     import numpy as np
-    import sklearn.metrics.pairwise  # noqa: F401 - before torch seems to be there
+    import sklearn.metrics.pairwise  # noqa: F401 - before torch appears to be installed
     from PIL import Image
 
     sys.meta_path.insert(0, _AbsentTorch())

@@ -1,11 +1,11 @@
-"""Reading a Darwin Core Archive of millions of media rows: rows a second and peak memory.
+"""Reading a Darwin Core Archive of millions of media rows: rows per second and peak memory.
 
-The archive is a zip as GBIF's downloads are: occurrence.txt and multimedia.txt, tab separated, made from the real rows of the bundled
-sample with ids, URLs, names, licences, dates and places varied; about 1.5 media an occurrence. Each measurement is a process of its
-own; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is the reader alone, `ingest` the whole stage: ids,
-licences, predicates, sorted Parquet partitions. The smallest size shows that memory is flat.
-Peer: python-dwca-reader, the kept library for the format, iterating core rows with their extension rows; it copies the archive's files
-out first, and makes no records of what it reads. It stands beside `read` at half a million rows.
+The archive is a zip in the layout of GBIF's downloads: occurrence.txt and multimedia.txt, tab separated, made from the real rows of the
+bundled sample with ids, URLs, names, licences, dates and places varied; about 1.5 media per occurrence. Each measurement runs in a separate
+process; CPU seconds (imports included) and peak memory are its `getrusage`. `read` is only the reader, `ingest` the whole stage: ids,
+licences, predicates, sorted Parquet partitions. The smallest size shows that memory is constant. Peer: python-dwca-reader, the maintained
+library for the format, iterating core rows with their extension rows; it copies the archive's files out first, and does not build records.
+It is compared with `read` at half a million rows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "cpu": c
 
 
 def make_archive(path: Path, num_rows: int) -> None:
-    """Write an archive of `num_rows` media rows; occurrences have one and two media in turn."""
+    """Write an archive of `num_rows` media rows; occurrences alternate between one and two media."""
     from bioclip.sample import sample_path
 
     with (
@@ -129,7 +129,7 @@ def measure_read(archive: Path) -> int:
 
 
 def measure_ingest(archive: Path) -> int:
-    """Media rows that the whole stage read; its output is written beside the archive and removed."""
+    """Media rows that the whole stage read; its output is written next to the archive and removed."""
     from bioclip.partitions import run_partition
     from bioclip.settings import IngestSettings, PipelineSettings, SourceSettings, WorkspaceSettings
     from bioclip.sources.stage import plan_records
@@ -149,7 +149,7 @@ _MEASURES = {"read": measure_read, "ingest": measure_ingest}
 
 
 def run(context: Context) -> Report:
-    """Rows a second of the reader and of the stage, and the reader beside its peer."""
+    """Rows per second of the reader and of the stage, and the reader against its peer."""
     rows: list[tuple[str | int | float, ...]] = []
     for num_rows in (_QUICK_ROWS,) if context.quick else _ROWS:
         archive = context.scratch / f"{num_rows}.zip"

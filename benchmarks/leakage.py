@@ -30,7 +30,7 @@ def balanced_hashes(number: int, rng: np.random.Generator) -> HashArray:
 
 
 def planted(train: HashArray, number: int, rng: np.random.Generator) -> HashArray:
-    """Evaluation hashes, a tenth of them training hashes with 0 to 12 bits turned."""
+    """Evaluation hashes, a tenth of them training hashes with 0 to 12 bits flipped."""
     hashes = balanced_hashes(number, rng)
     copies = rng.choice(train, int(number * _PLANTED), replace=False)
     for place in range(len(copies)):
@@ -41,7 +41,7 @@ def planted(train: HashArray, number: int, rng: np.random.Generator) -> HashArra
 
 
 def images(prefix: str, hashes: HashArray, rng: np.random.Generator) -> pa.Table:
-    """FINGERPRINT_SCHEMA rows whose other columns seldom meet."""
+    """FINGERPRINT_SCHEMA rows whose other columns rarely match."""
     number = len(hashes)
     digests = [f"{value:064x}" for value in rng.integers(0, 2**62, number).tolist()]
     columns = {
@@ -59,11 +59,11 @@ def images(prefix: str, hashes: HashArray, rng: np.random.Generator) -> pa.Table
 
 
 def main() -> None:
-    """Print the search alone at two radii, and all guards together."""
+    """Print the time of the search alone at two radii, and of all guards together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("num_train", type=float)
     parser.add_argument("num_evaluation", type=float)
-    parser.add_argument("--search-only", action="store_true", help="leave out the other guards, whose tables take memory")
+    parser.add_argument("--search-only", action="store_true", help="skip the other guards, whose tables take memory")
     options = parser.parse_args()
     rng = np.random.default_rng(_SEED)
     train = balanced_hashes(int(options.num_train), rng)

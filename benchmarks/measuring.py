@@ -18,7 +18,7 @@ _PACKAGES = ("aiohttp", "ImageHash", "numpy", "pillow", "pyarrow", "webdataset")
 class Comparison:
     """One case: seconds of each repeat, ours and the peer's, for the same `amount` of work.
 
-    `peer_s` is empty when the peer did not run, and `peer` then says why. `unit` names the rate amount / seconds; '' shows seconds.
+    `peer_s` is empty if the peer did not run, and `peer` then states why. `unit` is the unit of amount / seconds; '' shows seconds.
     """
 
     case: str
@@ -30,7 +30,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast as the peer we are, by the medians; None without a peer."""
+        """Our speed relative to the peer's, by the medians; None without a peer."""
         return statistics.median(self.peer_s) / statistics.median(self.ours_s) if self.peer_s else None
 
     @property
@@ -40,7 +40,7 @@ class Comparison:
         return (min(ratios), max(ratios)) if ratios else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, figures rounded to what they are worth."""
+        """Plain values with rounded figures."""
         return {
             "case": self.case,
             "peer": self.peer,
@@ -68,7 +68,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FactTable:
-    """Figures that are no comparison of times: counts, recall, drift."""
+    """Figures other than comparisons of times: counts, recall, drift."""
 
     title: str
     header: tuple[str, ...]
@@ -77,13 +77,13 @@ class FactTable:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found."""
+    """The result of a benchmark."""
 
     comparisons: tuple[Comparison, ...]
     facts: tuple[FactTable, ...] = field(default=())
 
     def to_dict(self, name: str, quick: bool) -> dict[str, Any]:
-        """What is written to results/<name>.json."""
+        """The content of results/<name>.json."""
         return {
             "benchmark": name,
             "quick": quick,
@@ -109,7 +109,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def cpu_seconds_of(work: Callable[[], Any]) -> float:
-    """CPU time of one call that uses this process alone: what a core of its own would take, however busy the machine is."""
+    """CPU time of one call in this process: the time on an idle core, independent of other load on the machine."""
     started = time.process_time()
     work()
     return time.process_time() - started
@@ -118,9 +118,9 @@ def cpu_seconds_of(work: Callable[[], Any]) -> float:
 def alternate(
     ours: Callable[[], float], peer: Callable[[], float] | None, repeats: int, budget_s: float = 150.0
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Seconds that each side's call returns, one after the other: what else the machine does meets both alike.
+    """Seconds returned by each side's call, in alternation, so that other load on the machine affects both equally.
 
-    Stops early, but never before the second repeat, when all together took `budget_s`.
+    Stops early, but not before the second repeat, once the total exceeds `budget_s`.
     """
     ours_s: list[float] = []
     peer_s: list[float] = []

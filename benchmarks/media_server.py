@@ -1,4 +1,4 @@
-"""A loopback media server in a process of its own: images from memory, keep-alive, a deep backlog, HTTP or HTTPS.
+"""A loopback media server in a separate process: images from memory, keep-alive, a deep backlog, HTTP or HTTPS.
 
 Run as `python -m benchmarks.media_server FOLDER [CERTIFICATE KEY]`; it prints its port and serves `/NAME[?anything]` until it is ended.
 """
@@ -27,12 +27,12 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Store the transport for responses."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole."""
+        """Answer each complete request."""
         assert self._transport is not None
         self._received += data
         while b"\r\n\r\n" in self._received and not self._transport.is_closing():
@@ -74,7 +74,7 @@ def served(folder: Path, tls: tuple[Path, Path] | None) -> Iterator[str]:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, good for a day, and its key."""
+    """A self-signed certificate for 127.0.0.1, valid for a day, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

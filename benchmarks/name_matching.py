@@ -1,10 +1,11 @@
-"""Names matched with backbones: distinct lineages a second where the name is known as written, names a second with one edit, and a
+"""Names matched with backbones: distinct lineages per second for exact names, names per second with one edit, and a
 whole table of millions of records through `treeoflife names resolve`, with its memory.
 
 Backbones are downloads named by TREEOFLIFE_BACKBONES (separated as in PATH), else the small one of the bundled sample, whose figures
-say little. Names are the backbones' own, with typos, synonyms, authors, missing and conflicting ranks (`benchmarks.synthetic_names`).
-One core is one process (`resolve_table`, half of its CPU warmed up before); all cores are the command's. Peers: none runs offline in
-Python. TaxonoPy 0.2.0 halts without a GNVerifier service; the published rates of GNVerifier and nomer stand in a table.
+are not representative. Names are the backbones' own, with typos, synonyms, authors, missing and conflicting ranks
+(`benchmarks.synthetic_names`). One core is one process (`resolve_table`, half of its CPU warmed up before); all cores are the command's.
+Peers: none runs offline in Python. TaxonoPy 0.2.0 stops without a GNVerifier service; the published rates of GNVerifier and nomer are
+listed in a table.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _PEERS = (
 
 
 def run(context: Context) -> Report:
-    """Rates of the exact and the fuzzy path, the whole command, and what others publish."""
+    """Rates of the exact and the fuzzy path and of the whole command, and published rates of other tools."""
     downloads = [Path(path) for path in os.environ.get("TREEOFLIFE_BACKBONES", "").split(os.pathsep) if path] or [sample_path("backbone")]
     indexes = [open_index(build_index(path, _CACHE)[0]) for path in downloads]
     scale = 0.01 if context.quick else 1.0
@@ -109,7 +110,7 @@ def _seconds(lineages: pa.Table, indexes: list[BackboneIndex], repeats: int) -> 
 
 
 def _seconds_on_all(lineages: pa.Table, downloads: list[Path], repeats: int) -> tuple[float, ...]:
-    """Wall seconds with a process a core, each warmed up and given as many lineages as all the others."""
+    """Wall seconds with one process per core, each warmed up and with an equal number of lineages."""
     num = os.cpu_count() or 1
     files = [build_index(path, _CACHE)[0] for path in downloads]
     size = -(-lineages.num_rows // num)

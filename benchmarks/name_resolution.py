@@ -1,10 +1,10 @@
-"""What names are resolved to: misspellings that people judged, strings read by machines, homonyms with one hint and with none.
+"""Accuracy of name resolution: human-judged misspellings, OCR strings, homonyms with one hint and with none.
 
 Judged misspellings: rWCVP's 851 fuzzy matches (`rwcvp_fuzzy_human.jsonl`), with their accepted targets as the backbone. Strings read by
-machines: GNverifier's 100,000 (`gnverifier_testdata_namestrings.txt`). Both lie in the folder that TREEOFLIFE_NAME_SUITES names; their
-licences do not let them lie here, so without it only the homonyms are done. Homonyms: accepted genera and species of one name in the
-backbones of TREEOFLIFE_BACKBONES (else of the bundled one), asked for with one distinguishing rank each, and with none.
-Peer: the people who judged; no other tool answers offline.
+machines: GNverifier's 100,000 (`gnverifier_testdata_namestrings.txt`). Both are in the folder that TREEOFLIFE_NAME_SUITES names; their
+licences do not allow bundling, so without it only the homonyms are tested. Homonyms: accepted genera and species of one name in the
+backbones of TREEOFLIFE_BACKBONES (else of the bundled one), looked up with one distinguishing rank each, and with none.
+Peer: the human judgements; no other tool runs offline.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _COLUMNS = ("id", "parent_id", "accepted_id", "scientific_name", "authorship", "
 
 
 def run(context: Context) -> Report:
-    """One table a kind of question."""
+    """One table per kind of name."""
     downloads = [Path(path) for path in os.environ.get("TREEOFLIFE_BACKBONES", "").split(os.pathsep) if path] or [sample_path("backbone")]
     indexes = [open_index(build_index(path, _CACHE)[0]) for path in downloads]
     suites = os.environ.get("TREEOFLIFE_NAME_SUITES")

@@ -1,12 +1,12 @@
-"""Published suites of names, read by our rules: what they expect, what we say, and every difference with its reason.
+"""Published test suites of names: the expected results, ours, and every difference with its reason.
 
-Canonical names of the GBIF name parser's own assertions, ours beside the parser's alone; keys and stems of the Catalogue of Life's
-normaliser (two spellings that it gives one key must meet, others must not); its comparisons of authorships; and, for information only,
-the cleaning cases of BioCLIP and the names that TNRS and APCalign matched. Names are compared in ASCII on all sides, since our canonical
-names are.
+Canonical names of the GBIF name parser's own assertions, ours and those of the parser alone; keys and stems of the Catalogue of Life's
+normaliser (two spellings with one key there must share a key here, others must not); its comparisons of authorships; and, for information
+only, the cleaning cases of BioCLIP and the names that TNRS and APCalign matched. Names are compared in ASCII on all sides, since our
+canonical names are.
 
-The suites are those beside the tests, or those of the folder that TREEOFLIFE_NAME_SUITES names.
-Peer: the GBIF name parser (`gbif-name-parser`), which reads the names beneath our rules.
+The suites are in the folder of the tests, or in the folder that TREEOFLIFE_NAME_SUITES names.
+Peer: the GBIF name parser (`gbif-name-parser`), which our rules are built on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case: what was asked, what the suite expects, what we say, and why where they differ; `peer` is None without a peer."""
+    """One case: the input, the suite's result, our result, and the reason for a difference; `peer` is None without a peer."""
 
     case: str
     expected: str
@@ -68,7 +68,7 @@ def run(context: Context) -> Report:
 
 
 def outcomes_of(name: str, folder: Path) -> list[Outcome]:
-    """Every case of a suite, in its order; none where the folder lacks its file."""
+    """Every case of a suite, in its order; empty if the folder lacks its file."""
     path = folder / f"{READERS[name].file}.jsonl"
     if not path.is_file():
         return []
@@ -77,13 +77,13 @@ def outcomes_of(name: str, folder: Path) -> list[Outcome]:
 
 
 def percent_right(outcomes: Iterable[Outcome]) -> float:
-    """Share of cases that are as the suite expects, 0-100."""
+    """Percentage of cases with the suite's result."""
     found = [one.is_right for one in outcomes]
     return 100 * sum(found) / max(1, len(found))
 
 
 def peer_percent_right(outcomes: Iterable[Outcome]) -> float:
-    """The same of the bare parser."""
+    """The same percentage for the parser alone."""
     found = [one.peer == one.expected for one in outcomes]
     return 100 * sum(found) / max(1, len(found))
 
@@ -102,7 +102,7 @@ def canonical_names(rows: Iterable[Row]) -> Iterable[Outcome]:
 
 
 def _bare_canonical(row: Row) -> str:
-    """The parser's own canonical name; its prefix `Candidatus` is a status, so that it is left off."""
+    """The parser's own canonical name; its prefix `Candidatus` is a status, so it is removed."""
     try:
         parsed = nameparser.parse(row["input"], row.get("authorship_in"), row.get("rank_in"), row.get("code_in"))
     except nameparser.UnparsableNameError:
@@ -129,7 +129,7 @@ def same_names(rows: Iterable[Row]) -> Iterable[Outcome]:
 
 
 def normalised_names(rows: list[Row]) -> Iterable[Outcome]:
-    """Strings of one function; each must meet those to which the suite gives its key, and no others."""
+    """Strings of one function; each must share a key with exactly those that have its key in the suite."""
     for row in rows:
         peers = [other for other in rows if other["fn"] == row["fn"]]
         key = key_of(row["input"], row["fn"])
@@ -155,7 +155,7 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def equal_authorships(rows: Iterable[Row]) -> Iterable[Outcome]:
-    """Two authorships, each with its year; both ways round."""
+    """Two authorships, each with its year; in both orders."""
     for row in rows:
         a, b = (_cited(row[side], row[f"{side}_year"]) for side in "ab")
         ours = {_VERDICTS[compare_authorship(*pair)] for pair in ((a, b), (b, a))}
@@ -170,7 +170,7 @@ def _cited(authors: str | None, year: str | None) -> str:
 
 
 def normalised_authors(rows: Iterable[Row]) -> Iterable[Outcome]:
-    """Each pair of citations to which the suite gives one form must agree."""
+    """Each pair of citations with the same form in the suite must agree."""
     named = dict.fromkeys((row["input"], row["expected"]) for row in rows)
     for (one, form), (other, other_form) in combinations(named, 2):
         if form == other_form:
@@ -191,7 +191,7 @@ def cleaned_names(rows: Iterable[Row]) -> Iterable[Outcome]:
 
 
 def matched_names(rows: Iterable[Row]) -> Iterable[Outcome]:
-    """Verbatim plant names and the name that a tool matched, both as keys; a tool corrects spelling too, which reading does not."""
+    """Verbatim plant names and the name that a tool matched, both as keys; a tool also corrects spelling, which parsing does not."""
     for row in rows:
         matched = row["expected"].get("Name_matched") or row["expected"].get("aligned_name_all_matches_TRUE") or ""
         if not matched or matched.startswith("["):
@@ -217,7 +217,7 @@ def _why_not_matched(expected: str, ours: str) -> str:
 
 @dataclass(frozen=True)
 class Reader:
-    """A suite's file, how it is judged, and the least percentage that it must reach, if any."""
+    """A suite's file, its comparison, and its required percentage, if any."""
 
     file: str
     read: Callable[[list[Row]], Iterable[Outcome]]
@@ -234,7 +234,7 @@ READERS = {
     "matched names (TNRS)": Reader("tnrs_base", matched_names),
     "matched names (APCalign)": Reader("apcalign", matched_names),
 }
-"""Every suite by the name that the table gives it."""
+"""Every suite by its name in the table."""
 
 
 def _summary(name: str, outcomes: list[Outcome]) -> tuple[Any, ...]:

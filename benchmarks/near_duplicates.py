@@ -1,6 +1,6 @@
-"""How many altered copies of photographs the perceptual hashes find, by kind of change and radius; and how many known near-duplicates.
+"""Recall of altered copies of photographs by perceptual hashes, by kind of change and radius, and recall of known near-duplicates.
 
-Recall is the share of copies whose pHash lies within the radius of their original's, for the 64-bit hash, the 64-bit hash under all eight
+Recall is the share of copies whose pHash is within the radius of their original's, for the 64-bit hash, the 64-bit hash under all eight
 orientations, and the 256-bit hash. Photographs are bundled ones, or those of the folder that TREEOFLIFE_PHOTOGRAPHS names: one with a
 metadata.csv whose columns `exact_dup_of` and `near_dup_of` name the known duplicates, on which precision and recall are printed too.
 Peer: none; the hashes are ImageHash's own, bit for bit on a full decode.
@@ -30,7 +30,7 @@ _Change = Callable[[Image.Image], Image.Image]
 
 
 def run(context: Context) -> Report:
-    """The table of changes, and that of the known duplicates where a folder of photographs is named."""
+    """The table of changes, and the table of known duplicates if a folder of photographs is named."""
     folder = os.environ.get("TREEOFLIFE_PHOTOGRAPHS", "")
     count = 20 if context.quick else 500
     originals = [decode_upright(data, 512) for data in (_folder(Path(folder), count) if folder else _bundled(count))]
@@ -85,7 +85,7 @@ def _recall_table(originals: list[Image.Image]) -> FactTable:
 
 
 def _known_table(folder: Path) -> FactTable:
-    """Precision and recall of pairs: two photographs are known duplicates when they name the same original, directly or through others."""
+    """Precision and recall of pairs: two photographs are known duplicates if they name the same original, directly or through others."""
     rows = _metadata(folder)
     parents = {row["file"]: row["exact_dup_of"] or row["near_dup_of"] for row in rows}
     images = [decode_upright((folder / row["file"]).read_bytes(), HASH_DECODE_PX) for row in rows]

@@ -1,6 +1,6 @@
-"""Peers that are not among this project's own packages: each in a virtual environment of its own, with pinned versions of all it needs.
+"""Peers that are not dependencies of this project: each in a separate virtual environment with pinned versions.
 
-They lie in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), named after their pins, and are made on first use.
+They are in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), named after their pins, and are created on first use.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _COMPLETE = "complete"
 
 @dataclass(frozen=True)
 class Peers:
-    """Where peers are found; with `install` off, those that are not there yet stay missing."""
+    """Location of the peers; without `install`, those that are not installed stay missing."""
 
     install: bool = True
 
     def python(self, name: str) -> Path | None:
-        """The interpreter of peer `name` (a file of pins in `pins/`), or None when it is missing."""
+        """The interpreter of peer `name` (a file of pins in `pins/`), or None if it is missing."""
         pins = (_PINS / f"{name}.txt").read_bytes()
         folder = _cache_dir() / f"{name}-{hashlib.sha256(pins).hexdigest()[:12]}"
         if not (folder / _COMPLETE).exists() and not (self.install and _install(name, folder)):

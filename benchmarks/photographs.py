@@ -1,4 +1,4 @@
-"""JPEGs of web size, made from the bundled photographs: enlarged, with fine detail of natural statistics laid over them."""
+"""JPEGs of web size, made from the bundled photographs: enlarged, with added fine detail of natural statistics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SHAPES = ((1024, 768), (768, 1024), (1024, 683), (1024, 1024), (1024, 576))
 
 
 def large_photographs(count: int, scale: float = 1.0, quality: int = 78, seed: int = 7) -> Iterator[bytes]:
-    """`count` JPEGs whose longer side is 1024 px times `scale`; at scale 1 mostly of 100 to 200 KB. The same bytes every time.
+    """`count` JPEGs whose longer side is 1024 px times `scale`; at scale 1 mostly of 100 to 200 KB. Deterministic bytes.
 
-    The detail is 1/f noise (amplitudes of natural images fall about so), without which enlarged images would be too easy to decode.
+    The detail is 1/f noise (similar to the amplitudes of natural images), without which enlarged images would be too easy to decode.
     """
     rng = np.random.default_rng(seed)
     detail = _pink_noise(round(1024 * scale), rng)

@@ -1,4 +1,4 @@
-"""The benchmarks, by name. Each is a module of this package with `run(context) -> Report`; its docstring says what it measures.
+"""The benchmarks, by name. Each is a module of this package with `run(context) -> Report`; its docstring describes what it measures.
 
 To add one: write `benchmarks/<name>.py` and add its name here.
 """
@@ -38,7 +38,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Context:
-    """What a benchmark is given: `quick` asks for small sizes and one repeat, `scratch` is an empty folder of its own."""
+    """Input of a benchmark: `quick` requests small sizes and one repeat, `scratch` is an empty folder."""
 
     quick: bool
     scratch: Path

@@ -1,8 +1,8 @@
-"""A release that continues another, built while it is killed with kill -9 at random moments, and corrupted at random afterwards.
+"""A release with a parent, whose build is killed with kill -9 at random moments, and which is then corrupted at random.
 
-Kills: whenever a build ends, all files must be those of an undisturbed build, and whatever else is left must be listed by `gc`.
+Kills: after each completed build, all files must equal those of an undisturbed build, and any other file must be listed by `gc`.
 Corruptions: bits flipped, files cut, extended, zeroed in part, swapped, removed, manifests edited and sealed again, and forgeries, in which
-all that states the changed content was made to fit; `verify --deep` must find each. Peer: none keeps such a promise.
+all statements on the changed content were changed too; `verify --deep` must find each. Peer: none makes such a guarantee.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MAX_BUILDS = 100
 
 @dataclass
 class Kills:
-    """What came of it: kills that met a build at work, builds that ended, and leftovers by reason."""
+    """Result: kills of running builds, completed builds, and leftovers by reason."""
 
     num_kills: int = 0
     num_builds: int = 0
@@ -48,7 +48,7 @@ class Kills:
 
 
 def prepare(folder: Path, num_images: int) -> Release:
-    """A workspace with a release, and with tables that have come to hold 5 % more images and five fewer."""
+    """A workspace with a release, whose tables then gained 5 % more images and lost five."""
     storage = Storage(str(folder))
     write_workspace(storage, range(num_images), _NUM_PARTITIONS, 20)
     first = release(_settings(folder))
@@ -61,7 +61,7 @@ def _settings(folder: Path) -> Any:
 
 
 def build(folder: Path) -> subprocess.Popen[str]:
-    """A process, leader of a group of its own, that has loaded everything and begins to build the release."""
+    """A process, leader of its own group, that has imported everything and starts building the release."""
     command = [sys.executable, "-m", "benchmarks.release_faults", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None
@@ -73,7 +73,7 @@ def build(folder: Path) -> subprocess.Popen[str]:
 
 
 def kill_builds(scratch: Path, num_images: int, num_kills: int, seed: int = 17) -> Kills:
-    """Build again and again from the same state until so many kills have met a build; raises RuntimeError where one ends otherwise."""
+    """Rebuild from the same state until enough kills hit a running build; raises RuntimeError if a result differs."""
     prepared, calm = scratch / "prepared", scratch / "calm"
     prepare(prepared, num_images)
     shutil.copytree(prepared, calm)
@@ -97,7 +97,7 @@ def kill_builds(scratch: Path, num_images: int, num_kills: int, seed: int = 17) 
 
 
 def _kill(process: subprocess.Popen[str], after_s: float) -> bool:
-    """Kill a build and its workers after so long; True when it had ended before."""
+    """Kill a build and its workers after the given time; True if it had ended before."""
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
@@ -165,7 +165,7 @@ KINDS = (*CORRUPTIONS, "swap", "edit and seal", FORGED)
 
 
 def corrupt(made: Release, kind: str, draw: random.Random) -> tuple[str, Callable[[], None]]:
-    """Spoil the release; returns what was done and what undoes it."""
+    """Corrupt the release; returns a description and a function that restores it."""
     root = Path(made.storage.root)
     if kind == FORGED:
         return _forge(made, draw)
@@ -204,7 +204,7 @@ def _forge(made: Release, draw: random.Random) -> tuple[str, Callable[[], None]]
 
 
 def _edit(root: Path, draw: random.Random) -> str:
-    """Change a number or digest that the manifest states, and seal it again, as one would who knows how."""
+    """Change a number or digest in the manifest, and seal it again, like an informed attacker."""
     manifest = json.loads((root / layout.MANIFEST).read_bytes())
     shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
     files = list(manifest["files"].values())
@@ -227,7 +227,7 @@ def _edit(root: Path, draw: random.Random) -> str:
 
 
 def corrupt_release(made: Release, number: int, seed: int = 20) -> dict[str, tuple[int, int, int]]:
-    """Kind -> (corruptions, found by the plain check, found by the deep one); raises RuntimeError for one that the deep check passes."""
+    """Kind -> (corruptions, found by the plain check, found by the deep one); raises RuntimeError for one that the deep check misses."""
     draw, counts = random.Random(seed), {kind: [0, 0, 0] for kind in KINDS}
     while sum(count[0] for count in counts.values()) < number:
         kind = draw.choice(KINDS)
@@ -238,13 +238,13 @@ def corrupt_release(made: Release, number: int, seed: int = 20) -> dict[str, tup
             raise RuntimeError(f"not found: {what}")
         counts[kind] = [one + more for one, more in zip(counts[kind], (1, plain, deep), strict=True)]
     if _findings(made.storage, True):
-        raise RuntimeError("the release was not mended")
+        raise RuntimeError("the release was not restored")
     return {kind: (count[0], count[1], count[2]) for kind, count in counts.items()}
 
 
 def small_release(folder: Path) -> Release:
-    """120 images with the pHash of their pictures, continuing a release whose shards it keeps. The pictures are so few that they are all
-    near one another: the gate passes over that."""
+    """120 images with the pHash of their pictures, in a release that keeps its parent's shards. The pictures are so few that all are
+    near duplicates of each other: the gate ignores that."""
     tree = _settings(folder).model_dump(include={"workspace", "ingest", "release", "shards"})
     settings = build_settings({**tree, "leakage": {"guards": {"near": False}}})
     for numbers in (range(120), range(5, 126)):
@@ -254,7 +254,7 @@ def small_release(folder: Path) -> Release:
 
 
 def _findings(storage: Storage, deep: bool) -> bool:
-    """A manifest that is gone is a clear error, and found."""
+    """A missing manifest is a clear error, and is found."""
     if not storage.exists(layout.MANIFEST):
         return True
     return bool(verify_release(storage, deep).findings)

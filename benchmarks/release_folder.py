@@ -1,4 +1,4 @@
-"""A release's folder as one who changes it sees it: files edited, and everything that states digests made to fit again."""
+"""Edits to a release's folder: changes files, and updates every statement of their digests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Folder:
         self.write_table(name, table)
 
     def edit_manifest(self, **values: Any) -> None:
-        """Change what the manifest says."""
+        """Change values of the manifest."""
         self.write_manifest(self.manifest | values)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Folder:
         self.write_table(layout.shard_index(shard), index_table(tar, own_name(shard)))
 
     def reseal(self, kept: Collection[str] = ()) -> None:
-        """Make digests, lists and texts fit, but for those `kept`; files that are gone are no longer named."""
+        """Update digests, lists and texts, except those `kept`; removed files are no longer listed."""
         self._refit()
         manifest = self.manifest
         for split in SPLITS:

@@ -1,6 +1,6 @@
-"""Changes to a release by one who knows how: what is told once more elsewhere is made to fit, all digests too, and the seal is made anew.
+"""Forgeries of a release: each changes a value, updates redundant statements and all digests, and seals the manifest again.
 
-Each forgery changes something that follows from the rest of the release, so that the rest gives it away.
+Each forgery changes a value that can be derived from the rest of the release, so that it can be detected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 
 Forge = Callable[[Folder, random.Random], Collection[str]]
-"""Changes a release and answers which of its files are to stay as the forger wrote them."""
+"""Changes a release and returns the files that must not be updated afterwards."""
 
 
 def _move_to_train(folder: Folder, draw: random.Random) -> Collection[str]:
@@ -56,12 +56,12 @@ def _swap_two_pictures(folder: Folder, draw: random.Random) -> Collection[str]:
 
 
 def _is_alike(one: bytes, other: bytes) -> bool:
-    """Whether two JPEGs are one picture but for a comment."""
+    """True if two JPEGs differ in a comment only."""
     return one[-1000:] == other[-1000:]
 
 
 def _take_a_picture(folder: Folder, draw: random.Random) -> Collection[str]:
-    """A training sample gets a picture of val, and every table its hash."""
+    """Give a training sample a picture of val, and every table its hash."""
     source, target = folder.shard(draw, "val"), folder.shard(draw)
     _, members = draw.choice(folder.members(source))
     _repaint(folder, target, draw.randrange(len(folder.members(target))), members[0][1])
@@ -111,7 +111,7 @@ def _edit_member(extension: str, edit: Callable[[bytes], bytes]) -> Forge:
 
 
 def _date_a_member(folder: Folder, draw: random.Random) -> Collection[str]:
-    """A time in the header of one member, with the checksum to go with it."""
+    """Set a time in the header of one member, and update the checksum."""
     shard = folder.shard(draw)
     data = bytearray((folder.root / shard).read_bytes())
     with tarfile.open(folder.root / shard) as archive:
@@ -265,10 +265,10 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "a parent that is none": (_edit_statement(_name_no_parent), "parent_differs"),
     "numbers of shards used again": (_edit_statement(_number_shards_anew), "counts_do_not_add_up"),
 }  # fmt: skip
-"""What is done, and the kind of finding that must come of it."""
+"""Forgery -> required kind of finding."""
 
 
 def forge(root: Path, what: str, draw: random.Random) -> None:
-    """Do it to the release, make the rest fit, and seal it."""
+    """Apply the forgery to the release, update the rest, and seal it."""
     folder = Folder(root)
     folder.reseal(FORGERIES[what][0](folder, draw))

@@ -1,8 +1,8 @@
-"""What a release costs that continues another: 100,000 images, then 1 % new and 10 withdrawn.
+"""Cost of an incremental release: 100,000 images, then 1 % new and 10 withdrawn.
 
 For two sizes of shards: bytes of the new release, bytes that it wrote itself, and whether every shard of the old one still has its digest.
-Images, names and groups are written directly (benchmarks/release_workspace.py says how); releasing is the product's own. Peers: none, the
-field's pipelines write a release anew; that is the first release of each size.
+Images, names and groups are written directly (see benchmarks/release_workspace.py); the product builds the release. Peers: none, other
+pipelines rewrite a release completely, which is the first release of each size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NEW_SHARE, _NUM_WITHDRAWN = 0.01, 10
 
 @dataclass(frozen=True)
 class _Made:
-    """A release, the seconds that it took, and the digests of its tars as read back from storage."""
+    """A release, its build time in seconds, and the digests of its tars read back from storage."""
 
     release: Release
     seconds: float

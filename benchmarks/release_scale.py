@@ -1,9 +1,9 @@
-"""What a release of millions of images takes: seconds, rows a second and peak memory of each step after the downloads.
+"""Cost of a release of millions of images: seconds, rows per second and peak memory of each step after the downloads.
 
 Tables of 1,000,000 images (`TREEOFLIFE_RELEASE_IMAGES=10000000` for another number) are written by benchmarks/release_tables.py; then each
-step runs in a process of its own: the stage `release`, the plan of the shards, one partition's shards, the tables and metadata of
-`publish`, `verify` without `--deep`, `diff` of the release with itself, `trace` of one id. The other partitions' tars are stand-ins: how
-fast tars are written is `shard_writing`'s to say. Peer: none, the field's pipelines make no release with splits, gate and lineage.
+step runs in a separate process: the stage `release`, the plan of the shards, one partition's shards, the tables and metadata of
+`publish`, `verify` without `--deep`, `diff` of the release with itself, `trace` of one id. The other partitions' tars are placeholders:
+`shard_writing` measures how fast tars are written. Peer: none, other pipelines build no release with splits, gate and lineage.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TraceStep = Callable[[PipelineSettings], None]
 
 
 def run(context: Context) -> Report:
-    """One turn; a step whose process was killed, for want of memory as a rule, ends the run and says so."""
+    """One repeat; a step whose process was killed, usually for lack of memory, stops the run with an error."""
     num_images = 20_000 if context.quick else _num_images()
     num_partitions, root = max(4, num_images // _PER_PARTITION), context.scratch / "workspace"
     rows: list[tuple[Any, ...]] = []
@@ -67,7 +67,7 @@ def run(context: Context) -> Report:
 def _num_images() -> int:
     text = os.environ.get(SIZE_VARIABLE, "1000000")
     if not text.isdecimal() or int(text) < 1_000:
-        raise UsageError(f"{SIZE_VARIABLE}={text!r} is no number of images; give one of at least 1000.")
+        raise UsageError(f"{SIZE_VARIABLE}={text!r} is not a number of images; give at least 1000.")
     return int(text)
 
 
@@ -87,7 +87,7 @@ def _settings(root: Path, num_partitions: int) -> PipelineSettings:
 
 
 def _peak_bytes() -> int:
-    """Of this program alone; getrusage's would be that of the process it was forked from where that was larger."""
+    """Of this program alone; getrusage's includes the peak of the process it was forked from."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
@@ -106,13 +106,13 @@ def _plan(settings: PipelineSettings) -> None:
 
 
 def _one_partition(settings: PipelineSettings) -> None:
-    """With its plan, which `_plan` times alone."""
+    """Includes its plan, which `_plan` times separately."""
     storage = open_workspace(settings.workspace)
     run_partition(plan_shards(storage, settings)[0])
 
 
 def _stand_in(root: Path, num_partitions: int) -> None:
-    """The stage `shards`: the first partition's tars, files of some bytes in place of all others."""
+    """The stage `shards`: the first partition's tars, with small placeholder files for all others."""
     settings = _settings(root, num_partitions)
     storage = open_workspace(settings.workspace)
     version = release_version(storage, settings)
@@ -156,7 +156,7 @@ def _compare(settings: PipelineSettings) -> None:
 
 
 def _trace(settings: PipelineSettings) -> None:
-    """An image of the partition whose tars are real: it is followed down to its offsets."""
+    """An image of the partition with real tars: it is traced to its offsets."""
     storage = open_workspace(settings.workspace)
     with storage.reader(layout.in_splits(layout.SAMPLES)) as stream:
         rows = next(pq.ParquetFile(stream).iter_batches(1_000, columns=["record_id", "split"]))
@@ -177,4 +177,4 @@ _STEPS: tuple[tuple[str, TraceStep], ...] = (
     ("trace of one id", _trace),
 )
 _OF_FEW = (_one_partition, _open, _trace)
-"""Steps that do not go through all images, so that a rate would say nothing."""
+"""Steps that do not read all images, so they have no rate."""

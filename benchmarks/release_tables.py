@@ -1,7 +1,8 @@
-"""The tables that the stage `release` reads, for millions of images, written column by column; pictures are one stand-in of a few bytes.
+"""The tables that the stage `release` reads, for millions of images, written column by column; all pictures are one placeholder of a few
+bytes.
 
-Everything about an image follows from its number by a hash, so a partition is made without the others and a table of a partition is all
-that memory holds besides 20 bytes an image. Names are the bundled backbone's: its genera, each with every epithet there is. Species are
+Everything about an image is a hash of its number, so each partition is generated independently and memory holds one partition's table
+and 20 bytes per image. Names are the bundled backbone's: its genera, each with every epithet. Species are
 photographed unevenly (the commonest has about a hundredth of all images, most have a few), in occurrences of one to five images by
 observers of whom some are busy; 5 % of the images are duplicates of their neighbour: of its bytes, of its pixels, or near.
 """
@@ -40,7 +41,7 @@ _IMAGES_PER_SPECIES, _IMAGES_PER_OBSERVER = 22, 60
 _DUPLICATE_EVERY = 20
 _KINDS = ("duplicate_bytes", "duplicate_pixels", "duplicate_near")
 _VERSION_BITS = 0xF << 12
-"""Those of an id's first 64 that tell its UUID's version, and so nothing of the image."""
+"""Bits of an id's first 64 that hold the UUID's version and do not depend on the image."""
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 Numbers = npt.NDArray[np.int64]
 
@@ -60,7 +61,7 @@ class Population:
 
     @cached_property
     def in_order(self) -> tuple[Numbers, Numbers]:
-        """(image numbers [N] in order of record id, where each partition begins [P + 1])."""
+        """(image numbers [N] in order of record id, start of each partition [P + 1])."""
         heads = mixed(np.arange(self.num_images), 1) & ~np.uint64(_VERSION_BITS)
         order = np.argsort(heads, kind="stable")
         firsts = [int(partition_bounds(index, self.num_partitions)[0], 16) << 32 for index in range(self.num_partitions)]
@@ -77,7 +78,7 @@ class Population:
         return max(20, self.num_images // _IMAGES_PER_SPECIES)
 
     def taxon(self, numbers: Numbers) -> Numbers:
-        """Number of each image's lineage; those of low number are common."""
+        """Number of each image's lineage; low numbers are frequent."""
         share = _unit(self.occurrence[numbers], 2)
         return np.minimum((self.num_taxa * share**3).astype(np.int64), self.num_taxa - 1)
 
@@ -92,7 +93,7 @@ class Population:
 
 
 def mixed(numbers: npt.NDArray[Any], salt: int) -> npt.NDArray[np.uint64]:
-    """64 bits for each number, as even as chance (SplitMix64: Steele, Lea and Flood 2014)."""
+    """64 uniform bits for each number (SplitMix64: Steele, Lea and Flood 2014)."""
     bits = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(salt * 0xD1B54A32D192ED03 % 2**64)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -161,7 +162,7 @@ def taxon_names(taxa: Numbers) -> dict[str, pa.Array]:
 
 
 def write_tables(storage: Storage, num_images: int, num_partitions: int) -> None:
-    """The stages before `release`, done."""
+    """Write the finished stages before `release`."""
     population = Population(num_images, num_partitions)
     names = taxon_names(np.arange(population.num_taxa))
     records = [

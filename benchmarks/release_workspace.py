@@ -1,8 +1,8 @@
-"""A workspace of many images for the release stages, written by the product's own writers in place of the stages before them.
+"""A workspace of many images for the release stages, written by the product's own writers instead of the earlier stages.
 
-The bundled photographs are enlarged, cropped and mirrored to 256 x 192 px; each of these pictures stands for some fifty images, told apart
-by a comment in the JPEG. What a download takes of pixels (hashes) is drawn at random instead: true hashes would make all of them
-duplicates of one another. Where the pHash must be that of the picture (`true_phash`), the gate must not look at it.
+The bundled photographs are enlarged, cropped and mirrored to 256 x 192 px; each of these pictures is used for some fifty images, which
+differ by a comment in the JPEG. The hashes are random instead of computed from pixels: true hashes would make all of them duplicates of
+each other. If the pHash must be the picture's (`true_phash`), the gate must not use it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def make_settings(
 
 
 def make_pictures(count: int) -> list[bytes]:
-    """`count` JPEGs of 256 x 192 px: crops and mirror images of the bundled photographs, the same bytes every time."""
+    """`count` JPEGs of 256 x 192 px: crops and mirror images of the bundled photographs, deterministic bytes."""
     pictures = []
     for photograph in large_photographs(-(-count // _PER_PHOTOGRAPH), scale=0.5):
         with Image.open(io.BytesIO(photograph)) as opened:
@@ -96,7 +96,7 @@ def make_records(numbers: Collection[int]) -> list[tuple[Record, int]]:
 def write_workspace(
     storage: Storage, numbers: Collection[int], num_partitions: int, num_pictures: int, true_phash: bool = False
 ) -> list[str]:
-    """The stages before `release` for images of these numbers; returns their record ids in order."""
+    """Write the stages before `release` for images of these numbers; returns their record ids in order."""
     records = make_records(numbers)
     parts: list[list[tuple[Record, int]]] = [[] for _ in range(num_partitions)]
     for record, number in records:
@@ -178,7 +178,7 @@ def _lineage(lineage_id: str, record: Record) -> dict[str, Any]:
 
 
 def release(settings: PipelineSettings, num_processes: int = 1) -> Release:
-    """The stages `release`, `shards` and `publish`, and `latest` pointed at what they made."""
+    """Run the stages `release`, `shards` and `publish`, and point `latest` at the release."""
     storage = open_workspace(settings.workspace)
     for stage, plan in (("release", plan_release), ("shards", plan_shards), ("publish", plan_publish)):
         jobs = plan(storage, settings)

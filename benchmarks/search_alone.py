@@ -1,4 +1,4 @@
-"""Run in a process of its own: the pairs of a file of hashes; seconds, pairs and this process's peak memory as JSON."""
+"""Runs in a separate process: finds the pairs of a file of hashes and prints seconds, pairs and peak memory as JSON."""
 
 from __future__ import annotations
 

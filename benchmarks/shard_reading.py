@@ -1,8 +1,8 @@
-"""Reading shards back through webdataset on one core, our tars beside those of its own ShardWriter with the same samples.
+"""Reading shards back through webdataset on one core, our tars against those of its own ShardWriter with the same samples.
 
 Peer: the tars of webdataset's ShardWriter; the reader is webdataset on both sides. `decoded` decodes JPEGs to PIL images, JSON and texts as
-in training; `undecoded` only splits the tar into samples, so that a difference between the tars would show. CPU time, so that other work
-on the machine counts little. Both sides must yield the same samples.
+in training; `undecoded` only splits the tar into samples, so that a difference between the tars would be visible. CPU time, so that other
+load on the machine has little effect. Both sides must yield the same samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bioclip.tars import write_tar
 
 
 def run(context: Context) -> Report:
-    """Samples a second of one core, and what was read."""
+    """Samples per second of one core, and the samples read."""
     samples = make_samples(200 if context.quick else 4_000)
     repeats = 1 if context.quick else 7
     ours, theirs = context.scratch / "ours.tar", context.scratch / "webdataset-0.tar"
@@ -48,7 +48,7 @@ def _reading(tar: Path, decode: bool) -> Callable[[], float]:
 
     def measured() -> float:
         seconds = cpu_seconds_of(read)
-        gc.collect()  # webdataset leaves its tars open to the collector: not on the next side's time
+        gc.collect()  # webdataset leaves closing its tars to the garbage collector: collect before the other side is timed
         return seconds
 
     return measured

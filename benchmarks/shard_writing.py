@@ -41,7 +41,7 @@ Samples = list[tuple[str, list[tuple[str, bytes]]]]
 
 
 def run(context: Context) -> Report:
-    """MB/s beside each peer, and whether all wrote the same."""
+    """MB/s against each peer, and whether all wrote the same."""
     made = make_rows(200 if context.quick else 4_000)
     samples: Samples = [(row["record_id"], list(sample_members(row, jpeg))) for row, jpeg in made]
     repeats = 1 if context.quick else 7
@@ -155,7 +155,7 @@ def _write_files(samples: Samples, folder: Path) -> Path:
 
 
 def _read_files(samples: Samples, folder: Path) -> Iterator[tuple[str, Iterator[tuple[str, bytes]]]]:
-    """Three system calls a file, as few as there can be; names are looked up within the open folder."""
+    """Three system calls per file, the minimum; names are looked up within the open folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         for key, members in samples:

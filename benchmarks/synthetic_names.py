@@ -1,4 +1,4 @@
-"""Records made from the real names of compiled backbones, with what happens to names in the wild."""
+"""Records made from the real names of compiled backbones, with the errors and variations of real data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARES = {
     "genus only": 0.03,
     "no name: BIN, placeholder": 0.02,
 }
-"""What is done to a name, and to which share of them. Synonyms come as they lie in the backbones."""
+"""Change to a name -> share of names with it. Synonyms occur at their rate in the backbones."""
 COLUMNS = ("id", "scientific_name", "authorship", "rank", *RANKS[:-1])
 _LETTERS = "abcdefghilmnoprstuv"
 _ROWS_A_GROUP = 500_000
@@ -31,7 +31,7 @@ Row = tuple[str, ...]
 
 
 def write_names(path: Path, indexes: Sequence[BackboneIndex], num_records: int, num_distinct: int, seed: int = 17) -> int:
-    """A Parquet of COLUMNS; records repeat their lineages as unevenly as species are photographed. Returns the distinct lineages in it."""
+    """A Parquet of COLUMNS; lineages are repeated as unevenly as species are photographed. Returns the number of distinct lineages."""
     rows = make_lineages(indexes, num_distinct, seed)
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
     generator = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def _treated(chance: random.Random, treatment: str, name: str, rank: str, ranks:
 
 
 def one_edit(chance: random.Random, word: str) -> str:
-    """A letter replaced, left out, doubled up or swapped with the next, never the first."""
+    """A letter replaced, removed, doubled or swapped with the next, never the first."""
     if len(word) < 4:
         return word
     place, kind = chance.randrange(1, len(word) - 1), chance.randrange(4)

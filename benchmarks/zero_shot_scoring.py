@@ -1,8 +1,8 @@
-"""Images a second of the zero-shot filter: stored JPEGs in, the probability of one set of prompts against another out.
+"""Images per second of the zero-shot filter: from stored JPEGs to the probability of one set of prompts against another.
 
 Peer: open_clip as its own README uses it, `preprocess` and `encode_image`, image by image, and in batches of the same size as ours. All
-sides have the same network, ViT-B-32 with random weights from one seed (what is counted is time, and that does not depend on the weights;
-the scores say nothing), the same prompts, the same JPEGs in memory and the same threads. Loading the network is on no side's time.
+sides have the same network, ViT-B-32 with random weights from one seed (time does not depend on the weights;
+the scores are meaningless), the same prompts, the same JPEGs in memory and the same threads. Loading the network is not timed.
 The greatest difference between the scores of both sides is stated too: both see the same pixels.
 """
 
@@ -31,7 +31,7 @@ Scores = list[float]
 
 
 def run(context: Context) -> Report:
-    """Rates beside both loops, and how far the scores lie apart."""
+    """Rates against both loops, and the greatest difference of the scores."""
     import torch
 
     torch.set_num_threads(num_cores())
@@ -43,7 +43,7 @@ def run(context: Context) -> Report:
     ours = score_images(scorer, images)
     for case, size in (("image by image", 1), (f"batches of {BATCH_SIZE}", BATCH_SIZE)):
         theirs = open_clip_loop(network, images, size)
-        apart = np.abs(np.array(ours) - np.array(theirs()))  # before the clock: the first call of either side is slow
+        apart = np.abs(np.array(ours) - np.array(theirs()))  # before timing: the first call of either side is slow
         sides = alternate(_timed(lambda: score_images(scorer, images)), _timed(theirs), 1 if context.quick else 3, budget_s=40)
         comparisons.append(Comparison(f"{len(images)} JPEGs of 512 px", f"{peer}, {case}", *sides, amount=len(images), unit="images/s"))
         facts.append((f"{peer}, {case}", float(apart.mean()), float(apart.max()), float(np.std(ours))))
@@ -52,7 +52,7 @@ def run(context: Context) -> Report:
 
 
 def make_scorer(batch_size: int) -> ZeroShotScorer:
-    """The product's scorer with a network that learnt nothing, and a scale at which its scores spread."""
+    """The product's scorer with an untrained network, and a scale at which its scores vary."""
     options = ZeroShotOptions(model=ModelSettings(name=_ARCHITECTURE), positive=POSITIVE, negative=NEGATIVE)
     return ZeroShotScorer(options, batch_size)
 
@@ -85,7 +85,7 @@ def open_clip_loop(network: Any, images: Sequence[bytes], batch_size: int) -> Ca
 
 
 def _preprocessing(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """open_clip's names of one function's settings for its other."""
+    """Converts setting names of one open_clip function to another's."""
     return {"image_size": configuration["size"], **{name: configuration[name] for name in ("mean", "std", "interpolation", "resize_mode")}}
 
 

@@ -119,7 +119,7 @@ class TestHeaded:
 
     @pytest.mark.parametrize("line", [b"1\n", b"1\t2\t3\n"])
     def test_a_line_of_the_wrong_length_is_named(self, line: bytes) -> None:
-        with pytest.raises(ArchiveError, match=r"t\.tab, line 3: \d fields where the header has 2"):
+        with pytest.raises(ArchiveError, match=r"t\.tab, line 3: \d fields, but the header has 2"):
             list(read_headed(io.BytesIO(b"a\tb\n1\t2\n" + line + b"1\t2\n"), "t.tab", TABS, ("a", "b")))
 
     def test_bytes_that_are_no_utf8_are_named(self) -> None:

@@ -88,14 +88,14 @@ def test_bytes_outside_the_encoding_keep_their_row_and_are_counted() -> None:
 
 
 def test_a_file_written_by_hand_is_refused_at_its_first_fault() -> None:
-    with pytest.raises(ArchiveError, match=r"t\.csv, line 3: 2 fields where the header has 3\."):
+    with pytest.raises(ArchiveError, match=r"t\.csv, line 3: 2 fields, but the header has 3\."):
         rows(f"{HEADER}\n1,A,u1\n2,B\n")
 
 
 def test_more_than_the_allowed_share_of_damaged_rows_refuses_the_file() -> None:
     lines = [HEADER, *(f"{number},A,u" for number in range(95)), *["x"] * 5]
     assert len(rows("\n".join(lines), COMMAS, DamageLog(0.05))) == 95
-    with pytest.raises(ArchiveError, match=r"line 97: 1 fields .*; 5 of 100 rows are damaged, more than the allowed share of 0\.04"):
+    with pytest.raises(ArchiveError, match=r"line 97: 1 fields, .*; 5 of 100 rows are damaged, more than the allowed share of 0\.04"):
         rows("\n".join(lines), COMMAS, DamageLog(0.04))
 
 

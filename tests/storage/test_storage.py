@@ -69,8 +69,8 @@ def test_what_a_living_writer_has_open_is_not_swept(storage: Storage) -> None:
     assert storage.read_bytes("file") == b"x"
 
 
-def test_a_missing_file_is_named_with_the_way_out(storage: Storage) -> None:
-    with pytest.raises(StorageError, match=r"nothing\.parquet' does not exist; run the stage that makes it"):
+def test_a_missing_file_is_named_with_the_remedy(storage: Storage) -> None:
+    with pytest.raises(StorageError, match=r"nothing\.parquet' does not exist; run the stage that writes it"):
         storage.read_bytes("nothing.parquet")
 
 
@@ -138,15 +138,15 @@ def no_such_bucket() -> OSError:
         (OSError(errno.EHOSTDOWN, "the S3 service at X gave no valid response"), r"cannot be reached: the S3 service at X .* run again"),
         (PermissionError("Access Denied"), r"is refused \(Access Denied\); check workspace\.s3\.key.*in bucket 'bucket'"),
         (no_such_bucket(), r"^bucket 'bucket' of 's3://bucket/a/b' does not exist; create it first"),
-        (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that makes it"),
+        (FileNotFoundError("bucket/a/b"), r"'s3://bucket/a/b' does not exist; run the stage that writes it"),
         (OSError(errno.ENOSPC, "No space left on device"), r"no space left in '.*', where 's3://bucket/a/b' is assembled.*TMPDIR"),
         (OSError(errno.EIO, "InternalError"), r"'s3://bucket/a/b' failed: InternalError\."),
     ],
 )
-def test_a_remote_failure_is_told_with_its_own_way_out(error: OSError, sentence: str) -> None:
+def test_a_remote_failure_is_named_with_its_own_remedy(error: OSError, sentence: str) -> None:
     assert re.search(sentence, explain_remote_error(error, "s3://bucket/a/b"))
 
 
-def test_how_long_a_service_is_waited_for_changes_no_result() -> None:
+def test_the_time_limits_of_a_service_do_not_change_results() -> None:
     patient = PipelineSettings(workspace=WorkspaceSettings.model_validate({"s3": {"retry_s": 600.0, "timeout_s": 5.0}}))
     assert settings_digest(patient) == settings_digest(PipelineSettings())

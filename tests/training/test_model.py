@@ -67,7 +67,7 @@ def test_a_start_that_is_not_there_or_does_not_fit_is_explained(tmp_path: Path) 
         create_model(ModelSettings(name="ViT-B-61"), seed=1)
     with pytest.raises(ModelError, match=r"checkpoint '/nowhere/x.pt' does not exist"):
         create_model(ModelSettings(name="ViT-B-16", pretrained="/nowhere/x.pt"), seed=1)
-    with pytest.raises(UnknownNameError, match=r"start of ViT-B-16 'opanai' is not registered; known: .*openai"):
+    with pytest.raises(UnknownNameError, match=r"initial weights of ViT-B-16 'opanai' is not registered; known: .*openai"):
         create_model(ModelSettings(name="ViT-B-16", pretrained="opanai"), seed=1)
     save_model(Storage(str(tmp_path)), "m", create_model(TINY_MODEL, seed=3))
     wider = json.loads(json.dumps(TINY_MODEL.architecture)) | {"embed_dim": 48}

@@ -112,7 +112,7 @@ class TestIndexFiles:
 
     def test_a_shard_cut_short_is_named(self, own: Release) -> None:
         shard_path(own).write_bytes(shard_path(own).read_bytes()[:-1])
-        with pytest.raises(ShardError, match=r"train/shard-00000.tar' has \d+ bytes, its manifest says \d+; it was changed or cut short"):
+        with pytest.raises(ShardError, match=r"train/shard-00000.tar' has \d+ bytes, its manifest says \d+; it was modified or truncated"):
             index_split(own, "train")
 
     def test_another_number_of_samples_is_named(self, own: Release) -> None:
