@@ -75,7 +75,7 @@ class TestLists:
         ("content", "message"),
         [
             (b"\xff\xfe\x00", "line 1: not UTF-8 text"),
-            (b"scientificName,x\nPica pica,1,2\n", "line 2: 3 fields where the header has 2"),
+            (b"scientificName,x\nPica pica,1,2\n", "line 2: 3 fields, but the header has 2"),
             (b"", "names nothing"),
             (b"# none yet\n\n", "names nothing"),
             (b"scientificName,category\n", "names nothing"),

@@ -172,7 +172,7 @@ class TestDamagedText:
         (tmp_path / "a.csv").write_text("media_url,name\n" + "http://e.org/1.jpg,A\n" * 99 + "http://e.org/2.jpg\n")
         given = source(tmp_path / "a.csv", "table")
         assert drops(given) == {"row_ragged": 1}
-        with pytest.raises(ArchiveError, match=r"a\.csv, line 101: 1 fields where the header has 2; 1 of 100 rows"):
+        with pytest.raises(ArchiveError, match=r"a\.csv, line 101: 1 fields, but the header has 2; 1 of 100 rows"):
             records(given.model_copy(update={"max_damaged_share": 0.001}))
 
 

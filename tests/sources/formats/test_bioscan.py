@@ -112,5 +112,5 @@ class TestBioscanFiveMillion(FormatContract):
 
     def test_a_table_of_neither_version_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_text("processid,species\n1,Apis\n")
-        with pytest.raises(ArchiveError, match=r"x\.csv, line 2: neither BIOSCAN-1M"):
+        with pytest.raises(ArchiveError, match=r"x\.csv, line 2: no column of BIOSCAN-1M"):
             records(self.source.model_copy(update={"path": str(tmp_path / "x.csv")}))

@@ -153,7 +153,7 @@ class TestEolManifest(SourceContract):
         (tmp_path / "media_manifest_1.csv").write_text(f"{header}\n1,2,http://a,http://b,cc-by,me\n1,2\n")
         [ragged] = [item for item in read(EOL.model_copy(update={"path": str(tmp_path)})) if isinstance(item, Dropped)]
         assert (ragged.reason, ragged.count) == ("row_ragged", 1)
-        assert ragged.places[0].endswith("media_manifest_1.csv, line 3: 2 fields where the header has 6")
+        assert ragged.places[0].endswith("media_manifest_1.csv, line 3: 2 fields, but the header has 6")
 
     def test_a_missing_column_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "media_manifest_1.csv").write_text("EOL content ID,EOL page ID\n")

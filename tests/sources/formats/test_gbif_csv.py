@@ -89,7 +89,7 @@ def test_a_row_cut_short_is_dropped_and_counted_with_its_line(tmp_path: Path) ->
     source = write(tmp_path, [occurrence("1"), "2\tcut", occurrence("3")], None)
     assert drops(source) == {"no_media_url": 2, "row_ragged": 1}
     [ragged] = [item for item in read(source) if isinstance(item, Dropped) and item.reason == "row_ragged"]
-    assert ragged.places[0].endswith("0012345.zip:0012345.csv, line 3: 2 fields where the header has 50")
+    assert ragged.places[0].endswith("0012345.zip:0012345.csv, line 3: 2 fields, but the header has 50")
 
 
 def test_a_darwin_core_table_is_no_simple_csv(tmp_path: Path) -> None:

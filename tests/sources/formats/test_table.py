@@ -124,8 +124,8 @@ def test_paths_lie_below_the_images_and_may_not_leave_them(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"media_url,a\nx,2,3\n", r"a\.csv, line 2: 3 fields where the header has 2; 1 of 1 rows are damaged"),
-        ("a.csv", b"media_url,media_url\nx,1\n", r"a\.csv, line 1: column 'media_url' is there twice"),
+        ("a.csv", b"media_url,a\nx,2,3\n", r"a\.csv, line 2: 3 fields, but the header has 2; 1 of 1 rows are damaged"),
+        ("a.csv", b"media_url,media_url\nx,1\n", r"a\.csv, line 1: column 'media_url' occurs twice"),
         ("a.csv", b"media_url,n\nx,caf\xe9\n", r"a\.csv, line 2: not UTF-8 text"),
         ("a.csv.gz", b"\x1f\x8b nothing", r"a\.csv\.gz, line 1: the rest of the file cannot be read"),
         ("a.jsonl", b'{"media_url": "x"}\n{"media_url"\n', r"a\.jsonl, line 2: not one JSON value per line"),

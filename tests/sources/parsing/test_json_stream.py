@@ -50,7 +50,7 @@ def test_only_the_wanted_arrays_are_given() -> None:
         ("", r"x\.json: the document \(character 0\): the file ends here"),
         ("7", "an object or an array is required"),
         ("[1 2]", r"after \[0\] \(character 3\): ',' or '\]' is required, found '2'"),
-        ("[1,", r"\[1\] \(character 3\): the file ends here; it was cut short"),
+        ("[1,", r"\[1\] \(character 3\): the file ends here; it is truncated"),
         ('{"a": [{"b": tru}]}', r"a\[0\] \(character 7\): not JSON"),
         ('{"a" 1}', r"a \(character 5\): ':' is required"),
         ("[1] [2]", "after the document"),

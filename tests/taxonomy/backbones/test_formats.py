@@ -120,7 +120,7 @@ def test_errors_name_file_line_and_rule(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"holds no nodes\.dmp"):
         list(FORMATS["ncbi"](open_tree(tmp_path)).tables())
     (tmp_path / "table.csv").write_text("id,scientific_name\n1,Aus\n2,Bus,extra\n")
-    with pytest.raises(BackboneError, match=r"line 3: 3 fields where the header has 2"):
+    with pytest.raises(BackboneError, match=r"line 3: 3 fields, but the header has 2"):
         list(FORMATS["table"](tmp_path / "table.csv").tables())
     (tmp_path / "taxonomy.tsv").write_text("uid\t|\tparent_uid\t|\tflags\t|\t\n")
     with pytest.raises(BackboneError, match="line 1: no column 'name'"):
@@ -129,5 +129,5 @@ def test_errors_name_file_line_and_rule(tmp_path: Path) -> None:
 
 def test_a_download_of_no_known_format_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("nothing of use\n")
-    with pytest.raises(BackboneError, match=r"no known format: it holds notes\.md; name one of coldp, dwca"):
+    with pytest.raises(BackboneError, match=r"an unknown format: it contains notes\.md; set one of coldp, dwca"):
         detect_format(tmp_path)

@@ -72,7 +72,7 @@ def test_damaged_and_foreign_indexes_are_refused(tmp_path: Path) -> None:
     table = pa.ipc.open_file(str(path)).read_all().replace_schema_metadata()
     with pa.ipc.new_file(str(bare), table.schema) as writer:
         writer.write_table(table)
-    for file, rule in ((torn, "damaged"), (foreign, "other columns"), (bare, "does not say"), (tmp_path / "no.arrow", "does not exist")):
+    for file, rule in ((torn, "damaged"), (foreign, "other columns"), (bare, "has no metadata"), (tmp_path / "no.arrow", "does not exist")):
         with pytest.raises(BackboneError, match=rule):
             read_info(file)
 
