@@ -6,7 +6,7 @@ it computes no perceptual hash. One case keeps the original bytes on both sides 
 server runs in a separate process with keep-alive and a deep backlog, and shares the cores with the client. `work` is the time from the
 first partition's or shard's start to the last one's end; `whole` adds starting the processes. HTTPS comes with the usual set of some
 hundred certificate authorities, as any machine has, and once with the server's own certificate alone, which spares img2dataset the loading
-of that set for each connection. Our CPU time (of the work, without starting Python) stands beside a floor: the transfer over one kept
+of that set for each connection. Our CPU time (of the work, without starting Python) is compared with a floor: the transfer over one kept
 connection of http.client plus a reduced decode, resize and encode by Pillow, no hashes. JPEGs of 12 megapixels are stored at 256 px in
 process. All traffic is on the loopback interface: no network is measured.
 """

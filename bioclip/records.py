@@ -27,7 +27,7 @@ VERBATIM_NAME_COLUMNS = (
     "specific_epithet",
     "vernacular_name",
 )
-"""What a provider says of an organism's name; two records that agree in all of these share one lineage."""
+"""Columns of the name as a provider states it; records that agree in all of them share one lineage."""
 
 
 def record_id(source: str, source_id: str, media_url: str) -> str:
@@ -75,7 +75,7 @@ class Record:
     quality_grade: str = ""
     """The provider's own grade, e.g. iNaturalist's `research`."""
     identifier: str = ""
-    """A taxon identifier that is no name, e.g. a BIN; kept, never matched as a name."""
+    """A taxon identifier that is not a name, e.g. a BIN; it is kept and never matched as a name."""
     crop_x: int | None = None
     """Left edge in pixels of the part of the image that this record is about, with `crop_y`, `crop_width`, `crop_height`; None: all."""
     crop_y: int | None = None

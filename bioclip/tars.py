@@ -33,7 +33,7 @@ _SIZE_FIELD = slice(124, 136)
 _TYPE_FIELD = slice(156, 157)
 _REGULAR_FILE = (b"0", b"\0")
 Bytes = TypeVar("Bytes", int, npt.NDArray[np.int64])
-_REMEDY = "remove it and release again."
+_REMEDY = "remove it and build the release again."
 
 
 def padded(num_bytes: Bytes) -> Bytes:
@@ -173,7 +173,7 @@ def header_name(header: bytes) -> bytes:
 
 
 def header_size(header: bytes) -> int:
-    """Bytes of content that a header states; raises ShardError where the field is no octal number."""
+    """Bytes of content that a header states; raises ShardError if the field is not an octal number."""
     try:
         return int(header[_SIZE_FIELD].rstrip(b"\0 ") or b"0", 8)
     except ValueError:
@@ -192,6 +192,6 @@ def _parse_header(header: bytes, position: int, name: str) -> TarMember | None:
     try:
         num_bytes = header_size(header)
     except ShardError as error:
-        raise ShardError(f"shard {name!r} is no tar: {error}; {_REMEDY}") from None
+        raise ShardError(f"shard {name!r} is not a tar: {error}; {_REMEDY}") from None
     key, extension = split_member_name(header_name(header).decode("utf-8", "replace").lstrip("/"))
     return TarMember(key, extension, position + BLOCK_BYTES, num_bytes)

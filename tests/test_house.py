@@ -27,6 +27,18 @@ _RIDDLES = {
     r"what is done is not done again": "completed work is skipped",
     r"holds twice": "duplicates",
     r"no whole answer|however it drips": "response incomplete",
+    r"\banew\b": "again, or re-encoded",
+    r"\b(told|tell|tells|telling) (\w+ )?apart": "distinguish",
+    r"\bat hand\b|\bin sight\b": "available, or found",
+    r"\b[Ww]hatever\b|\b[Ww]herever\b": "for any",
+    r"\bcomes? to (hold|be|about)\b|\bbears\b": "totals, or has",
+    r"\b(made|done|asked) again\b": "rebuilt, recomputed or retried",
+    r"\bthe way out\b|_way_out\b": "the remedy",
+    r"\bgives? up\b|\bgiven up\b": "discard",
+    r"\bwhat became of\b": "the outcome of",
+    r"\bnothing (here )?imports torch\b|\bnothing here imports\b": "does not import",
+    r"[Rr]aised (whenever|when) the (same|trainer|evaluator)": "incremented when",
+    r"\bof what decides\b|\ball that decides\b": "of everything that determines",
 }
 """Phrases that a reader has to translate, and what to write in their place."""
 _NOT_OURS = {".venv", "build", "demo", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}

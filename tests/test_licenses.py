@@ -154,7 +154,7 @@ _WRAPPERS = ("{}", "© 2020 Jane Doe, {}", "Licence: {}", "{} (see terms)", "ima
 
 @st.composite
 def _spelled(draw: st.DrawFn) -> tuple[str, set[str]]:
-    """A Creative Commons licence as somebody may spell it, and the elements that it names beside BY."""
+    """A Creative Commons licence in a possible spelling, and its elements besides BY."""
     elements = draw(st.lists(st.sampled_from(sorted(_SPELLINGS)), unique=True, max_size=3))
     parts = [draw(st.sampled_from(("CC BY", "cc-by", "CC_BY", "Creative Commons Attribution", "creativecommons.org/licenses/by")))]
     for element in elements:

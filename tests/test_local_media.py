@@ -1,4 +1,4 @@
-"""Local media are found wherever their folder lies, and nothing outside it is ever read."""
+"""Local media are found at any location of their folder, and nothing outside it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partition is done once, and done again when anything that decides its result changes."""
+"""A partition is computed once, and recomputed when anything that determines its result changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_second_run_does_nothing(job: PartitionJob) -> None:
 
 
 @pytest.mark.parametrize("change", [{"version": 2}, {"inputs": {"limit": "4"}}, {"settings": "t"}, {"force": True}])
-def test_whatever_decides_the_result_makes_it_run_again(job: PartitionJob, change: dict[str, object]) -> None:
+def test_a_change_of_anything_that_determines_the_result_reruns_the_partition(job: PartitionJob, change: dict[str, object]) -> None:
     run_partition(job)
     assert not run_partition(replace(job, **change)).reused  # type: ignore[arg-type]
 
@@ -83,7 +83,7 @@ def test_a_reason_that_is_not_registered_is_refused() -> None:
         Counts(10, 8, {"eaten_by_the_dog": 2})
 
 
-def test_counts_of_an_earlier_version_are_read_whatever_their_reasons() -> None:
+def test_counts_of_an_earlier_version_are_read_with_any_reasons() -> None:
     told = {"read": 10, "written": 8, "dropped": {"name_of_old": 2}, "notes": {}}
     assert Counts.from_dict(told).to_dict() == told
 

@@ -36,7 +36,7 @@ def content_digest(root: Path, names: Iterable[str]) -> str:
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """Digest of the library, its sample, the pinned dependencies and everything in tests/ and benchmarks/ that is no test."""
+    """Digest of the library, its sample, the pinned dependencies and everything in tests/ and benchmarks/ that is not a test."""
     support = [path for folder in ("tests", "benchmarks") for path in (root / folder).rglob("*.py") if not path.name.startswith("test_")]
     return content_digest(root, ["bioclip", "requirements.lock", *(path.relative_to(root).as_posix() for path in support)])
 
@@ -49,7 +49,7 @@ class WorkspaceCache:
     digest: str
 
     def copy(self, name: str, target: Path, make: Callable[[Path], T]) -> T:
-        """Copy master `name` to `target`, which must not exist; returns what `make` returned (it is pickled beside the master).
+        """Copy master `name` to `target`, which must not exist; returns what `make` returned (it is pickled next to the master).
 
         `make` fills the folder that it is given; it runs in one process only, the others wait for it. When it raises, no master is kept.
         """

@@ -119,7 +119,7 @@ class _Unzipped(gzip.GzipFile):
 
 
 class _Members:
-    """The files of an archive by the names that its meta.xml gives them: below the folder of meta.xml, wherever that is."""
+    """The files of an archive by the names that its meta.xml gives them: below the folder of meta.xml."""
 
     def __init__(self, names: list[str]) -> None:
         plain = {_plain_name(name): name for name in reversed(names)}

@@ -39,7 +39,7 @@ class AllowanceAddress:
 
 @contextmanager
 def serve_allowances(settings: DownloadSettings, host: str = "127.0.0.1") -> Iterator[AllowanceAddress]:
-    """Serve during the block, from a thread of this process; raises TreeOfLifeError if `host` is no address of this machine."""
+    """Serve during the block, from a thread of this process; raises TreeOfLifeError if `host` is not an address of this machine."""
     loop, token = asyncio.new_event_loop(), secrets.token_hex(16)
     thread = threading.Thread(target=loop.run_forever, name="allowances", daemon=True)
     thread.start()

@@ -139,7 +139,7 @@ class HttpClient:
         return None
 
     async def _finish(self, url: str, code: int, headers: Mapping[str, str], body: bytes, max_bytes: int) -> Fetched:
-        """A whole body without its encodings. A body that is an image already has none, whatever its header says."""
+        """A complete body without its content encodings. A body that is already an image has none, even if its header states one."""
         for encoding in reversed(content_encodings(headers.get("Content-Encoding", ""))):
             if encoding not in INFLATED:
                 return Fetched(PERMANENT, "content_encoding_refused", encoding[:_MAX_DETAIL_CHARS], code, final_url=url)

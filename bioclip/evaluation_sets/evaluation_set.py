@@ -60,7 +60,7 @@ class EvaluationSet:
 
     @cached_property
     def revision(self) -> str:
-        """Digest of the set's content, 64 hexadecimal digits: of its table and of every image that it names, wherever it is stored."""
+        """Digest of the set's content, 64 hexadecimal digits: of its table and of every image that it names, at any location."""
         return self.content()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Names such as `latest` that point at a version of a release."""
+"""Aliases such as `latest` that point to a version of a release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALIAS = re.compile(r"(?![0-9a-f]{12}$)[a-z][a-z0-9_-]{1,63}")
 
 
 def latest_release(storage: Storage) -> str:
-    """Version that the alias `latest` names; raises StorageError when nothing was released yet."""
+    """Version of the alias `latest`; raises StorageError if there is no release."""
     version = read_aliases(storage).get(LATEST)
     if version is None:
         raise StorageError(f"{storage.root!r} holds no release; run `treeoflife curate` first.")
@@ -26,7 +26,7 @@ def latest_release(storage: Storage) -> str:
 
 
 def read_aliases(storage: Storage) -> dict[str, str]:
-    """Version by alias, sorted; raises StorageError for a file that is none."""
+    """Version by alias, sorted; raises StorageError for an invalid alias file."""
     found = {}
     for name in storage.list(layout.RELEASES_DIR):
         if (alias := layout.alias_of(name)) is not None:
@@ -34,40 +34,40 @@ def read_aliases(storage: Storage) -> dict[str, str]:
                 found[alias] = str(json.loads(storage.read_bytes(name))["version"])
             except (ValueError, KeyError, TypeError):
                 raise StorageError(
-                    f"{storage.uri(name)!r} is no alias; remove it, or `treeoflife release promote` a version by its name."
+                    f"{storage.uri(name)!r} is not an alias file; remove it, or `treeoflife release promote` a version by its name."
                 ) from None
     return found
 
 
 def point_alias(storage: Storage, alias: str, version: str) -> None:
-    """Make `alias` name `version`, in one step; the file is left untouched when it does.
+    """Point `alias` to `version` atomically; the file is not rewritten if it already does.
 
-    Raises UsageError for an alias that is no lower-case word of at least two letters, that is a split, or that a version bears.
+    Raises UsageError for an alias that is not a lower-case word of at least two letters, or that is the name of a split or a version.
     """
     if alias in SPLITS:
-        raise UsageError(f"alias {alias!r} is refused: a split is called so; take a word such as `latest` or `stable`.")
+        raise UsageError(f"alias {alias!r} is refused: it is the name of a split; use a word such as `latest` or `stable`.")
     if not _ALIAS.fullmatch(alias) or storage.exists(layout.release_manifest(alias)):
-        raise UsageError(f"alias {alias!r} is refused: take a lower-case word such as `latest` or `stable` that is no version.")
+        raise UsageError(f"alias {alias!r} is refused: use a lower-case word such as `latest` or `stable` that is not a version.")
     name, data = layout.alias_file(alias), readable_json({"version": version})
     if not (storage.exists(name) and storage.read_bytes(name) == data):
         storage.write_bytes(name, data)
 
 
 def remove_alias(storage: Storage, alias: str) -> str:
-    """Remove an alias, never a release; returns the version that it named. Raises UsageError where there is no such alias."""
+    """Remove an alias, never a release; returns its version. Raises UsageError if there is no such alias."""
     aliases = read_aliases(storage)
     if alias not in aliases:
-        raise UsageError(f"alias {alias!r} is not in {storage.root!r}; there: {', '.join(aliases) or 'none'}.")
+        raise UsageError(f"alias {alias!r} is not in {storage.root!r}; available: {', '.join(aliases) or 'none'}.")
     storage.remove(layout.alias_file(alias))
     return aliases[alias]
 
 
 def dangling_aliases(storage: Storage) -> dict[str, str]:
-    """Version by alias, of those aliases whose version is missing."""
+    """Version by alias, for aliases whose version is missing."""
     versions = set(list_releases(storage))
     return {alias: version for alias, version in read_aliases(storage).items() if version not in versions}
 
 
 def point_latest(storage: Storage, version: str) -> None:
-    """Make the alias `latest` name `version`."""
+    """Point the alias `latest` to `version`."""
     point_alias(storage, LATEST, version)

@@ -15,7 +15,7 @@ from bioclip.records import RANKS, partition_bounds
 from bioclip.releases.manifest import Release, workspace_name
 
 UNKNOWN = "not_in_release"
-"""Reason of a sample whose record the other release does not list: it was added or withdrawn before the stage `images`."""
+"""Reason of a sample whose record is not in the other release: it was added or withdrawn before the stage `images`."""
 _SAMPLES, _SLICE_ROWS = layout.SAMPLES, 65_536
 _LABEL = (*RANKS, "resolved_rank", "common_name", "accepted_id")
 _CONTENT = (
@@ -25,10 +25,10 @@ _CONTENT = (
 
 @dataclass(frozen=True)
 class ReleaseDifference:
-    """Counts of samples and shards. `added` is by why the older release lacked them, `removed` by why the newer one does.
+    """Counts of samples and shards. `added` is by the reason for which the older release lacks them, `removed` likewise for the newer one.
 
     `moved` is by (split, split); `relabelled` and `changed` (bytes, licence, provenance) are of samples in both, and may overlap.
-    `num_new_bytes` are of files that the older release does not name.
+    `num_new_bytes` are of files that the older release does not use.
     """
 
     num_common: int
@@ -47,7 +47,7 @@ class ReleaseDifference:
 
 @dataclass
 class _DifferenceCounts:
-    """Counts that are added up slice by slice."""
+    """Counts that are summed slice by slice."""
 
     num_common: int = 0
     relabelled: int = 0
@@ -56,10 +56,10 @@ class _DifferenceCounts:
     removed: Counter[str] = field(default_factory=Counter)
     moved: Counter[tuple[str, str]] = field(default_factory=Counter)
     homes: set[str] = field(default_factory=set)
-    """Shards of the newer release that hold samples of the older."""
+    """Shards of the newer release with samples of the older one."""
 
     def add(self, before: pa.Table, after: pa.Table) -> None:
-        """Count the rows of both releases whose record ids lie in one range."""
+        """Count the rows of both releases with record ids in one range."""
         was, now = pc.not_equal(before["split"], ""), pc.not_equal(after["split"], "")
         old, new = before.filter(was), after.filter(now)
         _count(self.added, _why(new, old, before))
@@ -75,7 +75,7 @@ class _DifferenceCounts:
 
 
 def compare_releases(older: Release, newer: Release) -> ReleaseDifference:
-    """What became of the samples and shards of `older` in `newer`; memory holds a slice of the record ids of both."""
+    """Differences in samples and shards between `older` and `newer`; memory holds a slice of the record ids of both."""
     found = _DifferenceCounts()
     columns = ("split", "shard", "drop_reason", *_LABEL, *_CONTENT)
     with open_sorted(older.storage, _SAMPLES, columns) as before, open_sorted(newer.storage, _SAMPLES, columns) as after:
@@ -102,13 +102,13 @@ def compare_releases(older: Release, newer: Release) -> ReleaseDifference:
 
 
 def _why(samples: pa.Table, others: pa.Table, rows: pa.Table) -> pa.ChunkedArray:
-    """Why the other release, with samples `others` among its `rows`, lacks those of `samples` that it lacks."""
+    """Reasons for which the other release, with samples `others` among its `rows`, lacks some of `samples`."""
     missing = samples["record_id"].filter(pc.invert(pc.is_in(samples["record_id"], value_set=others["record_id"])))
     return pc.fill_null(rows["drop_reason"].take(pc.index_in(missing, value_set=rows["record_id"])), UNKNOWN)
 
 
 def _num_differing(one: pa.Table, two: pa.Table, columns: tuple[str, ...]) -> int:
-    """Rows that differ in one of `columns`; nothing is not the same as something."""
+    """Rows that differ in one of `columns`; null differs from every value."""
     differ = pa.scalar(False)
     for name in columns:
         is_other = pc.fill_null(pc.not_equal(one[name], two[name]), pc.xor(pc.is_null(one[name]), pc.is_null(two[name])))
@@ -122,7 +122,7 @@ def _count(counter: Counter[str], values: pa.ChunkedArray) -> None:
 
 
 def _shards(older: Release, newer: Release, homes: set[str]) -> tuple[int, int, int, int]:
-    """Shards kept, rewritten (new ones that hold samples of a shard that is gone), added, and gone."""
+    """Shards kept, rewritten (new ones with samples of a removed shard), added, and removed."""
     before, after = (
         {workspace_name(release.version, name) for split in release.manifest["splits"] for name in release.shards(split)}
         for release in (older, newer)

@@ -1,8 +1,8 @@
-"""Copying a release: the files that its manifest names, those of earlier releases included, under the same relative names.
+"""Copying a release: the files in its manifest, including those of earlier releases, under the same relative names.
 
-A file is there whole or not at all, as everywhere; the manifest comes last, so a copy that was cut short is no release. Each file's
-digest is compared while it is copied. What is there already is read, and left alone where it is the same: a second run copies only what
-is missing.
+Each file is written atomically and the manifest last, so an interrupted copy is not a release. Each file's
+digest is checked while it is copied. Existing files are read and kept if they are equal, so a second run copies only
+missing files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file to be copied: its name in the release, its name in the destination, and what it must be."""
+    """A file to copy: its name in the release, its name in the destination, and its expected digest and size."""
 
     name: str
     target: str
@@ -36,7 +36,7 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class Export:
-    """A release that is whole in `folder`. `num_bytes` are of all its files, the others of what this run copied."""
+    """A complete release in `folder`. `num_bytes` counts all its files, the other numbers count files copied by this run."""
 
     folder: Storage
     num_files: int
@@ -46,11 +46,11 @@ class Export:
 
 
 def export_release(release: Release, destination: Storage) -> Export:
-    """Copy a release to `<destination>/<version>`, and what it uses of earlier releases to `<destination>/<their version>`.
+    """Copy a release to `<destination>/<version>`, and the files of earlier releases that it uses to `<destination>/<their version>`.
 
-    At most a few files are under way at once, with 8 MiB of each in memory; on their way to a URL they lie in the folder of temporary
-    files. Raises StorageError, before anything is copied, where the destination holds another file of the same name, and while copying
-    where a file of the release is not what its manifest says.
+    A few files are copied at once, with 8 MiB of each in memory; copies to a URL are assembled in the folder of temporary
+    files. Raises StorageError before copying if the destination has a different file of the same name, and during copying
+    if a file of the release does not match its manifest.
     """
     destination.sweep_partials()
     files = list(_files(release))
@@ -74,31 +74,31 @@ def _files(release: Release) -> Iterator[ExportedFile]:
 
 
 def _described(release: Release, name: str) -> ExportedFile:
-    """The manifest or its seal, which no manifest names."""
+    """The manifest or its seal, which the manifest does not list."""
     sha256, num_bytes = release.storage.digest(name)
     if name == layout.MANIFEST and sha256 != release.digest:
-        raise StorageError(f"{release.storage.uri(name)!r} has changed since it was read; run again.")
+        raise StorageError(f"{release.storage.uri(name)!r} has changed since it was read; run the command again.")
     return ExportedFile(name, _target(release, name), sha256, num_bytes)
 
 
 def _target(release: Release, name: str) -> str:
-    """Where a file goes; raises StorageError for a name that would leave the destination."""
+    """Name of a file in the destination; raises StorageError for a name outside the destination."""
     target = workspace_name(release.version, name).removeprefix(f"{layout.RELEASES_DIR}/")
     if any(part in {"", ".", ".."} for part in target.split("/")):
         raise StorageError(
-            f"release {release.version} names {name!r}, which lies outside a release; check it with `treeoflife release verify`."
+            f"release {release.version} names {name!r}, which is outside a release; check it with `treeoflife release verify`."
         )
     return target
 
 
 def _missing(destination: Storage, files: Sequence[ExportedFile]) -> set[ExportedFile]:
-    """Those that are not there yet; raises StorageError that names others that are there in their place."""
+    """Files that do not exist yet; raises StorageError that names existing files with other content."""
     found = list(_at_once(lambda file: _state(destination, file), files))
     others = [file.target for file, state in zip(files, found, strict=True) if state == "other"]
     if others:
         shown = ", ".join(repr(destination.uri(name)) for name in others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
         raise StorageError(
-            f"{len(others):,} other files are in the way: {shown}; nothing was copied. Remove what is no part of the release, or choose "
+            f"{len(others):,} files at the destination have other content: {shown}; nothing was copied. Remove them, or choose "
             "another destination."
         )
     return {file for file, state in zip(files, found, strict=True) if state == "missing"}
@@ -121,28 +121,28 @@ def _digest(storage: Storage, file: ExportedFile) -> str:
 
 def _copy(source: Storage, destination: Storage, file: ExportedFile) -> None:
     if not source.exists(file.name):
-        raise StorageError(f"{source.uri(file.name)!r} is missing; {_way_out(source)}")
+        raise StorageError(f"{source.uri(file.name)!r} is missing; {_remedy(source)}")
     digest = hashlib.sha256()
     with destination.writer(file.target) as sink:
         for chunk in _chunks(source, file.name, file.num_bytes):
             sink.write(chunk)
             digest.update(chunk)
         if digest.hexdigest() != file.sha256 or source.num_bytes(file.name) != file.num_bytes:
-            raise StorageError(f"{source.uri(file.name)!r} is not what the manifest says; {_way_out(source)}")
+            raise StorageError(f"{source.uri(file.name)!r} does not match the manifest; {_remedy(source)}")
 
 
 def _chunks(storage: Storage, name: str, num_bytes: int) -> Iterator[bytes]:
-    """The file by range requests: unlike one long answer, each of these can be asked for again."""
+    """The file by range requests, since each of them can be retried."""
     for start in range(0, num_bytes, _CHUNK_BYTES):
         yield storage.read_range(name, start, min(start + _CHUNK_BYTES, num_bytes))
 
 
-def _way_out(source: Storage) -> str:
-    return f"check the release with `treeoflife release verify {source.root} --deep`. What was copied is kept."
+def _remedy(source: Storage) -> str:
+    return f"check the release with `treeoflife release verify {source.root} --deep`. Copied files are kept."
 
 
 def _at_once(function: Callable[[ExportedFile], T], files: Sequence[ExportedFile]) -> Iterator[T]:
-    """Results in order, a few at a time; the first failure ends it, without beginning what has not begun."""
+    """Results in order, a few at a time; the first failure stops it, and no further call is started."""
     pool = ThreadPoolExecutor(_FILES_AT_ONCE)
     try:
         yield from pool.map(function, files)

@@ -1,7 +1,7 @@
-"""What a workspace holds of releases that no release needs: builds that were killed, releases that were given up, half-written files.
+"""Files of a workspace that no release needs: from killed builds, discarded releases and incomplete writes.
 
-Needed is what a complete release or a current stage manifest names, wherever it lies: a shard of a release that was given up stays as
-long as another release uses it. Nothing outside `releases/` is looked at but half-written files and uploads.
+A file is needed if a complete release or a current stage manifest lists it: a shard of a discarded release is kept as
+long as another release uses it. Outside `releases/` only incomplete files and uploads are considered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNFINISHED, NOT_NAMED, DISCARDED, HALF_WRITTEN, UNFINISHED_UPLOAD = (
 
 @dataclass(frozen=True)
 class Garbage:
-    """A file (or an upload, by its id) that nothing names, and why it is there."""
+    """A file (or an upload, by its id) that is not needed, and its origin."""
 
     name: str
     num_bytes: int
@@ -39,8 +39,8 @@ class Garbage:
 def find_garbage(storage: Storage, discarded: Collection[str] = ()) -> list[Garbage]:
     """Everything that could go, by name, those releases included that are to be given up.
 
-    Raises UsageError for a version to give up that is not there, that an alias names or that the workspace's stages made last; an alias
-    given in its place is answered for what it names.
+    Raises UsageError for a version to discard that does not exist, that has an alias, or that the workspace's stages built last; an alias
+    may be given instead of a version.
     """
     aliases = read_aliases(storage)
     discarded = {aliases.get(name, name) for name in discarded}
@@ -57,7 +57,7 @@ def find_garbage(storage: Storage, discarded: Collection[str] = ()) -> list[Garb
 
 
 def delete_garbage(storage: Storage, garbage: Collection[Garbage]) -> None:
-    """Delete it; manifests first, so that a release that is given up is none before any of its files is missing."""
+    """Delete the files, manifests first, so that a discarded release is no longer a release before any of its files is missing."""
     for one in sorted(garbage, key=lambda one: (not one.name.endswith(f"/{layout.MANIFEST}"), one.name)):
         if one.upload_id:
             storage.abort_upload(one.name, one.upload_id)
@@ -76,7 +76,7 @@ def _orphans(storage: Storage, kept: set[str], complete: Collection[str], discar
 
 
 def _named_by_stages(storage: Storage) -> tuple[set[str], set[str]]:
-    """Outputs of the stages as the workspace has them now, and the versions of releases that they wrote, not only kept shards of."""
+    """Current outputs of the workspace's stages, and the versions of releases that they wrote (without releases of kept shards)."""
     outputs, versions = set(), set()
     for name in storage.list("stages"):
         for partition in json.loads(storage.read_bytes(name))["partitions"]:
@@ -88,7 +88,7 @@ def _named_by_stages(storage: Storage) -> tuple[set[str], set[str]]:
 
 
 def _bookkeeping(storage: Storage, versions: Collection[str]) -> set[str]:
-    """Manifests of the partitions that wrote these releases: they are what makes a rerun do nothing."""
+    """Manifests of the partitions that wrote these releases, so that a rerun does nothing."""
     return {name for version in versions for name in storage.list(layout.release_partitions_dir(version))}
 
 
@@ -96,11 +96,11 @@ def _check_discarded(storage: Storage, discarded: Collection[str], complete: Col
     aliases = read_aliases(storage)
     for version in sorted(discarded):
         if version not in complete:
-            raise UsageError(f"release {version!r} is not in {storage.root!r}; there: {', '.join([*complete, *aliases]) or 'none'}.")
+            raise UsageError(f"release {version!r} is not in {storage.root!r}; available: {', '.join([*complete, *aliases]) or 'none'}.")
         if names := [alias for alias, named in aliases.items() if named == version]:
             raise UsageError(
                 f"release {version!r} has the alias {names[0]!r}, so it is kept: `treeoflife release promote` another release to "
                 f"{names[0]!r}, or remove the alias with `treeoflife release promote --alias {names[0]} --remove`."
             )
         if version in current:
-            raise UsageError(f"release {version!r} is the last that the workspace's stages made; build another before you discard it.")
+            raise UsageError(f"release {version!r} is the last one that the workspace's stages built; build another before you discard it.")

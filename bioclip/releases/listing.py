@@ -1,4 +1,4 @@
-"""The releases of a workspace at a glance: how large each is, and how much of that it added itself."""
+"""Facts of the releases of a workspace: total size, and the size of the files that each wrote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioclip.storage import Storage
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """`num_own_bytes` are of files that the release wrote itself; the other files belong to releases that it continues."""
+    """`num_own_bytes` are of files that the release wrote itself; the other files belong to its ancestors."""
 
     version: str
     name: str
@@ -25,7 +25,7 @@ class ReleaseFacts:
 
 
 def list_facts(storage: Storage) -> list[ReleaseFacts]:
-    """Facts of all complete releases, each after the one that it continues."""
+    """Facts of all complete releases, each after its parent."""
     aliases = read_aliases(storage)
     releases = {version: open_release(storage, version) for version in list_releases(storage)}
     ordered = sorted(releases, key=lambda version: _lineage(version, releases))

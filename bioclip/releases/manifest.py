@@ -16,12 +16,12 @@ from bioclip.errors import StorageError
 from bioclip.storage import Storage
 
 SPLITS = ("train", "val", "heldout")
-"""`train`; `val`: held-out occurrences of known species; `heldout`: species that training never sees."""
+"""`train`; `val`: held-out occurrences of known species; `heldout`: species that are never trained on."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A dataset version. `digest` is the SHA-256 of its manifest, which names every file's digest."""
+    """A dataset version. `digest` is the SHA-256 of its manifest, which lists every file's digest."""
 
     version: str
     digest: str
@@ -33,12 +33,12 @@ class Release:
         return [shard["name"] for shard in self.manifest["splits"][split]["shards"]]
 
     def files(self) -> dict[str, tuple[str, int]]:
-        """Name -> (SHA-256, bytes) of every file that the manifest names."""
+        """Name -> (SHA-256, bytes) of every file in the manifest."""
         return named_files(self.manifest)
 
     @property
     def parent(self) -> tuple[str, str]:
-        """Version and manifest digest of the release that this one continues, or two empty strings."""
+        """Version and manifest digest of the parent release, or two empty strings."""
         parent = self.manifest.get("parent") or {}
         return str(parent.get("version", "")), str(parent.get("digest", ""))
 
@@ -59,7 +59,7 @@ class Release:
 
 
 def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Name -> (SHA-256, bytes) of every file that a manifest names."""
+    """Name -> (SHA-256, bytes) of every file in a manifest."""
     files = {name: (str(file["sha256"]), int(file["num_bytes"])) for name, file in manifest["files"].items()}
     for split in manifest["splits"].values():
         files |= {shard["name"]: (str(shard["sha256"]), int(shard["num_bytes"])) for shard in split["shards"]}
@@ -67,23 +67,23 @@ def named_files(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
 
 
 def workspace_name(version: str, name: str) -> str:
-    """Name within the workspace of what release `version` calls `name`: `../P/x` of an earlier release is `releases/P/x`."""
+    """Name within the workspace of the file that release `version` lists as `name`: `../P/x` of an earlier release is `releases/P/x`."""
     return f"{layout.RELEASES_DIR}/{name.removeprefix('../')}" if name.startswith("../") else f"{layout.release_dir(version)}/{name}"
 
 
 def release_name(version: str, name: str) -> str:
-    """What release `version` calls the file of that name within the workspace; the reverse of `workspace_name`."""
+    """Name by which release `version` lists a file of the workspace; the inverse of `workspace_name`."""
     below = name.removeprefix(f"{layout.RELEASES_DIR}/")
     return below.removeprefix(f"{version}/") if below.startswith(f"{version}/") else f"../{below}"
 
 
 def own_name(name: str) -> str:
-    """What the release that wrote a file calls it: `../P/x` is `x`."""
+    """Name of a file in the release that wrote it: `../P/x` gives `x`."""
     return name.split("/", 2)[2] if name.startswith("../") else name
 
 
 def open_release_folder(folder: Storage) -> Release:
-    """The release in a folder of its own, wherever that lies; raises StorageError where there is none, or its manifest is none."""
+    """The release in a folder at any location; raises StorageError if there is none, or its manifest is invalid."""
     if not folder.exists(layout.MANIFEST):
         raise StorageError(
             f"{folder.root!r} holds no {layout.MANIFEST}: name a release's own folder, <workspace>/{layout.RELEASES_DIR}/<version>."
@@ -93,7 +93,9 @@ def open_release_folder(folder: Storage) -> Release:
         manifest = json.loads(data)
         return Release(str(manifest["version"]), digest_bytes(data), manifest, folder)
     except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{folder.uri(layout.MANIFEST)!r} is no manifest of a release; `treeoflife release verify` says more.") from None
+        raise StorageError(
+            f"{folder.uri(layout.MANIFEST)!r} is not a valid manifest; run `treeoflife release verify` for details."
+        ) from None
 
 
 def list_releases(storage: Storage) -> list[str]:

@@ -137,8 +137,8 @@ LABEL_CONFLICT_SCHEMA = pa.schema(
     ]
 )
 """splits/conflicts.parquet: every member of each group whose members have different accepted names, sorted by (group_id, record_id).
-`rank` is the highest at which they differ, `accepted_name` the member's name there (empty: none), `decision` what became of the group's
-kept image for that reason: `kept` or `label_conflict`."""
+`rank` is the highest at which they differ, `accepted_name` the member's name there (empty: none), `decision` the outcome for the group's
+kept image: `kept` or `label_conflict`."""
 
 
 SHARD_INDEX_SCHEMA = pa.schema(

@@ -1,7 +1,7 @@
 """Caps, floors and balancing of training images by taxon; evaluation splits are never touched.
 
-Who stays is decided by the hash of an image's own id: among images of a taxon those of lowest hash stay under the cap and under the
-threshold alike, in any order, and adding images of other taxa changes nothing.
+The hash of an image's own id decides whether it is kept: cap and threshold both keep the images of a taxon with the lowest
+hashes, in any order, so adding images of other taxa changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def balance_training(candidates: Candidates, settings: ReleaseSettings) -> dict[
     """Drop training images by the settings' floor, threshold and cap, in that order; returns statistics of the tail before and after.
 
     Without any rule the result is empty. Balancing by a threshold is MetaCLIP's (Xu et al. 2024, Demystifying CLIP
-    Data, ICLR), over accepted taxa of every rank in place of search terms; one image of each taxon always stays.
+    Data, ICLR), over accepted taxa of every rank instead of search terms; one image of each taxon is always kept.
     """
     if not (settings.min_per_species or settings.max_per_species or settings.balance_threshold):
         return {}
@@ -79,7 +79,7 @@ def _is_in_group(candidates: Candidates, groups: EncodedTexts, chosen: Mask) -> 
 def _by_hash(
     candidates: Candidates, groups: EncodedTexts, chosen: Mask, seed: int
 ) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """(rows, place within its group by ascending hash, hash) of the training images of the `chosen` groups."""
+    """(rows, position within its group by ascending hash, hash) of the training images of the `chosen` groups."""
     rows = np.flatnonzero(_is_in_group(candidates, groups, chosen))
     hashes = unit_hashes(f"balance:{seed}", candidates.column("record_id").take(pa.array(rows)))
     order = np.lexsort((rows, hashes, groups.numbers[rows]))

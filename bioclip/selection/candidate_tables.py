@@ -1,4 +1,4 @@
-"""What the stage `release` reads: tables of all stages before it, joined a partition at a time."""
+"""Input of the stage `release`: tables of all earlier stages, joined one partition at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DECIDED = {"split", "split_reason", "drop_reason", "drop_detail", "shard"}
 
 
 def read_candidates(storage: Storage) -> Candidates:
-    """Every downloaded image with its record, name and group. Raises StorageError for images that are not in order."""
+    """Every downloaded image with its record, name and group. Raises StorageError if the images are not in order."""
     with storage.reader(layout.NAMES) as stream:
         names = pq.read_table(stream, columns=list(_NAME_COLUMNS))
     unnamed = pa.Table.from_pylist([dict.fromkeys(_NAME_COLUMNS, "")], pa.schema([LINEAGE_SCHEMA.field(name) for name in _NAME_COLUMNS]))
@@ -70,7 +70,7 @@ def read_candidates(storage: Storage) -> Candidates:
 
 
 def described_parts(storage: Storage, candidates: Candidates) -> Iterator[tuple[int, int, dict[str, pa.ChunkedArray]]]:
-    """(first row, row after the last, columns of SAMPLE_SCHEMA less `shard` and the decisions) of each partition in turn."""
+    """(first row, row after the last, columns of SAMPLE_SCHEMA without `shard` and the decisions) of each partition."""
     records = {index: names for index, _, names in _parts(storage)}
     for index, start, stop in candidates.parts:
         described = read_records(storage, records[index], candidates.column("record_id", start, stop), _DESCRIPTION_COLUMNS)

@@ -1,7 +1,7 @@
 """Images that may become samples, as columns: their data, and the decisions on them.
 
-Rows are in order of record id. What many images share (a lineage, a group of duplicates) is kept once, in a shared table. A rule
-reads columns or codes and answers with row numbers, so ten million images need numbers and not ten million Python objects.
+Rows are in order of record id. Values that many images share (a lineage, a group of duplicates) are stored once, in a shared table. A rule
+reads columns or codes and returns row numbers, so ten million images need arrays and not ten million Python objects.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EncodedTexts:
         return cls(tuple(([] if first == 0 else [""]) + [values[place] for place in order]), numbers[places])
 
     def taken(self, rows: npt.NDArray[np.int32]) -> EncodedTexts:
-        """EncodedTexts of rows of which row -1 has the empty text."""
+        """EncodedTexts of rows, where row -1 has the empty text."""
         return EncodedTexts(self.values, np.append(self.numbers, np.int32(0))[rows])
 
     def sizes(self, rows: Rows | Mask) -> npt.NDArray[np.int64]:
@@ -61,14 +61,14 @@ class EncodedTexts:
         return np.fromiter((value in wanted for value in self.values), np.bool_, len(self.values))
 
     def counted(self, rows: Rows | Mask) -> Counter[str]:
-        """Rows by value, those without one left out."""
+        """Rows by value, without rows of the empty text."""
         sizes = self.sizes(rows)
         return Counter({self.values[place]: int(sizes[place]) for place in np.flatnonzero(sizes)})
 
 
 @dataclass(frozen=True)
 class SharedTable:
-    """A table of what many images share, and the row of it [N] that each image has; -1 for none."""
+    """A table of values shared by many images, and each image's row in it [N]; -1 for none."""
 
     table: pa.Table
     rows: npt.NDArray[np.int32]
@@ -78,7 +78,7 @@ class Candidates:
     """The images' own columns, shared tables, and for each image a split or a drop reason."""
 
     def __init__(self, images: pa.Table, *sides: SharedTable, parts: Sequence[tuple[int, int, int]] = ()) -> None:
-        """`parts` are (partition, first row, row after the last) where the rows come from partitions."""
+        """`parts` are (partition, first row, row after the last) if the rows come from partitions."""
         self.images, self._shared, self.parts = images, sides, tuple(parts)
         self.split = np.zeros(images.num_rows, np.int8)
         """Index into SPLIT_NAMES."""
@@ -95,11 +95,11 @@ class Candidates:
 
     @property
     def is_open(self) -> Mask:
-        """Rows that no rule has refused."""
+        """Rows that no rule has dropped."""
         return np.equal(self._reason, 0)
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
-        """A column of rows `start` to `stop` - 1, of the images or of what they share (null where they share nothing)."""
+        """A column of rows `start` to `stop` - 1, of the images or of a shared table (null without a shared row)."""
         side = self._shared_table(name)
         if side is None:
             return self.images[name].slice(start, None if stop is None else stop - start)
@@ -107,7 +107,7 @@ class Candidates:
         return side.table[name].take(pa.array(rows, pa.int32(), mask=rows < 0))
 
     def numbers(self, name: str) -> npt.NDArray[Any]:
-        """A column of numbers without nulls, as numpy has it."""
+        """A column of numbers without nulls, as a numpy array."""
         return np.asarray(self.column(name).to_numpy())
 
     def _codes(self, name: str) -> EncodedTexts:
@@ -131,11 +131,11 @@ class Candidates:
         return None if name in self.images.column_names else next(side for side in self._shared if name in side.table.column_names)
 
     def forget(self, *names: str) -> None:
-        """Free columns of the images that nothing reads any more."""
+        """Free columns of the images that are no longer read."""
         self.images = self.images.drop_columns(list(names))
 
     def drop(self, rows: Rows | Mask, reason: str, details: str | Iterable[str] | pa.Array) -> None:
-        """Refuse `rows`, which must be open, for `reason`; `details` are one text for all or one for each."""
+        """Drop `rows`, which must be open, for `reason`; `details` are one text for all or one for each."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         if not len(rows):
             return
@@ -152,7 +152,7 @@ class Candidates:
         self._num_details += len(texts)
 
     def assign(self, splits: Splits, reasons: Reasons) -> None:
-        """Give every open row its split, and why it has it."""
+        """Give every open row its split and split reason."""
         self.split = np.where(self.is_open, splits, 0).astype(np.int8)
         self._split_reason = reasons
 

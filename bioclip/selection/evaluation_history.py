@@ -1,7 +1,7 @@
 """Images that a line of releases has evaluated on, listed so that no later release trains on them.
 
 An image may be withdrawn, become a duplicate, lose its name or be missing from a provider's file for a while, and return. Each release
-therefore carries on the list of the one that it continues. The list holds ids and digests, no person's name and no text.
+therefore extends the list of its parent. The list contains ids and digests, but no person's name and no text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from bioclip.selection.candidates import Candidates
 from bioclip.selection.splits import HELDOUT, SPLIT_NAMES, VAL
 
 EVALUATED_BEFORE = "evaluated_before"
-"""Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it may not be trained on.
-Also the name under which the gate speaks of images that are evaluated on no longer."""
+"""Drop reason of an image that an earlier release evaluated on and that is no longer resolved to a species: it must not be trained on.
+The gate uses the same name for images that are no longer evaluated on."""
 _GATE_COLUMNS = ("record_id", "sha256", "pixel_sha256", "phash", "is_flat")
 
 
@@ -46,7 +46,7 @@ def evaluated_images(candidates: Candidates, images: pa.Table, former: pa.Table 
 
 
 def absent_side(candidates: Candidates, former: pa.Table) -> SetFingerprints:
-    """For the gate: what was evaluated on and is not among the evaluated images of today."""
+    """For the gate: formerly evaluated images that are not among the current evaluated images."""
     is_now = candidates.is_in(VAL) | candidates.is_in(HELDOUT)
     current = candidates.column("record_id").filter(pa.array(is_now)).combine_chunks()
     table = former.filter(pc.and_(former["is_sample"], pc.invert(pc.is_in(former["record_id"], value_set=current))))

@@ -1,6 +1,6 @@
 """Filters before a release: by size, shape, flatness and type, and by scores that the stage `scores` has written.
 
-Only numbers are read here; what needs a network to be scored is scored in `bioclip.scorers`.
+Only stored numbers are read here; `bioclip.scorers` computes scores.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SIDE, ASPECT, NEAR_CONSTANT, IMAGE_TYPE = "side_below_minimum", "aspect_above_ma
 
 
 def filter_inputs(storage: Storage, settings: ReleaseSettings) -> dict[str, str]:
-    """Digest of the scores; empty without a filter. Raises StorageError when the stage was not run."""
+    """Digest of the scores; empty without a filter. Raises StorageError if the stage has not run."""
     return {SCORES_STAGE: read_stage(storage, SCORES_STAGE).digest} if settings.filters else {}
 
 
 def filter_images(storage: Storage, candidates: Candidates, settings: ReleaseSettings) -> None:
-    """Drop every open candidate that a filter refuses; of several, the first one is its reason.
+    """Drop every open candidate that a filter rejects; the first filter that rejects it is its reason.
 
     Reasons: `side_below_minimum`, `aspect_above_maximum`, `near_constant`, `image_type_excluded`, and for each filter by score
     `filter_<name>` and `filter_<name>_unscored` (no score: the image could not be decoded).
@@ -61,7 +61,7 @@ def read_scores(storage: Storage, filter_name: str) -> pa.Table:
 
 
 def _by_shape(candidates: Candidates, settings: ReleaseSettings) -> None:
-    # The original size of a crop's file says nothing of the crop, whose stored size stands for it.
+    # The original size is that of the whole file, so a crop's stored size is used instead.
     is_crop = candidates.column("is_crop").to_numpy()
     sides = [np.where(is_crop, candidates.numbers(name), candidates.numbers(f"original_{name}")) for name in ("width", "height")]
     longer, shorter = np.maximum(*sides), np.minimum(*sides)

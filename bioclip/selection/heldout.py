@@ -1,7 +1,7 @@
-"""Which species training never sees: by list, by count, by whole genera or families, spread over strata.
+"""Selection of held-out species: by list, by count, by whole genera or families, stratified.
 
-All draws go by hashes of accepted names. With a count or with strata a taxon that newly becomes eligible may take the place of another;
-without them a draw for one taxon depends on nothing else.
+All draws use hashes of accepted names. With a count or strata, a newly eligible taxon may replace another;
+otherwise the draw for a taxon is independent of the others.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from bioclip.settings import PipelineSettings, ReleaseSettings
 from bioclip.storage import Storage
 
 ABOVE_HELDOUT = "above_heldout_species"
-"""Drop reason of images identified no further than to a taxon whose species are held out: they may show them, and train their genus."""
+"""Drop reason of images identified only to a taxon whose species are held out: they may show these species."""
 _CATEGORY_COLUMNS = ("redlistCategory", "category")
 
 Taxon = tuple[str, str]
-"""(kingdom, name): names are unique within a kingdom's code only."""
+"""(kingdom, name), since names are unique only within a kingdom's code."""
 
 
 @dataclass(frozen=True)
 class ListedName:
-    """A line of the list: verbatim name, category, accepted binomial or '' (not resolved, or not of a wanted category)."""
+    """A line of the list: verbatim name, category, accepted binomial or '' (not resolved, or of another category)."""
 
     name: str
     category: str
@@ -42,9 +42,9 @@ class ListedName:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`species` gives the split reason of each held-out species; None where no rule of this module is set, so that `SplitRule.of` draws.
+    """`species` gives the split reason of each held-out species; None if no rule of this module is set; then `SplitRule.of` draws.
 
-    `listed` is HELDOUT_LIST_SCHEMA of a list that was given.
+    `listed` is HELDOUT_LIST_SCHEMA of the given list.
     """
 
     species: Mapping[str, str] | None = None
@@ -53,7 +53,7 @@ class HeldOut:
 
 
 def heldout_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
-    """Digests of the list and of the backbones that its names are resolved by; empty without a list. Raises SettingsError."""
+    """Digests of the list and of the backbones that resolve its names; empty without a list. Raises SettingsError."""
     path = settings.release.heldout_list
     if not path:
         return {}
@@ -61,7 +61,7 @@ def heldout_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, st
 
 
 def read_listed(storage: Storage, settings: PipelineSettings) -> list[ListedName]:
-    """The lines of `release.heldout_list`; those of a wanted category are resolved. None without a list."""
+    """The lines of `release.heldout_list`; those of a selected category are resolved. None without a list."""
     if not settings.release.heldout_list:
         return []
     rows = read_named_rows(settings.release.heldout_list, "release.heldout_list")
@@ -75,10 +75,11 @@ def read_listed(storage: Storage, settings: PipelineSettings) -> list[ListedName
 def choose_heldout(
     candidates: Candidates, settings: ReleaseSettings, listed: Sequence[ListedName], before: Collection[tuple[str, str]] = ()
 ) -> HeldOut:
-    """Choose, and drop images labelled above the chosen taxa. Raises SettingsError for a name of `heldout_species` without an image.
+    """Choose the held-out species, and drop images labelled above the chosen taxa. Raises SettingsError for a name of `heldout_species`
+    without an image.
 
-    Candidates that are dropped already do not count. `before` are the (binomial, split) pairs that an earlier release's images have now:
-    a taxon with a species that was trained on is never drawn, and one that was held out stays so, with species that are new in it.
+    Candidates that are already dropped do not count. `before` are the (binomial, split) pairs that an earlier release's images have now:
+    a taxon with a trained species is never drawn, and a held-out taxon stays held out, including its new species.
     """
     has_rule = settings.heldout_num_species or settings.heldout_rank != "species" or settings.heldout_strata
     if not (has_rule or settings.heldout_list):
@@ -111,7 +112,7 @@ def choose_heldout(
 
 @dataclass(frozen=True)
 class _Units:
-    """What is held out together: a species, or all species of a genus or family."""
+    """Units that are held out together: a species, or all species of a genus or family."""
 
     unit_of: Mapping[str, Taxon]
     species_of: Mapping[Taxon, set[str]]
@@ -120,7 +121,7 @@ class _Units:
 
     @classmethod
     def of(cls, taxa: Sequence[tuple[Mapping[str, str], int]], settings: ReleaseSettings) -> _Units:
-        """`taxa` are (names by rank, images) in an order that data alone decides."""
+        """`taxa` are (names by rank, images) in an order that depends only on the data."""
         unit_of: dict[str, Taxon] = {}
         stratum_of: dict[Taxon, Taxon] = {}
         species_of: defaultdict[Taxon, set[str]] = defaultdict(set)
@@ -135,7 +136,7 @@ class _Units:
         return cls(unit_of, species_of, images, stratum_of)
 
     def draw(self, settings: ReleaseSettings, candidates: set[Taxon], continued: set[Taxon]) -> tuple[dict[Taxon, str], int]:
-        """(drawn units and `continued` ones, each with its split reason, number of strata that have none though they have candidates)."""
+        """(drawn units and `continued` ones, each with its split reason, number of strata with candidates but without a drawn unit)."""
         salt = f"heldout:{settings.seed}" if settings.heldout_rank == "species" else f"heldout-{settings.heldout_rank}:{settings.seed}"
         values = {unit: unit_hash(salt, unit[1]) for unit in candidates if self.images[unit] >= settings.heldout_min_images}
         order = sorted(values, key=lambda unit: (values[unit], unit))
@@ -155,7 +156,7 @@ class _Units:
         return chosen, len(strata - {self.stratum_of[unit] for unit in chosen if unit in self.stratum_of})
 
     def _first_of_strata(self, order: Sequence[Taxon]) -> list[Taxon]:
-        """The unit of lowest hash of each stratum that has another one left for training."""
+        """The unit of lowest hash in each stratum that keeps another one for training."""
         sizes = Counter(self.stratum_of.values())
         first: dict[Taxon, Taxon] = {}
         for unit in order:

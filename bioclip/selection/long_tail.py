@@ -1,4 +1,4 @@
-"""How unevenly images are spread over taxa, in a few numbers."""
+"""Statistics of the distribution of images over taxa."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DECIMALS = 6
 
 
 def tail_statistics(images_per_taxon: Iterable[int]) -> dict[str, Any]:
-    """Statistics of the sizes of taxa; all zero where there are none.
+    """Statistics of the sizes of taxa; all zero if there are none.
 
     `images_by_decile`: images in each tenth of the taxa, from the tenth with the most; `top_percent_share`: share of all images in the
-    largest 1 % of the taxa (at least one); `gini`: 0 for equal sizes, towards 1 when one taxon has all; `effective_taxa`: the exponential
+    largest 1 % of the taxa (at least one); `gini`: 0 for equal sizes, near 1 if one taxon has all; `effective_taxa`: the exponential
     of Shannon's entropy, the number of equal taxa as diverse as these (Hill number of order 1: Hill 1973, Ecology 54, 427-432).
     """
     sizes = np.sort(np.array([size for size in images_per_taxon if size > 0], np.int64))[::-1]

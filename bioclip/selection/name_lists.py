@@ -1,4 +1,4 @@
-"""Users' own files of names: lists to hold out and texts about species, brought to accepted names by the release's backbones."""
+"""Users' own files of names: lists to hold out and texts about species, resolved to accepted names by the release's backbones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _KINGDOM_COLUMNS = ("kingdomName", "kingdom")
 def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
     """Rows of a UTF-8 file, each with `name` and, in a table, its columns; blank lines and lines that begin with `#` are ignored.
 
-    A file whose first line has a column of NAME_COLUMNS is a CSV or (with suffix .tsv) TSV; any other has one name a line. Raises
-    SettingsError that names `setting`, for a file without any name too.
+    A file whose first line has a column of NAME_COLUMNS is a CSV or (with suffix .tsv) TSV; any other has one name per line. Raises
+    SettingsError that names `setting`, also for a file without any name.
     """
     try:
         data = Path(path).expanduser().read_bytes()
@@ -53,12 +53,12 @@ def read_named_rows(path: str, setting: str) -> list[dict[str, str]]:
 
 def _not_empty(rows: list[dict[str, str]], path: str, setting: str) -> list[dict[str, str]]:
     if not rows:
-        raise SettingsError(f"{setting} {path!r} names nothing: it is empty or has only comments; fill it, or leave the setting empty.")
+        raise SettingsError(f"{setting} {path!r} has no names: it is empty or has only comments; fill it, or leave the setting empty.")
     return rows
 
 
 def names_digest(storage: Storage, taxonomy: TaxonomySettings) -> str:
-    """Digest of all that decides `accepted_species`. Raises SettingsError and StorageError."""
+    """Digest of everything that determines `accepted_species`. Raises SettingsError and StorageError."""
     return digest_value(
         [meaningful(taxonomy), read_stage(storage, "backbones").digest, file_digest(taxonomy.curation, "taxonomy.curation")]
     )
@@ -73,7 +73,7 @@ def file_digest(path: str, setting: str) -> str:
 
 
 def accepted_species(rows: Sequence[Mapping[str, str]], storage: Storage, taxonomy: TaxonomySettings) -> list[str]:
-    """The accepted binomial of each row's `name`, '' where the backbones know no such species; decided as the images' own names are."""
+    """The accepted binomial of each row's `name`, '' if the backbones have no such species; resolved like the names of images."""
     if not rows:
         return []
     indexes = load_indexes(storage, taxonomy)

@@ -1,8 +1,8 @@
-"""A release that continues another: what is unchanged keeps its shard, and only what is new or changed is written.
+"""Releases with a parent: unchanged samples keep their shard, and only new or changed samples are written.
 
-A shard of the parent stays as long as every sample in it does, with the same split and the same content; the new release then names the
-file where it lies, `../<version>/shards/...`. Of a shard that lost or changed a sample, the others go into a new one, under a number
-that no release of the line has used. New samples go into shards of their own, of consecutive partitions until one is full.
+A shard of the parent stays as long as every sample in it does, with the same split and the same content; the new release then refers to
+the file as `../<version>/shards/...`. If a shard lost or changed a sample, its other samples are written to a new shard, with a number
+that no release of the line has used. New samples are written to further shards, from consecutive partitions until one is full.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 SHARD_FORM = 2
-"""Raised whenever the same samples and settings give other tars."""
+"""Version of the tars, incremented when the same samples and settings give other tars."""
 AUTO = "auto"
 _LINE = ("name", "seed")
-"""Settings of a line of releases: where one differs, `auto` begins another. All others may change within a line: what was evaluated on
-stays evaluated on."""
+"""Settings of a line of releases: if one differs, `auto` starts a new line. All others may change within a line: evaluated images
+stay evaluation images."""
 _NOT_IN_SHARDS = {
     "shard",
     "split_reason",
@@ -46,18 +46,18 @@ _NOT_IN_SHARDS = {
 }
 _NOT_IN_SHARDS |= {"license_verbatim", "num_bytes"}
 CONTENT = tuple(name for name in SAMPLE_SCHEMA.names if name not in _NOT_IN_SHARDS)
-"""What decides a sample's members, and its split: a column that is added counts until it is named above."""
+"""Columns that determine a sample's members and its split; a new column is included unless it is listed above."""
 
 
 @dataclass(frozen=True)
 class ParentRef:
-    """Version and manifest digest of a parent; both empty where there is none."""
+    """Version and manifest digest of a parent; both empty if there is none."""
 
     version: str = ""
     digest: str = ""
 
     def inputs(self, settings: PipelineSettings) -> dict[str, str]:
-        """What a parent adds to the inputs of the stage `release`: with one, its shards decide too whether they can be used again."""
+        """Inputs that a parent adds to the stage `release`; its shards also decide whether they can be reused."""
         return {"parent": self.digest, "shards": digest_value(meaningful(settings.shards))} if self.version else {}
 
 
@@ -72,7 +72,7 @@ class Parent:
     is_reusable: bool
 
     def samples(self, columns: Sequence[str], first: str = "", last: str = "") -> pa.Table:
-        """Columns of its samples by record id, of those that it knows; of ids from `first` to `last` where they are given."""
+        """Columns of its samples by record id, for ids that it has; limited to ids from `first` to `last` if given."""
         there = set(self.release.sample_columns())
         filters: list[tuple[str, str, str]] = [("split", "!=", "")]
         filters += [("record_id", ">=", first), ("record_id", "<=", last)] if last else []
@@ -80,7 +80,7 @@ class Parent:
             return pq.read_table(stream, columns=[name for name in columns if name in there], filters=filters)
 
     def evaluated(self) -> pa.Table:
-        """EVALUATED_SCHEMA of it and of all that it continues; of its own samples alone where it was made before there was such a list."""
+        """EVALUATED_SCHEMA of it and of all its ancestors; only of its own samples if it was built before that list existed."""
         if layout.EVALUATED in self.release.files():
             with self.release.storage.reader(layout.EVALUATED) as stream:
                 return pq.read_table(stream)
@@ -93,7 +93,7 @@ class Parent:
         return pa.table({name: (columns | missing)[name] for name in EVALUATED_SCHEMA.names}, schema=EVALUATED_SCHEMA)
 
     def texts(self) -> pa.Table | None:
-        """Its further texts (`bioclip.schemas.TEXTS_SCHEMA`), None where it has none."""
+        """Its additional texts (`bioclip.schemas.TEXTS_SCHEMA`), None if it has none."""
         if layout.TEXTS not in self.release.files():
             return None
         with self.release.storage.reader(layout.TEXTS) as stream:
@@ -108,8 +108,8 @@ class Parent:
 def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef:
     """The parent that `release.parent` names; `key_of` is the key that the stage would have with a parent.
 
-    A release that was made from the very same inputs and settings has its own parent found again, so that a rerun does nothing. Raises
-    StorageError for a name that is not there.
+    For a release built from exactly the same inputs and settings, its own parent is found again, so a rerun does nothing. Raises
+    StorageError if the name does not exist.
     """
     chosen = settings.release.parent
     if not chosen:
@@ -131,7 +131,7 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
 
 
 def named_parent(storage: Storage, name: str) -> Release | None:
-    """The release that a value of `release.parent` names, None where it names none; raises StorageError for one that is not there."""
+    """The release that a value of `release.parent` names, None if it names none; raises StorageError if it does not exist."""
     try:
         return open_release(storage, name) if name not in {"", AUTO} else None
     except StorageError as error:
@@ -139,14 +139,14 @@ def named_parent(storage: Storage, name: str) -> Release | None:
 
 
 def _own_parent(release: Release, settings: PipelineSettings, key_of: Callable[[ParentRef], str]) -> ParentRef | None:
-    """The parent of a release that was made from exactly the current inputs, else None."""
+    """The parent of a release that was built from exactly the current inputs, else None."""
     parent = ParentRef(*release.parent)
     is_same = release.manifest.get("release_key") == key_of(parent)
     return parent if is_same and release.manifest["settings"]["shards"] == _plain(meaningful(settings.shards)) else None
 
 
 def open_parent(storage: Storage, version: str, settings: PipelineSettings) -> Parent | None:
-    """The parent of that version, None for none; raises StorageError when it is gone."""
+    """The parent of that version, None for none; raises StorageError if it no longer exists."""
     if not version:
         return None
     release = open_release(storage, version)
@@ -169,7 +169,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def inherited_name(version: str, name: str) -> str:
-    """What a child of release `version` calls that release's `name`: a file of an earlier one still is where it was written."""
+    """Name by which a child of release `version` refers to that release's file `name`; files of earlier releases stay in their folder."""
     return name if name.startswith("../") else f"../{version}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""The shard of each sample: one of the parent's that is kept, or a new one."""
+"""The shard of each sample: a kept shard of the parent, or a new one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _TAR_BLOCK_BYTES = 512
 
 @dataclass(frozen=True)
 class Former:
-    """Where the candidates lay in the parent: `shard` [N] indexes its `shards`, -1 for none; `split` [N]; `is_touched` [shards] marks the
-    shards that lost a sample or hold one that changed."""
+    """Shards and splits of the candidates in the parent: `shard` [N] indexes its `shards`, -1 for none; `split` [N]; `is_touched` [shards]
+    marks the shards that lost a sample or contain a changed one."""
 
     shards: tuple[str, ...]
     shard: npt.NDArray[np.int32]
@@ -39,7 +39,7 @@ class Former:
 
     @property
     def is_kept(self) -> Mask:
-        """Candidates [N] whose shard stays."""
+        """Candidates [N] whose shard is kept."""
         is_kept: Mask = ~np.append(self.is_touched, True)[self.shard] & (self.shard >= 0)
         return is_kept
 
@@ -47,10 +47,10 @@ class Former:
 def number_shards(
     candidates: Candidates, settings: ShardSettings, num_partitions: int, parent: Parent | None = None, former: Former | None = None
 ) -> tuple[pa.Array, dict[str, int]]:
-    """(shard [N] of every candidate, '' without a split; notes on what was kept, rewritten and added).
+    """(shard [N] of every candidate, '' without a split; counts of kept, rewritten and added samples).
 
-    A new shard holds samples of one split and one partition (new samples beside a parent: of consecutive partitions), and as many as the
-    settings allow; it is numbered through its split. `former` is given where the parent's shards can be used again.
+    A new shard holds samples of one split and one partition (new samples of a release with a parent: of consecutive partitions), and as
+    many as the settings allow; it is numbered through its split. `former` is given if the parent's shards can be reused.
     """
     num_samples = int((candidates.split > 0).sum())
     size = settings.samples_per_shard or min(max(num_samples // _SHARDS, _LEAST_SAMPLES), _MOST_SAMPLES)
@@ -78,10 +78,10 @@ def number_shards(
 
 
 def find_former(candidates: Candidates, parts: Iterable[tuple[int, int, Columns]], parent: Parent, changed: set[TextKey]) -> Former:
-    """Compare candidates that have their splits with the samples of a parent.
+    """Compare candidates with assigned splits to the samples of a parent.
 
-    `parts` are (first row, row after the last, columns as samples have them) of all candidates in turn; `changed` are the taxa of which a
-    text is another than the parent's.
+    `parts` are (first row, row after the last, columns as samples have them) of all candidates in turn; `changed` are the taxa with a text
+    that differs from the parent's.
     """
     expected = {shard["name"]: shard["num_samples"] for split in parent.release.manifest["splits"].values() for shard in split["shards"]}
     names = sorted(expected)
@@ -116,7 +116,7 @@ def _partitions(candidates: Candidates, num_partitions: int) -> npt.NDArray[np.i
 
 
 def _runs(num_new: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int32]:
-    """Partition -> first partition of the run whose new samples share shards; a run ends where its samples would be more than `size`."""
+    """Partition -> first partition of the run whose new samples share shards; a run ends before its samples exceed `size`."""
     runs = np.arange(len(num_new), dtype=np.int32)
     first, total = -1, 0
     for partition in np.flatnonzero(num_new).tolist():
@@ -128,17 +128,18 @@ def _runs(num_new: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int32]:
 
 
 def _planned_bytes(candidates: Candidates, rows: Rows, settings: ShardSettings) -> npt.NDArray[np.int64]:
-    """About what each sample takes in a tar: its stored image, less where it will be made smaller, and its other members' blocks."""
+    """Approximate bytes of each sample in a tar: its stored image, fewer if it will be resized, and its other members' blocks."""
     longer = np.maximum(candidates.numbers("width")[rows], candidates.numbers("height")[rows])
     shrinking = np.minimum(1.0, settings.image_px / np.maximum(longer, 1)) ** 2
     num_blocks = np.ceil(candidates.numbers("num_bytes")[rows] * shrinking / _TAR_BLOCK_BYTES).astype(np.int64)
-    # Each member has a block for its header; the texts fit into one more, the metadata into two.
+    # Each member has a block for its header; each text fits into one more, the metadata into two.
     planned: npt.NDArray[np.int64] = (num_blocks + 1 + 3 + 2 * (len(TEXT_MEMBERS) + 1)) * _TAR_BLOCK_BYTES
     return planned
 
 
 def _packs(keys: npt.NDArray[np.int32], num_bytes: npt.NDArray[np.int64], most_samples: int, most_bytes: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the samples of each shard: of one key [3, samples], at most so many, and no more bytes unless one has more alone."""
+    """(start, stop) of the samples of each shard: of one key [3, samples], within the limits of samples and bytes; a single larger sample
+    has its own shard."""
     if not len(num_bytes):
         return
     ends = np.append(0, np.cumsum(num_bytes))

@@ -1,8 +1,8 @@
-"""Which split an image belongs to, decided by hashes of ids and accepted names alone, and by an earlier release where one is continued.
+"""The split of an image, decided only by hashes of ids and accepted names, and by the parent release if there is one.
 
-So the decision for one image never depends on the others' order, and stays when data is added: a species or an occurrence that was held
-out stays held out. Images of one occurrence always share a split. Hashes alone do not keep that promise where a species grows past a
-least number of images or gets another accepted name; the splits of an earlier release do (`earlier_splits`).
+The decision for an image does not depend on the order of others, and is stable when data is added: a species or an occurrence that was
+held out stays held out. Images of one occurrence always share a split. Hashes alone do not guarantee this if a species exceeds a
+minimum number of images or gets another accepted name; the splits of an earlier release do (`earlier_splits`).
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ from bioclip.selection.splits import (
 from bioclip.settings import ReleaseSettings
 
 EARLIER_COLUMNS = ("record_id", "sha256", "source", "occurrence_id", "source_id", "split")
-"""What `earlier_splits` needs of a release's samples."""
+"""Columns of a release's samples that `earlier_splits` needs."""
 _TRAIN, _VAL, _HELDOUT = (SPLIT_NAMES.index(split) for split in (TRAIN, VAL, HELDOUT))
 _REASON = {reason: code for code, reason in enumerate(REASON_CODES)}
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """The decision for each image; made once from the number of distinct images of each species."""
+    """The split decision for each image, derived from the number of distinct images of each species."""
 
     settings: ReleaseSettings
     heldout: Mapping[str, str]
-    """Species -> why it is held out, as in SPLIT_REASONS."""
+    """Species -> reason for holding it out, as in SPLIT_REASONS."""
     val_species: frozenset[str]
 
     @property
     def heldout_species(self) -> frozenset[str]:
-        """Accepted binomials that training never sees."""
+        """Accepted binomials that are never trained on."""
         return frozenset(self.heldout)
 
     @classmethod
@@ -68,9 +68,9 @@ class SplitRule:
         chosen: Mapping[str, str] | None = None,
     ) -> SplitRule:
         """`counts` gives the images of each accepted binomial; `before` the (binomial, split) pairs that an earlier release's images have
-        now; `chosen` are the held-out species, with the reason of each, where `choose_heldout` has chosen them.
+        now; `chosen` are the held-out species, with the reason of each, if `choose_heldout` has chosen them.
 
-        A species that was held out stays so, and one that was trained on is never drawn; the settings' own lists win over the latter.
+        A held-out species stays held out, and a trained species is never drawn; lists in the settings override the latter.
         Raises SettingsError for unknown names.
         """
         trained = {name for name, split in before if split == TRAIN}
@@ -93,8 +93,8 @@ class SplitRule:
     def assign(self, species: EncodedTexts, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
         """(split [N], reason [N]) of each image, of its accepted species ('' above species) and the key of its occurrence.
 
-        `earlier` is the split that an earlier release put it in: what was trained on stays, what was evaluated on is never trained on;
-        0 is the answer for one of those that has no species any more.
+        `earlier` is the split that an earlier release put it in: trained images stay in training, evaluated images are never trained on;
+        the result is 0 for an evaluated image that no longer has a species.
         """
         is_heldout, may_be_val = (species.chosen(names)[species.numbers] for names in (self.heldout, self.val_species))
         was_evaluated = (earlier == _VAL) | (earlier == _HELDOUT)
@@ -116,19 +116,19 @@ class SplitRule:
 
 
 def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
-    """Raises SettingsError when a name of `release.heldout_species` is not among the `known` accepted binomials."""
+    """Raise SettingsError if a name of `release.heldout_species` is not among the `known` accepted binomials."""
     if missing := sorted(set(settings.heldout_species) - set(known)):
         raise SettingsError(
             f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
-            "use the accepted binomial as taxonomy/names.parquet has it."
+            "use the accepted binomial in taxonomy/names.parquet."
         )
 
 
 def earlier_splits(candidates: Candidates, samples: pa.Table, evaluated: pa.Table) -> Splits:
     """The split [N] that an earlier release gave to each candidate's picture, else to its occurrence.
 
-    `samples` are that release's, with EARLIER_COLUMNS, and `evaluated` its EVALUATED_SCHEMA. A picture is known again by record id, by its
-    stored bytes, or (evaluated ones) by its pixels. In a group of duplicates, and where two claims meet, evaluation wins.
+    `samples` are that release's, with EARLIER_COLUMNS, and `evaluated` its EVALUATED_SCHEMA. A picture is recognised by record id, by its
+    stored bytes, or (evaluated ones) by its pixels. In a group of duplicates, and for conflicting splits, evaluation takes precedence.
     """
     strengths = _strengths(pa.chunked_array([*samples["split"].chunks, *evaluated["split"].chunks], pa.string()))
     picture = np.zeros(len(candidates), np.int8)
@@ -152,8 +152,8 @@ def _strengths(splits: pa.ChunkedArray) -> Splits:
 
 
 def _known(keys: pa.ChunkedArray, known: pa.ChunkedArray, strengths: Splits) -> Splits:
-    """The strongest of `strengths` among the rows of `known` that have each key, 0 where none has."""
-    # Millions of texts are more bytes than the offsets of a plain string column can tell.
+    """The strongest of `strengths` among the rows of `known` that have each key, 0 if none has."""
+    # Millions of texts exceed the 32-bit offsets of a plain string column.
     known, keys = known.cast(pa.large_string()), keys.cast(pa.large_string())
     strongest = pa.table({"key": known, "strength": pa.array(strengths)}).group_by("key").aggregate([("strength", "max")])
     places = pc.index_in(keys, value_set=strongest["key"].combine_chunks(), skip_nulls=True)

@@ -1,4 +1,4 @@
-"""Names of the splits, and the hashes and keys by which images come into them."""
+"""Names of the splits, and the hashes and keys that assign images to them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 TRAIN, VAL, HELDOUT = "train", "val", "heldout"
 SPLIT_NAMES = ("", TRAIN, VAL, HELDOUT)
-"""Splits by their code; the stronger claim on an image has the higher one."""
+"""Splits by their code; for conflicting splits of an image the higher code takes precedence."""
 Splits = npt.NDArray[np.int8]
-"""EncodedTexts of splits, as in SPLIT_NAMES; 0 where there is none."""
+"""EncodedTexts of splits, as in SPLIT_NAMES; 0 if there is none."""
 _HASHED_AT_ONCE = 1_000_000
 
 NOT_DRAWN, TOO_FEW_IMAGES, ABOVE_SPECIES, TRAINED_BEFORE = "not_drawn_for_val", "too_few_images_for_val", "above_species", "trained_before"
@@ -67,7 +67,7 @@ def _slices(texts: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
 
 
 def occurrence_key(source: str, occurrence_id: str, source_id: str) -> str:
-    """What images of one encounter share; the provider's own id stands in where no occurrence id is given."""
+    """Key shared by the images of one encounter; the provider's own id is used if there is no occurrence id."""
     return f"{source}\x1f{occurrence_id or source_id}"
 
 

@@ -51,7 +51,7 @@ _VERSION = 7
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job over the tables of all earlier stages and of the release that is continued; image bytes are not read."""
+    """One job over the tables of all earlier stages and of the parent release; image bytes are not read."""
     withdrawals = read_withdrawals(storage, settings.ingest)
     parent = choose_parent(storage, settings, lambda parent: _job(storage, settings, withdrawals, parent).key)
     return [_job(storage, settings, withdrawals, parent)]
@@ -146,7 +146,7 @@ def _counts(candidates: Candidates, notes: Mapping[str, int]) -> Counts:
 
 
 def _drop_unfit(candidates: Candidates, settings: PipelineSettings, withdrawals: Withdrawals) -> None:
-    """Drop images that were withdrawn, that duplicate another one, and that have no name of the least rank."""
+    """Drop images that were withdrawn, that are duplicates, or that have no name at the least rank."""
     if withdrawals.hashes:
         _drop_withdrawn(candidates, withdrawals)
     kinds, kept = candidates.codes("kind"), candidates.column("kept_record_id")
@@ -174,7 +174,7 @@ def _drop_withdrawn(candidates: Candidates, withdrawals: Withdrawals) -> None:
 
 
 def _drop_conflicts(candidates: Candidates, settings: PipelineSettings) -> Conflicts:
-    """Look at the groups of duplicates whose members bear different names, and drop the images that the settings' rule drops."""
+    """Record the groups of duplicates whose members have different names, and drop images by the rule of the settings."""
     groups = candidates.codes("kept_record_id")
     is_mixed = np.zeros(len(groups.values), np.bool_)
     for rank in RANKS:
@@ -218,7 +218,7 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
 
 
 def _check_not_empty(candidates: Candidates) -> None:
-    """Raise SettingsError for a release without samples, which the next one would continue."""
+    """Raise SettingsError for a release without samples, since the next release would use it as parent."""
     if not (candidates.split > 0).any():
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in candidates.drop_counts().items())
         raise SettingsError(
@@ -228,7 +228,7 @@ def _check_not_empty(candidates: Candidates) -> None:
 
 
 def _drop_untrained(candidates: Candidates) -> None:
-    """A known species must be known: without a training image left, its held-out images prove nothing."""
+    """Drop `val` images of species without a training image left, since the benchmark requires trained species."""
     species = candidates.codes("species")
     is_trained = species.sizes(candidates.is_in(TRAIN)) > 0
     rows = np.flatnonzero(candidates.is_in(VAL) & ~is_trained[species.numbers])

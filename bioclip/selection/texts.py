@@ -25,7 +25,7 @@ from bioclip.taxonomy.vernacular_stage import plan_vernaculars, vernaculars_name
 _SENTENCE = "a photo of {}."
 
 TextKey = tuple[str, str]
-"""(accepted id, scientific name): ids alone are unique within one backbone only."""
+"""(accepted id, scientific name), since ids are unique only within one backbone."""
 Texts = dict[TextKey, dict[str, str]]
 """Texts by member name, by taxon."""
 
@@ -36,8 +36,8 @@ def more_languages(settings: ReleaseSettings) -> tuple[str, ...]:
 
 
 def text_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
-    """Digests of what texts are made of; empty where no setting asks for any. Raises SettingsError, and StorageError for a stage before
-    this one that was not run, or for other languages."""
+    """Digests of the inputs of texts; empty if no setting asks for texts. Raises SettingsError, and StorageError for an earlier stage
+    that has not run, or ran for other languages."""
     inputs = {"vernaculars": _vernaculars_digest(storage, settings)} if more_languages(settings.release) else {}
     if path := settings.release.descriptions:
         inputs |= {"descriptions": file_digest(path, "release.descriptions"), "names": names_digest(storage, settings.taxonomy)}
@@ -45,7 +45,7 @@ def text_inputs(storage: Storage, settings: PipelineSettings) -> dict[str, str]:
 
 
 def _vernaculars_digest(storage: Storage, settings: PipelineSettings) -> str:
-    # Names of a language that was never read would look like names that no taxon has.
+    # Names of a language that was not read would look like missing names.
     stage = read_stage(storage, VERNACULARS_STAGE)
     keys = {partition.name: partition.key for partition in stage.partitions}
     if any(keys.get(job.name) != job.key for job in plan_vernaculars(storage, settings)):
@@ -57,10 +57,10 @@ def _vernaculars_digest(storage: Storage, settings: PipelineSettings) -> str:
 
 
 def release_texts(storage: Storage, candidates: Candidates, settings: PipelineSettings) -> tuple[pa.Table | None, dict[str, int]]:
-    """(TEXTS_SCHEMA of the samples' taxa or None where no setting asks for texts, notes). Raises SettingsError for a wrong table.
+    """(TEXTS_SCHEMA of the samples' taxa or None if no setting asks for texts, notes). Raises SettingsError for an invalid table.
 
-    Where a taxon has no name in a language its scientific name stands in, as in BioCLIP's English members; a species without a
-    description has no such member. Notes: `samples_named_<code>`, `samples_with_description` and what became of the table's rows.
+    If a taxon has no name in a language, its scientific name is used, as in BioCLIP's English members; a species without a
+    description has no such member. Notes: `samples_named_<code>`, `samples_with_description` and outcomes of the table's rows.
     """
     languages, path = more_languages(settings.release), settings.release.descriptions
     if not languages and not path:
@@ -97,7 +97,7 @@ def text_key(row: Mapping[str, Any]) -> TextKey:
 
 
 def changed_taxa(now: pa.Table | None, before: pa.Table | None) -> set[TextKey]:
-    """Taxa whose texts differ between two TEXTS_SCHEMA tables; None is a table without rows."""
+    """Taxa whose texts differ between two TEXTS_SCHEMA tables; None counts as a table without rows."""
     one, other = (_by_taxon(table) if table is not None else {} for table in (now, before))
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 

@@ -19,7 +19,7 @@ _SOURCE_COLUMNS = ("source_id", "occurrence_id", "media_url")
 def find_images(scope: Scope, identifier: str, everywhere: bool = False) -> list[str]:
     """Record ids, sorted, of all records that `identifier` means.
 
-    It may be a record id, a shard's key or member (`<record id>.jpg`, with or without a path), the SHA-256 of an image (as it came, as
+    It may be a record id, a shard's key or member (`<record id>.jpg`, with or without a path), the SHA-256 of an image (as downloaded, as
     stored, or of its pixels), a source's id (`id` or `source:id`), an occurrence id or a media URL. An identifier that the current tables
     lack is looked up in the workspace's other releases, in evaluated.parquet and in withdrawal lists; with `everywhere` it always is.
     Raises StorageError when it is not found.

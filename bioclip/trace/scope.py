@@ -60,7 +60,7 @@ class Scope:
 def open_scope(workspace: Storage, release: str) -> Scope:
     """A scope by release: a version, `latest`, or a release's own folder, then with the workspace that contains it, if one does.
 
-    `latest` in a workspace without releases gives the workspace alone. Raises StorageError for a version or folder that is no release.
+    `latest` in a workspace without releases gives the workspace alone. Raises StorageError for a version or folder that is not a release.
     """
     folder = Path(release).expanduser()
     if folder.is_dir():

@@ -1,7 +1,7 @@
-"""`python -m bioclip.training --settings FILE --release VERSION [--log-path FILE] [--threads N]`: train as a process of its own.
+"""`python -m bioclip.training --settings FILE --release VERSION [--log-path FILE] [--threads N]`: train in a separate process.
 
-Without an error it prints nothing. An error is one sentence on the error stream and a line `failed` of the log, from which the caller has
-it also when torchrun prints its own words after it. Settings may also come from the environment, so that credentials need not be
+Without an error it prints nothing. An error is one sentence on the error stream and a line `failed` of the log, so the caller
+gets it even if torchrun prints further output. Settings may also come from the environment, so that credentials need not be
 written to a file.
 """
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bioclip.training", description="Train on a release of a workspace.")
     parser.add_argument("--settings", type=Path, required=True, help="YAML file of the whole pipeline's settings")
     parser.add_argument("--release", required=True, help="version of the release")
-    parser.add_argument("--log-path", type=Path, help="file that receives one JSON object a logged step")
+    parser.add_argument("--log-path", type=Path, help="file that receives one JSON object per logged step")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: training.num_threads")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)

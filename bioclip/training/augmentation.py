@@ -1,6 +1,6 @@
-"""From JPEG to a square of uint8 pixels, at random for training and by rule for evaluation.
+"""Transform from JPEG to a square of uint8 pixels, random for training and deterministic for evaluation.
 
-Images are decoded at the JPEG's own reduced scale (1, 1/2, 1/4 or 1/8) where that still has more pixels than are used. The crop is
+Images are decoded at the JPEG's own reduced scale (1, 1/2, 1/4 or 1/8) if that still has more pixels than are used. The crop is
 the random resized crop of Szegedy et al. 2015 ("Going deeper with convolutions"), with the ranges of area and aspect that BioCLIP uses.
 """
 
@@ -16,7 +16,7 @@ _CROP_ATTEMPTS = 10
 
 
 def decode_px(image_px: int, min_crop_area: float) -> int:
-    """Least side in pixels to decode at, so that even the smallest crop has `image_px` pixels a side where the image does."""
+    """Least side in pixels to decode at, so that even the smallest crop has `image_px` pixels per side if the image does."""
     return math.ceil(image_px / math.sqrt(min_crop_area * MIN_ASPECT))
 
 

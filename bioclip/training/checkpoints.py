@@ -1,8 +1,8 @@
 """Checkpoints: everything that a killed run needs to continue at the next step with the same result.
 
 One safetensors file holds the weights, the state of the objectives, AdamW's moments, the step, the metrics so far and the environment. No
-random state is kept, since every draw is a function of the seed and the step. The file's name holds the start of its SHA-256, which is
-checked before anything is loaded. The last two are kept: if one is damaged, the run continues from the other.
+random state is stored, since every draw is a function of the seed and the step. The file's name contains the start of its SHA-256, which is
+checked before loading. The last two are kept: if one is damaged, the run continues from the other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class RestoredRun:
-    """What a checkpoint holds besides the state: metrics [steps done, 2], and the environment it was written in."""
+    """Contents of a checkpoint besides the state: metrics [steps done, 2], and the environment of the run that wrote it."""
 
     history: torch.Tensor
     environment: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Checkpoints:
     folder: str
 
     def names(self) -> list[str]:
-        """All there are, the oldest first."""
+        """Names of all checkpoints, oldest first."""
         return [name for name in self.storage.list(layout.checkpoints_dir(self.folder)) if name.endswith(_SUFFIX)]
 
     def write(
@@ -52,7 +52,7 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         environment: Mapping[str, Any],
     ) -> None:
-        """Write the state after `len(history)` steps, whole or not at all, then remove all but the last two."""
+        """Write the state after `len(history)` steps, atomically, then remove all but the last two."""
         tensors = {f"model/{name}": tensor for name, tensor in network.state_dict().items()}
         tensors |= {f"objectives/{name}": tensor for name, tensor in objectives.state_dict().items()}
         for number, state in optimizer.state_dict()["state"].items():
@@ -65,14 +65,14 @@ class Checkpoints:
             self.storage.remove(old)
 
     def choose(self) -> str | None:
-        """Name of the newest whole checkpoint, None without any checkpoint; raises TrainingError when all are damaged."""
+        """Name of the newest intact checkpoint, None without any checkpoint; raises TrainingError if all are damaged."""
         names = self.names()
         for name in reversed(names):
             if _is_whole(name, self.storage.read_bytes(name)):
                 return name
         if names:
             raise TrainingError(
-                f"every checkpoint in {self.storage.uri(self.folder)!r} is damaged: its content is not that of the SHA-256 in its name; "
+                f"every checkpoint in {self.storage.uri(self.folder)!r} is damaged: its content does not match the SHA-256 in its name; "
                 f"restore one from a copy, or remove {layout.checkpoints_dir(self.folder)} to train from step 0."
             )
         return None
@@ -84,7 +84,7 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         agree: Callable[[Callable[[], str | None]], str | None] = lambda choose: choose(),
     ) -> RestoredRun | None:
-        """Load the newest whole state into network, objectives and optimizer; returns None when there is none.
+        """Load the newest intact state into network, objectives and optimizer; returns None if there is none.
 
         `agree` lets one process choose for all. Raises TrainingError for damaged checkpoints.
         """
@@ -92,7 +92,7 @@ class Checkpoints:
             return None
         data = self.storage.read_bytes(name)
         if not _is_whole(name, data):
-            raise TrainingError(f"{self.storage.uri(name)!r} was changed while it was read; start again.")
+            raise TrainingError(f"{self.storage.uri(name)!r} changed while it was read; run the command again.")
         tensors = load(data)
         network.load_state_dict(_below(tensors, "model/"))
         objectives.load_state_dict(_below(tensors, "objectives/"))

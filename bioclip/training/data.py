@@ -1,8 +1,8 @@
 """The training data: batch number `step` is a pure function of the releases, the settings and the step.
 
-A run is resumed at any step without replaying those before it, and every number of processes sees the same global batches: process r of W
-takes the r-th of W equal slices. The epochs of a stream follow one another without a gap, so no sample is left out of one; within an
-epoch, samples are ordered by a hash of (seed, epoch, sample), in whichever shard they are.
+A run resumes at any step without replaying earlier ones, and any number of processes uses the same global batches: process r of W
+takes the r-th of W equal slices. The epochs of a stream follow one another without a gap, so every epoch contains all samples; within an
+epoch, samples are ordered by a hash of (seed, epoch, sample), independent of their shards.
 
 The last letters of a tensor's name are its shape:
 B  pairs of this process in one batch       U  distinct captions of those pairs      L  tokens of a text
@@ -44,7 +44,7 @@ _GOLDEN, _MIX_1, _MIX_2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D
 class Batch:
     """This process's slice of global batch `step`, counted from 0.
 
-    `taxon_B` is the row of each sample in the run's lineage matrix, -1 for one of no release. `caption_type_B` indexes
+    `taxon_B` is the row of each sample in the run's lineage matrix, -1 for a sample without a release. `caption_type_B` indexes
     `caption_type_names`, -1 for a foreign caption. `stream_B` and `epoch_B` are the stream and the stream's epoch. `text_of_B` indexes
     the distinct captions, which `tokens_UL` holds; `caption_id_B` is a 63-bit hash of the caption, to compare captions of several
     processes. `images_BCHW` is uint8, all others int64.
@@ -92,7 +92,7 @@ class Pair(NamedTuple):
 
 @dataclass
 class ImageCache:
-    """Decoded images up to a number of bytes. What is in stays in, since an epoch asks for each image once."""
+    """Decoded images up to a number of bytes. Images are never evicted, since an epoch uses each image once."""
 
     max_bytes: int
     num_bytes: int = 0
@@ -110,7 +110,7 @@ class ImageCache:
 
 @dataclass
 class TrainingData:
-    """Batches of the streams for process `rank` of `world_size`; raises TrainingError when they cannot be cut evenly."""
+    """Batches of the streams for process `rank` of `world_size`; raises TrainingError if they cannot be divided evenly."""
 
     streams: Sequence[Stream]
     settings: TrainingSettings
@@ -123,7 +123,7 @@ class TrainingData:
         for number, stream in enumerate(self.streams):
             if not len(stream.index):
                 where = f"stream {number + 1} of training.data" if self.settings.data else "the release"
-                raise TrainingError(f"{where} has no training samples; check what the release's report says was dropped.")
+                raise TrainingError(f"{where} has no training samples; check the drop reasons in the release's report.")
         if self.settings.batch_size % self.world_size:
             raise TrainingError(
                 f"training.batch_size = {self.settings.batch_size} cannot be shared evenly by {self.world_size} processes; "
@@ -144,11 +144,11 @@ class TrainingData:
         return sum(len(stream.index) for stream in self.streams)
 
     def epochs(self, num_steps: int) -> float:
-        """How often the samples of the first stream have been seen after `num_steps` steps."""
+        """Number of epochs of the first stream after `num_steps` steps."""
         return num_steps * self._sizes[0] / len(self.streams[0].index)
 
     def places(self, step: int) -> list[Place]:
-        """Where this process's pairs of batch `step`, counted from 0, come from."""
+        """Origins of this process's pairs of batch `step`, counted from 0."""
         size = self.settings.batch_size // self.world_size
         found: list[Place] = []
         taken = np.bincount(self._slots[: self.rank * size], minlength=len(self.streams)).tolist()
@@ -163,7 +163,7 @@ class TrainingData:
         return self._stack(step, [self._pair(place) for place in self.places(step)])
 
     def batches(self, first: int, stop: int) -> Iterator[Batch]:
-        """Batches `first` to `stop` - 1; decoded ahead by `num_loader_workers` threads if there are any."""
+        """Batches `first` to `stop` - 1; prefetched by `num_loader_workers` threads, if any."""
         if not self.settings.num_loader_workers:
             yield from map(self.batch, range(first, stop))
             return
@@ -201,7 +201,7 @@ class TrainingData:
         index, is_foreign = self.streams[stream].index, self.streams[stream].is_foreign
         members = index.read(position)
         if (encoded := image_of(members)) is None:
-            raise TrainingError(f"sample {index.keys[position]!r} has no jpg member; release again.")
+            raise TrainingError(f"sample {index.keys[position]!r} has no jpg member; build the release again.")
         image = decode(encoded, self._decode_px, index.keys[position])
         texts = {FOREIGN_CAPTION: members[FOREIGN_CAPTION].decode(errors="replace").strip()} if is_foreign else texts_of(members)
         self._cache.add((stream, position), image, texts)
@@ -239,7 +239,7 @@ def caption_id(caption: str) -> int:
 
 
 def missing_captions(streams: Sequence[Stream], caption_types: Sequence[str]) -> dict[str, int]:
-    """`samples_without` of all streams that are of a release, summed."""
+    """The sum of `samples_without` over all streams of releases."""
     missing: Counter[str] = Counter()
     for stream in streams:
         if not stream.is_foreign:
@@ -248,11 +248,11 @@ def missing_captions(streams: Sequence[Stream], caption_types: Sequence[str]) ->
 
 
 def samples_without(index: SampleIndex, caption_types: Sequence[str]) -> dict[str, int]:
-    """Caption type -> samples that lack it, for those that some lack; raises TrainingError for a type that none has."""
+    """Caption type -> number of samples without it, if above 0; raises TrainingError for a type that no sample has."""
     found = {name.removesuffix(".txt"): number for name, number in index.members.items() if name.endswith(".txt")}
     if absent := [name for name in caption_types if name not in found] if len(index) else []:
         raise TrainingError(
-            f"training.caption_types names {absent[0]!r}, which no sample of this release has; there are: {', '.join(sorted(found))}."
+            f"training.caption_types names {absent[0]!r}, which no sample of this release has; available: {', '.join(sorted(found))}."
         )
     return {name: len(index) - found[name] for name in sorted(set(caption_types)) if found.get(name, 0) < len(index)}
 
@@ -269,5 +269,5 @@ def epoch_order(identity: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[
 
 
 def sample_random(seed: int, epoch: int, key: str) -> Random:
-    """The draws of one sample in one epoch, the same wherever and whenever they are made."""
+    """The random draws of one sample in one epoch; reproducible."""
     return Random(int.from_bytes(blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=16).digest(), "big"))  # noqa: S311 - not a secret

@@ -1,4 +1,4 @@
-"""The lineages that are trained on, one row each, and the row of every sample.
+"""The lineages of the training samples, one row each, and the row of every sample.
 
 T  lineages    R  the seven ranks    N  samples of an index
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bioclip.releases import Release
 
 NO_TAXON = -1
-"""Row of a sample without a lineage: one of shards that belong to no release."""
+"""Row of a sample without a lineage, i.e. from shards outside a release."""
 _SEPARATOR = "\x1f"
 
 
@@ -33,8 +33,8 @@ _SEPARATOR = "\x1f"
 class LineageMatrix:
     """T distinct lineages in alphabetical order from kingdom to species.
 
-    `names_TR` holds the name at each rank, empty where a lineage has none. `node_TR` numbers the taxa of each rank: two lineages have the
-    same number at a rank where they agree from the kingdom down to it. It is -1 where there is no name.
+    `names_TR` holds the name at each rank, empty if a lineage has none. `node_TR` numbers the taxa of each rank: two lineages have the
+    same number at a rank if they agree from the kingdom down to it. It is -1 where there is no name.
     """
 
     names_TR: tuple[tuple[str, ...], ...]

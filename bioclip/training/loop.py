@@ -36,7 +36,7 @@ _ENDS_SHARE = 0.05
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished model; `reused` when an earlier run made it."""
+    """A finished model; `reused` if an earlier run trained it."""
 
     info: ModelInfo
     reused: bool
@@ -44,9 +44,9 @@ class TrainingResult:
 
 @dataclass
 class Run:
-    """A run under way. `history` [steps done, 2] holds each step's loss and logit scale; `pending` what is still on the device.
+    """The state of a run. `history` [steps done, 2] has each step's loss and logit scale; `pending` those still on the device.
 
-    `wrapped` is the model's network with its gradients averaged over the processes.
+    `wrapped` is the model's network with gradients averaged over the processes.
     """
 
     settings: TrainingSettings
@@ -70,21 +70,21 @@ class Run:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Of the network, then of the objectives."""
+        """Parameters of the network, then of the objectives."""
         return [*self.model.network.parameters(), *self.objectives.parameters()]
 
 
 def train(settings: TrainingSettings, release: Release, storage: Storage, log: TextIO | None = None) -> TrainingResult:
-    """Train and write `models/<id>/`, or find the model finished.
+    """Train and write `models/<id>/`, or reuse the finished model.
 
-    A run that was killed continues from its last checkpoint. On CPUs the weights are then the same bit for bit as of an unbroken
-    run with as many threads. `log` receives one JSON object a line: each logged step, and before them what is missing from the data.
+    A killed run continues from its last checkpoint. On CPUs the weights are then bit for bit those of an uninterrupted
+    run with as many threads. `log` receives one JSON object per line: first the missing data, then each logged step.
     Raises TrainingError.
     """
     key = training_key(settings, release, storage)
     if (info := find_model(storage, key[:12])) is not None and info.key == key:
         return TrainingResult(info, reused=True)
-    import_open_clip()  # before a process group exists: what it imports remembers the group of that moment
+    import_open_clip()  # before a process group exists, since its imports store the current group
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
     with join_processes(settings.device) as processes:
@@ -116,7 +116,7 @@ def _start(settings: TrainingSettings, release: Release, checkpoints: Checkpoint
 
 
 def _log_start(run: Run, restored: RestoredRun | None) -> None:
-    """Say which captions and samples are missing, and in what the environment differs from that of the checkpoint."""
+    """Log the missing captions and samples, and how the environment differs from the checkpoint's."""
     if run.samples_without:
         num_samples = sum(len(stream.index) for stream in run.data.streams if not stream.is_foreign)
         line = {"event": "captions", "num_samples": num_samples, "without": run.samples_without}
@@ -155,7 +155,7 @@ def _timed_batches(run: Run, first: int, stop: int) -> Iterator[tuple[int, Batch
 
 
 def _one_step(run: Run, number: int, batch: Batch) -> torch.Tensor:
-    """Loss and logit scale [2] of step `number`, counted from 0, which moves the weights."""
+    """Update the weights by step `number`, counted from 0; returns loss and logit scale [2]."""
     seed = int(digest_value([run.settings.seed, number, run.processes.rank])[:15], 16)
     torch.manual_seed(seed)
     step = _prepare(run, number, seed, batch.to(run.processes.device))
@@ -208,7 +208,7 @@ def _fetch_metrics(run: Run) -> None:
 
 
 def _row(run: Run, step: int) -> dict[str, Any]:
-    """What is known of step `step`, counted from 1, and depends on no clock."""
+    """Metrics of step `step`, counted from 1, that do not depend on the clock."""
     loss, logit_scale = run.history[step - 1].tolist()
     rate, epoch = learning_rate(step - 1, run.settings), run.data.epochs(step)
     return {"step": step, "loss": loss, "learning_rate": rate, "logit_scale": logit_scale, "epoch": round(epoch, 4)}

@@ -1,4 +1,4 @@
-"""AdamW as CLIP is trained with it: what decays, how the rate moves, how far the logit scale may go."""
+"""AdamW with CLIP's weight decay, learning-rate schedule and bound of the logit scale."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take_step(
     step: int,
     settings: TrainingSettings,
 ) -> None:
-    """Clip the gradients of `parameters`, update them, keep the network's logit scale in bounds."""
+    """Clip the gradients of `parameters`, update them, and clamp the network's logit scale."""
     if settings.max_grad_norm:
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""One process or many: what torchrun states in the environment, and what many processes do together."""
+"""Distributed processes: their description in torchrun's environment, and their collective operations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among all that train together."""
+    """This process's rank among all training processes."""
 
     rank: int
     world_size: int
@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """True for the one that writes."""
+        """True for the process that writes files."""
         return self.rank == 0
 
     def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
@@ -55,7 +55,7 @@ class Processes:
             return rows
         if rows.is_floating_point():
             with warnings.catch_warnings():
-                # torch announces a successor; the result is the same
+                # torch deprecates this function; the result is the same
                 warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
                 return torch.cat(torch.distributed.nn.functional.all_gather(rows))  # type: ignore[no-untyped-call]
         gathered = [torch.empty_like(rows) for _ in range(self.world_size)]
@@ -63,7 +63,7 @@ class Processes:
         return torch.cat(gathered)
 
     def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Average gradients over the processes; a parameter that none has a gradient of is left without one."""
+        """Average gradients over the processes; a parameter without a gradient in any process keeps none."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         if self.world_size == 1 or not trained:
             return
@@ -74,7 +74,7 @@ class Processes:
                 parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
 
     def agree(self, choose: Callable[[], T]) -> T:
-        """What `choose` returns in the first process, in all of them; an error on purpose is raised in all."""
+        """The result of `choose` in the first process, for all processes; an expected error is raised in all."""
         if self.world_size == 1:
             return choose()
         answer: list[Any] = [None]
@@ -90,7 +90,7 @@ class Processes:
         return chosen
 
     def environment(self) -> dict[str, Any]:
-        """What beside the settings can change the last bits of a result: versions, device, threads, number of processes."""
+        """Factors besides the settings that can change the last bits of a result: versions, device, threads, number of processes."""
         is_gpu = self.device.type == "cuda"
         return {
             "torch": torch.__version__,
@@ -101,14 +101,15 @@ class Processes:
         }
 
     def wait(self) -> None:
-        """Return when every process has called it."""
+        """Wait until every process has called it."""
         if self.world_size > 1:
             dist.barrier()
 
 
 @contextmanager
 def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
-    """Join the group that torchrun's RANK, LOCAL_RANK and WORLD_SIZE describe (NCCL on GPUs, gloo on CPUs); alone without them."""
+    """Join the group that torchrun's RANK, LOCAL_RANK and WORLD_SIZE describe (NCCL on GPUs, gloo on CPUs); a single process without
+    them."""
     rank, world_size = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
     chosen = choose_device(device, int(environment.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":

@@ -1,4 +1,4 @@
-"""Recipes: training settings that are known to go together, each stating its command, hardware, hours and expected score."""
+"""Recipes: tested combinations of training settings, each with its command, hardware, hours and expected score."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The identity of a training run, and how it is started as a process of its own; nothing here imports torch.
+"""The identity of a training run, and the command that starts it in a separate process; does not import torch.
 
-A run's identity is the digest of what decides its weights: the training settings, the data, the content of the start checkpoint, the code
-of objectives from outside, and the trainer's version. Its folder `models/<id>/` is complete when it holds `model.json`.
+A run's identity is the digest of everything that determines its weights: the training settings, the data, the content of the initial
+checkpoint, the code of external objectives, and the trainer's version. Its folder `models/<id>/` is complete once it contains `model.json`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bioclip.training.streams import stream_identity
 FAILED = "failed"
 """Event of the line that a trainer writes to its log when it ends with an error; `message` is the error's sentence."""
 TRAINING_VERSION = 1
-"""Raised when the trainer makes other weights from the same inputs."""
+"""Version of the trainer, incremented when the same inputs give other weights."""
 
 
 def training_key(settings: TrainingSettings, release: Release, workspace: Storage) -> str:
-    """SHA-256 of (trainer's version, settings, release, start checkpoint).
+    """SHA-256 of (trainer's version, settings, release, initial checkpoint).
 
-    A local start counts by its content, as do foreign tars and files named in options of objectives; their paths do not count. Raises
-    UnknownNameError for an objective that is not registered, SettingsError for one whose module or files do not exist, ModelError for a
-    start that does not exist, TrainingError and StorageError for streams that do not exist.
+    A local checkpoint counts by its content, as do foreign tars and files named in options of objectives; their paths do not count. Raises
+    UnknownNameError for an objective that is not registered, SettingsError for one whose module or files do not exist, ModelError for
+    missing initial weights, TrainingError and StorageError for streams that do not exist.
     """
     deciding, start = meaningful(settings), ""
     model = ModelRef.from_settings(settings.model, settings.seed)
@@ -45,8 +45,8 @@ def training_key(settings: TrainingSettings, release: Release, workspace: Storag
 
 
 def _objectives(settings: TrainingSettings) -> dict[str, Any]:
-    """What the objectives add to the key. One of weight 1 without options is its name alone, which is what models were keyed by
-    before there could be several: they are found again."""
+    """The objectives' part of the key. An objective of weight 1 without options is represented by its name, as in keys
+    from before several objectives were possible, so those models are still found."""
     sources = source_digests(settings.objectives)
     chosen = [meaningful(objective) | {"options": _by_content(objective)} for objective in settings.objectives]
     plain = len(chosen) == 1 and chosen[0]["weight"] == 1 and not chosen[0]["options"]
@@ -54,7 +54,7 @@ def _objectives(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _by_content(objective: ObjectiveSettings) -> dict[str, Any]:
-    """The options, in which a file or folder named by an option `..._path` or `..._dir` counts by its content."""
+    """The options, with the digest of the content for a file or folder named by an option `..._path` or `..._dir`."""
     options = dict(objective.options)
     for name, value in objective.options.items():
         if name.endswith(("_path", "_dir")) and isinstance(value, str):
@@ -73,9 +73,9 @@ def planned_model_id(settings: TrainingSettings, release: Release, workspace: St
 
 
 def command(settings_path: Path, release: str, log_path: Path | None, settings: TrainingSettings) -> list[str]:
-    """Command line of the trainer: Python itself, or torchrun when several processes are asked for.
+    """Command line of the trainer: Python itself, or torchrun for several processes.
 
-    The trainer's options must not begin as torchrun's own do: `--log` would be refused as ambiguous.
+    The trainer's options must not be prefixes of torchrun's: `--log` would be rejected as ambiguous.
     """
     launcher = [sys.executable]
     if settings.num_processes > 1:

@@ -1,6 +1,6 @@
-"""The streams of samples that batches are made of: splits of releases and tars from elsewhere.
+"""The streams of samples that batches are drawn from: splits of releases and foreign tars.
 
-Each batch holds the same number of samples of each stream, its ratio's share by the method of largest remainders, spread evenly over the
+Each batch has the same number of samples of each stream, its ratio's share by the method of largest remainders, spread evenly over the
 batch. So batch `step` takes samples `step * size` to `(step + 1) * size - 1` of a stream, and is found without those before it.
 """
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOREIGN_CAPTION = "txt"
-"""Text member of a sample that belongs to no release."""
+"""Text member of a sample without a release."""
 
 
 @dataclass(frozen=True)
 class Stream:
     """Samples of one origin. `taxon` [N] is each sample's row in the lineage matrix, -1 without one; `ratio` its share of a batch.
 
-    `num_incomplete` counts samples of foreign tars that are left out, for they lack an image or `txt`.
+    `num_incomplete` counts samples of foreign tars that are skipped because they lack an image or `txt`.
     """
 
     index: SampleIndex
@@ -43,14 +43,14 @@ class Stream:
 
 
 def stream_settings(settings: TrainingSettings) -> tuple[DataStreamSettings, ...]:
-    """`training.data`, or where it is empty `training.split` of the run's release."""
+    """`training.data`, or if it is empty, `training.split` of the run's release."""
     return settings.data or (DataStreamSettings(split=settings.split),)
 
 
 def open_streams(settings: TrainingSettings, release: Release, workspace: Storage) -> tuple[list[Stream], LineageMatrix]:
     """Every stream's samples, and the lineages of the releases among them.
 
-    Raises TrainingError for shards that are cut short or hold nothing, StorageError for what is not there.
+    Raises TrainingError for truncated or empty shards, StorageError for missing ones.
     """
     chosen = stream_settings(settings)
     releases = [None if one.shards else release_of(one, release, workspace) for one in chosen]
@@ -69,14 +69,14 @@ def open_streams(settings: TrainingSettings, release: Release, workspace: Storag
 
 
 def release_of(stream: DataStreamSettings, release: Release, workspace: Storage) -> Release:
-    """The release that a stream names, or the run's own; raises StorageError for one that is not there."""
+    """The release that a stream names, or the run's own; raises StorageError if it does not exist."""
     return open_release(workspace, stream.release) if stream.release else release
 
 
 def find_tars(address: str, workspace: Storage) -> tuple[Storage, tuple[str, ...]]:
-    """Where the tars at `address` lie and their names, sorted: one tar, or all below a folder or prefix.
+    """Storage and sorted names of the tars at `address`: one tar, or all below a folder or prefix.
 
-    S3 is read with the workspace's access. Raises TrainingError when there is none.
+    S3 is read with the workspace's access. Raises TrainingError if there are none.
     """
     root = address.rstrip("/") if "://" in address else str(Path(address).expanduser().absolute())
     folder, _, name = root.rpartition("/")
@@ -87,14 +87,13 @@ def find_tars(address: str, workspace: Storage) -> tuple[Storage, tuple[str, ...
         storage = Storage(root, options)
         names = [name for name in storage.list() if name.endswith(".tar")]
     if not names or not all(storage.exists(name) for name in names[:1]):
-        raise TrainingError(
-            f"training.data: there is no tar at {address!r}; name a .tar file, or a folder or s3:// prefix with such files."
-        )
+        raise TrainingError(f"training.data: no tar found at {address!r}; name a .tar file, or a folder or s3:// prefix with such files.")
     return storage, tuple(names)
 
 
 def stream_identity(stream: DataStreamSettings, release: Release, workspace: Storage) -> object:
-    """What decides a stream's samples, as JSON values: a release's digest and split, or the SHA-256 of every foreign tar, which is read."""
+    """Values that determine a stream's samples, as JSON: a release's digest and split, or the SHA-256 of every foreign tar, which is
+    read."""
     if stream.shards:
         storage, names = find_tars(stream.shards, workspace)
         return {"tars": [storage.digest(name)[0] for name in names], "ratio": stream.ratio}

@@ -28,7 +28,7 @@ _NOT_STATED = "not stated"
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings from the manifest alone; raises one of UNREADABLE when it is no manifest."""
+    """Findings from the manifest alone; raises one of UNREADABLE if it is not a manifest."""
     yield from _form(manifest)
     yield from _counts(manifest)
     yield from _shards(manifest)
@@ -127,7 +127,7 @@ def is_inside(name: str) -> bool:
 
 
 def check_parent(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """The parent release, if it is in the same workspace; a parent that was removed is no fault."""
+    """The parent release, if it is in the same workspace; a removed parent is not a fault."""
     version, digest = str(manifest["parent"]["version"]), str(manifest["parent"]["digest"])
     if not version and not digest:
         return

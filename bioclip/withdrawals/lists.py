@@ -28,7 +28,7 @@ _SETTING = "ingest.takedown"
 
 @dataclass(frozen=True)
 class Withdrawals:
-    """What is withdrawn. Hashes are SHA-256, in hexadecimal, of an image's bytes as they came, as stored, or of its pixels.
+    """What is withdrawn. Hashes are SHA-256, in hexadecimal, of an image's bytes as downloaded, as stored, or of its pixels.
 
     `lists` gives the list that names each value; it does not enter digests.
     """
@@ -83,7 +83,7 @@ def append_withdrawals(storage: Storage, settings: IngestSettings, rows: Sequenc
     """Append rows (value, then remarks) to the list of `ingest.takedown`, else to the workspace's own; returns the list's address.
 
     Values that a list has already are not written again. The file is replaced as a whole or not at all. Raises SettingsError, and
-    UsageError for a value that is no id, URL or hash.
+    UsageError for a value that is not an id, URL or hash.
     """
     present = read_withdrawals(storage, settings)
     for value in (row[0] for row in rows):
@@ -100,7 +100,7 @@ def append_withdrawals(storage: Storage, settings: IngestSettings, rows: Sequenc
     return folder.uri(name)
 
 
-_RULE = "is no record id (UUID), media URL (scheme://… or local:…) or SHA-256 (64 hexadecimal digits)"
+_RULE = "is not a record id (UUID), media URL (scheme://… or local:…) or SHA-256 (64 hexadecimal digits)"
 
 
 def kind_of(value: str) -> str:

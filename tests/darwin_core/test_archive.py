@@ -221,7 +221,7 @@ def test_a_headed_table_without_meta_xml_may_end_its_lines_in_any_usual_way(tmp_
         assert found == ["Apis mellifera", "Bombus terrestris"]
 
 
-def test_a_tar_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_tar_is_rejected_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "taxa.txt").write_text("taxonID\n1\n")
     with tarfile.open(tmp_path / "archive.zip", "w:gz") as tar:
         tar.add(tmp_path / "taxa.txt", "taxa.txt")

@@ -1,4 +1,4 @@
-"""Arrow batches of a table hold what its rows hold, whatever the dialect and wherever a block ends."""
+"""Arrow batches of a table equal its rows for any dialect and any block size."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_more_than_the_allowed_share_of_damaged_rows_refuses_the_file() -> None:
         rows("\n".join(lines), COMMAS, DamageLog(0.04))
 
 
-def test_a_file_of_which_no_row_can_be_read_is_refused_whatever_the_share() -> None:
+def test_a_file_without_a_readable_row_is_rejected_for_any_share() -> None:
     with pytest.raises(ArchiveError, match="1 of 1 rows are damaged"):
         rows(f"{HEADER}\nx\n", COMMAS, DamageLog(1.0))
 
@@ -134,7 +134,7 @@ def test_what_is_quoted_well_is_read_as_the_standard_library_reads_it(values: li
     st.sampled_from([COMMAS, Dialect(",", quote="")]),
     st.booleans(),
 )
-def test_tables_and_rows_are_the_same_wherever_a_block_ends(
+def test_tables_and_rows_are_equal_for_any_block_size(
     lines: list[tuple[list[str], str]], block_bytes: int, dialect: Dialect, is_padded: bool
 ) -> None:
     data = ("x,y,z\n" + "".join(",".join(values) + end for values, end in lines)).encode()

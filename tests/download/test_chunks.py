@@ -86,7 +86,7 @@ def test_a_killed_partition_loses_less_than_a_chunk_and_ends_the_same(
     assert digests[0] == digests[1]
     assert not (tmp_path / "torn" / layout.unfinished_images_dir(0)).exists()
     assert server.counts.total() - before - 20 <= 4 + 4, (
-        f"{asked} had been asked for; at most a chunk and what was under way is asked again"
+        f"{asked} had been requested; at most a chunk and the requests in flight are repeated"
     )
 
 
@@ -121,7 +121,7 @@ def test_chunks_of_other_settings_are_not_taken(tmp_path: Path, monkeypatch: pyt
     assert set(images["width"].to_pylist()) == {48}
 
 
-def test_row_groups_are_sorted_and_bounded_whatever_the_chunks_were(tmp_path: Path) -> None:
+def test_row_groups_are_sorted_and_bounded_for_any_chunks(tmp_path: Path) -> None:
     number = ROW_GROUP_ROWS + 44
     with serve(10) as server:
         settings = make_settings(tmp_path, chunk_records=32, concurrency_per_host=16)
@@ -156,7 +156,7 @@ def test_records_of_one_picture_get_a_part_each(tmp_path: Path) -> None:
         assert [outcomes[r.id]["reason"] for r in records] == ["", "", "", "crop_empty", "crop_empty"]
         write_records(storage, [records[0], replace(records[1], crop_width=44), *records[2:]])
         again = run_partition(plan_images(storage, settings)[0])
-    assert (again.effort["fetched"], again.effort["carried_over"]) == (1, 4), "a corrected box is taken anew, the others stay"
+    assert (again.effort["fetched"], again.effort["carried_over"]) == (1, 4), "a corrected box is cropped again, the others are kept"
 
 
 def test_a_refetch_keeps_what_the_server_calls_unchanged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images that lie on this machine go the same way as fetched ones, and only where their source says so."""
+"""Local images are checked and stored like downloaded ones, and are read only below their source's media root."""
 
 from __future__ import annotations
 

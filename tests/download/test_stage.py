@@ -1,4 +1,4 @@
-"""A partition is whole or absent, nothing is asked for twice, and the ledger tells how each record ended."""
+"""A partition is complete or absent, no URL is requested twice, and the ledger states the outcome of each record."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def assert_sizes(groups: Groups, sizes: list[int]) -> None:
 
 @st.composite
 def some_images(draw: st.DrawFn) -> ImageTable:
-    """Images whose hashes lie close together, some with equal contents, in any precedence."""
+    """Images with close hashes, some with equal contents, in any precedence."""
     hashes = draw(st.lists(st.integers(0, 4095), min_size=1, max_size=40))
     precedence = draw(st.permutations(range(len(hashes))))
     contents = draw(st.lists(st.integers(0, 30), min_size=len(hashes), max_size=len(hashes)))

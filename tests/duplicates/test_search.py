@@ -1,4 +1,4 @@
-"""Search finds every pair, whatever the order, the parts and the threads; what a crowd leaves out is told."""
+"""Search finds every pair for any order, parts and threads; skipped comparisons of a crowd are counted."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ def test_a_finished_evaluation_is_found_and_the_bytes_stay(release: Release, mod
     elsewhere = Storage(str(tmp_path))
     for name in storage.list(model.folder):
         elsewhere.write_bytes(name, storage.read_bytes(name))
-    anew = evaluate(SETTINGS, ref(model), release, elsewhere)
-    assert not anew.reused
-    for name in storage.list(anew.info.folder):
+    recomputed = evaluate(SETTINGS, ref(model), release, elsewhere)
+    assert not recomputed.reused
+    for name in storage.list(recomputed.info.folder):
         assert elsewhere.read_bytes(name) == storage.read_bytes(name)
 
 

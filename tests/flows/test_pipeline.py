@@ -1,4 +1,4 @@
-"""The whole command as a user runs it: again, killed at any point, and beside another with other workers."""
+"""The whole command as a user runs it: repeated, killed at any point, and concurrent with another run with other workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever format, mode and orientation Pillow writes, the stored pixels are those that a person sees, in the size that a person sees."""
+"""For any format, mode and orientation that Pillow writes, the stored pixels and size are those that a viewer shows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _encoded(image: Image.Image, image_format: str, orientation: int = 1, exif: 
 
 def _seen(mode: str, data: bytes, orientation: int) -> Image.Image:
     """What a person sees: the written picture turned by its orientation."""
-    if mode in {"I;16", "I", "F"}:  # one grey level of 8 bits each, whatever the depth
+    if mode in {"I;16", "I", "F"}:  # one grey level of 8 bits each, for any depth
         tagged = Image.open(io.BytesIO(_encoded(PHOTOGRAPH.convert("L"), "PNG", orientation)))
         return ImageOps.exif_transpose(tagged).convert("RGB")
     with Image.open(io.BytesIO(data)) as image:

@@ -58,7 +58,7 @@ def as_png(data: bytes) -> bytes:
     return sink.getvalue()
 
 
-def encoded_anew(data: bytes, quality: int = 50) -> bytes:
+def reencode_jpeg(data: bytes, quality: int = 50) -> bytes:
     """Another JPEG of the same picture."""
     sink = io.BytesIO()
     decode_upright(data, 10_000).save(sink, "JPEG", quality=quality)
@@ -82,7 +82,7 @@ def plant(folder: Path) -> Sets:
         _row("e-visit", seen[6], observer="Ada  Example", event_date="2021-05-04"), _row("e-species", seen[7], scientific_name=HELD_OUT),
     ]  # fmt: skip
     train = [
-        _row("bytes", seen[0]), _row("pixels", as_png(seen[1])), _row("reencoded", encoded_anew(seen[2])),
+        _row("bytes", seen[0]), _row("pixels", as_png(seen[1])), _row("reencoded", reencode_jpeg(seen[2])),
         _row("crop", cropped(seen[3], 0.02)), _row("wide-crop", cropped(seen[4], 0.12)),
         _row("occurrence", new[0], occurrence_id="http://www.observations.example/77"),
         _row("visit", new[1], observer="ada example", event_date="2021-05-04T09:30:00"),

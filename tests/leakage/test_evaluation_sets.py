@@ -116,7 +116,7 @@ def test_a_path_that_is_nothing_and_an_empty_folder_are_refused(tmp_path: Path) 
         read(tmp_path)
 
 
-def test_an_older_release_without_fingerprints_says_the_way_out(curated: Curated, tmp_path: Path) -> None:
+def test_an_older_release_without_fingerprints_names_the_remedy(curated: Curated, tmp_path: Path) -> None:
     pq.write_table(pa.table({"record_id": ["a"], "split": ["val"]}), tmp_path / "samples.parquet")
     with pytest.raises(SettingsError, match=r"has no fingerprints\.parquet.*unpack its shards"):
         fingerprint(tmp_path)

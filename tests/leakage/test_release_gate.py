@@ -19,11 +19,11 @@ from bioclip.settings import EvaluationSetSettings, LeakGuards, LeakSettings, Pi
 from bioclip.storage import Storage
 from flows.commands.cli import main
 from tests.conftest import Curated, run_jobs
-from tests.leakage.planting import encoded_anew
+from tests.leakage.planting import reencode_jpeg
 
 
 class Workspace:
-    """A copy of the curated sample, with an evaluation set of three of its training images encoded anew."""
+    """A copy of the curated sample, with an evaluation set of three of its training images, re-encoded."""
 
     def __init__(self, curated: Curated, root: Path) -> None:
         shutil.copytree(curated.storage.root, root / "workspace")
@@ -43,7 +43,7 @@ class Workspace:
         (self.folder / "some_class").mkdir(parents=True)
         for row in rows:
             if row["record_id"] in self.given_away:
-                (self.folder / "some_class" / f"{row['record_id']}.jpg").write_bytes(encoded_anew(row["image"], 80))
+                (self.folder / "some_class" / f"{row['record_id']}.jpg").write_bytes(reencode_jpeg(row["image"], 80))
 
     def against(self, **leakage: object) -> PipelineSettings:
         sets = (EvaluationSetSettings(name="outside", path=str(self.folder)),)

@@ -85,5 +85,5 @@ def grown(
 
 
 def digests_below(storage: Storage, prefix: str = "") -> dict[str, str]:
-    """SHA-256 of every file, but for the outcomes of downloads, which tell times."""
+    """SHA-256 of every file, except the outcomes of downloads, which contain times."""
     return {name: storage.digest(name)[0] for name in storage.list(prefix) if not name.startswith("outcomes/")}

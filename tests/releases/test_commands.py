@@ -1,4 +1,4 @@
-"""`treeoflife release list`, `diff`, `promote`, `gc`, and aliases wherever a version is taken."""
+"""`treeoflife release list`, `diff`, `promote`, `gc`, and aliases in place of versions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_diff_counts_samples_by_reason_and_shards_and_bytes(grown: Grown, storag
     assert f"bytes: {found.num_new_bytes:,} of {found.num_bytes:,} new" in printed
 
 
-def test_an_alias_stands_wherever_a_version_does(grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alias_is_accepted_in_place_of_a_version(grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(storage, "promote", grown.first.version, "--alias", "paper") == 0
     assert capsys.readouterr().out == f"paper -> {grown.first.version}\n"
     assert run(storage, "promote", "paper") == 0
@@ -80,7 +80,7 @@ def test_an_alias_stands_wherever_a_version_does(grown: Grown, storage: Storage,
 
 def test_a_wrong_alias_or_name_is_one_sentence(grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     for alias in ("Latest", "x", "../evil", "0123456789ab", "a b", grown.first.version):
-        with pytest.raises(UsageError, match="take a lower-case word such as `latest`"):
+        with pytest.raises(UsageError, match="use a lower-case word such as `latest`"):
             point_alias(storage, alias, grown.first.version)
     assert run(storage, "promote", "nope") == 1
     assert "release 'nope' is not in" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_wrong_alias_or_name_is_one_sentence(grown: Grown, storage: Storage, c
     with pytest.raises(StorageError, match="alias 'stale' names release '0123456789ab', which is not in"):
         open_release(storage, "stale")
     storage.write_bytes("releases/broken.json", b"{}")
-    with pytest.raises(StorageError, match=r"broken.json' is no alias; remove it"):
+    with pytest.raises(StorageError, match=r"broken.json' is not an alias file; remove it"):
         resolve_release(storage, "paper")
 
 
@@ -119,7 +119,7 @@ class TestAliases:
 
     @pytest.mark.parametrize("split", ["train", "val", "heldout"])
     def test_the_name_of_a_split_is_refused(self, grown: Grown, storage: Storage, split: str) -> None:
-        with pytest.raises(UsageError, match=f"alias '{split}' is refused: a split is called so"):
+        with pytest.raises(UsageError, match=f"alias '{split}' is refused: it is the name of a split"):
             point_alias(storage, split, grown.first.version)
 
     def test_giving_up_by_alias_says_why_not_and_how(self, grown: Grown, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

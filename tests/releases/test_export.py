@@ -1,4 +1,4 @@
-"""A release taken elsewhere is whole there, whatever happened on the way; and a release is named by where it lies."""
+"""A copied release is complete after any interruption; and a release can be named by its location."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def test_another_file_in_the_way_is_named_before_anything_is_copied(grown: Grown
     name = f"{grown.second.version}/samples.parquet"
     for other in (b"other", bytes(grown.second.files()["samples.parquet"][1])):  # another size, and the same
         destination.write_bytes(name, other)
-        with pytest.raises(StorageError, match=r"1 other files are in the way: '.*samples\.parquet'; nothing was copied"):
+        with pytest.raises(StorageError, match=r"1 files at the destination have other content: '.*samples\.parquet'; nothing was copied"):
             export_release(grown.second, destination)
         assert destination.list() == [name]
     destination.remove(name)
     destination.write_bytes(f"{grown.second.version}/{layout.MANIFEST}", b"{}")
-    with pytest.raises(StorageError, match=r"in the way: '.*manifest\.json'"):
+    with pytest.raises(StorageError, match=r"have other content: '.*manifest\.json'"):
         export_release(grown.second, destination)
 
 
@@ -138,7 +138,7 @@ def test_a_manifest_that_names_files_outside_is_refused(workspace: Storage, dest
     workspace.write_bytes("evil", b"evil")
     manifest["files"]["../../evil"] = {"sha256": digest_bytes(b"evil"), "num_bytes": 4}
     folder.write_bytes(layout.MANIFEST, readable_json(manifest))
-    with pytest.raises(StorageError, match=r"names '\.\./\.\./evil', which lies outside"):
+    with pytest.raises(StorageError, match=r"names '\.\./\.\./evil', which is outside"):
         export_release(open_release_folder(folder), destination)
     assert destination.list() == []
 
@@ -182,7 +182,7 @@ class TestAddresses:
         assert resolve_release(grown.storage, grown.first.storage.uri(layout.MANIFEST)) == grown.first.version
         folder = export_release(grown.first, destination).folder
         for address in (folder.root, f"{grown.storage.root}/releases/nothing", f"s3://bucket/releases/{grown.first.version}"):
-            with pytest.raises(StorageError, match=r"is no release of the workspace .*; name the workspace that it lies in by --workspace"):
+            with pytest.raises(StorageError, match=r"is not a release of the workspace .*; give its own workspace with --workspace"):
                 resolve_release(grown.storage, address)
 
     def test_an_address_that_leads_nowhere_is_one_sentence(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A release that is killed while it is built ends as an undisturbed one, and whatever is done to it is seen; in large by `benchmarks`."""
+"""A release whose build is killed equals an undisturbed one, and every corruption is found; `benchmarks` tests this at scale."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_build_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_deep_check_finds_whatever_is_done_to_a_release_with_kept_shards(small: Release) -> None:
+def test_the_deep_check_finds_every_corruption_of_a_release_with_kept_shards(small: Release) -> None:
     assert any(name.startswith("../") for split in small.manifest["splits"] for name in small.shards(split))
     found = corrupt_release(small, 40)
     assert sum(done for done, _, _ in found.values()) == sum(deep for _, _, deep in found.values()) == 40

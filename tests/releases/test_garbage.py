@@ -62,9 +62,9 @@ def test_what_has_a_name_or_is_the_last_is_not_given_up(grown: Grown, storage: S
     with pytest.raises(UsageError, match=r"has the alias 'paper', so it is kept: `treeoflife release promote` another release to 'paper'"):
         find_garbage(storage, [grown.first.version])
     point_latest(storage, grown.first.version)
-    with pytest.raises(UsageError, match="is the last that the workspace's stages made"):
+    with pytest.raises(UsageError, match="is the last one that the workspace's stages built"):
         find_garbage(storage, [grown.second.version])
-    with pytest.raises(UsageError, match=rf"'nope' is not in .*; there: .*{grown.first.version}"):
+    with pytest.raises(UsageError, match=rf"'nope' is not in .*; available: .*{grown.first.version}"):
         find_garbage(storage, ["nope"])
 
 

@@ -1,4 +1,4 @@
-"""A release that continues another writes what is new or changed, leaves the rest where it lies, and says the same as one made alone."""
+"""A release with a parent writes only new and changed samples, keeps the other shards, and equals a release built without one."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class TestParents:
         point_alias(Storage(str(workspace)), "stable", grown.first.version)
         assert self.parent_of(grown, workspace, release={"seed": 18, "parent": "stable"}) == grown.first.version
         assert self.parent_of(grown, workspace, release={"parent": ""}) == ""
-        with pytest.raises(StorageError, match=r"release 'stabel' is not in .*; there: .*stable"):
+        with pytest.raises(StorageError, match=r"release 'stabel' is not in .*; available: .*stable"):
             self.parent_of(grown, workspace, release={"parent": "stabel"})
 
     def test_the_alias_latest_may_be_turned_back(self, grown: Grown, workspace: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was once evaluated on is never trained on in the same line, whatever becomes of the image in between."""
+"""An image that a line of releases evaluated on is never trained on later, even if it is withdrawn or changed in between."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rows_of(release: Release) -> dict[str, dict[str, Any]]:
 @dataclass(frozen=True)
 class Line:
     """`absent` are evaluated images of `first` that are withdrawn in `second` and come back in `third`, under rules that draw no evaluation
-    images any more; `shadows` are the images that `first` dropped since they stand for one of them, or leak it."""
+    images any more; `shadows` are the images that `first` dropped since they are duplicates of one of them, or leak it."""
 
     first: Release
     second: Release
@@ -77,7 +77,7 @@ def test_a_withdrawn_image_s_copies_do_not_come_to_training_in_its_place(line: L
     assert {rows[record_id]["split"] for record_id in line.shadows & rows.keys()} <= {"", *EVALUATED}
 
 
-def test_an_image_that_comes_back_is_evaluated_on_again_under_whatever_rules(line: Line) -> None:
+def test_an_image_that_returns_is_evaluated_on_again_under_any_rules(line: Line) -> None:
     assert (line.second.parent[0], line.third.parent[0]) == (line.first.version, line.second.version)
     rows = rows_of(line.third)
     assert len(line.absent) > 10

@@ -1,4 +1,4 @@
-"""The metadata of a release that continues another names the shards where they lie, and others' readers find them."""
+"""The metadata of a release with a parent lists the shards at their locations, and other tools' readers find them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print(json.dumps({"train": list(loaded["train"]["__key__"]), "val": [row["val/uu
 
 @pytest.fixture(scope="module")
 def kept(grown: Grown) -> dict[str, Any]:
-    """A sample of the second release whose shard lies in the first."""
+    """A sample of the second release whose shard is in the first."""
     rows = grown.second.samples().to_pylist()
     return next(row for row in rows if row["shard"].startswith("../"))
 

@@ -1,4 +1,4 @@
-"""Others' loaders read a release whose shards lie in two folders."""
+"""Other tools' loaders read a release with shards in two folders."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_the_alias_latest_and_unknown_versions_are_clear(curated: Curated, tmp_p
         latest_release(storage)
     point_latest(storage, "abc")
     assert latest_release(storage) == "abc"
-    with pytest.raises(StorageError, match=rf"release 'nope' is not in .*; there: {curated.release.version}"):
+    with pytest.raises(StorageError, match=rf"release 'nope' is not in .*; available: {curated.release.version}"):
         open_release(curated.storage, "nope")
 
 

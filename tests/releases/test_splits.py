@@ -1,4 +1,4 @@
-"""What was evaluated on is never trained on later, whatever data, names and ids come to be."""
+"""An image that was evaluated on is never trained on later, for any later data, names and ids."""
 
 from __future__ import annotations
 

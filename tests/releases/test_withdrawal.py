@@ -1,4 +1,4 @@
-"""Taking images back: what `trace` says of them, what `withdraw` lists, and that their bytes leave."""
+"""Withdrawal of images: `trace` explains them, `withdraw` lists them, and their bytes are removed."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class TestWithdraw:
 
     def test_what_is_none_of_the_three_lists_nothing_at_all(self, storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
         assert self.run(storage, "0" * 64, "eol:12") == 2
-        assert "'eol:12' is no record id" in capsys.readouterr().err
+        assert "'eol:12' is not a record id" in capsys.readouterr().err
         assert not storage.exists("takedown.txt")
         assert self.run(storage, "0" * 64) == 0
         assert "no match in this workspace; it will be rejected if it appears later" in capsys.readouterr().out

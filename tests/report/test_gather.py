@@ -22,7 +22,7 @@ from .workspace import EVALUATION_ID, MODEL_ID, VERSION, Workspace
 
 
 @given(st.lists(st.text(max_size=4), unique=True), st.integers(1, 5))
-def test_the_smallest_keys_stay_whatever_their_order(keys: list[str], cap: int) -> None:
+def test_the_smallest_keys_are_kept_in_any_order(keys: list[str], cap: int) -> None:
     kept = SmallestKeys(cap)
     for key in keys:
         kept.offer(key, key)

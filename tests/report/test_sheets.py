@@ -34,7 +34,7 @@ def drawn(seed: str, ids: list[str], batch: int, cap: int = 5) -> list[str]:
     return draw.values()
 
 
-def test_a_draw_is_repeated_whatever_the_batches_and_differs_by_seed() -> None:
+def test_a_draw_is_independent_of_the_batches_and_differs_by_seed() -> None:
     ids = sorted(record_id("s", str(number), "") for number in range(400))
     assert drawn("a", ids, 7) == drawn("a", ids, 400) == drawn("a", ids, 1)
     assert len({tuple(drawn(str(seed), ids, 50)) for seed in range(20)}) > 15

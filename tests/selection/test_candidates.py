@@ -30,7 +30,7 @@ def test_codes_are_in_the_order_of_their_texts_and_null_is_the_empty_text(chunks
 
 
 @given(st.lists(st.tuples(texts, texts), max_size=30))
-def test_a_combination_has_one_number_wherever_it_is_found(pairs: list[tuple[str | None, str | None]]) -> None:
+def test_equal_combinations_have_equal_numbers(pairs: list[tuple[str | None, str | None]]) -> None:
     own = candidates_of({"record_id": str(place), "a": one, "b": other} for place, (one, other) in enumerate(pairs))
     known = sorted({(one or "", other or "") for one, other in pairs})
     if not pairs:

@@ -76,9 +76,9 @@ class TestLists:
         [
             (b"\xff\xfe\x00", "line 1: not UTF-8 text"),
             (b"scientificName,x\nPica pica,1,2\n", "line 2: 3 fields, but the header has 2"),
-            (b"", "names nothing"),
-            (b"# none yet\n\n", "names nothing"),
-            (b"scientificName,category\n", "names nothing"),
+            (b"", "has no names"),
+            (b"# none yet\n\n", "has no names"),
+            (b"scientificName,category\n", "has no names"),
         ],
     )
     def test_a_list_that_cannot_be_read_is_named(self, workspace: Workspace, tmp_path: Path, content: bytes, message: str) -> None:
@@ -126,7 +126,7 @@ class TestRules:
         assert all(of_class[name].keys() - heldout(rows) for name in can_spare)
 
     @given(st.lists(st.sampled_from(["Pica pica", "Rara avis", "Larus canus", "Corvus corax"]), max_size=40))
-    def test_a_genus_keeps_its_side_whatever_else_is_there(self, others: list[str]) -> None:
+    def test_a_genus_keeps_its_split_for_any_other_genera(self, others: list[str]) -> None:
         settings = ReleaseSettings(heldout_rank="genus", heldout_min_images=1, heldout_fraction=0.5)
 
         def sides(names: list[str]) -> dict[str, bool]:
@@ -153,7 +153,7 @@ class TestRules:
     @pytest.mark.parametrize(
         ("assignment", "message"),
         [
-            ("release={heldout_categories: [EN]}", "name that file too"),
+            ("release={heldout_categories: [EN]}", "set that file too"),
             ("release={heldout_rank: family, heldout_strata: family}", "must be a rank above"),
             ("release={heldout_rank: family, heldout_strata: genus}", "heldout_strata"),
         ],

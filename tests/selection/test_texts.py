@@ -1,4 +1,4 @@
-"""Further languages and descriptions are members beside BioCLIP's ten, which stay as they are."""
+"""Further languages and descriptions are members in addition to BioCLIP's ten, which do not change."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class TestVernaculars:
     @pytest.mark.parametrize(
         ("assignment", "message"),
         [
-            ("release={languages: [German]}", "'German' is no language code"),
-            ("release={sentences: {de: ein Foto}}", r"must hold \{\} once"),
+            ("release={languages: [German]}", "'German' is not a language code"),
+            ("release={sentences: {de: ein Foto}}", r"must contain \{\} exactly once"),
         ],
     )
     def test_wrong_languages_are_refused(self, assignment: str, message: str) -> None:

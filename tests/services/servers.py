@@ -65,7 +65,7 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float, what: str, poll_s: f
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End `process`, which leads a group of its own, and whatever of that group outlives it."""
+    """End `process`, the leader of its process group, and the remaining processes of the group."""
     process.terminate()
     try:
         process.wait(_STOP_S)

@@ -131,7 +131,7 @@ def killed(bucket: S3Service, server: SampleServer, tmp_path: Path) -> Iterator[
         wait_until(lambda: run.poll() is not None or workspace.num_shards() > 0, CURATE_S, "the first shard", poll_s=0.02)
         run.kill()
         assert run.wait() == -signal.SIGKILL, (tmp_path / "killed.log").read_text(encoding="utf-8")
-        stop_group(run)  # its workers too, wherever they are in a shard, as when a machine goes down
+        stop_group(run)  # also its workers, at any point of a shard, as when a machine fails
         yield workspace
     finally:
         stop_group(run)

@@ -170,7 +170,7 @@ def test_a_share_of_requests_that_goes_wrong_changes_nothing(bucket: S3Service, 
 
 
 @pytest.mark.parametrize("fault", ["forbidden", "lose_answer"])
-def test_wherever_the_writing_stops_no_release_lacks_anything(bucket: S3Service, local: Release, fault: Fault) -> None:
+def test_a_release_is_complete_after_writing_stopped_at_any_point(bucket: S3Service, local: Release, fault: Fault) -> None:
     """The service takes a few writes and then nothing any more, again and again, until the release is there."""
     left = [0]
 

@@ -136,7 +136,7 @@ def own(curated: Curated, tmp_path: Path) -> tuple[Path, PipelineSettings]:
 
 
 def numbered(rows: Rows, size: int) -> Rows:
-    """Samples in shards of `size` through each split, whatever their partition."""
+    """Samples in shards of `size` through each split, across partitions."""
     seen: dict[str, int] = defaultdict(int)
     result = []
     for row in rows:
@@ -192,7 +192,7 @@ def test_a_partition_without_samples_has_no_job_and_the_others_are_as_they_were(
     assert all(job.key == before[name].key for name, job in after.items())
 
 
-def test_leaks_are_found_in_whatever_slice_of_training_they_lie(curated: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaks_are_found_in_every_slice_of_training(curated: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "release"
     shutil.copytree(curated.release.storage.root, folder)
     prints = pq.read_table(folder / "fingerprints.parquet")

@@ -25,7 +25,7 @@ from bioclip.shards.members import MEMBER_EXTENSIONS
 from tests.conftest import Curated
 
 pytestmark = pytest.mark.filterwarnings(
-    # others' code: files left to the collector, old syntax, a loader that pins memory beside no GPU
+    # third-party code: files closed by the garbage collector, old syntax, a loader that pins memory without a GPU
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
     "ignore::DeprecationWarning",

@@ -1,4 +1,4 @@
-"""Tables are read in parts, and the parts are those of the whole wherever its row groups begin."""
+"""Tables are read in parts, and the parts equal the whole for any row groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of every reader, for formats whose media may lie on this machine."""
+"""The contract of every reader, for formats whose media may be on this machine."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_the_addresses_in_a_cell_are_counted_as_a_person_counts_them(cell: str, 
         ("StillImage", "image/jpeg", True), ("Still Image", "", True), ("dcmitype:StillImage", "", True),
         ("image/jpeg", "StillImage", True),
         ("http://purl.org/dc/dcmitype/StillImage", "", True), ("", "", True), ("", "video/mp4", False), ("MovingImage", "", False),
-        ("Sound", "image/jpeg", False), ("specimen photo", "image/png", True), ("whatever", "", False),
+        ("Sound", "image/jpeg", False), ("specimen photo", "image/png", True), ("something", "", False),
     ],
 )  # fmt: skip
 def test_type_and_format_tell_a_still_image_however_they_are_spelled(kind: str, media_format: str, is_still: bool) -> None:

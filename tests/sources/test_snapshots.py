@@ -225,13 +225,13 @@ class TestWithdrawal:
         listed.write_text(f'media_url,why\nhttps://x.org/a.jpg,"one\ntwo"\n{"A" * 64},x\n', encoding="utf-8")
         assert (read_withdrawal_list(str(listed)).urls, read_withdrawal_list(str(listed)).hashes) == ({"https://x.org/a.jpg"}, {"a" * 64})
         listed.write_text("eol:123\n")
-        with pytest.raises(SettingsError, match="line 1: 'eol:123' is no record id"):
+        with pytest.raises(SettingsError, match="line 1: 'eol:123' is not a record id"):
             read_withdrawal_list(str(listed))
 
     def test_what_is_none_of_the_three_is_named_with_its_line(self, tmp_path: Path) -> None:
         listed = tmp_path / "list.txt"
         listed.write_text("record_id\nnot-an-id\n")
-        with pytest.raises(SettingsError, match=r"list\.txt' line 2: 'not-an-id' is no record id"):
+        with pytest.raises(SettingsError, match=r"list\.txt' line 2: 'not-an-id' is not a record id"):
             read_withdrawal_list(str(listed))
         with pytest.raises(SettingsError, match=r"ingest\.takedown: there is no file .*absent\.txt'; correct the path"):
             read_withdrawal_list(str(tmp_path / "absent.txt"))

@@ -1,4 +1,4 @@
-"""Where the bundled backbone lies."""
+"""Location of the bundled backbone."""
 
 from __future__ import annotations
 

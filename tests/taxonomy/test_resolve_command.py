@@ -1,4 +1,4 @@
-"""`treeoflife names resolve`, `parse` and `explain`: tables in, one decision a row out, the same however the rows lie."""
+"""`treeoflife names resolve`, `parse` and `explain`: one decision per row of a table, independent of the order of the rows."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class SigmoidOptions(Settings):
 
 
 class SigmoidObjective(Objective):
-    """Sigmoid loss with the model's bias, in which two images of one species are no negatives, on features with projected ones beside
+    """Sigmoid loss with the model's bias, in which two images of one species are not negatives, on features with projected ones beside
     them, pushed away from a replayed vocabulary."""
 
     def __init__(self, options: SigmoidOptions, context: ObjectiveContext, width: int) -> None:

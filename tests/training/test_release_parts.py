@@ -218,7 +218,7 @@ class TestFurtherCaptions:
 
     def test_a_type_that_no_sample_has_is_named_with_those_there_are(self, curated: Curated, tiny_settings: MakeSettings) -> None:
         index = index_split(curated.release, "train")
-        with pytest.raises(TrainingError, match=r"names 'com.de', which no sample of this release has; there are: com, common_name, sci"):
+        with pytest.raises(TrainingError, match=r"names 'com.de', which no sample of this release has; available: com, common_name, sci"):
             samples_without(index, ("sci", "com.de"))
 
     @pytest.mark.parametrize("name", ["descripton", "com.german", "txt", "sci.txt", "json"])

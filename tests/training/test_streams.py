@@ -183,7 +183,7 @@ class TestRefusals:
     def test_what_is_not_there_is_named(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
         (tmp_path / "empty").mkdir()
         for address in ("empty", "none", "none.tar"):
-            with pytest.raises(TrainingError, match=rf"training.data: there is no tar at '.*{address}'; name a .tar file, or a folder"):
+            with pytest.raises(TrainingError, match=rf"training.data: no tar found at '.*{address}'; name a .tar file, or a folder"):
                 train(tiny_settings(data=[{"shards": str(tmp_path / address)}]), release, Storage(str(tmp_path)))
         with pytest.raises(StorageError, match="holds no release"):
             train(tiny_settings(data=[{"release": "v7"}]), release, Storage(str(tmp_path)))

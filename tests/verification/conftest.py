@@ -1,4 +1,4 @@
-"""Small releases of real pictures that tests may forge: one whose pictures were copied, one whose pictures were made anew."""
+"""Small releases of real pictures that tests may forge: one with copied pictures, one with re-encoded pictures."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def work(releases: dict[int, Release], tmp_path: Path) -> Work:
 
 @pytest.fixture
 def smaller(releases: dict[int, Release], tmp_path: Path) -> Work:
-    """Its pictures were made anew."""
+    """Its pictures are re-encoded."""
     shutil.copytree(releases[SMALLER_PX].storage.root, tmp_path / "smaller")
     return Work(Folder(tmp_path / "smaller"))

@@ -1,4 +1,4 @@
-"""Whatever happens to a release, `verify --deep` sees it; the plain check says what it does not look at."""
+"""`verify --deep` finds every change to a release; the quick check states what it does not read."""
 
 from __future__ import annotations
 

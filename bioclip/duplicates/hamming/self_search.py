@@ -2,7 +2,7 @@
 
 Block-sort join after Manku, Jain and Das Sarma (WWW 2007) in its self-join form: cut a hash into B blocks; two hashes that differ in at
 most r bits agree in at least B - r whole blocks, so for each choice of B - r blocks one sort by these brings every such pair together.
-Nothing is lost (pigeonhole). Equal hashes are joined first, so copies cost nothing. A pair is taken only where the choice is the lowest
+No pair is missed (pigeonhole). Equal hashes are joined first, so copies cost nothing. A pair is taken only where the choice is the lowest
 blocks that it agrees in, so memory grows with the pairs that there are, not with the tables that meet them, and the tables are jobs that
 know nothing of each other.
 

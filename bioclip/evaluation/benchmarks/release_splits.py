@@ -53,4 +53,4 @@ def label_images(images: EvaluationSet, classes: tuple[SpeciesClass, ...]) -> tu
 def _why_empty(split: str, labels: Mapping[str, int], classes: Collection[SpeciesClass]) -> str:
     if not labels:
         return f"the release has no images to score in split {split}"
-    return "there is only one species to choose from" if len(classes) < 2 else ""
+    return "a single species leaves nothing to choose" if len(classes) < 2 else ""

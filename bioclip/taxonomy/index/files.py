@@ -24,7 +24,7 @@ from bioclip.taxonomy.index.build import INDEX_SCHEMA, CompiledBackbone, compile
 from bioclip.taxonomy.index.lookup import BackboneIndex
 
 INDEX_VERSION = 5
-"""Raised when the same download compiles to another index."""
+"""Version of the index, incremented when the same download compiles to another index."""
 
 _METADATA_KEY = b"treeoflife.backbone"
 _SUFFIX = ".arrow"

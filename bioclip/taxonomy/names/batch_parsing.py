@@ -35,11 +35,11 @@ _FURTHER_WORDS = frozenset(
     subgen subsect subser subsp subtr subtrib subvar superfam supersect superser supertrib symbiont trib tribe uncultured var vector
     """.split()  # noqa: SIM905
 )
-"""Words that a parser reads as something else than a part of a name."""
+"""Words that a parser does not read as part of a name."""
 _OTHER = (
     r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite| [a-z]*bacterium\b|vector|-like|-group|-particle"
 )
-"""Parts of words that do so."""
+"""Parts of words with the same effect."""
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
 _NOTES = {"auct", "comb", "ined", "nec", "nom", "non", "not", "part", "pro", "sensu", "syn"} - set(_PARTICLES)
@@ -83,7 +83,7 @@ def plain_names(lineages: pa.Table) -> PlainNames:
 
 
 def authorships_within(names: pa.Array) -> pa.Array:
-    """The authorship that each string has after its name, with its note (`auct. non L.`); empty where it has none or is no name."""
+    """The authorship after the name in each string, with its note (`auct. non L.`); empty without one, or if the string is not a name."""
     empty = pa.repeat(pa.scalar(""), len(names))
     columns = ("scientific_name_authorship", "taxon_rank", "genus", "specific_epithet")
     plain = plain_names(pa.table({"scientific_name": names, **dict.fromkeys(columns, empty)}))
@@ -157,7 +157,8 @@ def _all_words() -> frozenset[str]:
 
 @cache
 def _no_author() -> str:
-    """Pattern of words that no author has or that the parser may read otherwise: `GV` is a virus, `CF` a qualifier, `Smith AB` initials."""
+    """Pattern of words that are not authors, or that the parser may read differently: `GV` is a virus, `CF` a qualifier, `Smith AB`
+    initials."""
     words = {word for word in not_name_words() if word.isalpha() and len(word) > 2} | _NOTES
     capitals = r"(?:[A-CE-Z][A-Z]|D[ABD-Z]|DC[A-Z])[A-Z]*"
     initials = r"\b[A-Z]$|\bDC(?:[^.]|$)|[A-Z][a-z]+[.,]* DC\b"

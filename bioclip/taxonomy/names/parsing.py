@@ -40,9 +40,9 @@ class ParsedName:
     infraspecific: str = ""
     """Epithet below the species."""
     qualifier: str = ""
-    """What makes the name open, e.g. `cf.`, `sp. 3`, `gen. sp.`"""
+    """Words that make the name open, e.g. `cf.`, `sp. 3`, `gen. sp.`"""
     note: str = ""
-    """Whose use of the name is meant, e.g. `auct. non L.`, `sensu Blanco`."""
+    """The author whose use of the name is meant, e.g. `auct. non L.`, `sensu Blanco`."""
 
     @property
     def citation(self) -> str:

@@ -1,6 +1,6 @@
-"""Training objectives by name. To add one: a file beside this one with a `build` function, and a line in OBJECTIVES.
+"""Training objectives by name. To add one: a file of this folder with a `build` function, and a line in OBJECTIVES.
 
-An objective outside this package is named `module:function` and needs no line. Importing this package does not import torch.
+An external objective is named `module:function` and is not registered. Importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def builder_name(name: str) -> str:
 
 
 def source_digests(objectives: Iterable[ObjectiveSettings]) -> dict[str, str]:
-    """Name -> SHA-256 of its module, for objectives outside this package: their code decides the weights.
+    """Name -> SHA-256 of its module, for external objectives, since their code determines the weights.
 
-    Raises UnknownNameError for a name that is not registered and SettingsError for a module that is not there.
+    Raises UnknownNameError for a name that is not registered and SettingsError for a missing module.
     """
     names = [objective.name for objective in objectives]
     return {name: source_digest("objective", name) for name in sorted(set(names)) if builder_name(name) == name}

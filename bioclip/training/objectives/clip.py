@@ -25,7 +25,7 @@ class ClipOptions(Settings):
 class ClipObjective(Objective):
     """open_clip's ClipLoss; each process scores its own rows against the gathered features of all, gradients included.
 
-    Without `gather_with_grad` the averaged gradient is 1/world_size of the true one, and `local_loss` alone points elsewhere.
+    Without `gather_with_grad` the averaged gradient is 1/world_size of the true one, and with `local_loss` alone it has another direction.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -39,7 +39,7 @@ class ClipObjective(Objective):
         """Mean of the cross-entropies of images against texts and of texts against images."""
         del batch
         with warnings.catch_warnings():
-            # torch announces a successor of the gather that open_clip 3.3 calls; the result is the same
+            # torch deprecates the gather that open_clip 3.3 calls; the result is the same
             warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
             result: torch.Tensor = self.info_nce(outputs.image_features_BD, outputs.text_features_BD, outputs.logit_scale)
         return result

@@ -1,4 +1,4 @@
-"""What an objective of training is, what it is built from, and what it is handed at each step.
+"""The interface of a training objective: its context, its input at each step, and its methods.
 
 The last letters of a tensor's name are its shape:
 B  pairs of this process in one batch       E  texts that an objective adds        D  width of the embeddings
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectiveContext:
-    """What an objective is built from besides its options.
+    """Input of an objective's constructor besides its options.
 
-    `model` holds its start weights, also when the run is resumed afterwards, so that a copy of it is the same teacher on every start.
-    `lineages` holds the lineages that `Batch.taxon_B` points to. `processes` gathers rows of all processes.
+    `model` has its initial weights, even if the run is then resumed, so a copy of it is the same teacher in every run.
+    `lineages` has the lineages that `Batch.taxon_B` indexes. `processes` gathers rows of all processes.
     """
 
     model: ClipModel
@@ -39,7 +39,7 @@ class ObjectiveContext:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the model made of a batch. Features are of unit length and at least float32.
+    """Output of the model for a batch. Features are of unit length and at least float32.
 
     `logit_scale` is the learnt factor itself, not its logarithm; `logit_bias` is None for a model without one.
     `added_features_ED` are the features of the texts that this objective added, in their order.
@@ -56,16 +56,16 @@ class Objective(torch.nn.Module):
     """A scalar to minimise. Most objectives define `loss` and nothing else.
 
     Parameters and modules that are set as attributes are trained by the optimizer, averaged over the processes and kept in checkpoints.
-    A frozen module, such as a teacher, is kept out of this by holding it in a tuple.
+    To exclude a frozen module, such as a teacher, store it in a tuple.
 
-    The mean over the processes of an objective's gradients must be the gradient that one process with the whole batch has.
+    The mean over the processes of an objective's gradients must be the gradient of one process with the whole batch.
     """
 
     takes_over_step: ClassVar[bool] = False
     """True for an objective that defines `run_step`. At most one of a run's objectives may."""
 
     def added_texts(self, step: int) -> Sequence[str]:
-        """Texts to encode at step `step`, counted from 0, after the captions of the batch; the same in every process."""
+        """Texts to encode at step `step`, counted from 0, after the captions of the batch; equal in every process."""
         del step
         return ()
 
@@ -76,20 +76,20 @@ class Objective(torch.nn.Module):
     def run_step(self, step: Step) -> torch.Tensor:
         """Leave in every parameter's `grad` the gradient of the sum of all objectives; return that sum, detached.
 
-        Called in place of the forward and backward pass of the whole network. Gradients are averaged over the processes afterwards.
+        Called instead of the forward and backward pass of the whole network. Gradients are averaged over the processes afterwards.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define run_step")
 
 
 ObjectiveBuilder = Callable[[Mapping[str, Any], ObjectiveContext], Objective]
-"""(options, context) -> objective. Raises SettingsError for options that it does not take."""
+"""(options, context) -> objective. Raises SettingsError for unknown options."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The material of one step, for an objective that takes it over.
+    """Data of one step, for an objective that takes it over.
 
-    `images_BCHW` are normalised. `tokens_XL` are those of the B captions, repeated where a caption is, then those of the E added texts.
+    `images_BCHW` are normalised. `tokens_XL` are those of the B captions, including repeated ones, then those of the E added texts.
     `network` is open_clip's own; `total` is the weighted sum of all objectives over (image features, text features, logit scale, logit
     bias). `seed` is that of torch's generator at the start of the step, to draw the same numbers in a second forward pass.
     """
@@ -122,5 +122,5 @@ class Step:
 
 
 def at_least_float32(features: torch.Tensor) -> torch.Tensor:
-    """`features` in float32 where they are in half precision, else as they are."""
+    """`features` in float32 if they are in half precision, else unchanged."""
     return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class WeightedObjectives(torch.nn.Module):
-    """Objectives and their weights; its parameters and state are those that the objectives add."""
+    """Objectives and their weights; its parameters and state are those added by the objectives."""
 
     def __init__(self, names: Sequence[str], objectives: Sequence[Objective], weights: Sequence[float]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class WeightedObjectives(torch.nn.Module):
     def total(self, outputs: Outputs, num_added: Sequence[int], batch: Batch) -> torch.Tensor:
         """The weighted sum. `outputs.added_features_ED` holds the texts of all objectives, `num_added` how many are of each.
 
-        Raises SettingsError for an objective whose loss is no scalar.
+        Raises SettingsError for an objective whose loss is not a scalar.
         """
         parts = zip(self.names, self.objectives, self.weights, torch.split(outputs.added_features_ED, list(num_added)), strict=True)
         losses: list[torch.Tensor] = []
@@ -63,7 +63,7 @@ def build_objectives(chosen: Sequence[ObjectiveSettings], context: ObjectiveCont
     """The objectives of the settings on the model's device; raises UnknownNameError and SettingsError."""
     objectives = []
     for number, settings in enumerate(chosen):
-        with torch.random.fork_rng(devices=[]):  # parameters that an objective adds start from the run's seed
+        with torch.random.fork_rng(devices=[]):  # the initial values of added parameters depend on the run's seed
             torch.manual_seed(int(digest_value(["objective", context.settings.seed, number])[:15], 16))
             objective = build_plugin("objective", builder_name(settings.name), options=dict(settings.options), context=context)
         if not isinstance(objective, Objective):

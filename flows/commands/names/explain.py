@@ -17,7 +17,7 @@ _Text = Annotated[str, Parameter(metavar="TEXT")]
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Context:
-    """What a record states beside the name."""
+    """What a record states besides the name."""
 
     scientific_name_authorship: Annotated[_Text, Parameter(name="--authorship", help="author of the name")] = ""
     taxon_rank: Annotated[_Text, Parameter(name="--rank", help="rank of the name")] = ""

@@ -44,7 +44,7 @@ def withdraw_images(
     workspace = open_workspace(settings.workspace)
     if wrong := next((value for value in values if not kind_of(value)), ""):
         raise UsageError(
-            f"{wrong!r} is no record id (UUID), media URL (scheme://… or local:…) or SHA-256; `treeoflife release trace` finds the "
+            f"{wrong!r} is not a record id (UUID), media URL (scheme://… or local:…) or SHA-256; `treeoflife release trace` finds the "
             "record id of other identifiers."
         )
     before = read_withdrawals(workspace, settings.ingest)

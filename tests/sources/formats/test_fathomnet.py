@@ -1,4 +1,4 @@
-"""FathomNet's image objects: one record a box."""
+"""FathomNet's image objects: one record per box."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def items(text: str, arrays: set[str] | None = None) -> list[tuple[str, int, Any
 
 
 @given(st.lists(VALUES, max_size=6), st.sampled_from([None, 2]), st.integers(1, 9))
-def test_whatever_the_chunks_an_array_s_items_come_out_as_they_are(values: list[Any], indent: int | None, chunk: int) -> None:
+def test_an_array_s_items_are_equal_for_any_chunks(values: list[Any], indent: int | None, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "_CHUNK_CHARS", chunk)
         assert [item for _, _, item in items(json.dumps(values, indent=indent))] == values

@@ -30,7 +30,7 @@ def test_an_unchanged_download_is_compiled_once_and_a_changed_one_again(tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([target.name, other.name]), "nothing half-written stays"
 
 
-def test_the_same_download_gives_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+def test_the_same_download_gives_the_same_bytes_at_any_location(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     copy = tmp_path / "a" / SAMPLE_BACKBONE.name
     copy.write_bytes(SAMPLE_BACKBONE.read_bytes())

@@ -219,7 +219,7 @@ def test_the_source_of_a_common_name_is_kept_and_a_name_without_language_is_not(
     assert (taxon(index, "Aus bus").common_name, taxon(index, "Aus bus").common_name_source) == ("bus", "Checklist")
 
 
-def test_a_cycle_of_parents_is_cut_the_same_way_whatever_the_order() -> None:
+def test_a_cycle_of_parents_is_cut_the_same_way_in_any_order() -> None:
     ring = [
         Usage("a", "b", "", "Ausidae", rank="family"),
         Usage("b", "c", "", "Auses", rank="order"),

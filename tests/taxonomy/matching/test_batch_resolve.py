@@ -125,7 +125,7 @@ def test_plain_names_of_the_backbone_are_read_as_the_parser_reads_them(sample_in
         max_size=5,
     ).map(" ".join)
 )
-def test_whatever_is_taken_for_plain_is_read_as_the_parser_reads_it(text: str) -> None:
+def test_every_plain_name_is_read_as_the_parser_reads_it(text: str) -> None:
     check_plain([VerbatimLineage(text)])
 
 

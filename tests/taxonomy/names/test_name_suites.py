@@ -1,4 +1,4 @@
-"""Published suites of names: the bars that the product holds itself to, on the cases beside this file (suites/SOURCES.md)."""
+"""Published suites of names: the required percentages, on the cases in the folder suites (suites/SOURCES.md)."""
 
 from __future__ import annotations
 
