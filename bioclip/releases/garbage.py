@@ -37,7 +37,7 @@ class Garbage:
 
 
 def find_garbage(storage: Storage, discarded: Collection[str] = ()) -> list[Garbage]:
-    """Everything that could go, by name, those releases included that are to be given up.
+    """All files that can be deleted, by name, including the releases to discard.
 
     Raises UsageError for a version to discard that does not exist, that has an alias, or that the workspace's stages built last; an alias
     may be given instead of a version.
