@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from bioclip.records import RANKS
 from bioclip.taxonomy.index.lineages import LineageMatrix
 from bioclip.taxonomy.index.usage_columns import LINNAEAN, BackboneFaults, Rows, UsageColumns
+from bioclip.taxonomy.names.authorship import compare_authorship
 from bioclip.taxonomy.names.ranks import LEVELS
 
 _SPECIES = LEVELS["species"]
@@ -19,12 +20,15 @@ _RANK_LEVELS = np.array([LEVELS[rank] for rank in RANKS])
 
 
 def choose_labels(usages: UsageColumns, target: Rows, matrix: LineageMatrix, faults: BackboneFaults) -> Rows:
-    """Accepted row -> the row used for it in labels, or -1. Notes `accepted_duplicate`: accepted usages of one rank and lineage."""
+    """Accepted row -> the row used for it in labels, or -1.
+
+    Notes `accepted_duplicate`: accepted usages of one name and rank whose lineages are equal, or the same but for missing ranks.
+    """
     num = len(usages)
     is_accepted = target == np.arange(num)
     lineage = _lineage_numbers(matrix)
     keys = lineage * 8 + np.searchsorted(_RANK_LEVELS, usages.rank) % 8
-    first = _first_of_each(usages, keys, np.flatnonzero(is_accepted & LINNAEAN[usages.rank]), faults)
+    first = _first_of_each(usages, keys, np.flatnonzero(is_accepted & LINNAEAN[usages.rank]), matrix, faults)
     label = np.where(is_accepted, matrix.label, -1).astype(np.int32)
     has_lineage = (matrix.codes > 0).any(axis=1)
     lowest = 6 - np.argmax(matrix.codes[:, ::-1] > 0, axis=1) if num else np.zeros(0, np.int64)
@@ -55,8 +59,10 @@ class _First:
         return np.where(self._keys[place] == keys, self._rows[place], default).astype(np.int32)
 
 
-def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], faults: BackboneFaults) -> _First:
-    """Among rows equal in rank and lineage, the one with the best status, then the smallest id."""
+def _first_of_each(
+    usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], matrix: LineageMatrix, faults: BackboneFaults
+) -> _First:
+    """Of rows equal in rank and lineage the one of the best status, then the smallest id; where a lineage lacks ranks, the fuller taxon."""
     order = rows[np.argsort(keys[rows], kind="stable")]
     is_new = np.ones(len(order), bool)
     is_new[1:] = keys[order[1:]] != keys[order[:-1]]
@@ -69,8 +75,38 @@ def _first_of_each(usages: UsageColumns, keys: npt.NDArray[np.int64], rows: npt.
     is_duplicate = np.zeros(len(usages), bool)
     is_duplicate[order] = True
     is_duplicate[best] = False
+    richer = _richer_taxa(usages, best, matrix)
+    is_duplicate[best] = richer != best
     faults.note("accepted_duplicate", usages.ids, is_duplicate)
-    return _First(keys[order[starts]], best)
+    return _First(keys[order[starts]], richer)
+
+
+def _richer_taxa(usages: UsageColumns, rows: Rows, matrix: LineageMatrix) -> Rows:
+    """For each of the distinct taxa `rows` itself, or the one taxon of its name and rank whose lineage has all of its ranks and more.
+
+    Authors that differ forbid it. Genera and species need the same family, or an author that agrees, since their homonyms are many.
+    """
+    richer = rows.copy()
+    packed = matrix.own[rows].astype(np.int64) * len(RANKS) + np.searchsorted(_RANK_LEVELS, usages.rank[rows])
+    order = np.argsort(packed, kind="stable")
+    starts = np.flatnonzero(np.append(True, packed[order][1:] != packed[order][:-1])) if len(order) else np.empty(0, np.int64)
+    sizes = np.diff(np.append(starts, len(order)))
+    for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        places = order[start : start + size]
+        for place in places.tolist():
+            found = [other for other in places.tolist() if _is_richer(usages, matrix, int(rows[place]), int(rows[other]))]
+            richer[place] = rows[found[0]] if len(found) == 1 else rows[place]
+    return richer
+
+
+def _is_richer(usages: UsageColumns, matrix: LineageMatrix, row: int, other: int) -> bool:
+    codes, others = matrix.codes[row], matrix.codes[other]
+    has_own = codes > 0
+    if not codes[0] or (codes[has_own] != others[has_own]).any() or (others > 0).sum() <= has_own.sum():
+        return False
+    agreement = compare_authorship(str(usages.authorships[row]), str(usages.authorships[other]))
+    is_low = usages.rank[row] >= LEVELS["genus"]
+    return agreement > 0 or (agreement == 0 and (not is_low or codes[RANKS.index("family")] > 0))
 
 
 def _lineage_numbers(matrix: LineageMatrix) -> npt.NDArray[np.int64]:

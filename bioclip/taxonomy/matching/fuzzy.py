@@ -43,7 +43,7 @@ class NearCandidate:
 
 @dataclass(frozen=True, slots=True)
 class _Below:
-    """The usages below a genus: the first row, and of each row from there on the epithet (None for those of more words) and the stems."""
+    """The usages below a genus or species: the first row, and of each from there on the epithet (None for more words) and the stems."""
 
     first: int
     epithets: Sequence[str | None]
@@ -62,8 +62,9 @@ def is_backed(query: Query, near: NearCandidate) -> bool:
         return False
     given, known = name_key(query.name).partition(" "), name_key(near.candidate.name).partition(" ")
     is_same_genus = given[0] == known[0]
-    is_other = is_same_genus and (near.num_edits > 1 or _is_other_word(given[2], known[2]))
-    if not is_other and not _is_other_person(given[2], known[2]):
+    epithets = [name.rpartition(" ")[2] for name in (given[2], known[2])]
+    is_other = is_same_genus and (near.num_edits > 1 or _is_other_word(*epithets))
+    if not is_other and not _is_other_person(*epithets):
         return True
     return compare_authorship(query.authorship, near.candidate.authorship) > 0
 
@@ -97,12 +98,12 @@ class FuzzyIndex:
         return [NearCandidate(candidate, MatchType.STEM, _STEM_PENALTY) for candidate in self._index.candidates_at(rows)]
 
     def edited(self, name: str) -> list[NearCandidate]:
-        """Usages of the same genus whose epithet differs by few edits."""
-        genus, _, epithet = name_key(name).partition(" ")
-        if " " in epithet or len(epithet) < _LEAST_EPITHET:
+        """Usages of the same genus (of a name below species: of the same species) whose last epithet is few edits away."""
+        parent, _, epithet = name_key(name).rpartition(" ")
+        if len(epithet) < _LEAST_EPITHET:
             return []
         most = 1 if len(epithet) <= _SHORT_EPITHET else 2
-        below = self._below(genus)
+        below = self._below(parent)
         found = process.extract(epithet, below.epithets, scorer=OSA.distance, score_cutoff=most, limit=None)
         return list(self._nearest({below.first + place: int(edits) for _, edits, place in found})) if found else []
 
@@ -127,8 +128,8 @@ class FuzzyIndex:
             ]
         return found
 
-    def _read_below(self, genus: str) -> _Below:
-        rows, cut = self._index.rows_below(genus), len(genus) + 1
+    def _read_below(self, parent: str) -> _Below:
+        rows, cut = self._index.rows_below(parent), len(parent) + 1
         epithets = [key[cut:] for key in self._index.texts("key", rows)]
         return _Below(rows.start, [None if " " in epithet else epithet for epithet in epithets], self._index.texts("stem", rows))
 

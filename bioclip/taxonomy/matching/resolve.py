@@ -79,6 +79,8 @@ def resolve_lineage(
             continue
         decision = _first_decision(lookup, indexes, settings, is_unknown and lookup.query.name == parsed.canonical_full)
         if decision is not None and decision.is_resolved:
+            if not settings.allow_higher_rank and _is_species_only(lookup, parsed):
+                break
             found = _described(decision, lookup, parsed, verbatim.scientific_name or text)
             return replace(found, reason=unresolved.reason) if is_refused else found
         if decision is not None and not is_refused:
@@ -161,11 +163,17 @@ def fuzzy_index(index: BackboneIndex) -> FuzzyIndex:
     return _INEXACT_INDEXES[index]
 
 
+def _is_species_only(lookup: Lookup, parsed: ParsedName) -> bool:
+    """Whether only the species of a name below the species was looked up, since no backbone has that name."""
+    return bool(parsed.infraspecific) and lookup.may_vary and lookup.query.name == parsed.canonical_name
+
+
 def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: str) -> Resolution:
     """`decision` with the details of the verbatim name."""
     is_spelt_so = " ".join(text.split()).startswith(decision.matched_name)
     match_type, reason = decision.match_type, decision.reason
-    if not lookup.is_name and reason != "homonym_common_ancestor":
+    is_exact = match_type in {MatchType.EXACT, MatchType.NORMALIZED}
+    if (not lookup.is_name and reason != "homonym_common_ancestor") or (is_exact and _is_species_only(lookup, parsed)):
         match_type, reason = MatchType.HIGHER_RANK, REASONS[parsed.type]
     elif match_type is MatchType.EXACT and not is_spelt_so:
         match_type = MatchType.NORMALIZED

@@ -172,6 +172,28 @@ def test_an_authorship_column_goes_before_the_author_within_the_name(make_index)
     assert index.column("authorship").to_pylist() == ["L. 1758"]
 
 
+def test_a_taxon_listed_again_without_its_class_is_one_taxon(make_index, resolve) -> None:
+    flies = {"rank": "order", "kingdom": "Animalia", "phylum": "Arthropoda"}
+    index = make_index(Usage("1", scientific_name="Diptera", class_="Insecta", **flies), Usage("2", scientific_name="Diptera", **flies))
+    assert {one.taxon.taxon_id for one in index.candidates("Diptera")} == {"1"}
+    assert resolve(index, scientific_name="Diptera").accepted_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"rank": "genus", "order": "Diptera"}, {"rank": "genus", "order": "Diptera", "family": "Fidae"}),
+        ({"rank": "order", "authorship": "Smith, 1900"}, {"rank": "order", "authorship": "Jones, 1950", "class_": "Insecta"}),
+        ({"rank": "order", "class_": "Insecta"}, {"rank": "order", "class_": "Aves", "phylum": "Chordata"}),
+    ],
+)
+def test_homonyms_are_not_merged_for_a_missing_rank(make_index, one: dict[str, str], other: dict[str, str]) -> None:
+    index = make_index(
+        Usage("1", scientific_name="Xera", kingdom="Animalia", **one), Usage("2", scientific_name="Xera", kingdom="Animalia", **other)
+    )
+    assert {found.taxon.taxon_id for found in index.candidates("Xera")} == {"1", "2"}
+
+
 def test_a_subspecies_without_its_species_finds_it_by_name_or_stands_for_what_is_above(make_index) -> None:
     synonym = Usage("x", "", "s", "Xus bus", rank="species", status="synonym")
     index = make_index(

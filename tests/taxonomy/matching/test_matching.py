@@ -191,6 +191,22 @@ def test_a_kingdom_conflict_leaves_what_the_rank_columns_name(make_index, resolv
     assert not resolve(index, scientific_name="Linaria vulgaris", kingdom="Animalia").is_resolved
 
 
+def test_an_unknown_name_below_species_is_never_exact_to_its_species(make_index, resolve) -> None:
+    index = make_index(
+        Usage("s", scientific_name="Aus bus", rank="species", kingdom="Animalia"),
+        Usage("b", scientific_name="Aus bus alpinus", rank="subspecies", kingdom="Animalia", parent_id="s"),
+    )
+    found = resolve(index, scientific_name="Aus bus robustus")
+    assert (found.accepted_id, found.match_type, found.reason, found.infraspecific) == (
+        "s", MatchType.HIGHER_RANK, "not_in_backbone", "robustus",
+    )  # fmt: skip
+    assert not resolve(index, settings=TaxonomySettings(allow_higher_rank=False), scientific_name="Aus bus robustus").is_resolved
+    known, misspelt = (resolve(index, scientific_name=f"Aus bus {epithet}") for epithet in ("alpinus", "alpinis"))
+    assert (known.match_type, misspelt.match_type) == (MatchType.EXACT, MatchType.STEM)
+    misread = resolve(index, scientific_name="Aus bus subsp. alpunus")
+    assert (misread.matched_id, misread.match_type, misread.infraspecific) == ("b", MatchType.FUZZY, "alpinus")
+
+
 def test_the_genus_column_completes_an_initial(make_index, resolve) -> None:
     index = make_index(Usage("s", scientific_name="Puma concolor", rank="species", kingdom="Animalia"))
     assert resolve(index, scientific_name="P. concolor", genus="Puma").accepted_id == "s"
@@ -213,7 +229,7 @@ def test_a_plain_species_resolves_with_its_whole_lineage(sample_index, resolve) 
         ({"scientific_name": "vulgaris", "genus": "Senecio"}, MatchType.NORMALIZED),
         ({"genus": "Senecio", "specific_epithet": "vulgaris"}, MatchType.EXACT),
         ({"specific_epithet": "Senecio vulgaris", "genus": "Senecio"}, MatchType.EXACT),
-        ({"scientific_name": "Senecio vulgaris var. radiatus W.D.J.Koch"}, MatchType.EXACT),
+        ({"scientific_name": "Senecio vulgaris var. radiatus W.D.J.Koch"}, MatchType.HIGHER_RANK),
     ],
 )
 def test_one_species_is_found_however_its_name_is_given(sample_index, resolve, columns: dict[str, str], match_type: MatchType) -> None:
