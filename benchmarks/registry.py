@@ -1,6 +1,6 @@
 """The benchmarks, by name. Each is a module of this package with `run(context) -> Report`; its docstring describes what it measures.
 
-To add one: write `benchmarks/<name>.py` and add its name here.
+To add one: write `benchmarks/<subject>/<name>.py` and add its line here.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from benchmarks.measuring import Report
 from benchmarks.peers import Peers
 from bioclip.errors import UnknownNameError
 
-NAMES = (
-    "duplicate_search",
-    "image_hashing",
-    "near_duplicates",
-    "shard_writing",
-    "shard_reading",
-    "zero_shot_scoring",
-    "evaluation_preprocessing",
-    "release_increment",
-    "release_faults",
-    "release_scale",
-    "download",
-    "download_faults",
-    "download_manners",
-    "ingest",
-    "name_suites",
-    "name_matching",
-    "name_resolution",
-    "command_start",
-)
+MODULES = {
+    "duplicate_search": "benchmarks.duplicates.duplicate_search",
+    "image_hashing": "benchmarks.acquisition.image_hashing",
+    "near_duplicates": "benchmarks.duplicates.near_duplicates",
+    "shard_writing": "benchmarks.releases.shard_writing",
+    "shard_reading": "benchmarks.releases.shard_reading",
+    "zero_shot_scoring": "benchmarks.models.zero_shot_scoring",
+    "evaluation_preprocessing": "benchmarks.models.evaluation_preprocessing",
+    "release_increment": "benchmarks.releases.release_increment",
+    "release_faults": "benchmarks.releases.release_faults",
+    "release_scale": "benchmarks.releases.release_scale",
+    "download": "benchmarks.acquisition.download",
+    "download_faults": "benchmarks.acquisition.download_faults",
+    "download_manners": "benchmarks.acquisition.download_manners",
+    "ingest": "benchmarks.acquisition.ingest",
+    "name_suites": "benchmarks.names.name_suites",
+    "name_matching": "benchmarks.names.name_matching",
+    "name_resolution": "benchmarks.names.name_resolution",
+    "command_start": "benchmarks.command_start",
+}
+NAMES = tuple(MODULES)
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,5 @@ def load(name: str) -> tuple[Callable[[Context], Report], str]:
     """A benchmark's function and docstring; raises UnknownNameError for a name that is not registered."""
     if name not in NAMES:
         raise UnknownNameError("benchmark", name, NAMES)
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = importlib.import_module(MODULES[name])
     return module.run, module.__doc__ or ""

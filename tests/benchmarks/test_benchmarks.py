@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.__main__ import main, run_benchmark
-from benchmarks.duplicate_search import brute_force_pairs, planted_hashes, with_hub
+from benchmarks.acquisition.media_server import make_certificate, served
+from benchmarks.duplicates.duplicate_search import brute_force_pairs, planted_hashes, with_hub
 from benchmarks.measuring import Comparison, Report, alternate
-from benchmarks.media_server import make_certificate, served
 from benchmarks.peers import Peers
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import NAMES, load

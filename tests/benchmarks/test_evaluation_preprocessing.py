@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.evaluation_preprocessing import CONFIGS, run
+from benchmarks.models.evaluation_preprocessing import CONFIGS, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
 

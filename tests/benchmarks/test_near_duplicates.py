@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.near_duplicates import RADII, changes, run
+from benchmarks.duplicates.near_duplicates import RADII, changes, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
 from tests.images.test_hashing import photographs

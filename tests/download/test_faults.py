@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.download_faults import compare_runs, expected
+from benchmarks.acquisition.download_faults import compare_runs, expected
 
 
 @pytest.mark.slow

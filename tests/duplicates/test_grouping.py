@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.duplicate_search import planted_hashes, with_hub
+from benchmarks.duplicates.duplicate_search import planted_hashes, with_hub
 from bioclip.duplicates.grouping import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_similar
 from bioclip.duplicates.hamming.self_search import near_pairs
 from bioclip.duplicates.similarity import ImageTable, find_similarity

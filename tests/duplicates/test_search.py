@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from benchmarks.duplicate_search import brute_force_pairs, planted_hashes, with_hub
+from benchmarks.duplicates.duplicate_search import brute_force_pairs, planted_hashes, with_hub
 from bioclip.duplicates.hamming.bucket_pairs import CROWD_OFFSETS, merged
 from bioclip.duplicates.hamming.self_search import (
     HashPairs,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.duplicate_search import planted_hashes, with_hub
+from benchmarks.duplicates.duplicate_search import planted_hashes, with_hub
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.duplicates import pair_index

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import run_benchmark
 from benchmarks.peers import Peers
-from benchmarks.release_faults import KINDS, corrupt_release, kill_builds, small_release
+from benchmarks.releases.release_faults import KINDS, corrupt_release, kill_builds, small_release
 from bioclip.releases.manifest import Release
 
 

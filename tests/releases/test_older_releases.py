@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.release_folder import Folder
+from benchmarks.releases.release_folder import Folder
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.diff import compare_releases
 from bioclip.releases.locating import open_release

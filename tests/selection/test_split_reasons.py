@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.release_folder import Folder
+from benchmarks.releases.release_folder import Folder
 from bioclip.releases.manifest import Release
 from bioclip.selection.splits import SPLIT_REASONS, occurrence_key, unit_hash
 from bioclip.settings import meaningful

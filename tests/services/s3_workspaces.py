@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.release_workspace import make_settings
+from benchmarks.releases.release_workspace import make_settings
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
 from bioclip.settings import PipelineSettings, S3Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.release_workspace import make_settings, release, write_workspace
+from benchmarks.releases.release_workspace import make_settings, release, write_workspace
 from bioclip.partitions import run_partition, write_stage
 from bioclip.publishing.stage import plan_publish
 from bioclip.releases.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.release_workspace import make_settings, release, write_workspace
+from benchmarks.releases.release_workspace import make_settings, release, write_workspace
 from bioclip.errors import StorageError
 from bioclip.releases.manifest import Release
 from bioclip.sample.server import SampleServer

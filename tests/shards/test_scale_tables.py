@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.release_tables import Population, mixed, record_ids, write_tables
-from benchmarks.release_workspace import make_settings, release
+from benchmarks.releases.release_tables import Population, mixed, record_ids, write_tables
+from benchmarks.releases.release_workspace import make_settings, release
 from bioclip.records import partition_of
 from bioclip.schemas import RECORD_SCHEMA
 from bioclip.storage import Storage

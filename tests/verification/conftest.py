@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.release_folder import Folder
-from benchmarks.release_workspace import release, write_workspace
+from benchmarks.releases.release_folder import Folder
+from benchmarks.releases.release_workspace import release, write_workspace
 from bioclip.releases.manifest import Release
 from bioclip.settings.loading import build_settings
 from bioclip.storage import Storage

@@ -7,7 +7,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from benchmarks.release_forgeries import FORGERIES, forge
+from benchmarks.releases.release_forgeries import FORGERIES, forge
 from bioclip.releases.manifest import Release
 from bioclip.verification.verify import verify_release
 from tests.verification.conftest import SMALLER_PX, STORED_PX, Work

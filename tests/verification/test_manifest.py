@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from benchmarks.release_folder import Folder
+from benchmarks.releases.release_folder import Folder
 from bioclip.releases.manifest import Release
 from bioclip.settings import PipelineSettings
 from bioclip.verification.manifest import is_inside, stated_settings

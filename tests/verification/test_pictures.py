@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks.release_workspace import HEIGHT, WIDTH, make_pictures
+from benchmarks.releases.release_workspace import HEIGHT, WIDTH, make_pictures
 from bioclip.digests import digest_bytes
 from bioclip.images.encoding import encode_jpeg
 from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, phash

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.synthetic_names import make_lineages
+from benchmarks.names.synthetic_names import make_lineages
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.backbones import Usage
 from bioclip.taxonomy.index.lookup import BackboneIndex

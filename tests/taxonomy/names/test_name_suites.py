@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.name_suites import READERS, SUITES, outcomes_of, peer_percent_right, percent_right, run
+from benchmarks.names.name_suites import READERS, SUITES, outcomes_of, peer_percent_right, percent_right, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
 from bioclip.taxonomy.names.parsing import parse_name

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.fault_server import make_bodies
+from benchmarks.acquisition.fault_server import make_bodies
 from benchmarks.measuring import Comparison, FactTable, Report
 from benchmarks.registry import Context
 from bioclip.download.allowance_service import AllowanceAddress, serve_allowances
@@ -98,7 +98,15 @@ def _work_all(workspace: Path, settings: DownloadSettings, urls: list[str], num_
         pq.write_table(records.sort_by("record_id"), workspace / f"records/part-{worker:05d}.parquet")
     (workspace / "settings.json").write_text(settings.model_dump_json())
     with serve_allowances(settings) as address:
-        command = [sys.executable, "-m", "benchmarks.download_manners", "work", str(workspace), str(address.port), address.token]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.acquisition.download_manners",
+            "work",
+            str(workspace),
+            str(address.port),
+            address.token,
+        ]
         workers = [subprocess.Popen([*command, str(worker)]) for worker in range(num_workers)]
         codes = [worker.wait() for worker in workers]
         if any(codes):
@@ -115,7 +123,7 @@ def _work(workspace: str, port: str, token: str, worker: str) -> None:
 
 @contextmanager
 def _server() -> Iterator[int]:
-    command = [sys.executable, "-m", "benchmarks.download_manners", "serve"]
+    command = [sys.executable, "-m", "benchmarks.acquisition.download_manners", "serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -178,7 +178,7 @@ def _compare(context: Context) -> Comparison:
 
 
 def _measure(what: str, archive: Path) -> dict[str, float]:
-    return _run_child([sys.executable, "-m", "benchmarks.ingest", what, str(archive)])
+    return _run_child([sys.executable, "-m", "benchmarks.acquisition.ingest", what, str(archive)])
 
 
 def _run_child(command: list[str]) -> dict[str, float]:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from PIL import Image
 
-from benchmarks.release_workspace import HEIGHT, WIDTH
+from benchmarks.releases.release_workspace import HEIGHT, WIDTH
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json

@@ -1,8 +1,8 @@
 """Cost of an incremental release: 100,000 images, then 1 % new and 10 withdrawn.
 
-For two sizes of shards: bytes of the new release, bytes that it wrote itself, and whether every shard of the old one still has its digest.
-Images, names and groups are written directly (see benchmarks/release_workspace.py); the product builds the release. Peers: none, other
-pipelines rewrite a release completely, which is the first release of each size.
+For two sizes of shards: bytes of the new release, bytes that it wrote itself, and whether every shard of the old one still has
+its digest. Images, names and groups are written directly (see benchmarks/releases/release_workspace.py); the product builds the
+release. Peers: none, other pipelines rewrite a release completely, which is the first release of each size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measuring import FactTable, Report, num_cores, seconds_of
 from benchmarks.registry import Context
-from benchmarks.release_workspace import make_settings, release, write_workspace
+from benchmarks.releases.release_workspace import make_settings, release, write_workspace
 from bioclip.releases.diff import compare_releases
 from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import Release

@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
-from benchmarks.release_forgeries import FORGERIES, forge
-from benchmarks.release_workspace import make_settings, release, write_workspace
+from benchmarks.releases.release_forgeries import FORGERIES, forge
+from benchmarks.releases.release_workspace import make_settings, release, write_workspace
 from bioclip import layout
 from bioclip.digests import digest_bytes, digest_path, readable_json
 from bioclip.releases.garbage import HALF_WRITTEN, delete_garbage, find_garbage
@@ -62,8 +62,8 @@ def _settings(folder: Path) -> Any:
 
 def build(folder: Path) -> subprocess.Popen[str]:
     """A process, leader of its own group, that has imported everything and starts building the release."""
-    command = [sys.executable, "-m", "benchmarks.release_faults", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=Path(__file__).parents[1])
+    command = [sys.executable, "-m", "benchmarks.releases.release_faults", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     with process.stdout as output:
         said = output.readline().strip()

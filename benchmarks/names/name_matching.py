@@ -1,11 +1,11 @@
-"""Names matched with backbones: distinct lineages per second for exact names, names per second with one edit, and a
-whole table of millions of records through `treeoflife names resolve`, with its memory.
+"""Names matched with backbones: distinct lineages per second for exact names, names per second with one edit, and a whole table of
+millions of records through `treeoflife names resolve`, with its memory.
 
-Backbones are downloads named by TREEOFLIFE_BACKBONES (separated as in PATH), else the small one of the bundled sample, whose figures
-are not representative. Names are the backbones' own, with typos, synonyms, authors, missing and conflicting ranks
-(`benchmarks.synthetic_names`). One core is one process (`resolve_table`, half of its CPU warmed up before); all cores are the command's.
-Peers: none runs offline in Python. TaxonoPy 0.2.0 stops without a GNVerifier service; the published rates of GNVerifier and nomer are
-listed in a table.
+Backbones are downloads named by TREEOFLIFE_BACKBONES (separated as in PATH), else the small one of the bundled sample, whose
+figures are not representative. Names are the backbones' own, with typos, synonyms, authors, missing and conflicting ranks
+(`benchmarks.names.synthetic_names`). One core is one process (`resolve_table`, half of its CPU warmed up before); all cores are
+the command's. Peers: none runs offline in Python. TaxonoPy 0.2.0 stops without a GNVerifier service; the published rates of
+GNVerifier and nomer are listed in a table.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.measuring import Comparison, FactTable, Report
+from benchmarks.names.synthetic_names import SHARES, make_lineages, write_names
 from benchmarks.registry import Context
-from benchmarks.synthetic_names import SHARES, make_lineages, write_names
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings
 from bioclip.taxonomy.index.files import build_index, open_index

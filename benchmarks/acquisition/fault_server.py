@@ -72,7 +72,7 @@ async def _serve() -> None:
 @contextmanager
 def fault_server() -> Iterator[int]:
     """A server in a separate process for the duration of the block; yields its port."""
-    with subprocess.Popen([sys.executable, "-m", "benchmarks.fault_server"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-m", "benchmarks.acquisition.fault_server"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline())

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.fault_server import FAULTS, fault_server
+from benchmarks.acquisition.fault_server import FAULTS, fault_server
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
 from bioclip import layout
@@ -130,7 +130,15 @@ def go_through(
     (workspace / "settings.json").write_text(settings.model_dump_json(exclude={"workspace": {"s3"}}))
     started, killed = time.monotonic(), 0
     with serve_allowances(settings.download) as address:
-        command = [sys.executable, "-m", "benchmarks.download_faults", str(workspace), address.host, str(address.port), address.token]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.acquisition.download_faults",
+            str(workspace),
+            address.host,
+            str(address.port),
+            address.token,
+        ]
         while True:
             processes = [subprocess.Popen([*command, str(worker)]) for worker in range(_NUM_PROCESSES)]
             killed += _finish(processes, kill_moments_s[killed] if killed < len(kill_moments_s) else None)

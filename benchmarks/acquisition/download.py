@@ -30,9 +30,9 @@ from typing import Any
 import certifi
 import pyarrow.parquet as pq
 
-from benchmarks.download_floor import large_image_comparisons, pixels_cpu_ms, transfer_cpu_ms
+from benchmarks.acquisition.download_floor import large_image_comparisons, pixels_cpu_ms, transfer_cpu_ms
+from benchmarks.acquisition.media_server import make_certificate, served
 from benchmarks.measuring import Comparison, FactTable, Report, alternate
-from benchmarks.media_server import make_certificate, served
 from benchmarks.photographs import large_photographs
 from benchmarks.registry import Context
 from bioclip.download.stage import download_partition
@@ -154,7 +154,7 @@ def _compare(case: _Case, urls: list[str], context: Context) -> tuple[list[Compa
 
 def _product(urls: list[str], environment: dict[str, str], scratch: Path, tally: _Tally, policy: _Policy) -> Callable[[], float]:
     workspace = scratch / "ours"
-    command = [sys.executable, "-m", "benchmarks.download", str(workspace), json.dumps(policy.ours)]
+    command = [sys.executable, "-m", "benchmarks.acquisition.download", str(workspace), json.dumps(policy.ours)]
 
     def download() -> float:
         shutil.rmtree(workspace, ignore_errors=True)

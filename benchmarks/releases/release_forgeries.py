@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from benchmarks.release_folder import Folder
+from benchmarks.releases.release_folder import Folder
 from bioclip import layout
 from bioclip.digests import digest_bytes, readable_json
 

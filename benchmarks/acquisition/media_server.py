@@ -1,6 +1,7 @@
 """A loopback media server in a separate process: images from memory, keep-alive, a deep backlog, HTTP or HTTPS.
 
-Run as `python -m benchmarks.media_server FOLDER [CERTIFICATE KEY]`; it prints its port and serves `/NAME[?anything]` until it is ended.
+Run as `python -m benchmarks.acquisition.media_server FOLDER [CERTIFICATE KEY]`. It prints its port and serves `/NAME[?anything]`
+until it is ended.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ async def _serve(folder: Path, tls: list[str]) -> None:
 @contextmanager
 def served(folder: Path, tls: tuple[Path, Path] | None) -> Iterator[str]:
     """The address (scheme://127.0.0.1:port) of a server for the JPEGs in `folder`."""
-    command = [sys.executable, "-m", "benchmarks.media_server", str(folder), *map(str, tls or ())]
+    command = [sys.executable, "-m", "benchmarks.acquisition.media_server", str(folder), *map(str, tls or ())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measuring import Comparison, FactTable, Report, alternate, cpu_seconds_of
 from benchmarks.registry import Context
-from benchmarks.shard_writing import make_samples, write_with_webdataset
+from benchmarks.releases.shard_writing import make_samples, write_with_webdataset
 from bioclip.tars import write_tar
 
 

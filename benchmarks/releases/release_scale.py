@@ -1,9 +1,10 @@
 """Cost of a release of millions of images: seconds, rows per second and peak memory of each step after the downloads.
 
-Tables of 1,000,000 images (`TREEOFLIFE_RELEASE_IMAGES=10000000` for another number) are written by benchmarks/release_tables.py; then each
-step runs in a separate process: the stage `release`, the plan of the shards, one partition's shards, the tables and metadata of
-`publish`, `verify` without `--deep`, `diff` of the release with itself, `trace` of one id. The other partitions' tars are placeholders:
-`shard_writing` measures how fast tars are written. Peer: none, other pipelines build no release with splits, gate and lineage.
+Tables of 1,000,000 images (`TREEOFLIFE_RELEASE_IMAGES=10000000` for another number) are written by
+benchmarks/releases/release_tables.py; then each step runs in a separate process: the stage `release`, the plan of the shards, one
+partition's shards, the tables and metadata of `publish`, `verify` without `--deep`, `diff` of the release with itself, `trace` of
+one id. The other partitions' tars are placeholders: `shard_writing` measures how fast tars are written. Peer: none, other
+pipelines build no release with splits, gate and lineage.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.measuring import FactTable, Report, seconds_of
 from benchmarks.registry import Context
-from benchmarks.release_tables import write_tables
-from benchmarks.release_workspace import make_settings
+from benchmarks.releases.release_tables import write_tables
+from benchmarks.releases.release_workspace import make_settings
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.errors import UsageError

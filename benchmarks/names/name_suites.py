@@ -29,7 +29,7 @@ from bioclip.taxonomy.names.keys import name_key
 from bioclip.taxonomy.names.parsing import NameType, clean_name, fold, parse_name
 from bioclip.taxonomy.names.stemming import stem_key, stems_of
 
-SUITES = Path(__file__).parents[1] / "tests" / "taxonomy" / "names" / "suites"
+SUITES = Path(__file__).parents[2] / "tests" / "taxonomy" / "names" / "suites"
 _VERDICTS = {1: "EQUAL", -1: "DIFFERENT", 0: "UNKNOWN"}
 _LEAST_SIMILAR = 0.75
 Row = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Time of the leakage gate for N training and M evaluation images: `python -m benchmarks.leakage 1e6 5e4`."""
+"""Time of the leakage gate for N training and M evaluation images: `python -m benchmarks.duplicates.leakage 1e6 5e4`."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import FactTable, Report
+from benchmarks.names.synthetic_names import make_lineages
 from benchmarks.registry import Context
-from benchmarks.synthetic_names import make_lineages
 from bioclip.records import RANKS
 from bioclip.sample import sample_path
 from bioclip.settings import TaxonomySettings

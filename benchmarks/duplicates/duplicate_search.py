@@ -66,7 +66,7 @@ def run(context: Context) -> Report:
 def _alone(context: Context, num_hashes: int, radius: int) -> tuple[Comparison, FactTable]:
     """Time and peak memory of a separate process."""
     np.save(context.scratch / "hashes.npy", uniform_hashes(num_hashes, 6))
-    command = [sys.executable, "-m", "benchmarks.search_alone", str(context.scratch / "hashes.npy"), str(radius)]
+    command = [sys.executable, "-m", "benchmarks.duplicates.search_alone", str(context.scratch / "hashes.npy"), str(radius)]
     found = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(2)]
     case = f"{num_hashes:,} hashes, r={radius}"
     table = FactTable("Memory", ("case", "pairs", "peak memory / GiB"), ((case, found[0]["pairs"], max(one["peak_gib"] for one in found)),))
