@@ -30,8 +30,8 @@ from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
 from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.names.vernaculars import choose_verbatim_name
 
-BACKBONES_STAGE, BACKBONES_VERSION = "backbones", 6
-NAMES_STAGE, NAMES_VERSION = "taxonomy", 6
+BACKBONES_STAGE, BACKBONES_VERSION = "backbones", 7
+NAMES_STAGE, NAMES_VERSION = "taxonomy", 7
 _INDEX_GROUP_ROWS = 100_000
 _PART_ROWS = 262_144
 

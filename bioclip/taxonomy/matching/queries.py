@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.matching.decisions import VerbatimLineage
 from bioclip.taxonomy.matching.scoring import Query, is_name_of_rank, normalise_taxon
 from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial
-from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, parse_name
+from bioclip.taxonomy.names.parsing import NameType, ParsedName, clean_name, parse_name, placeholder_name
 from bioclip.taxonomy.names.ranks import UNSPECIFIC_RANK, Lineage, asked_rank, is_infrageneric, is_suprageneric, normalise_rank
 
 _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
@@ -19,6 +19,8 @@ _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
 _OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
 _SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
 _RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
+_WITHOUT_UMLAUTS = str.maketrans("äöüÄÖÜ", "aouAOU")
+"""Zoological names of 1985 and later drop the dots (ICZN art. 32.5.2.1)."""
 _NUM_CACHED = 65_536
 
 
@@ -29,7 +31,9 @@ class Lookup:
     query: Query
     is_name: bool
     may_vary: bool = True
-    """False for names that are looked up verbatim only."""
+    """False for names of which no other spelling is looked up."""
+    is_verbatim: bool = False
+    """The whole string is looked up, not a name read from it."""
 
 
 _INITIAL = re.compile(r"([A-Z][a-z]{0,2})\. ?(?=[a-z]{2})")
@@ -37,6 +41,8 @@ _INITIAL = re.compile(r"([A-Z][a-z]{0,2})\. ?(?=[a-z]{2})")
 
 def name_to_parse(verbatim: VerbatimLineage) -> str:
     """The scientific name, its initial completed by the column `genus`; where it is missing or an epithet, the binomial of the columns."""
+    if placeholder_name(verbatim.scientific_name):
+        return verbatim.scientific_name.strip()
     name, genus, epithet = (clean_name(part) for part in (verbatim.scientific_name, verbatim.genus, verbatim.specific_epithet))
     if (initial := _INITIAL.match(name)) and genus.isalpha() and genus.startswith(initial[1]):
         name = f"{genus} {name[initial.end() :]}"
@@ -61,12 +67,19 @@ def lookups_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "")
     if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
-    if parsed.type in _VERBATIM_TYPES:
-        yield Lookup(Query(clean_name(parsed.verbatim), "", "", lineage, implied), True, may_vary=False)
+    cleaned = clean_name(parsed.verbatim)
+    is_listed_so = parsed.type in _VERBATIM_TYPES or (parsed.type is NameType.UNPARSABLE and " " in cleaned)
+    for text in dict.fromkeys((placeholder_name(parsed.verbatim), cleaned if is_listed_so else "")):
+        if text:
+            yield Lookup(Query(text, "", "", lineage, implied), True, may_vary=False, is_verbatim=True)
     if parsed.type is NameType.VIRUS:
         return
     asked: set[str] = {""}
-    for lookup in _lookups_of_name(verbatim, parsed, lineage, implied):
+    lookups = list(_lookups_of_name(verbatim, parsed, lineage, implied))
+    if (bare := parsed.verbatim.translate(_WITHOUT_UMLAUTS)) != parsed.verbatim:
+        bare_lookups = _lookups_of_name(verbatim, parse_name(bare), lineage, implied)
+        lookups = [*(replace(one, may_vary=False) for one in bare_lookups if one.is_name), *lookups]
+    for lookup in sorted(lookups, key=lambda one: not one.is_name):
         asked.add(lookup.query.name.casefold())
         yield lookup
     for rank, name in zip(reversed(RANKS[:-1]), reversed(lineage[:-1]), strict=True):

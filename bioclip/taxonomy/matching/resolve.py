@@ -42,8 +42,6 @@ REASONS = {
     NameType.INFORMAL: "open_nomenclature",
     NameType.SCIENTIFIC: "not_in_backbone",
 }
-
-
 _KEPT_IN_CONFLICT = frozenset(RANKS[1:6])
 """Ranks at which a record is still resolved when its name is only known in another kingdom."""
 REFUSALS = frozenset({"kingdom_conflict", "low_confidence"})
@@ -165,7 +163,7 @@ def fuzzy_index(index: BackboneIndex) -> FuzzyIndex:
 
 def _is_species_only(lookup: Lookup, parsed: ParsedName) -> bool:
     """Whether only the species of a name below the species was looked up, since no backbone has that name."""
-    return bool(parsed.infraspecific) and lookup.may_vary and lookup.query.name == parsed.canonical_name
+    return bool(parsed.infraspecific) and not lookup.is_verbatim and lookup.query.name == parsed.canonical_name
 
 
 def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: str) -> Resolution:
@@ -183,9 +181,9 @@ def _described(decision: Resolution, lookup: Lookup, parsed: ParsedName, text: s
         decision,
         match_type=match_type,
         reason=reason,
-        canonical_name=parsed.canonical_name if lookup.may_vary else decision.matched_name,
+        canonical_name=decision.matched_name if lookup.is_verbatim else parsed.canonical_name,
         infraspecific=infraspecific,
-        qualifier=parsed.qualifier if lookup.may_vary else "",
+        qualifier="" if lookup.is_verbatim else parsed.qualifier,
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip.taxonomy.names.name_types import VERNACULAR_WORDS
 from bioclip.taxonomy.names.parsing import NameType, not_name_words, parse_name
 from bioclip.taxonomy.names.ranks import LEVELS, UNSPECIFIC_RANK, asked_rank, is_suprageneric
 
@@ -40,6 +41,7 @@ _OTHER = (
     r"(?i)vir(?:us|uses|idae|ales|icetes|icota|inae|ites|iriae)\b|phage|viroid|satellite| [a-z]*bacterium\b|vector|-like|-group|-particle"
 )
 """Parts of words with the same effect."""
+_NO_VOWEL = r"(?i)\b[b-df-hj-np-tv-xz]{4,}\b"
 _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
 _NOTES = {"auct", "comb", "ined", "nec", "nom", "non", "not", "part", "pro", "sensu", "syn"} - set(_PARTICLES)
@@ -179,6 +181,7 @@ def _has_other_words(names: pa.Array) -> Mask:
     single, pairs = _words()
     found = [pc.is_in(word, value_set=single) for word in (first, second, third)]
     found += [pc.is_in(pc.binary_join_element_wise(*pair, " "), value_set=pairs) for pair in ((first, second), (second, third))]
+    found += [pc.is_in(first, value_set=pa.array(sorted(VERNACULAR_WORDS), pa.string())), pc.match_substring_regex(names, _NO_VOWEL)]
     is_other: Mask = np.logical_or.reduce([_mask(one) for one in found])
     return is_other
 

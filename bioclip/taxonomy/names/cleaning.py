@@ -22,6 +22,10 @@ _LIGATURES = str.maketrans(
 )
 
 
+_UMLAUT = re.compile(r"(?i)(?<![aeiou])[äöü](?!e)")
+"""Those of German, written with an e (ICN art. 60.7, ICZN art. 32.5.2.1); after a vowel the dots are a diaeresis."""
+
+
 def _sub(pattern: str, replacement: str) -> Callable[[str], str]:
     return partial(re.compile(pattern).sub, replacement)
 
@@ -170,7 +174,14 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("nearness_spelling", _sub(r"(?<=[a-z] )prope (?=[a-z])", "nr. ")),
     ("group_spelling", _sub(r"(?<=[a-z] )gr\. (?=[a-z])(?<!ex gr\. )", "ex gr. ")),
     ("group_last", _sub(r"(?<=[a-z] )gr\.$", "agg.")),
-    ("rank_spelling", _sub(r"(?<=[a-z] )(?:subspecies|s\. ?sp\.|s\.s?sp\.) ?(?=[a-z])", "subsp. ")),
+    (
+        "rank_spelling",
+        _sub(
+            r"(?<=[a-z] )(?:(?:subspecies|subespecie|subspecis) |s\. ?sp\.|s\.s?sp\.|(?:sbsp|susbp|subps|subsps)\.) ?(?=[a-z])", "subsp. "
+        ),
+    ),
+    ("saint", _sub(r"(?<=[a-z] )st\.[ -]?(?=[a-z]{3})", "st.-")),
+    ("author_before_epithet", _sub(r"^([A-Z][a-z]+) \([A-Z][^()]*,? \d{4}\) (?=[a-z]{3})", r"\1 ")),
     ("cultivar_mark", _sub(r"(?<=[a-z] )cv\.? ['‘\"]?([A-Z][^'’\"]*)['’\"]?$", r"'\1'")),
     ("space_left", _sub(r" +", " ")),
     ("outer_space_left", str.strip),
@@ -181,7 +192,8 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
 _TOUCHED = re.compile(
     r"[<>;|&%\\_\"*\[\]{}]|[^ -~À-ÁÄ-ÖØ-öø-ŐŔ-ŘŚ-ŜŢ-ŷŹ-Ž]|[ŒŽ]|  |^[^A-Za-z]| $|"
     r" (?:=|syn\.|formerly)|\([^()]*\b[a-z]{2,}|(?: -|,|:) [a-zA-Z]|\) [a-z]"
-    r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:CF|Cf|AFF|Aff|c\.|cfr|conf|affin|prope|gr|subspecies|s\.|cv)"
+    r"|^[A-Za-z]+(?:aceae|idae|ACEAE|IDAE)(?:-[a-z]+)? | (?:CF|Cf|AFF|Aff|c\.|cfr|conf|affin|prope|gr|s\.|st\.|cv)"
+    r"| (?:subspecies|subespecie|subspecis|sbsp|susbp|subps)"
 )
 
 
@@ -199,5 +211,5 @@ def fold(text: str) -> str:
     """ASCII letters: diacritics and ligatures replaced as the codes require (ICN art. 60.4, ICZN art. 32.5.2)."""
     if text.isascii():
         return text
-    text = text.translate(_LIGATURES)
+    text = _UMLAUT.sub(lambda match: match.group() + "e", unicodedata.normalize("NFC", text).translate(_LIGATURES))
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -72,6 +72,33 @@ STRAIN = re.compile(
 """Suffix of a name that states a strain or serovar."""
 
 
+VERNACULAR_WORDS = frozenset(
+    """
+    african american antarctic arctic asian atlantic australian banded bearded big black blue bright brown canadian chinese collared common
+    crested dark desert domestic dwarf eastern eurasian european field forest garden giant golden gray great greater green grey hooded
+    horned indian japanese large least lesser little long marsh mexican mountain northern old orange pacific pale pink prairie purple
+    red ringed sand short silver small southern spotted striped swamp tall texas the tiny tree unidentified water western white wild
+    yellow young
+    """.split()  # noqa: SIM905
+)
+"""First words of vernacular names in English, in lower case; no genus with species is so called."""
+_NO_VOWEL = re.compile(r"(?i)\b[b-df-hj-np-tv-xz]{4,}\b")
+
+
+def is_no_name(name: str) -> bool:
+    """True for canonical names of several words that are English or have a word that nobody can pronounce."""
+    first, _, rest = name.partition(" ")
+    return bool(rest) and (first.lower() in VERNACULAR_WORDS or _NO_VOWEL.search(name) is not None)
+
+
+PLACEHOLDER_NAME = re.compile(
+    r"(?:[dpcofgs]__)?(?P<name>(?P<genus>[A-Z][A-Za-z0-9-]*_[A-Z]{1,3})(?: [a-z0-9]+(?:_[A-Z]{1,3})?)?"
+    r"|(?P<certain>[A-Z][a-z]+) (?:[a-z]+_[A-Z]{1,3}|sp\d{9})|[A-Z][A-Z0-9-]*[0-9][A-Za-z0-9-]* sp\d{9})"
+    r"|[dpcofgs]__(?P<code>[A-Z][A-Za-z0-9-]*\d[A-Za-z0-9-]*)"
+)
+"""Names of the Genome Taxonomy Database for taxa without a valid one (Parks et al. 2018): `Bacillus_A`, `Prevotella sp000434975`."""
+
+
 @cache
 def word_lists() -> dict[str, frozenset[str]]:
     """The words of `not_names.yaml`, by list."""
@@ -97,6 +124,12 @@ def type_rules() -> tuple[TypeRule, ...]:
         _type_rule(NameType.NON_TAXON, rf"(?:{_any_of(words['non_taxa'])})"),
         _type_rule(NameType.VIRUS, rf"(?:{_any_of(words['viruses'])})(?:[ \-]\d+)?(?: .*)?"),
         _type_rule(NameType.PLACEHOLDER, rf"(?:{_any_of(words['whole_placeholders'])})"),
+        _type_rule(
+            NameType.INFORMAL,
+            rf"(?:Candidatus|Ca\.) (?P<taxon>{NAME}(?: (?!clade|cluster|group|lineage){EPITHET})?) "
+            r"(?P<qualifier>(?:clade|cluster|group|lineage|subclade)\b.*)",
+            0,
+        ),
         _type_rule(NameType.INFORMAL, rf"(?P<qualifier>(?i:{placeholder})\.?) (?P<taxon>{NAME}){_OPEN_WORDS}", 0),
         _type_rule(
             NameType.INFORMAL,

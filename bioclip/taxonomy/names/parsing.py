@@ -16,7 +16,7 @@ import nameparser
 from bioclip.taxonomy.names.casing import restore_case
 from bioclip.taxonomy.names.cleaning import clean_name as clean_name
 from bioclip.taxonomy.names.cleaning import fold as fold
-from bioclip.taxonomy.names.name_types import STRAIN, is_plain, type_rules, word_lists
+from bioclip.taxonomy.names.name_types import PLACEHOLDER_NAME, STRAIN, is_no_name, is_plain, type_rules, word_lists
 from bioclip.taxonomy.names.name_types import NameType as NameType
 from bioclip.taxonomy.names.name_types import not_name_words as not_name_words
 from bioclip.taxonomy.names.ranks import normalise_rank, rank_by_suffix
@@ -63,6 +63,8 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     """The parts of `verbatim`; `authorship` and `rank` are the source's own columns. Never raises."""
     rank = normalise_rank(rank)
     text, strain = verbatim, ""
+    if placeholder := PLACEHOLDER_NAME.fullmatch(verbatim.strip()):
+        return _placeholder(verbatim, placeholder)
     if not is_plain(verbatim) or (rank == "species" and not verbatim.partition(" ")[2][:1].islower()):
         text = restore_case(clean_name(verbatim), rank)
         for rule in type_rules():
@@ -74,6 +76,18 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     return replace(parsed, type=NameType.INFORMAL, qualifier=strain) if strain and parsed.canonical_name else parsed
 
 
+def _placeholder(verbatim: str, match: re.Match[str]) -> ParsedName:
+    if genus := match["certain"]:
+        return ParsedName(verbatim, NameType.INFORMAL, genus, genus, qualifier=match["name"].removeprefix(genus).strip())
+    return ParsedName(verbatim, NameType.IDENTIFIER)
+
+
+def placeholder_name(verbatim: str) -> str:
+    """A name of the Genome Taxonomy Database for a taxon without a valid one, as it is listed there; empty for other strings."""
+    match = PLACEHOLDER_NAME.fullmatch(verbatim.strip())
+    return (match["name"] or match["code"]) if match else ""
+
+
 def _judged(verbatim: str, kind: NameType, match: re.Match[str]) -> ParsedName:
     groups = match.groupdict("")
     taxon = fold(groups.get("taxon", ""))
@@ -82,7 +96,13 @@ def _judged(verbatim: str, kind: NameType, match: re.Match[str]) -> ParsedName:
     return ParsedName(verbatim, kind, taxon, full, qualifier=groups.get("qualifier", ""), hybrid=kind is NameType.FORMULA)
 
 
+_PARTICLE_EPITHET = re.compile(r"[A-Z][a-z]+ (?:da|de|del|den|der|di|do|dos|du|el|la|le|los|ten|van|ver|von|zu)")
+"""A genus and one word: an author would follow a particle."""
+
+
 def _parsed(verbatim: str, text: str, authorship: str, rank: str) -> ParsedName:
+    if rank in {"", "species"} and _PARTICLE_EPITHET.fullmatch(text):
+        rank = "species"
     try:
         parsed = nameparser.parse(text, authorship.strip() or None, rank.upper() or None)
     except nameparser.UnparsableNameError as error:
@@ -125,7 +145,8 @@ def _certain(name: ParsedName, parsed: nameparser.ParsedName, text: str) -> Pars
     """The certain part of `name`."""
     genus, _, epithet = name.canonical_name.partition(" ")
     is_everyday = "blacklisted epithet used" in parsed.warnings
-    if not genus.lstrip("'")[:1].isupper() or (is_everyday and not name.authorship):
+    is_word = is_no_name(name.canonical_full) and not parsed.phrase
+    if not genus.lstrip("'")[:1].isupper() or (is_everyday and not name.authorship) or is_word:
         return ParsedName(name.verbatim, NameType.UNPARSABLE)
     if is_everyday:
         return replace(name, type=NameType.INFORMAL, canonical_name=genus, infraspecific="", qualifier=epithet)

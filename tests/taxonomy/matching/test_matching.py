@@ -207,6 +207,31 @@ def test_an_unknown_name_below_species_is_never_exact_to_its_species(make_index,
     assert (misread.matched_id, misread.match_type, misread.infraspecific) == ("b", MatchType.FUZZY, "alpinus")
 
 
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [
+        ("Coccinella septempunctata", "Coccinella 7-punctata"), ("Aus 10-lineatus", "Aus decemlineatus"), ("Aus odonelli", "Aus o'donelli"),
+        ("Aus d'urvillei", "Aus durvillei"), ("Aus st.-johni", "Aus st-johni"), ("Aus st-johni", "Aus st. johni"),
+        ("Aus muelleri", "Aus mülleri"), ("Aus mulleri", "Aus mülleri"), ("Aus mülleri", "Aus mülleri"),
+    ],
+)  # fmt: skip
+def test_ways_to_write_an_epithet_are_one_name(make_index, resolve, listed: str, asked: str) -> None:
+    index = make_index(Usage("s", scientific_name=listed, rank="species", kingdom="Animalia"))
+    found = resolve(index, scientific_name=asked)
+    assert (found.accepted_id, found.match_type) == ("s", MatchType.NORMALIZED)
+
+
+@pytest.mark.parametrize("listed", ["Bacillus_A", "Bacillus_A cereus_B", "Prevotella sp000434975", "CAG-83 sp000431575"])
+def test_placeholder_names_are_found_where_a_backbone_lists_them(make_index, resolve, listed: str) -> None:
+    rank = "species" if " " in listed else "genus"
+    index = make_index(
+        Usage("s", scientific_name=listed, rank=rank, kingdom="Bacteria"),
+        Usage("b", scientific_name="Bacillus", rank="genus", kingdom="Bacteria"),
+    )
+    assert resolve(index, scientific_name=listed).accepted_id == "s"
+    assert resolve(index, scientific_name="Bacillus").accepted_id == "b"
+
+
 def test_the_genus_column_completes_an_initial(make_index, resolve) -> None:
     index = make_index(Usage("s", scientific_name="Puma concolor", rank="species", kingdom="Animalia"))
     assert resolve(index, scientific_name="P. concolor", genus="Puma").accepted_id == "s"

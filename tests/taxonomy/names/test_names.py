@@ -262,6 +262,8 @@ def test_each_cleaning_rule_does_what_it_says() -> None:
         "group_spelling": ("Aus gr. bus", "Aus ex gr. bus"),
         "group_last": ("Aus bus gr.", "Aus bus agg."),
         "rank_spelling": ("Aus bus s.sp. cus", "Aus bus subsp. cus"),
+        "saint": ("Aus st. johni", "Aus st.-johni"),
+        "author_before_epithet": ("Aus (Smith, 1900) bus", "Aus bus"),
         "cultivar_mark": ("Aus bus cv. Gala", "Aus bus 'Gala'"),
         "whitespace": ("Aus  bus", "Aus bus"),
         "outer_space": (" Aus", "Aus"),
@@ -311,3 +313,33 @@ def test_what_was_misread_is_read_again(text: str) -> None:
         misread = text.encode().decode(encoding, "ignore")
         if misread.encode(encoding) == text.encode():
             assert repair_encoding(misread) == text
+
+
+@pytest.mark.parametrize(
+    ("verbatim", "full", "rank"),
+    [
+        ("Aus mülleri", "Aus muelleri", "species"), ("Leptochloöpsis virgata", "Leptochloopsis virgata", "species"),
+        ("Aus dos", "Aus dos", "species"), ("Aus van", "Aus van", "species"), ("Aus la", "Aus la", "species"),
+        ("Aus dos Smith", "Aus", ""), ("Aus st.johni", "Aus st.-johni", "species"), ("Aus bus susbp. cus", "Aus bus cus", "subspecies"),
+        ("Aus bus subspecis cus", "Aus bus cus", "subspecies"), ("Aus (Smith, 1900) bus", "Aus bus", "species"),
+    ],
+)  # fmt: skip
+def test_unusual_epithets_are_read(verbatim: str, full: str, rank: str) -> None:
+    parsed = parse_name(verbatim)
+    assert (parsed.type, parsed.canonical_full, parsed.rank) == (NameType.SCIENTIFIC, full, rank)
+
+
+@pytest.mark.parametrize(
+    ("verbatim", "kind", "name"),
+    [
+        ("Candidatus Pelagibacter clade IIIa", NameType.INFORMAL, "Pelagibacter"),
+        ("Candidatus Phytoplasma asteris clade", NameType.INFORMAL, "Phytoplasma asteris"),
+        ("Bacillus_A cereus_B", NameType.IDENTIFIER, ""), ("Escherichia coli_D", NameType.INFORMAL, "Escherichia"),
+        ("Prevotella sp000434975", NameType.INFORMAL, "Prevotella"), ("CAG-83 sp000431575", NameType.IDENTIFIER, ""),
+        ("g__UBA1234", NameType.IDENTIFIER, ""), ("Red fox", NameType.UNPARSABLE, ""), ("The quick brown fox", NameType.UNPARSABLE, ""),
+        ("Ahfk lsdkfj", NameType.UNPARSABLE, ""), ("Large white butterfly", NameType.UNPARSABLE, ""),
+    ],
+)  # fmt: skip
+def test_placeholders_and_english_are_no_scientific_names(verbatim: str, kind: NameType, name: str) -> None:
+    parsed = parse_name(verbatim)
+    assert (parsed.type, parsed.canonical_name) == (kind, name)
