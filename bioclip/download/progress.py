@@ -19,7 +19,7 @@ from bioclip.withdrawals.stored_images import listed_images, listed_rows
 
 
 @dataclass(frozen=True)
-class Ask:
+class MediaRequest:
     """A URL to request, the records that need it, and the headers that make the request conditional.
 
     `root` is the base of a `local:` URL, '' for any other.
@@ -112,13 +112,13 @@ class Progress:
             else:
                 self.images.pop(record_id, None)
 
-    def missing(self, wanted: list[dict[str, Any]]) -> list[Ask]:
+    def missing(self, wanted: list[dict[str, Any]]) -> list[MediaRequest]:
         """The URLs to request, each once, in order of record id."""
-        asks: dict[tuple[str, str], Ask] = {}
+        asks: dict[tuple[str, str], MediaRequest] = {}
         for row in wanted:
             if not self._holds(row):
                 place = row["media_url"], row.get("media_root", "")
-                asks.setdefault(place, Ask(*place)).rows.append(row)
+                asks.setdefault(place, MediaRequest(*place)).rows.append(row)
         return [replace(ask, conditional=self._validators(ask)) for ask in asks.values()]
 
     def _holds(self, row: dict[str, Any]) -> bool:
@@ -135,7 +135,7 @@ class Progress:
         outcome = self.outcomes.get(row["record_id"])
         return outcome if outcome and (outcome["media_url"], outcome["crop"]) == (row["media_url"], row["crop"]) else None
 
-    def _validators(self, ask: Ask) -> dict[str, str]:
+    def _validators(self, ask: MediaRequest) -> dict[str, str]:
         """Conditional headers, if every record of the URL has an image of the same version."""
         known = [self._same(row) for row in ask.rows]
         versions = {(outcome["etag"], outcome["last_modified"]) if outcome and is_success(outcome) else ("", "") for outcome in known}

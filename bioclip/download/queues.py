@@ -10,7 +10,7 @@ from bioclip.download.allowance_service import AllowanceAddress
 from bioclip.download.chunks import ChunkLog
 from bioclip.download.fetch import Fetcher, host_of
 from bioclip.download.outcomes import NOT_MODIFIED, RETRY_LATER, SUCCESS, Fetched, image_row, outcome_row
-from bioclip.download.progress import Ask, Progress
+from bioclip.download.progress import MediaRequest, Progress
 from bioclip.images.checking import CheckedImage, Crop, RefusedImage
 from bioclip.images.decoding import Decoder
 from bioclip.settings import DownloadSettings
@@ -20,10 +20,10 @@ _ASKERS_PER_CONNECTION = 4
 
 
 async def download(
-    asks: list[Ask], settings: DownloadSettings, address: AllowanceAddress | None, log: ChunkLog, progress: Progress
+    asks: list[MediaRequest], settings: DownloadSettings, address: AllowanceAddress | None, log: ChunkLog, progress: Progress
 ) -> Counter[str]:
     """Request all URLs and append the outcomes; returns the effort: `requests`, `not_modified`."""
-    queues: defaultdict[str, deque[Ask]] = defaultdict(deque)
+    queues: defaultdict[str, deque[MediaRequest]] = defaultdict(deque)
     for ask in asks:
         queues[_queue_name(ask.url)].append(ask)
     effort: Counter[str] = Counter()
@@ -54,12 +54,12 @@ class _Run:
     def __init__(self, fetcher: Fetcher, decoder: Decoder, log: ChunkLog, progress: Progress, effort: Counter[str]) -> None:
         self._fetcher, self._decoder, self._log, self._progress, self._effort = fetcher, decoder, log, progress, effort
 
-    async def work_off(self, queue: deque[Ask]) -> None:
+    async def work_off(self, queue: deque[MediaRequest]) -> None:
         """Request URLs until the queue is empty."""
         while queue:
             await self._log.append(await self._outcomes(queue.popleft()))
 
-    async def _outcomes(self, ask: Ask) -> list[dict[str, Any]]:
+    async def _outcomes(self, ask: MediaRequest) -> list[dict[str, Any]]:
         """Rows of CHUNK_SCHEMA for the records of one URL; none for records whose earlier image is still valid."""
         fetched = await self._fetcher.fetch(ask.url, ask.conditional, self._admit, ask.root)
         self._effort["not_modified"] += fetched.status == NOT_MODIFIED
@@ -75,7 +75,7 @@ class _Run:
     async def _admit(self, fetched: Fetched) -> None:
         await self._decoder.gate.enter(len(fetched.body))
 
-    async def _check(self, ask: Ask, fetched: Fetched) -> list[CheckedImage | RefusedImage]:
+    async def _check(self, ask: MediaRequest, fetched: Fetched) -> list[CheckedImage | RefusedImage]:
         boxes = [_box(row) for row in ask.rows]
         whole = [index for index, box in enumerate(boxes) if not isinstance(box, RefusedImage)]
         taken = dict.fromkeys(boxes[index] for index in whole)

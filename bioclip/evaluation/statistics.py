@@ -44,7 +44,7 @@ class Statistic(Protocol):
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """`hits` [N] of `trials` [N]; an image with 0 trials is excluded.
 
     With `classes` [N] the mean over classes of each one's share (macro average), without it the share over all. Hits may be any number:

@@ -18,7 +18,7 @@ LOOPBACK = DownloadSettings(allow_networks=("127.0.0.0/8",), backoff_s=0.01, max
 
 
 def fetch(settings: DownloadSettings, *urls: str, address: AllowanceAddress | None = None) -> list[Fetched]:
-    """Ask for all URLs at once with one client."""
+    """MediaRequest for all URLs at once with one client."""
 
     async def run() -> list[Fetched]:
         async with Fetcher(settings, address) as fetcher:

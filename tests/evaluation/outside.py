@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bioclip.evaluation.predictions import Predictions
-from bioclip.evaluation.statistics import Measurement, Share
+from bioclip.evaluation.statistics import Measurement, Proportion
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 
@@ -66,7 +66,7 @@ def mean_average_precision(given: TaskInput) -> TaskResult:
         if relevant.any():
             ranks = np.flatnonzero(relevant) + 1
             precision[query], asked[query] = np.mean(np.arange(1, len(ranks) + 1) / ranks), 1
-    measurement = Measurement("retrieval", {"direction": "image-to-image"}, "map", Share(precision * asked, asked))
+    measurement = Measurement("retrieval", {"direction": "image-to-image"}, "map", Proportion(precision * asked, asked))
     confidence = np.sort(similarity, axis=1)[:, -1].astype(np.float64)
     separation = Measurement("retrieval", {"score": "nearest"}, "auroc", Auroc(confidence, given.labels == given.labels[0]), chance=0.5)
     return TaskResult([measurement, separation], notes={"num_queries": int(asked.sum())})
@@ -85,4 +85,4 @@ def hierarchical_distance(predictions: Predictions) -> Measurement | None:
     if predictions.parameters["rank"] != "species":
         return None
     steps = np.where(predictions.position == 0, 0.0, 2.0)
-    return Measurement(predictions.task, predictions.parameters, "hierarchical_distance", Share(steps, np.ones(len(steps))))
+    return Measurement(predictions.task, predictions.parameters, "hierarchical_distance", Proportion(steps, np.ones(len(steps))))

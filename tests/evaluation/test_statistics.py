@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioclip.evaluation.statistics import Measurement, Share, num_better, score
+from bioclip.evaluation.statistics import Measurement, Proportion, num_better, score
 
 
 def _measurement(hits: list[float] | np.ndarray, trials: object = None, classes: object = None) -> Measurement:
     hits = np.asarray(hits, dtype=np.float64)
     asked = np.ones(len(hits)) if trials is None else np.asarray(trials, dtype=np.float64)
     numbers = None if classes is None else np.asarray(classes, dtype=np.int64)
-    return Measurement("zero_shot", {"rank": "species"}, "top1", Share(hits, asked, numbers), 0.1, 0.2, 10)
+    return Measurement("zero_shot", {"rank": "species"}, "top1", Proportion(hits, asked, numbers), 0.1, 0.2, 10)
 
 
 def test_micro_and_macro_accuracy_differ_as_they_must() -> None:

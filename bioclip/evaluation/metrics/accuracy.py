@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.statistics import Measurement, Share
+from bioclip.evaluation.statistics import Measurement, Proportion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def _measurement(
     predictions: Predictions, metric: str, top: int, chance: float, majority: float, classes: NDArray[np.int64] | None = None
 ) -> Measurement:
     trials = predictions.asked.astype(np.float64)
-    share = Share((predictions.position < top) * trials, trials, classes)
+    share = Proportion((predictions.position < top) * trials, trials, classes)
     return Measurement(predictions.task, predictions.parameters, metric, share, chance, majority, predictions.num_classes)
 
 

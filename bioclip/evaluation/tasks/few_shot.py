@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bioclip.evaluation.predictions import Predictions, rank_answers
-from bioclip.evaluation.statistics import Measurement, Parameter, Share
+from bioclip.evaluation.statistics import Measurement, Parameter, Proportion
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def _measurements(
     parameters: dict[str, Parameter] = {"shots": shots, "rank": "species"}
     sizes = np.sort(np.bincount(labels, weights=trials))[::-1] / trials.sum()
     results = [
-        Measurement("few_shot", parameters, "top1", Share(hits, trials), 1 / num, float(sizes[0]), num),
-        Measurement("few_shot", parameters, "macro_top1", Share(hits, trials, labels), 1 / num, 1 / num, num),
+        Measurement("few_shot", parameters, "top1", Proportion(hits, trials), 1 / num, float(sizes[0]), num),
+        Measurement("few_shot", parameters, "macro_top1", Proportion(hits, trials, labels), 1 / num, 1 / num, num),
     ]
     if num > TOP:
-        results.append(Measurement("few_shot", parameters, "top5", Share(top_hits, trials), TOP / num, float(sizes[:TOP].sum()), num))
+        results.append(Measurement("few_shot", parameters, "top5", Proportion(top_hits, trials), TOP / num, float(sizes[:TOP].sum()), num))
     return results
 
 

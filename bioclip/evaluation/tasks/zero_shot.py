@@ -41,7 +41,7 @@ def run(given: TaskInput) -> TaskResult:
 
 
 @dataclass(frozen=True)
-class Taxa:
+class RankTaxa:
     """The taxa of one rank: `of_species` [C] numbers them in order, `starts` [T] is each taxon's first species, `is_named` [T] False where
     the lineage is not filled at the rank."""
 
@@ -74,7 +74,7 @@ def predict(
     return [_predictions(ranked[rank], taxa[rank], labels, rank, caption_type) for rank in ranks if taxa[rank].is_named.any()]
 
 
-def taxa_at(classes: Sequence[SpeciesClass], rank: str) -> Taxa:
+def taxa_at(classes: Sequence[SpeciesClass], rank: str) -> RankTaxa:
     """The taxa of sorted `classes` at `rank`: species share one when their lineages agree down to it."""
     depth = RANKS.index(rank) + 1
     paths = [c.lineage[:depth] for c in classes]
@@ -82,10 +82,10 @@ def taxa_at(classes: Sequence[SpeciesClass], rank: str) -> Taxa:
     of_species = np.cumsum(np.array(changes, dtype=np.int64))
     starts = np.flatnonzero(np.diff(of_species, prepend=-1))
     names = tuple(paths[start][-1] for start in starts)
-    return Taxa(of_species, starts, names, np.array([bool(name) for name in names]))
+    return RankTaxa(of_species, starts, names, np.array([bool(name) for name in names]))
 
 
-def _predictions(parts: Sequence[Ranked], taxa: Taxa, labels: NDArray[np.int64], rank: str, caption_type: str) -> Predictions:
+def _predictions(parts: Sequence[Ranked], taxa: RankTaxa, labels: NDArray[np.int64], rank: str, caption_type: str) -> Predictions:
     truth = taxa.of_species[labels]
     return Predictions(
         task="zero_shot",
