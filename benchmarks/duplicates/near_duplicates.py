@@ -1,7 +1,7 @@
 """Recall of altered copies of photographs by perceptual hashes, by kind of change and radius, and recall of known near-duplicates.
 
-Recall is the share of copies whose pHash is within the radius of their original's, for the 64-bit hash, the 64-bit hash under all eight
-orientations, and the 256-bit hash. Photographs are bundled ones, or those of the folder that TREEOFLIFE_PHOTOGRAPHS names: one with a
+Recall is the share of copies whose pHash is within the radius of their original's, as it is and under all eight orientations, each also
+with the confirmation by thumbnails. Photographs are bundled ones, or those of the folder that TREEOFLIFE_PHOTOGRAPHS names: one with a
 metadata.csv whose columns `exact_dup_of` and `near_dup_of` name the known duplicates, on which precision and recall are printed too.
 Peer: none; the hashes are ImageHash's own, bit for bit on a full decode.
 """
@@ -20,11 +20,13 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
-from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, entropy, oriented_phashes, phash, phash256
+from bioclip.duplicates.correlation import Thumbnails, confirm_pairs
+from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, entropy, grey_thumbnail, oriented_phashes, phash
 from bioclip.sample import sample_path
+from bioclip.settings import DuplicateSettings
 
 RADII = (0, 2, 4, 6, 8, 10, 12)
-RADII_256 = (16, 32, 48)
+CONFIRMED_RADII = (4, 8)
 MIN_ENTROPY_BITS = 1.0
 _Change = Callable[[Image.Image], Image.Image]
 
@@ -70,18 +72,26 @@ def _watermarked(image: Image.Image) -> Image.Image:
 
 
 def _recall_table(originals: list[Image.Image]) -> FactTable:
-    plain, fine = [phash(image) for image in originals], [int.from_bytes(phash256(image)) for image in originals]
+    plain, least = [phash(image) for image in originals], DuplicateSettings().min_correlation
+    thumbnails, places = _thumbnails(originals), np.arange(len(originals))
     rows = []
     for name, change in changes().items():
         copies = [change(image) for image in originals]
         views = [oriented_phashes(copy, "all") for copy in copies]
         near = np.array([(view[0] ^ value).bit_count() for view, value in zip(views, plain, strict=True)])
         turned = np.array([min((bits ^ value).bit_count() for bits in view) for view, value in zip(views, plain, strict=True)])
-        far = np.array([(int.from_bytes(phash256(copy)) ^ value).bit_count() for copy, value in zip(copies, fine, strict=True)])
-        shares = [(near <= r).mean() for r in RADII] + [(turned <= r).mean() for r in (4, 8)] + [(far <= r).mean() for r in RADII_256]
+        upright, any_way = (confirm_pairs(thumbnails, _thumbnails(copies), places, places, least, number) for number in (1, 8))
+        shares = [(near <= r).mean() for r in RADII] + [(turned <= r).mean() for r in CONFIRMED_RADII]
+        shares += [((near <= r) & upright).mean() for r in CONFIRMED_RADII] + [((turned <= r) & any_way).mean() for r in CONFIRMED_RADII]
         rows.append((name, *(round(float(share), 3) for share in shares)))
-    header = ("change", *(f"r={r}" for r in RADII), "all r=4", "all r=8", *(f"256 r={r}" for r in RADII_256))
-    return FactTable(f"Recall of altered copies of {len(originals)} photographs", header, tuple(rows))
+    more = [f"{name} r={r}" for name in ("all", "confirmed", "all confirmed") for r in CONFIRMED_RADII]
+    return FactTable(
+        f"Recall of altered copies of {len(originals)} photographs", ("change", *(f"r={r}" for r in RADII), *more), tuple(rows)
+    )
+
+
+def _thumbnails(images: list[Image.Image]) -> Thumbnails:
+    return np.stack([np.frombuffer(grey_thumbnail(image), np.uint8) for image in images])
 
 
 def _known_table(folder: Path) -> FactTable:
@@ -94,20 +104,20 @@ def _known_table(folder: Path) -> FactTable:
     hashes = np.array([phash(image) for image in images], np.uint64)
     first, second = np.triu_indices(len(rows), 1)
     known = roots[first] == roots[second]
+    num_known = int(known.sum())
     distances = np.bitwise_count(hashes[first] ^ hashes[second])
-    usable = sharp[first] & sharp[second]
+    near = np.flatnonzero((distances <= max(RADII)) & sharp[first] & sharp[second])
+    thumbnails = _thumbnails(images)
+    confirmed = confirm_pairs(thumbnails, thumbnails, first[near], second[near], DuplicateSettings().min_correlation)
     facts = []
     for radius in RADII:
-        found = (distances <= radius) & usable
-        hits = int((found & known).sum())
-        facts.append(
-            (radius, int(known.sum()), int(found.sum()), hits, round(hits / max(1, int(found.sum())), 3), round(hits / int(known.sum()), 3))
-        )
-    return FactTable(
-        f"Known duplicates among {len(rows)} photographs",
-        ("r", "known pairs", "found", "of these known", "precision", "recall"),
-        tuple(facts),
-    )
+        for is_confirmed in (False, True):
+            found = near[(distances[near] <= radius) & (confirmed | (not is_confirmed))]
+            hits = int(known[found].sum())
+            shares = (round(hits / max(1, len(found)), 3), round(hits / num_known, 3))
+            facts.append((radius, "yes" if is_confirmed else "no", num_known, len(found), hits, *shares))
+    header = ("r", "confirmed", "known pairs", "found", "of these known", "precision", "recall")
+    return FactTable(f"Known duplicates among {len(rows)} photographs", header, tuple(facts))
 
 
 def _root(name: str, parents: dict[str, str]) -> str:

@@ -63,7 +63,7 @@ def image_row(image: CheckedImage, fetched: Fetched) -> dict[str, Any]:
         "sha256": image.sha256,
         "pixel_sha256": image.hashes.pixel_sha256,
         "phash": image.hashes.phash,
-        "phash256": image.hashes.phash256,
+        "thumbnail": image.hashes.thumbnail,
         "phash_turned": image.hashes.phash_turned,
         "entropy_bits": image.hashes.entropy_bits,
         "width": image.width,

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from bioclip.accounting import Counts
+from bioclip.duplicates.correlation import read_thumbnails
 from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_similar
 from bioclip.duplicates.hamming.blocks import IndexArray
 from bioclip.duplicates.similarity import ImageTable, Similarity, find_similarity
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.hashing import HashedImage, hash_images
 from bioclip.evaluation_sets.reading import read_evaluation_set
+from bioclip.images.hashing import THUMBNAIL_BYTES
 from bioclip.licenses import is_allowed
 from bioclip.releases.manifest import SPLITS
 from bioclip.settings import DownloadSettings, DuplicateSettings, EvaluationSetSettings
@@ -51,6 +53,7 @@ class _Image:
     sha256: str
     pixel_sha256: str
     phash: int | None
+    thumbnail: bytes | None
     entropy_bits: float
     width: int
     height: int
@@ -84,7 +87,7 @@ def find_collection_duplicates(
     hashed = list(hash_images(collection, decoding, num_threads))
     usable, failed = _usable(collection, hashed)
     images = _image_table(usable, settings)
-    similarity = find_similarity(images, settings.radius, crowd_size=settings.crowd_size)
+    similarity = find_similarity(images, settings.radius, None, settings.min_correlation, settings.crowd_size)
     groups = group_similar(images, similarity, settings.grouping)
     table = _groups_table(usable, groups)
     notes = {
@@ -94,7 +97,7 @@ def find_collection_duplicates(
         "groups_with_several_labels": _num_conflicts(table),
         "too_flat_for_phash": int((images.is_flat & ~images.is_missing).sum()),
         "without_phash": int(images.is_missing.sum()),
-        "comparisons_left_out": similarity.counts["comparisons_left_out"],
+        **{name: similarity.counts.get(name, 0) for name in ("near_pairs_refused", "near_pairs_unconfirmed", "comparisons_left_out")},
     }
     dropped = Counter(collection.counts.dropped) + failed
     counts = Counts(len(usable) + dropped.total(), len(usable), dict(dropped), notes)
@@ -105,16 +108,17 @@ def _usable(collection: EvaluationSet, hashed: list[HashedImage]) -> tuple[list[
     """Images with a hash, in order of id, and the number of the others by reason."""
     failed: Counter[str] = Counter()
     usable = []
-    columns = ["item_id", "label", "source", "license", "sha256", "pixel_sha256", "phash", "image"]
+    columns = ["item_id", "label", "source", "license", "sha256", "pixel_sha256", "phash", "thumbnail", "image"]
     for row, one in zip(collection.table.select(columns).to_pylist(), hashed, strict=True):
         texts = (row["item_id"], row["label"] or "", row["source"] or "", row["license"] or "")
         if not one.reason:
-            hashes = (one.sha256 or "", one.pixel_sha256 or "", one.phash)
+            hashes = (one.sha256 or "", one.pixel_sha256 or "", one.phash, one.thumbnail)
             usable.append(_Image(*texts, *hashes, one.entropy_bits, one.width, one.height))
         elif row["image"] is not None:
             failed[one.reason] += 1
         elif row["sha256"] or row["pixel_sha256"] or row["phash"] is not None:
-            usable.append(_Image(*texts, row["sha256"] or "", row["pixel_sha256"] or "", row["phash"], 8.0, 0, 0))
+            hashes = (row["sha256"] or "", row["pixel_sha256"] or "", row["phash"], row["thumbnail"])
+            usable.append(_Image(*texts, *hashes, 8.0, 0, 0))
         else:
             failed["nothing_to_compare"] += 1
     return sorted(usable, key=lambda image: image.record_id), failed
@@ -130,6 +134,7 @@ def _image_table(usable: list[_Image], settings: DuplicateSettings) -> ImageTabl
     order = sorted(range(len(usable)), key=lambda index: _rank(usable[index]))
     precedence = np.empty(len(usable), np.int64)
     precedence[order] = np.arange(len(order))
+    thumbnails = pa.array([one.thumbnail for one in usable], pa.binary(THUMBNAIL_BYTES))
     return ImageTable(
         record_id=text("record_id"),
         sha256=text("sha256"),
@@ -137,6 +142,7 @@ def _image_table(usable: list[_Image], settings: DuplicateSettings) -> ImageTabl
         phash=phash,
         is_flat=missing | (entropy < settings.min_entropy_bits) | (np.bitwise_count(phash) <= 1),
         precedence=precedence,
+        thumbnails=lambda indices: read_thumbnails(pa.chunked_array([thumbnails]).take(pa.array(indices))),
         missing=missing,
     )
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from bioclip.duplicates.correlation import BoolArray
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
-from bioclip.duplicates.similarity import BoolArray, ImageTable, Similarity, find_similarity
+from bioclip.duplicates.similarity import ImageTable, Similarity, find_similarity
 
 __all__ = ["BYTES", "KEPT", "NEAR", "PIXELS", "Grouping", "Groups", "ImageTable", "Member", "find_groups", "group_similar"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bioclip.duplicates.correlation import Thumbnails, read_thumbnails
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
 from bioclip.duplicates.similarity import ImageTable
+from bioclip.images.hashing import THUMBNAIL_BYTES
 from bioclip.licenses import is_allowed
 from bioclip.partitions import StageManifest
 from bioclip.settings import DuplicateSettings
@@ -19,11 +22,10 @@ from bioclip.storage import Storage
 
 IMAGE_COLUMNS = ["record_id", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "original_width", "original_height"]
 _RECORD_COLUMNS = ["record_id", "license", "scientific_name", "specific_epithet"]
-_TURNED = "phash_turned"
+_TURNED, _THUMBNAIL = "phash_turned", "thumbnail"
 _DIGEST_LENGTH = 64
 _NIBBLES = np.zeros(256, np.uint8)
 _NIBBLES[[ord(digit) for digit in "0123456789abcdef"]] = np.arange(16)
-_SECOND_SIGNAL_BYTES = 32
 
 
 def read_columns(storage: Storage, stage: StageManifest, columns: list[str]) -> pa.Table:
@@ -44,20 +46,47 @@ def read_hashes(storage: Storage, stage: StageManifest, min_entropy_bits: float)
 def read_image_table(storage: Storage, images: StageManifest, records: StageManifest, settings: DuplicateSettings) -> ImageTable:
     """All images in order of record id. Precedence: more pixels, a redistributable licence, a label down to species, record id.
 
-    The column `settings.confirm_by` is read where the images have it.
+    Thumbnails are read later, those of the images that have a near pair; the columns of thumbnails and turned pHashes may be absent.
     """
     tables = [_standing(table) for table in _read_each(storage, records, _RECORD_COLUMNS)]
     if not images.outputs:
         return _facts(pa.table({name: pa.array([], pa.int64()) for name in _COMPACT}), settings)
     with storage.reader(images.outputs[0].name) as stream:
         there = pq.read_schema(stream).names
-    second = [settings.confirm_by] if settings.confirm_by in there else []
-    compact = _compact(storage, images, [*second, *([_TURNED] if _TURNED in there else [])])
+    compact = _compact(storage, images, [_TURNED] if _TURNED in there else [])
+    compact = compact.append_column("row", pa.array(np.arange(compact.num_rows)))
     if tables:
         known = pa.concat_tables(tables)
         places = pc.index_in(compact["record_id"], value_set=known["record_id"].combine_chunks())
         compact = compact.append_column("standing", known["standing"].take(places))
-    return _facts(_by_record_id(compact), settings, settings.confirm_by if second else "")
+    compact = _by_record_id(compact)
+    thumbnails = ThumbnailReader(storage, images, compact["row"].to_numpy()) if _THUMBNAIL in there else None
+    return _facts(compact, settings, thumbnails)
+
+
+@dataclass(frozen=True)
+class ThumbnailReader:
+    """Reads thumbnails of some images from the tables that hold them, one table at a time; `rows` are the images' rows in all tables."""
+
+    storage: Storage
+    images: StageManifest
+    rows: IndexArray
+
+    def __call__(self, indices: IndexArray) -> tuple[Thumbnails, npt.NDArray[np.bool_]]:
+        """(thumbnails [N, cells], which of them exist) of images by their index in the table."""
+        rows = self.rows[indices]
+        order, parts, start = np.argsort(rows, kind="stable"), [], 0
+        for output in self.images.outputs:
+            with self.storage.reader(output.name) as stream:
+                num_rows = pq.read_metadata(stream).num_rows
+                low, high = np.searchsorted(rows[order], [start, start + num_rows])
+                if high > low:
+                    column = pq.read_table(stream, columns=[_THUMBNAIL])[_THUMBNAIL]
+                    parts.append(column.take(pa.array(rows[order[low:high]] - start)))
+            start += num_rows
+        found, present = read_thumbnails(pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.binary(THUMBNAIL_BYTES)))
+        back = np.argsort(order, kind="stable")
+        return found[back], present[back]
 
 
 _COMPACT = ("record_id", "sha256", "pixel_sha256", "phash", "entropy_bits", "area", "standing")
@@ -79,14 +108,14 @@ def _standing(records: pa.Table) -> pa.Table:
     return pa.table({"record_id": records["record_id"], "standing": pa.array(standing, pa.int8())})
 
 
-def _compact(storage: Storage, images: StageManifest, second: list[str]) -> pa.Table:
+def _compact(storage: Storage, images: StageManifest, more: list[str]) -> pa.Table:
     """All images with numbers in place of digests; every column is read on its own, so that texts of one kind at most are in memory."""
     sides = read_columns(storage, images, ["original_width", "original_height"])
     area = sides["original_width"].to_numpy().astype(np.int64) * sides["original_height"].to_numpy()
     columns = {"record_id": read_columns(storage, images, ["record_id"])["record_id"]}
     for name, source in (("sha256", "original_sha256"), ("pixel_sha256", "pixel_sha256")):
         columns[name] = pa.array(_digest_codes(read_columns(storage, images, [source])[source]))
-    rest = read_columns(storage, images, ["phash", "entropy_bits", *second])
+    rest = read_columns(storage, images, ["phash", "entropy_bits", *more])
     return pa.table({**columns, "area": area, **{name: rest[name] for name in rest.column_names}})
 
 
@@ -97,13 +126,12 @@ def _by_record_id(table: pa.Table) -> pa.Table:
     return table.sort_by("record_id")
 
 
-def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = "") -> ImageTable:
+def _facts(table: pa.Table, settings: DuplicateSettings, thumbnails: ThumbnailReader | None = None) -> ImageTable:
     phash, is_flat = _phashes(table, settings.min_entropy_bits)
     standing = table["standing"].fill_null(0).to_numpy() if "standing" in table.column_names else np.zeros(len(phash), np.int8)
     order = np.lexsort((-standing, -table["area"].to_numpy()))
     precedence = np.empty(len(order), np.int64)
     precedence[order] = np.arange(len(order))
-    second, has_second = _signals(table[second_column]) if second_column else (None, None)
     return ImageTable(
         record_id=table["record_id"].combine_chunks(),
         sha256=table["sha256"].to_numpy(),
@@ -111,8 +139,7 @@ def _facts(table: pa.Table, settings: DuplicateSettings, second_column: str = ""
         phash=phash,
         is_flat=is_flat,
         precedence=precedence,
-        second=second,
-        has_second=has_second,
+        thumbnails=thumbnails,
         turned=_turned(table),
         missing=pc.is_null(table["phash"]).to_numpy(),
     )
@@ -133,13 +160,6 @@ def _turned(table: pa.Table) -> HashArray | None:
     values: HashArray = table[_TURNED].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.uint64)
     turned: HashArray = values.reshape(table.num_rows, -1)
     return turned
-
-
-def _signals(column: pa.ChunkedArray) -> tuple[HashArray, npt.NDArray[np.bool_]]:
-    """Second signals as words of 64 bits, shape (n, 4), and which images have one."""
-    filled = pc.fill_null(column.cast(pa.binary(_SECOND_SIGNAL_BYTES)), bytes(_SECOND_SIGNAL_BYTES))
-    data = b"".join(chunk.cast(pa.binary()).buffers()[2].to_pybytes()[: len(chunk) * _SECOND_SIGNAL_BYTES] for chunk in filled.chunks)
-    return np.frombuffer(data, np.uint64).reshape(-1, _SECOND_SIGNAL_BYTES // 8), pc.is_valid(column).to_numpy()
 
 
 def _digest_codes(column: pa.ChunkedArray) -> IndexArray:

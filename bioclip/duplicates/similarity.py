@@ -1,23 +1,25 @@
-"""Which images are similar: equal bytes, equal pixels, or near hashes that a second signal confirms."""
+"""Which images are similar: equal bytes, equal pixels, or near hashes that thumbnails confirm."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bioclip.duplicates.correlation import BoolArray, Thumbnails, confirm_pairs, number_thumbnails
 from bioclip.duplicates.hamming.blocks import HashArray, IndexArray
 from bioclip.duplicates.hamming.cross_search import cross_pairs
 from bioclip.duplicates.hamming.self_search import CROWD_SIZE, HashPairs, near_pairs
 
-BoolArray = npt.NDArray[np.bool_]
-
+ReadThumbnails = Callable[[IndexArray], tuple[Thumbnails, BoolArray]]
+"""Gives the thumbnails of some images (N, cells) and which of them have one."""
 _LEADER_COMPARISONS = 1 << 32
 """Comparisons spent on finding who leads in crowds, some seconds; hashes beyond it keep the pairs that the search found."""
 _MAX_LOOKS = 256
-"""Hashes of the second signal compared for one 64-bit hash."""
+"""Thumbnails compared for one 64-bit hash."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,8 @@ class ImageTable:
 
     `record_id` holds the ids, as a numpy or an Arrow array; `sha256` and `pixel_sha256` may be any values that
     are equal when the digests are. `precedence` is a permutation of 0..n-1: the image with the lowest value of a group is kept. `is_flat`
-    marks images whose pHash is meaningless or missing; they are compared by bytes and pixels only. `second` is the second signal, of
-    shape (n, words); rows where `has_second` is false have none. `missing` marks images
-    without a pHash.
+    marks images whose pHash is meaningless or missing; they are compared by bytes and pixels only. `thumbnails` reads those of
+    some images; None where no image has one. `missing` marks images without a pHash.
     """
 
     record_id: Any
@@ -37,8 +38,7 @@ class ImageTable:
     phash: HashArray
     is_flat: BoolArray
     precedence: IndexArray
-    second: HashArray | None = None
-    has_second: BoolArray | None = None
+    thumbnails: ReadThumbnails | None = None
     missing: BoolArray | None = None
     turned: HashArray | None = None
     """pHashes of the other orientations, shape (n, orientations)."""
@@ -63,12 +63,12 @@ class Similarity:
 
 
 def find_similarity(
-    images: ImageTable, radius: int, pairs: HashPairs | None = None, confirm_bits: int | None = None, crowd_size: int = CROWD_SIZE
+    images: ImageTable, radius: int, pairs: HashPairs | None = None, min_correlation: float = -1.0, crowd_size: int = CROWD_SIZE
 ) -> Similarity:
     """All similarity of the images; `pairs` are those of the hashes that are not flat, searched here when not given.
 
-    With `confirm_bits`, near images must also have second signals that differ in no more bits; where one is missing the pair stays and is
-    counted.
+    With a `min_correlation` above -1, near images must also have thumbnails of that correlation; a pair with a missing thumbnail is
+    accepted and counted as unconfirmed.
     """
     sharp = np.flatnonzero(~images.is_flat)
     pairs = near_pairs(images.phash[sharp], radius, crowd_size) if pairs is None else pairs
@@ -82,11 +82,11 @@ def find_similarity(
         "comparisons_left_out": pairs.num_left_out,
     }
     look = np.full(len(images.phash), -1, np.int64)
-    if confirm_bits is None or images.second is None:
+    if min_correlation <= -1 or images.thumbnails is None:
         look[sharp] = pairs.inverse
-        counts["near_pairs_unconfirmed"] = len(first) if confirm_bits is not None else 0
+        counts["near_pairs_unconfirmed"] = len(first) if min_correlation > -1 else 0
     else:
-        look[sharp], first, second, more = _confirmed(images, sharp, pairs.inverse, first, second, confirm_bits)
+        look[sharp], first, second, more = _confirmed(images, sharp, pairs.inverse, first, second, min_correlation)
         counts |= more
     return Similarity(_codes(images.sha256), _codes(images.pixel_sha256), look, first, second, counts)
 
@@ -134,31 +134,31 @@ def _with_leaders(pairs: HashPairs, precedence: IndexArray, radius: int) -> tupl
 
 
 def _confirmed(
-    images: ImageTable, sharp: IndexArray, inverse: IndexArray, first: IndexArray, second: IndexArray, confirm_bits: int
+    images: ImageTable, sharp: IndexArray, inverse: IndexArray, first: IndexArray, second: IndexArray, min_correlation: float
 ) -> tuple[IndexArray, IndexArray, IndexArray, dict[str, int]]:
-    """Looks (distinct hash and second signal) of the sharp images, the edges between them that are confirmed, and counts."""
-    assert images.second is not None
-    present = np.ones(len(sharp), bool) if images.has_second is None else images.has_second[sharp]
-    signals = np.where(present[:, None], images.second[sharp], 0)
-    columns = [inverse.astype(np.uint64), present.astype(np.uint64), *signals.T]
-    order = np.lexsort(columns[::-1])
-    changes = np.zeros(len(order), bool)
-    for column in columns:
-        changes[1:] |= column[order][1:] != column[order][:-1]
-    changes[:1] = True
-    look = np.empty(len(order), np.int64)
-    look[order] = np.cumsum(changes) - 1
-    heads = order[changes]
+    """Looks (distinct hash and thumbnail) of the sharp images, the edges between them that are confirmed, and counts."""
+    assert images.thumbnails is not None
+    joined = np.bincount(inverse) > 1
+    joined[first] = joined[second] = True
+    members = np.flatnonzero(joined[inverse])
+    thumbnails, present = images.thumbnails(sharp[members])
+    rows, has_thumbnail = np.full(len(sharp), -1), np.zeros(len(sharp), bool)
+    rows[members], has_thumbnail[members] = np.arange(len(members)), present
+    codes = np.zeros(len(sharp), np.int64)
+    codes[members] = np.where(present, 1 + number_thumbnails(thumbnails), 0)
+    _, heads, look = np.unique(inverse * (len(members) + 1) + codes, return_index=True, return_inverse=True)
     starts = np.searchsorted(inverse[heads], np.arange(inverse.max(initial=-1) + 2))
     left, right, num_left_out = _expanded(starts, first, second)
-    both = present[heads[left]] & present[heads[right]]
-    bits = np.bitwise_count(signals[heads[left]] ^ signals[heads[right]]).sum(axis=1)
-    is_near = ~both | (bits <= confirm_bits)
+    both = has_thumbnail[heads[left]] & has_thumbnail[heads[right]]
+    num_orientations = 1 if images.turned is None else 1 + images.turned.shape[1]
+    is_near = ~both
+    one, other = rows[heads[left[both]]], rows[heads[right[both]]]
+    is_near[both] = confirm_pairs(thumbnails, thumbnails, one, other, min_correlation, num_orientations)
     counts = {
         "near_pairs": int(is_near.sum()),
         "near_pairs_refused": int((~is_near).sum()),
         "near_pairs_unconfirmed": int((~both).sum()),
-        "second_signals_left_out": num_left_out,
+        "thumbnails_left_out": num_left_out,
     }
     return look, left[is_near], right[is_near], counts
 

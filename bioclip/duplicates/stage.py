@@ -21,13 +21,13 @@ from bioclip.storage import Storage
 __all__ = ["STAGE", "group_images", "plan_duplicates", "read_columns"]
 
 STAGE = "duplicates"
-_VERSION = 2
+_VERSION = 3
 _MANIFEST_NAME = layout.partition_manifest(layout.DUPLICATES_DIR, "groups")
 
 
 def plan_duplicates(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
-    """One job over all images' hashes; image bytes are not read. Beyond `duplicates.distribute_above` images it puts together what the
-    jobs of `plan_search` found."""
+    """One job over all images' hashes, and thumbnails of near pairs; image bytes are not read. Beyond `duplicates.distribute_above`
+    images it merges the pairs that the jobs of `plan_search` found."""
     images, records = read_stage(storage, "images"), read_stage(storage, "records")
     grouping = {name: value for name, value in meaningful(settings.duplicates).items() if name != "label_conflicts"}
     return [
@@ -50,8 +50,7 @@ def group_images(storage: Storage, writer: PartitionWriter, *, settings: Duplica
     images = read_image_table(storage, read_stage(storage, "images"), read_stage(storage, "records"), settings)
     num_images = len(images.phash)
     pairs = find_pairs(storage, images.phash[~images.is_flat], searches, settings, _MANIFEST_NAME)
-    must_confirm = num_images > settings.confirm_above or settings.radius >= settings.confirm_from_radius
-    similarity = find_similarity(images, settings.radius, pairs, settings.confirm_bits if must_confirm else None)
+    similarity = find_similarity(images, settings.radius, pairs, settings.min_correlation)
     groups = group_similar(images, similarity, settings.grouping)
     writer.write_table(layout.DUPLICATE_GROUPS, _groups_table(images, groups))
     write_index(writer, pairs, settings.radius)

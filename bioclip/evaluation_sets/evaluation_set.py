@@ -25,15 +25,16 @@ EVALUATION_SET_SCHEMA = pa.schema(
         *(pa.field(name, pa.string(), nullable=name != "item_id") for name in _TEXTS),
         pa.field("phash", pa.uint64()),
         pa.field("is_flat", pa.bool_()),
+        pa.field("thumbnail", pa.binary(256)),
         *IMAGE_COLUMNS,
     ]
 )
 """One row an item, null where the set states nothing; `item_id` is unique.
 
 `label` is the class as the set names it: the accepted species in a release, else the class folder, label column or category.
-`scientific_name` is the verbatim name, `kingdom` to `species` the lineage as stated. `sha256`, `pixel_sha256`, `phash` and `is_flat` are
-hashes that the set itself states; a set of images states none. `image`, `offset`, `num_bytes` and `row` locate the encoded image
-(`ImageAddress`); `image` is null where the set gives no image."""
+`scientific_name` is the verbatim name, `kingdom` to `species` the lineage as stated. `sha256`, `pixel_sha256`, `phash`, `is_flat` and
+`thumbnail` are those that the set itself states; a set of images states none. `image`, `offset`, `num_bytes` and `row` locate the encoded
+image (`ImageAddress`); `image` is null where the set gives no image."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Longest encoded image that is read unless the caller says otherwise."""

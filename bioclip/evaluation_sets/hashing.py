@@ -27,6 +27,7 @@ class HashedImage:
     sha256: str | None = None
     pixel_sha256: str | None = None
     phash: int | None = None
+    thumbnail: bytes | None = None
     entropy_bits: float = 0.0
     width: int = 0
     height: int = 0
@@ -57,4 +58,6 @@ def _hash(item_id: str, data: bytes | LocalMediaError, download: DownloadSetting
         return HashedImage(item_id, checked.reason, digest_bytes(data))
     hashes = checked.hashes
     size = checked.original_width, checked.original_height
-    return HashedImage(item_id, "", checked.original_sha256, hashes.pixel_sha256, hashes.phash, hashes.entropy_bits, *size)
+    return HashedImage(
+        item_id, "", checked.original_sha256, hashes.pixel_sha256, hashes.phash, hashes.thumbnail, hashes.entropy_bits, *size
+    )

@@ -20,7 +20,7 @@ from bioclip.storage import Storage
 
 _IMAGE_MEMBER = "jpg"
 _COLUMNS = ("record_id", "split", "shard", *RANKS, "common_name", "verbatim_name", "source", "license")
-_HASHES = ("sha256", "pixel_sha256", "phash", "is_flat", "source_occurrence", "occurrence_id", "observer")
+_HASHES = ("sha256", "pixel_sha256", "phash", "is_flat", "thumbnail", "source_occurrence", "occurrence_id", "observer")
 _PLACES = pa.schema([("record_id", pa.string()), ("offset", pa.int64()), ("num_bytes", pa.int64())])
 
 

@@ -195,7 +195,7 @@ def _take(
         resized = image if image.size == target else image.resize(target, Image.Resampling.BICUBIC, reducing_gap=1.0)
         kept, format_ = encode_jpeg(resized, settings.jpeg_quality), "JPEG"
         sha256 = hashlib.sha256(kept).hexdigest()
-    hashes = hash_image(image, settings.phash256, settings.orientations)
+    hashes = hash_image(image, settings.orientations)
     return CheckedImage(kept, sha256, *target, format_, *header.size, header.format, original_sha256, len(data), header.orientation, hashes)
 
 

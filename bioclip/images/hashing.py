@@ -23,9 +23,11 @@ from bioclip.errors import SettingsError
 from bioclip.images.containers import read_orientation
 from bioclip.images.pixels import to_rgb, turn_upright
 
-HASH_VERSION = 3
+HASH_VERSION = 4
 HASH_DECODE_PX = 128
 """Least shorter side in pixels of a reduced decode for hashing."""
+THUMBNAIL_SIDE = 16
+THUMBNAIL_BYTES = THUMBNAIL_SIDE**2
 _SIDE, _KEPT = 32, 8
 _TIE = 1e-6
 """Coefficients closer to their median than this fraction of the largest may flip by rounding; imagehash computes these."""
@@ -38,8 +40,8 @@ class ImageHashes:
     pixel_sha256: str
     phash: int
     entropy_bits: float
-    phash256: bytes | None = None
-    """imagehash's 256-bit pHash, row by row."""
+    thumbnail: bytes
+    """16 x 16 grey thumbnail, row by row; it confirms near duplicates."""
     phash_turned: tuple[int, ...] | None = None
     """pHashes of the other orientations."""
 
@@ -63,14 +65,13 @@ def decode_opened(image: Image.Image, min_side_px: int) -> Image.Image:
     return to_rgb(turn_upright(image, orientation), image_format)
 
 
-def hash_image(image: Image.Image, with_phash256: bool = False, orientations: str = "none") -> ImageHashes:
+def hash_image(image: Image.Image, orientations: str = "none") -> ImageHashes:
     """Hashes of an upright RGB image as `decode_upright` gives it; see `oriented_phashes` for `orientations`."""
     pixels = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     pixels.update(image.tobytes())
     grey = image.convert("L")
-    more = phash256(grey) if with_phash256 else None
     turned = None if orientations == "none" else oriented_phashes(grey, orientations)[1:]
-    return ImageHashes(pixels.hexdigest(), phash(grey), entropy(grey), more, turned)
+    return ImageHashes(pixels.hexdigest(), phash(grey), entropy(grey), grey_thumbnail(grey), turned)
 
 
 def phash(image: Image.Image) -> int:
@@ -78,9 +79,9 @@ def phash(image: Image.Image) -> int:
     return int(phash_thumbnails(_thumbnail(image, _SIDE)[None])[0])
 
 
-def phash256(image: Image.Image) -> bytes:
-    """imagehash.phash(hash_size=16): 32 bytes, row by row, most significant bit first."""
-    return bytes(_packed_bits(_thumbnail(image, 2 * _SIDE)[None], 2 * _KEPT)[0].tobytes())
+def grey_thumbnail(image: Image.Image) -> bytes:
+    """The image squashed to 16 x 16 grey values: THUMBNAIL_BYTES bytes, row by row."""
+    return _thumbnail(image, THUMBNAIL_SIDE).tobytes()
 
 
 def oriented_phashes(image: Image.Image, orientations: str) -> tuple[int, ...]:

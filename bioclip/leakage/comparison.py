@@ -60,7 +60,7 @@ def compare_sets(
         images, embeddings = _read(one, settings, indexes, embed)
         sides.append(SetFingerprints(one.name, images, one.holds_out_species, embeddings))
     threshold = settings.leakage.embedding.threshold if settings.leakage.embedding else 1.0
-    leaks = find_leaks(train, sides, settings.leakage.guards, radius, vectors, threshold)
+    leaks = find_leaks(train, sides, settings.leakage.guards, radius, vectors, threshold, settings.leakage.min_correlation)
     return Comparison(leaks, train.num_rows, {side.name: side.images.num_rows for side in sides}, bool(indexes))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,13 +13,13 @@ import pyarrow.compute as pc
 from bioclip.leakage.guards import (
     Evidence,
     FloatArray,
-    NearGuard,
     SetFingerprints,
     embedding_guard,
     equal_guard,
     observer_day_guard,
     species_guard,
 )
+from bioclip.leakage.near_guard import NearGuard
 from bioclip.schemas import LEAK_SCHEMA
 from bioclip.settings import LeakGuards
 
@@ -60,6 +61,8 @@ class Leaks:
     num_unlisted: int = 0
     strongest: dict[str, int] = field(default_factory=dict)
     """Record id of a leaking training image -> row of `evidence` with its strongest kind."""
+    near_pairs: Mapping[str, int] = field(default_factory=dict)
+    """Pairs of looks within the radius that thumbnails refuse (`near_pairs_refused`) or cannot confirm (`near_pairs_unconfirmed`)."""
 
     def num_images(self) -> dict[tuple[str, str], int]:
         """(evaluation set, kind) -> training images with such evidence; an image may count under several."""
@@ -75,23 +78,25 @@ def find_leaks(
     radius: int,
     embeddings: FloatArray | None = None,
     threshold: float = 1.0,
+    min_correlation: float = 0.98,
 ) -> Leaks:
     """Every training image that leaks an image or a held-out species of `sides`, with all evidence.
 
     `train` and the sides are FINGERPRINT_SCHEMA tables; `embeddings` [len(train), D] are of the model that made those of the sides.
-    `radius` is in bits of the 64-bit pHash, `threshold` a cosine. The result does not depend on the number of cores. Training is
-    processed a million images at a time, since whether one leaks does not depend on the others.
+    `radius` is in bits of the 64-bit pHash, `threshold` a cosine, `min_correlation` of thumbnails. The result does not depend on the
+    number of cores. Training is processed a million images at a time, since whether one leaks does not depend on the others.
     """
-    tables, num_unlisted = [LEAK_SCHEMA.empty_table()], 0
+    tables, num_unlisted, near_pairs = [LEAK_SCHEMA.empty_table()], 0, Counter[str]()
     for start in range(0, train.num_rows, _SLICE_ROWS):
         rows = train.slice(start, _SLICE_ROWS)
-        near = NearGuard(rows, list(sides), radius) if guards.near else None
+        near = NearGuard(rows, list(sides), radius, min_correlation) if guards.near else None
         num_unlisted += near.num_left_out if near else 0
         vectors = embeddings[start : start + _SLICE_ROWS] if embeddings is not None else None
         for side in sides:
             for evidence, num in _side_evidence(rows, side, guards, near, vectors, threshold):
                 tables.append(evidence)
                 num_unlisted += num
+        near_pairs += near.counts if near else Counter()
     rank = pa.array([f"leak_{guard}" for guard in GUARDS])
     table = pa.concat_tables(tables)
     order = ["record_id", "rank", "evaluation_set", "evaluation_record_id"]
@@ -99,7 +104,7 @@ def find_leaks(
     records = table["record_id"].to_numpy(zero_copy_only=False)
     firsts = np.flatnonzero(records[1:] != records[:-1]) + 1 if len(records) else np.empty(0, np.int64)
     strongest = {records[row]: int(row) for row in ([0, *firsts.tolist()] if len(records) else [])}
-    return Leaks(table.drop_columns(["rank"]), tuple(find_unchecked(train, sides, guards, embeddings)), num_unlisted, strongest)
+    return Leaks(table.drop_columns(["rank"]), tuple(find_unchecked(train, sides, guards, embeddings)), num_unlisted, strongest, near_pairs)
 
 
 def _side_evidence(

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bioclip.duplicates.hamming.cross_search import HashArray, IndexArray, cross_pairs
-from bioclip.leakage.evidence import Groups, Hits, evidence_table, pair_groups, shared_values
+from bioclip.duplicates.hamming.cross_search import IndexArray
+from bioclip.leakage.evidence import Hits, evidence_table, shared_values
 from bioclip.schemas import LEAK_SCHEMA
 
 FloatArray = npt.NDArray[np.float32]
@@ -117,45 +117,6 @@ def _species_detail(train: pa.Table, evaluation: pa.Table, hits: Hits, how: str)
         shown(train, "accepted_id", hits.train),
     )
     return pc.binary_join_element_wise(pc.coalesce(ours, taxon), f" is held out {how} ", taxon, ", there ", pc.coalesce(theirs, taxon), "")
-
-
-class NearGuard:
-    """Images whose pHashes differ in at most `radius` bits; the training side is searched once for all sets."""
-
-    def __init__(self, train: pa.Table, sides: list[SetFingerprints], radius: int) -> None:
-        self._hashes, self._groups = _sharp_hashes(train)
-        sharp = [_sharp_hashes(side.images) for side in sides]
-        self._known = np.unique(np.concatenate([hashes for hashes, _ in sharp])) if sharp else np.empty(0, np.uint64)
-        self._sides = {
-            side.name: Groups.of(_renumbered(self._known, *one), len(self._known)) for side, one in zip(sides, sharp, strict=True)
-        }
-        self._pairs = cross_pairs(self._hashes, self._known, radius)
-        self.num_left_out = self._pairs.num_left_out
-        self._train = Groups.of(self._groups, len(self._hashes))
-
-    def find(self, train: pa.Table, side: SetFingerprints, kind: str) -> Evidence:
-        """Evidence against one of the sets."""
-        groups = self._sides[side.name]
-        mine = groups.counts[self._pairs.right] > 0
-        hits = pair_groups(self._train, groups, self._pairs.left[mine], self._pairs.right[mine])
-        distances = self._pairs.distance[mine][hits.origin].astype(np.float64)
-        return evidence_table(train, side.images, side.name, kind, hits, "pHash distance", distances), hits.num_unlisted
-
-
-def _sharp_hashes(table: pa.Table) -> tuple[HashArray, IndexArray]:
-    """(distinct hashes that are not flat, index of each row's hash or -1)."""
-    is_sharp = pc.and_(pc.is_valid(table["phash"]), pc.invert(pc.fill_null(table["is_flat"], False))).to_numpy(zero_copy_only=False)
-    is_sharp = is_sharp.astype(bool)
-    hashes = pc.fill_null(table["phash"], 0).to_numpy().astype(np.uint64)
-    distinct, numbers = np.unique(hashes[is_sharp], return_inverse=True)
-    groups = np.full(len(hashes), -1, np.int64)
-    groups[is_sharp] = numbers
-    return distinct, groups
-
-
-def _renumbered(known: HashArray, hashes: HashArray, groups: IndexArray) -> IndexArray:
-    places = np.searchsorted(known, hashes)
-    return np.where(groups >= 0, places[np.maximum(groups, 0)] if len(places) else -1, -1).astype(np.int64)
 
 
 def embedding_guard(train: pa.Table, embeddings: FloatArray, side: SetFingerprints, kind: str, threshold: float) -> Evidence:

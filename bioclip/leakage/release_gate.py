@@ -25,7 +25,7 @@ from bioclip.releases.manifest import SPLITS
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
 
-GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "observer", "event_date", "occurrence")
+GATE_ONLY_COLUMNS = ("original_sha256", "pixel_sha256", "phash", "thumbnail", "observer", "event_date", "occurrence")
 """Columns of the candidates that are not needed after `gate_images`."""
 EMBEDDINGS_STAGE = "embeddings"
 """Written by `bioclip.leakage.embeddings_stage`, which needs torch; the gate reads numbers only."""
@@ -59,7 +59,7 @@ def gate_images(candidates: ImageColumns, min_entropy_bits: float) -> pa.Table:
     key = pc.binary_join_element_wise(candidates.column("backbone"), candidates.column("accepted_id"), ":")
     columns = {
         name: candidates.column(name)
-        for name in ("record_id", "pixel_sha256", "phash", "occurrence_id", "observer", "event_date", "canonical_name")
+        for name in ("record_id", "pixel_sha256", "phash", "thumbnail", "occurrence_id", "observer", "event_date", "canonical_name")
     }
     columns |= {
         "sha256": candidates.column("original_sha256"),
@@ -95,7 +95,8 @@ def check_leaks(
             for side in sides
         ]
     threshold = embedding.threshold if embedding else 1.0
-    leaks = find_leaks(parts[TRAIN], sides, settings.leakage.guards, settings.leakage.radius, vectors, threshold)
+    chosen = settings.leakage
+    leaks = find_leaks(parts[TRAIN], sides, chosen.guards, chosen.radius, vectors, threshold, chosen.min_correlation)
     if leaks.strongest and settings.leakage.on_leak == "fail":
         with storage.writer(layout.in_splits(layout.REFUSED_LEAKS)) as stream:
             pq.write_table(leaks.evidence, stream)
@@ -129,7 +130,7 @@ def gate_notes(leaks: Leaks) -> dict[str, int]:
     """Notes of the gate for the manifest: evidence by set and kind, pairs not listed, and images that could not be checked."""
     notes = Counter({f"evidence_{name}_{kind}": number for (name, kind), number in leaks.num_images().items()})
     notes.update({f"unchecked_{one.side}_{one.guard}_{one.reason}": one.num_images for one in leaks.unchecked})
-    return dict(notes + Counter(evidence_pairs_not_listed=leaks.num_unlisted))
+    return dict(notes + Counter(evidence_pairs_not_listed=leaks.num_unlisted, **leaks.near_pairs))
 
 
 def _detail(row: dict[str, Any]) -> str:

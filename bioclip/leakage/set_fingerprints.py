@@ -21,7 +21,7 @@ from bioclip.taxonomy.matching.decisions import VerbatimLineage
 from bioclip.taxonomy.matching.resolve import resolve_lineages
 from bioclip.taxonomy.names.parsing import parse_name
 
-_STATED = ("sha256", "pixel_sha256", "phash", "is_flat")
+_STATED = ("sha256", "pixel_sha256", "phash", "is_flat", "thumbnail")
 _ENCOUNTER = ("source_occurrence", "occurrence_id", "observer", "event_date")
 
 
@@ -71,6 +71,7 @@ def _hash_columns(table: pa.Table, hashed: Sequence[HashedImage], min_entropy_bi
         "sha256": [one.sha256 for one in hashed],
         "pixel_sha256": [one.pixel_sha256 for one in hashed],
         "phash": [one.phash for one in hashed],
+        "thumbnail": [one.thumbnail for one in hashed],
         "is_flat": [None if one.phash is None else one.entropy_bits < min_entropy_bits or one.phash.bit_count() <= 1 for one in hashed],
     }
     return {

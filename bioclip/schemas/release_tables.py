@@ -56,11 +56,12 @@ FINGERPRINT_SCHEMA = pa.schema(
         pa.field("species", pa.string()),
         pa.field("accepted_id", pa.string()),
         pa.field("canonical_name", pa.string()),
+        pa.field("thumbnail", pa.binary(256)),
     ]
 )
 """One row per image, sorted by record_id; null if unknown, and null never matches.
 
-`sha256` is of the original bytes, `pixel_sha256` and `phash` as in images/part-*.parquet, `is_flat` is true where the
+`sha256` is of the original bytes, `pixel_sha256`, `phash` and `thumbnail` as in images/part-*.parquet, `is_flat` is true where the
 pHash is not informative.
 `source_occurrence` is comparable among records of one source only, `occurrence_id` is the provider's own. `species` is the accepted
 binomial and `accepted_id` `<backbone>:<taxon id>` of a species; both null where the name is not resolved to one. `canonical_name` is the

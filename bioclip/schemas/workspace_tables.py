@@ -35,7 +35,7 @@ IMAGE_SCHEMA = pa.schema(
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("pixel_sha256", pa.string(), nullable=False),
         pa.field("phash", pa.uint64(), nullable=False),
-        pa.field("phash256", pa.binary(32)),
+        pa.field("thumbnail", pa.binary(256)),
         pa.field("phash_turned", pa.list_(pa.uint64())),
         pa.field("entropy_bits", pa.float32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
@@ -54,7 +54,8 @@ IMAGE_SCHEMA = pa.schema(
 )
 """images/part-*.parquet, sorted by record_id. `sha256`, `width`, `height`, `num_bytes`, `format` are of the stored bytes in `image`, whose
 pixels are upright; `original_*` are of the original bytes. `phash` is big-endian in imagehash's bit order;
-`phash256` is imagehash's with hash_size=16, `phash_turned` are those of the mirrored and turned pictures: null unless asked for."""
+`thumbnail` is the image squashed to 16 x 16 grey values, `phash_turned` are the pHashes of the other orientations: null unless
+asked for."""
 
 
 OUTCOME_SCHEMA = pa.schema(

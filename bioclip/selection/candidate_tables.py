@@ -19,7 +19,7 @@ from bioclip.selection.splits import occurrence_keys
 from bioclip.storage import Storage
 
 _IMAGE_COLUMNS = (
-    "record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "width", "height", "original_width",
+    "record_id", "sha256", "original_sha256", "pixel_sha256", "phash", "thumbnail", "entropy_bits", "width", "height", "original_width",
     "original_height", "num_bytes",
 )  # fmt: skip
 _RECORD_COLUMNS = ("source", "source_id", "occurrence_id", "event_date", "observer", "image_type", "crop_x")

@@ -141,8 +141,6 @@ class DownloadSettings(Settings):
     An image that already fits keeps its bytes."""
     store_px: int = Field(720, gt=0)
     """Target of `store` in pixels; no effect for `original`."""
-    phash256: bool = False
-    """Also compute the 256-bit pHash, which confirms near duplicates (`duplicates.confirm_by`)."""
     orientations: Literal["none", "mirror", "all"] = "none"
     """Also compute the pHashes of the mirrored image, or of all eight orientations, to find rotated copies as near duplicates."""
     full_decode: bool = False

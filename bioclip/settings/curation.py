@@ -20,14 +20,9 @@ class DuplicateSettings(Settings):
     """`star`: an image joins the best image within the radius; `components`: all images connected by a chain of pairs form one group."""
     crowd_size: int = Field(4096, ge=64)
     """Most distinct pHashes with equal blocks of a search table that are all compared in pairs; skipped comparisons are counted."""
-    confirm_above: int = Field(10_000_000, ge=0)
-    """With more images than this, a second signal must confirm near pairs, since 64-bit pHashes then agree by chance."""
-    confirm_from_radius: int = Field(8, ge=0, le=13)
-    """At this `radius` or above, a second signal must confirm near pairs for any number of images; 13 disables the rule."""
-    confirm_by: str = "phash256"
-    """Column of the images (32 bytes) with the second signal; if it is missing, near pairs are kept and counted as unconfirmed."""
-    confirm_bits: int = Field(32, ge=0, le=256)
-    """Greatest distance in bits between the second signals of a confirmed pair; those of different images differ in about 128 bits."""
+    min_correlation: float = Field(0.98, ge=-1, le=1)
+    """Least correlation of the grey thumbnails of a near pair, which confirms it; -1 accepts every pair. A pair of which an image has no
+    thumbnail is accepted and counted as unconfirmed."""
     label_conflicts: Literal["keep", "drop", "majority"] = "keep"
     """What to do with the kept image of a group whose members have different accepted names: keep it, drop it, or keep it only if
     more than half of the named members have its name. All such groups are reported."""

@@ -20,7 +20,7 @@ class LeakGuards(Settings):
     occurrence: bool = True
     """Occurrence or observation id, and within one source its own id of the encounter."""
     near: bool = True
-    """pHash within `leakage.radius`: the same picture re-encoded, rescaled or slightly cropped."""
+    """pHash within `leakage.radius`, confirmed by the thumbnails: the same picture re-encoded, rescaled or slightly cropped."""
     embedding: bool = True
     """Cosine of embeddings; needs `leakage.embedding`."""
     observer_day: bool = True
@@ -76,6 +76,8 @@ class LeakSettings(Settings):
     """The comparisons to make."""
     radius: int = Field(8, ge=0, le=12)
     """Greatest pHash distance at which a training image counts as a copy of an evaluation image."""
+    min_correlation: float = Field(0.98, ge=-1, le=1)
+    """Least correlation of the grey thumbnails of such a pair, as in `duplicates.min_correlation`; -1 accepts every pair."""
     embedding: LeakEmbeddingSettings | None = None
     """The model of the embedding guard; empty: none."""
     on_leak: Literal["exclude", "fail"] = "exclude"

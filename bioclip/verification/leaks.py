@@ -45,7 +45,7 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
         sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL], images[HELDOUT]])["record_id"]))
     guards = settings.guards.model_copy(update={"embedding": False})
     for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, layout.FINGERPRINTS, columns)), _GATE_ROWS):
-        leaks = find_leaks(train, sides, guards, settings.radius)
+        leaks = find_leaks(train, sides, guards, settings.radius, min_correlation=settings.min_correlation)
         for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
             detail = f"{row['record_id']} leaks {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
             yield Finding(str(row["kind"]).replace("leak_", "leaked_", 1), layout.FINGERPRINTS, detail)

@@ -64,6 +64,8 @@ def test_a_conflict_is_reported_and_its_image_kept_or_dropped_by_rule(names: lis
 
 def test_the_sample_reports_its_conflicts_and_drops_their_images_by_setting(sample_server: SampleServer, tmp_path: Path) -> None:
     settings = sample_settings(sample_server, tmp_path)
+    unconfirmed = settings.duplicates.model_copy(update={"min_correlation": -1.0})  # the names of confirmed copies do not conflict
+    settings = settings.model_copy(update={"duplicates": unconfirmed})
     curate_in_process(settings)
     storage = open_workspace(settings.workspace)
     reported = pq.read_table(storage.uri(layout.in_splits(layout.LABEL_CONFLICTS))).to_pylist()

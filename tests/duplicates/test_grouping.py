@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.duplicates.duplicate_search import planted_hashes, with_hub
 from bioclip.duplicates.grouping import BYTES, KEPT, KINDS, NEAR, Groups, find_groups, group_similar
 from bioclip.duplicates.hamming.self_search import near_pairs
-from bioclip.duplicates.similarity import ImageTable, find_similarity
+from bioclip.duplicates.similarity import ImageTable, ReadThumbnails, find_similarity
 
 
 def facts_of(hashes: np.ndarray | list[int], precedence: list[int] | None = None, contents: list[int] | None = None) -> ImageTable:
@@ -115,37 +115,47 @@ def test_a_missing_digest_is_like_no_other() -> None:
     assert find_groups(facts, 0) == []
 
 
-def second_signal(*bits: int) -> np.ndarray:
-    """Signals of 256 bits with so many of the lowest set."""
-    return np.array([[(1 << count) - 1 if count else 0, 0, 0, 0] for count in bits], np.uint64)
+def thumbnails(*numbers: int | None) -> ReadThumbnails:
+    """Reads thumbnails of noise, one for each number; those of different numbers do not correlate, None has none."""
+    noise = np.stack([np.random.default_rng(number or 0).integers(0, 256, 256, np.uint8) for number in numbers])
+    present = np.array([number is not None for number in numbers])
+    return lambda indices: (noise[indices], present[indices])
 
 
-def test_a_second_signal_denies_pairs_and_equal_hashes() -> None:
-    facts = replace(facts_of([0, 0b11, 0, 0]), second=second_signal(0, 8, 40, 2), has_second=np.ones(4, bool))
-    likeness = find_similarity(facts, 4, confirm_bits=32)
-    groups = group_similar(facts, likeness)
+def test_thumbnails_refuse_near_pairs_and_equal_hashes() -> None:
+    images = replace(facts_of([0, 0b11, 0, 0]), thumbnails=thumbnails(1, 1, 2, 1))
+    similarity = find_similarity(images, 4, min_correlation=0.98)
+    groups = group_similar(images, similarity)
     assert groups.index.tolist() == [0, 1, 3]
-    assert likeness.counts["near_pairs_refused"] == 2
-    assert likeness.counts["near_pairs_unconfirmed"] == 0
-    assert_sizes(group_similar(facts, find_similarity(facts, 4)), [4])
+    assert similarity.counts["near_pairs_refused"] == 2
+    assert similarity.counts["near_pairs_unconfirmed"] == 0
+    assert_sizes(group_similar(images, find_similarity(images, 4)), [4])
 
 
-def test_without_a_second_signal_a_pair_stays_and_is_counted() -> None:
-    facts = replace(facts_of([0, 0b11, 0b1111]), second=second_signal(0, 60, 60), has_second=np.array([True, False, True]))
-    likeness = find_similarity(facts, 4, confirm_bits=32)
-    assert (likeness.counts["near_pairs_unconfirmed"], likeness.counts["near_pairs_refused"]) == (2, 1)
-    assert group_similar(facts, likeness).index.tolist() == [0, 1]
-    assert find_similarity(replace(facts, second=None), 4, confirm_bits=32).counts["near_pairs_unconfirmed"] == 3
+def test_without_a_thumbnail_a_pair_stays_and_is_counted() -> None:
+    images = replace(facts_of([0, 0b11, 0b1111]), thumbnails=thumbnails(1, None, 2))
+    similarity = find_similarity(images, 4, min_correlation=0.98)
+    assert (similarity.counts["near_pairs_unconfirmed"], similarity.counts["near_pairs_refused"]) == (2, 1)
+    assert group_similar(images, similarity).index.tolist() == [0, 1]
+    assert find_similarity(replace(images, thumbnails=None), 4, min_correlation=0.98).counts["near_pairs_unconfirmed"] == 3
 
 
-def test_too_many_second_signals_for_one_hash_are_counted_not_compared() -> None:
-    many = 1_000
-    signals = np.zeros((many, 4), np.uint64)
-    signals[:, 1] = np.arange(many)
-    facts = replace(facts_of([9] * many), second=signals, has_second=np.ones(many, bool))
-    counts = find_similarity(facts, 4, confirm_bits=32).counts
+def test_only_thumbnails_of_images_with_a_near_pair_are_read() -> None:
+    asked: list[int] = []
+
+    def read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        asked.extend(indices.tolist())
+        return thumbnails(1, 1, 1, 1)(indices)
+
+    find_similarity(replace(facts_of([0, 0xFFFF << 40, 0b11, 0xFFFF << 16]), thumbnails=read), 4, min_correlation=0.98)
+    assert sorted(asked) == [0, 2]
+
+
+def test_too_many_thumbnails_for_one_hash_are_counted_not_compared() -> None:
+    many = 400
+    counts = find_similarity(replace(facts_of([9] * many), thumbnails=thumbnails(*range(many))), 4, min_correlation=0.98).counts
     assert counts["near_pairs"] + counts["near_pairs_refused"] == 256 * 255 // 2
-    assert counts["near_pairs"] + counts["second_signals_left_out"] == many * (many - 1) // 2
+    assert counts["near_pairs_refused"] + counts["thumbnails_left_out"] == many * (many - 1) // 2
 
 
 @pytest.mark.parametrize("grouping", ["star", "components"])

@@ -36,9 +36,8 @@ def checked_row(number: int, picture: Image.Image, settings: DownloadSettings) -
     checked = check_image(sink.getvalue(), settings)
     assert isinstance(checked, CheckedImage)
     hashes = checked.hashes
-    more = {"phash256": hashes.phash256} if settings.phash256 else {}
-    more |= {"phash_turned": list(hashes.phash_turned)} if hashes.phash_turned is not None else {}
-    return image(number, hashes.phash, entropy_bits=hashes.entropy_bits, **more)
+    more = {"phash_turned": list(hashes.phash_turned)} if hashes.phash_turned is not None else {}
+    return image(number, hashes.phash, thumbnail=hashes.thumbnail, entropy_bits=hashes.entropy_bits, **more)
 
 
 @pytest.mark.parametrize(
@@ -57,25 +56,21 @@ def test_turned_copies_join_their_original_where_settings_ask_for_them(orientati
     assert set(kept) - set(range(len(originals), len(pictures))) <= {3}
 
 
-def test_the_second_signal_of_a_download_refuses_what_only_looks_alike(tmp_path: Path) -> None:
-    settings = DownloadSettings(phash256=True)
+def test_the_thumbnails_of_a_download_refuse_what_only_has_a_near_hash(tmp_path: Path) -> None:
     one, other = photographs(2)
-    rows = [checked_row(0, one, settings), checked_row(1, one.resize((one.width - 9, one.height - 7)), settings)]
-    rows.append(checked_row(2, other, settings) | {"phash": rows[0]["phash"] ^ 3})
-    counts = group(workspace(tmp_path / "confirmed", rows), radius=8)
-    assert counts.notes["near_pairs_refused"] >= 1
-    confirmed = workspace(tmp_path / "again", rows)
-    group(confirmed, radius=8)
+    rows = [checked_row(0, one, DownloadSettings()), checked_row(1, one.resize((one.width - 9, one.height - 7)), DownloadSettings())]
+    rows.append(checked_row(2, other, DownloadSettings()) | {"phash": rows[0]["phash"] ^ 3})
+    confirmed, unconfirmed = (workspace(tmp_path / name, rows) for name in ("confirmed", "unconfirmed"))
+    assert group(confirmed, radius=8).notes["near_pairs_refused"] >= 1
     assert set(kept_numbers(confirmed)) == {0, 1}
-    believing = workspace(tmp_path / "believing", rows)
-    group(believing, radius=8, confirm_from_radius=13)
-    assert set(kept_numbers(believing)) == {0, 1, 2}
+    group(unconfirmed, radius=8, min_correlation=-1)
+    assert set(kept_numbers(unconfirmed)) == {0, 1, 2}
 
 
-def test_without_the_settings_the_columns_are_empty() -> None:
+def test_without_the_setting_there_are_no_turned_hashes() -> None:
     checked = check_image(_encoded(photographs(1)[0]), DownloadSettings())
     assert isinstance(checked, CheckedImage)
-    assert (checked.hashes.phash256, checked.hashes.phash_turned) == (None, None)
+    assert checked.hashes.phash_turned is None
 
 
 def _encoded(picture: Image.Image) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,7 +32,7 @@ IMAGE_TYPES = pa.schema(
         ("entropy_bits", pa.float32()),
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),
-        ("phash256", pa.binary(32)),
+        ("thumbnail", pa.binary(256)),
         ("phash_turned", pa.list_(pa.uint64())),
     ]
 )
@@ -48,9 +49,7 @@ def workspace(folder: Path, rows: list[dict[str, Any]], num_partitions: int = 3,
     """A workspace whose stages `images` and `records` hold the rows, cut into partitions."""
     storage = Storage(str(folder))
     images, records = [], []
-    columns = [
-        name for name in IMAGE_TYPES.names if (not name.startswith("phash2") and name != "phash_turned") or any(name in row for row in rows)
-    ]
+    columns = [name for name in IMAGE_TYPES.names if name not in {"thumbnail", "phash_turned"} or any(name in row for row in rows)]
     schema = pa.schema([IMAGE_TYPES.field(name) for name in columns])
     for part in range(num_partitions if rows else 0):
         chosen = rows[part::num_partitions]
@@ -157,7 +156,7 @@ def test_the_partitioning_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_increment_searches_new_hashes_only_and_gives_the_groups_of_a_full_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [image(n, phash) for n, phash in enumerate(planted_hashes(3_000, 3).tolist())]
+    rows = [image(n, phash, thumbnail=thumbnail(n % 2)) for n, phash in enumerate(planted_hashes(3_000, 3).tolist())]
     grown, fresh = workspace(tmp_path / "grown", rows[:2_500]), workspace(tmp_path / "fresh", rows[200:])
     group(grown)
     workspace(tmp_path / "grown", rows[200:])
@@ -179,18 +178,33 @@ def test_an_index_that_is_not_the_manifests_is_not_read(tmp_path: Path) -> None:
     assert read_index(storage, "duplicates/_groups.json") is None
 
 
-def test_a_wide_radius_needs_the_second_signal_of_the_images_table(tmp_path: Path) -> None:
-    signals = [bytes(32), b"\x0f" + bytes(31), b"\xff" * 32, None]
-    rows = [image(n, bits, phash256=signal) for n, (bits, signal) in enumerate(zip([7, 7 << 3, 7 << 6, 7 << 9], signals, strict=True))]
+def thumbnail(number: int) -> bytes:
+    """A thumbnail of noise; those of different numbers do not correlate."""
+    return np.random.default_rng(number).integers(0, 256, 256, np.uint8).tobytes()
+
+
+def test_near_pairs_need_thumbnails_that_correlate_at_every_radius(tmp_path: Path) -> None:
+    signals = [thumbnail(1), thumbnail(1), thumbnail(2), None]
+    rows = [image(n, bits, thumbnail=signal) for n, (bits, signal) in enumerate(zip([7, 7 << 1, 7 << 3, 7 << 6], signals, strict=True))]
     storage = workspace(tmp_path, rows)
-    counts = group(storage, radius=8)
+    counts = group(storage, radius=6)
     assert counts.notes["near_pairs_refused"] == 2
     assert counts.notes["near_pairs_unconfirmed"] == 3
     assert kept_numbers(storage) == {0: 0, 1: 0, 3: 0}
-    assert "near_pairs_refused" not in group(storage, radius=6).notes
-    assert group(storage, radius=6, confirm_above=1).notes["near_pairs_refused"] == 2
-    plain = workspace(tmp_path / "plain", [{k: v for k, v in row.items() if k != "phash256"} for row in rows])
-    assert group(plain, radius=8).notes["near_pairs_unconfirmed"] == 6
+    assert group(storage, radius=2).notes["near_pairs_refused"] == 0
+    assert "near_pairs_refused" not in group(storage, radius=6, min_correlation=-1).notes
+    plain = workspace(tmp_path / "plain", [{k: v for k, v in row.items() if k != "thumbnail"} for row in rows])
+    assert group(plain, radius=6).notes["near_pairs_unconfirmed"] == 6
+
+
+def test_thumbnails_are_read_alike_from_any_partitioning(tmp_path: Path) -> None:
+    hashes = planted_hashes(600, 3).tolist()
+    rows = [image(n, phash, thumbnail=thumbnail(n % 7) if n % 5 else None) for n, phash in enumerate(hashes)]
+    storages = [workspace(tmp_path / str(parts), rows, parts) for parts in (1, 7)]
+    counts = [group(storage) for storage in storages]
+    assert counts[0] == counts[1]
+    assert counts[0].notes["near_pairs_refused"] > 0 < counts[0].notes["near_pairs"]
+    assert Path(storages[0].uri(layout.DUPLICATE_GROUPS)).read_bytes() == Path(storages[1].uri(layout.DUPLICATE_GROUPS)).read_bytes()
 
 
 def test_a_job_of_other_images_is_not_believed(tmp_path: Path) -> None:

@@ -102,6 +102,37 @@ def test_the_radius_is_what_it_says(bits: int, is_leak: bool) -> None:
     assert leaks.evidence["value"].to_pylist() == ([float(bits)] if is_leak else [])
 
 
+def noise(number: int) -> bytes:
+    """A thumbnail; those of different numbers do not correlate."""
+    return np.random.default_rng(number).integers(0, 256, 256, np.uint8).tobytes()
+
+
+def test_thumbnails_confirm_or_refuse_a_near_hash_and_a_missing_one_leaves_it() -> None:
+    near = np.full(3, 0xFFFF0000FFFF0000, np.uint64)
+    train = rows(3, "t", phash=near, thumbnail=[noise(1), noise(2), None])
+    side = SetFingerprints("s", rows(1, "e", phash=near[:1] ^ np.uint64(3), thumbnail=[noise(1)]))
+    leaks = find_leaks(train, [side], LeakGuards(), radius=8)
+    assert leaks.strongest.keys() == {"t00000", "t00002"}
+    assert leaks.near_pairs == {"near_pairs_refused": 1, "near_pairs_unconfirmed": 1}
+    unconfirmed = find_leaks(train, [side], LeakGuards(), radius=8, min_correlation=-1)
+    assert (len(unconfirmed.strongest), unconfirmed.near_pairs) == (3, {})
+
+
+def test_no_copy_is_missed_among_many_pictures_with_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = np.full(40, 0xFFFF0000FFFF0000, np.uint64)
+    train = rows(40, "t", phash=one, thumbnail=[noise(number) for number in range(40)])
+    side = SetFingerprints("s", rows(40, "e", phash=one, thumbnail=[noise(number + 20) for number in range(40)]))
+    leaks = find_leaks(train, [side], LeakGuards(), radius=8)
+    assert leaks.strongest.keys() == {f"t{number:05d}" for number in range(20, 40)}
+    assert leaks.near_pairs == {"near_pairs_refused": 40 * 40 - 20}
+    monkeypatch.setattr("bioclip.leakage.near_guard._BATCH_LOOKS", 100)
+    assert find_leaks(train, [side], LeakGuards(), radius=8).evidence.equals(leaks.evidence)
+    monkeypatch.setattr("bioclip.leakage.near_guard._MAX_LOOKS", 100)
+    crowded = find_leaks(train, [side], LeakGuards(), radius=8)
+    assert len(crowded.strongest) == 40
+    assert crowded.near_pairs == {"near_pairs_unconfirmed": 40 * 40}
+
+
 def test_a_crowd_of_equal_images_names_every_image_without_listing_every_pair() -> None:
     train, images = rows(3000, "t", sha256=["same"] * 3000), rows(2000, "e", sha256=["same"] * 2000)
     leaks = find_leaks(train, [SetFingerprints("s", images)], LeakGuards(), radius=8)

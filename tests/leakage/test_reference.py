@@ -15,6 +15,8 @@ from bioclip.leakage.evidence import MAX_LISTED, Groups, pair_groups, shared_val
 from bioclip.settings import LeakGuards
 
 HASHES = [0xFFFF0000FFFF0000 ^ flipped for flipped in (0, 1, 0xFF, 0x3FF, 0xFFFFF)] + [0, 1]
+PICTURES = [np.random.default_rng(seed).integers(0, 256, 256, np.uint8).tobytes() for seed in range(2)]
+"""Thumbnails that do not correlate."""
 IMAGES = st.lists(
     st.fixed_dictionaries(
         {
@@ -28,6 +30,7 @@ IMAGES = st.lists(
             "event_date": st.sampled_from([None, "2021", "2021-05-04", "2021-05-05"]),
             "species": st.sampled_from([None, "x y"]),
             "accepted_id": st.sampled_from([None, "b:1"]),
+            "thumbnail": st.sampled_from([None, *PICTURES]),
             "canonical_name": st.sampled_from([None, "x y", "x z"]),
         }
     ),
@@ -49,10 +52,11 @@ def leaks_by_loop(train: dict[str, Any], other: dict[str, Any], radius: int) -> 
     def sharp(image: dict[str, Any]) -> bool:
         return image["phash"] is not None and not image["is_flat"] and image["phash"].bit_count() > 1
 
+    confirmed = None in (train["thumbnail"], other["thumbnail"]) or train["thumbnail"] == other["thumbnail"]
     kinds = {f"leak_{guard}" for guard, name in (("bytes", "sha256"), ("pixels", "pixel_sha256")) if same(name)}
     if same("source_occurrence", "occurrence_id"):
         kinds.add("leak_occurrence")
-    if sharp(train) and sharp(other) and (train["phash"] ^ other["phash"]).bit_count() <= radius:
+    if sharp(train) and sharp(other) and (train["phash"] ^ other["phash"]).bit_count() <= radius and confirmed:
         kinds.add("leak_near")
     is_day = len(train["event_date"] or "") == 10
     if same("observer") and train["observer"] != "unknown" and same("event_date") and is_day:

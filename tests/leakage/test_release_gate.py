@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from bioclip import layout
 from bioclip.errors import LeakageError
 from bioclip.leakage.stage import plan_evaluation_sets
 from bioclip.partitions import run_partition
@@ -107,7 +108,7 @@ def test_a_gate_set_to_fail_stops_with_counts_by_kind_and_leaves_the_evidence(wo
 def test_no_released_training_image_leaks(curated: Curated) -> None:
     """Looked at again with other means than the gate's own."""
     samples = curated.release.samples(["record_id", "split", "species", "source", "source_id", "occurrence_id"])
-    images = pq.read_table(curated.storage.uri("images"), columns=["record_id", "phash", "pixel_sha256", "entropy_bits"])
+    images = pq.read_table(curated.storage.uri("images"), columns=["record_id", "phash", "thumbnail", "entropy_bits"])
     rows = samples.join(images, "record_id").to_pylist()
     train = [row for row in rows if row["split"] == "train"]
     evaluation = [row for row in rows if row["split"] in {"val", "heldout"}]
@@ -116,8 +117,22 @@ def test_no_released_training_image_leaks(curated: Curated) -> None:
     assert not held & {row["species"] for row in train}
     occurrences = [{(row["source"], row["occurrence_id"] or row["source_id"]) for row in side} for side in (train, evaluation)]
     assert not occurrences[0] & occurrences[1]
-    hashes = [np.array([row["phash"] for row in side if row["entropy_bits"] >= 1.0], np.uint64) for side in (train, evaluation)]
-    assert min(np.bitwise_count(hashes[0] ^ value).min() for value in hashes[1]) > curated.settings.leakage.radius
+    sharp = [[row for row in side if row["entropy_bits"] >= 1.0] for side in (train, evaluation)]
+    radius = curated.settings.leakage.radius
+    hashes, other = (np.array([row["phash"] for row in side], np.uint64) for side in sharp)
+    near = [(one, row) for row, value in enumerate(other) for one in np.flatnonzero(np.bitwise_count(hashes ^ value) <= radius)]
+    assert near
+    for one, row in near:
+        cells = [np.frombuffer(picture["thumbnail"], np.uint8) for picture in (sharp[0][one], sharp[1][row])]
+        assert np.corrcoef(*cells)[0, 1] < curated.settings.leakage.min_correlation
+
+
+def test_near_hashes_of_other_animals_are_counted_and_are_no_leaks(curated: Curated) -> None:
+    notes = curated.release.manifest["counts"]["release"]["notes"]
+    assert notes["near_pairs_refused"] >= 3
+    assert "near_pairs_unconfirmed" not in notes
+    evidence = pq.read_table(curated.storage.uri(layout.in_splits(layout.LEAKS)))
+    assert "leak_near" not in evidence["kind"].to_pylist()
 
 
 def test_the_manifest_of_a_release_states_what_the_gate_could_not_check(curated: Curated) -> None:
