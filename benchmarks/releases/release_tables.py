@@ -254,7 +254,7 @@ def _images(population: Population, numbers: Numbers, picture: bytes) -> pa.Tabl
     same: dict[str, Any] = {
         "entropy_bits": 7.0, "width": WIDTH, "height": HEIGHT, "num_bytes": 12_000, "format": "JPEG", "original_width": 4 * WIDTH,
         "original_height": 4 * HEIGHT, "original_format": "JPEG", "original_num_bytes": 250_000, "exif_orientation": 1, "final_url": "",
-        "image": picture, "phash256": None, "phash_turned": None,
+        "image": picture, "thumbnail": None, "phash_turned": None,
     }  # fmt: skip
     columns = {name: pa.repeat(pa.scalar(value, IMAGE_SCHEMA.field(name).type), len(numbers)) for name, value in same.items()}
     columns |= {

@@ -39,8 +39,10 @@ _TRIMMED_PENALTY = 8 / 3
 _RIM_PENALTY = 1.25
 _INNER = np.pad(np.ones((THUMBNAIL_SIDE - 2, THUMBNAIL_SIDE - 2), bool), 1).ravel()
 """Cells inside the outermost ring, into which a border around the picture bleeds."""
-_HOPELESS = 0.0
-"""Thumbnails with a lower correlation as they are do not reach a threshold under any of the changes."""
+_HOPELESS = 0.6
+"""Pairs whose inner cells correlate less as they are do not reach a threshold under any of the changes."""
+_UNTRIMMED = 0.85
+"""Least correlation of all cells at which the trimmed one is computed."""
 _DECIMALS = 6
 _BATCH_PAIRS = 1 << 13
 
@@ -103,20 +105,29 @@ class _Change:
 
 def _reach(one: _Cells, other: _Cells, least: float) -> BoolArray:
     """Which rows reach a correlation of `least` under any of the changes of either side."""
-    plain = _correlation(one, other)
-    found = plain >= least
-    open_rows = np.flatnonzero(~found & (plain >= min(_HOPELESS, least)))
+    normal = _normalised(one), _normalised(other)
+    found = _correlation(*normal) >= least
+    inner = _normalised(one[:, _INNER]), _normalised(other[:, _INNER])
+    hopeful = _correlation(*inner) >= min(_HOPELESS, least)
     for change in _changes():
-        rest = open_rows[~found[open_rows]]
+        rest = np.flatnonzero(~found & hopeful)
         if not len(rest):
             break
-        for first, second in ((one[rest], other[rest]), (other[rest], one[rest])):
-            changed = change.apply(first)
-            found[rest] |= _penalised(_correlation(changed, second), change.penalty) >= least
-            if change.is_central:
-                inner = _correlation(changed[:, _INNER], second[:, _INNER])
-                found[rest] |= _penalised(inner, _RIM_PENALTY) >= least
-                found[rest] |= _penalised(_trimmed_correlation(changed, second), _TRIMMED_PENALTY) >= least
+        for cells, place in ((one, 1), (other, 0)):
+            found[rest] |= _reach_changed(change.apply(cells[rest]), normal[place][rest], inner[place][rest], change, least)
+    return found
+
+
+def _reach_changed(changed: _Cells, normal: _Cells, inner: _Cells, change: _Change, least: float) -> BoolArray:
+    """The same for changed thumbnails and the others normalised, with all cells and with the inner ones."""
+    centred = _normalised(changed)
+    values = _correlation(centred, normal)
+    found = _penalised(values, change.penalty) >= least
+    if change.is_central:
+        rest = np.flatnonzero(~found)
+        found[rest] = _penalised(_correlation(_normalised(changed[rest][:, _INNER]), inner[rest]), _RIM_PENALTY) >= least
+        rest = np.flatnonzero(~found & (values >= min(_UNTRIMMED, least)))
+        found[rest] = _penalised(_trimmed_correlation(centred[rest], normal[rest]), _TRIMMED_PENALTY) >= least
     return found
 
 
@@ -125,7 +136,7 @@ def _changes() -> tuple[_Change, ...]:
     """All changes, cheap ones first."""
     gains = [_Change(lambda cells, gain=gain: np.minimum(255.0, gain * cells)) for gain in _GAINS]  # type: ignore[misc]
     middle = [_Change(partial(_cropped, share=share, place=(0.5, 0.5)), is_central=True) for share in _CROPS]
-    places = [place for place in product((0.0, 0.5, 1.0), repeat=2) if place != (0.5, 0.5)]
+    places = [place for place in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0)) if place != (0.5, 0.5)]
     shifted = [_Change(partial(_cropped, share=share, place=place), _SHIFTED_PENALTY) for share in _SHIFTED_CROPS for place in places]
     return (*gains, _Change(lambda cells: cells, is_central=True), *middle, *shifted)
 
@@ -154,14 +165,13 @@ def _normalised(cells: _Cells) -> _Cells:
 
 
 def _correlation(one: _Cells, other: _Cells) -> _Cells:
-    """Pearson correlation of each row, rounded so that the order of summation does not show; 0 for an even thumbnail."""
-    products: _Cells = np.einsum("ij,ij->i", _normalised(one), _normalised(other))
+    """Pearson correlation of each row of normalised cells, rounded so that the order of summation has no effect; 0 for an even one."""
+    products: _Cells = np.einsum("ij,ij->i", one, other)
     return np.round(products, _DECIMALS)
 
 
 def _trimmed_correlation(one: _Cells, other: _Cells) -> _Cells:
-    """Correlation without the cells that differ most."""
-    one, other = _normalised(one), _normalised(other)
+    """Correlation of normalised cells without those that differ most."""
     apart = np.abs(one - other)
     place = THUMBNAIL_BYTES - _NUM_TRIMMED - 1
     stays = apart <= np.partition(apart, place, axis=1)[:, place : place + 1]
@@ -169,8 +179,10 @@ def _trimmed_correlation(one: _Cells, other: _Cells) -> _Cells:
     one, other = (np.where(stays, cells - (cells * stays).sum(axis=1, keepdims=True) / number, 0.0) for cells in (one, other))
     products = np.einsum("ij,ij->i", one, one) * np.einsum("ij,ij->i", other, other)
     values = np.einsum("ij,ij->i", one, other) / np.sqrt(np.where(products > 0, products, 1.0))
-    return np.round(np.asarray(values, np.float64), _DECIMALS)
+    rounded: _Cells = np.asarray(values, np.float64).round(_DECIMALS)
+    return rounded
 
 
 def _penalised(correlations: _Cells, factor: float) -> _Cells:
-    return np.round(1.0 - (1.0 - correlations) * factor, _DECIMALS)
+    penalised = 1.0 - (1.0 - correlations) * factor
+    return np.asarray(penalised.round(_DECIMALS), np.float64)

@@ -22,7 +22,7 @@ from bioclip.taxonomy.index.lookup import BackboneIndex
 from bioclip.taxonomy.stage import load_indexes
 
 STAGE = "evaluation-sets"
-_VERSION = 2
+_VERSION = 3
 
 
 def plan_evaluation_sets(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:

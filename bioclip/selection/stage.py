@@ -47,7 +47,7 @@ from bioclip.withdrawals import WITHDRAWN, Withdrawals, read_withdrawals
 STAGE = "release"
 SAMPLE_GROUP_ROWS = 65_536
 NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "lineage_not_resolved", "rank_above_minimum", "val_species_without_training"
-_VERSION = 7
+_VERSION = 8
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:
