@@ -72,7 +72,7 @@ def line(grown: Grown, tmp_path_factory: pytest.TempPathFactory) -> Line:
 
 def test_a_withdrawn_image_s_copies_do_not_come_to_training_in_its_place(line: Line) -> None:
     rows = rows_of(line.second)
-    assert len(line.shadows) > 5
+    assert len(line.shadows) >= 5
     assert not line.absent & rows.keys()
     assert {rows[record_id]["split"] for record_id in line.shadows & rows.keys()} <= {"", *EVALUATED}
 
@@ -132,6 +132,7 @@ class TestList:
             "source": "s",
             "resolved_rank": "species",
             "entropy_bits": 7.0,
+            "thumbnail": bytes(256),
             "split": "",
             "kept_record_id": None,
         }
