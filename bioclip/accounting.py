@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
-from bioclip.drop_reasons import find_reason
-from bioclip.errors import AccountingError
+from bioclip.drop_reasons import deciding_setting, find_reason
+from bioclip.errors import AccountingError, NothingLeftError
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,26 @@ class Counts:
     def from_dict(cls, values: Mapping[str, Any]) -> Counts:
         """The counts that `to_dict` wrote; the balance is checked again."""
         return cls(values["read"], values["written"], dict(values["dropped"]), dict(values["notes"]), is_history=True)
+
+
+def check_something_left(what: str, counts: Counts, counts_uri: str) -> None:
+    """Raise NothingLeftError when all that was read is dropped; names each reason with its number, sentence and deciding settings.
+
+    `what` names the rows that were read, such as `records`; `counts_uri` is where the counts are.
+    """
+    if counts.written:
+        return
+    if not counts.read:
+        raise NothingLeftError(f"nothing is left: there are no {what}; the counts of the stages are in {counts_uri}.")
+    ordered = sorted(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
+    explained = "; ".join(f"{name} {number:,}{_explain_reason(name)}" for name, number in ordered)
+    raise NothingLeftError(f"nothing is left: all {counts.read:,} {what} are dropped: {explained}. The counts are in {counts_uri}.")
+
+
+def _explain_reason(name: str) -> str:
+    reason, setting = find_reason(name), deciding_setting(name)
+    parts = [reason.sentence.rstrip(".") if reason else "", f"set by {setting}" if setting else ""]
+    return f" ({'; '.join(filter(None, parts))})" if any(parts) else ""
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -229,6 +229,54 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
 _REASONS: dict[str, DropReason] = {name: DropReason(name, stages, sentence) for stages, reasons in _BY_STAGES for name, sentence in reasons}
 
 
+# Setting that decides, by reasons; a reason that no setting decides is not here.
+_DECIDED_BY: tuple[tuple[str, str], ...] = (
+    ("media_missing unsafe_path archive_unreadable", "sources[].options.images"),
+    ("no_media_url", "sources[].options.map"),
+    ("not_in_a_class_folder", "sources[].options.levels"),
+    ("not_an_image_file", "sources[].path"),
+    ("row_ragged row_damaged", "sources[].options.delimiter"),
+    ("license_not_allowed", "ingest.licenses, or sources[].options.license where the data state no licence"),
+    ("basis_of_record_not_allowed", "ingest.basis_of_record"),
+    ("image_type_not_allowed", "ingest.image_types"),
+    ("quality_grade_not_allowed", "ingest.quality_grades"),
+    ("taxon_not_wanted", "ingest.taxa"),
+    ("outside_region", "ingest.region"),
+    ("basis_of_record_missing image_type_missing quality_grade_missing taxon_missing coordinates_missing", "ingest.keep_missing"),
+    ("taken_down", "ingest.takedown"),
+    ("address_refused", "download.allow_networks"),
+    ("http_<status> robots_disallowed", "download.user_agent"),
+    ("name_not_resolved connection_failed certificate_refused", "download.connect_to, download.ca_file"),
+    ("timeout host_paused robots_unreachable", "download.timeout_s, download.retry_failed"),
+    ("noai", "download.respect_noai"),
+    ("body_too_large too_many_pixels", "download.max_body_bytes, download.max_pixels"),
+    ("image_too_small", "download.min_side_px"),
+    ("not_in_backbone lineage_not_resolved homonym_ambiguous kingdom_conflict", "taxonomy.backbones"),
+    ("empty_name placeholder unparsable", "the column or folder that holds the scientific name: sources[].options.map, options.levels"),
+    ("low_confidence", "taxonomy.min_confidence"),
+    ("curated", "taxonomy.curation"),
+    ("rank_above_minimum", "release.min_rank"),
+    ("duplicate_near", "duplicates.radius"),
+    ("label_conflict", "duplicates.label_conflicts"),
+    ("side_below_minimum aspect_above_maximum", "release.min_side_px, release.max_aspect"),
+    ("near_constant", "release.min_entropy_bits"),
+    ("image_type_excluded", "release.exclude_image_types"),
+    ("filter_<name> filter_<name>_unscored", "release.filters"),
+    ("leak_near", "leakage.radius"),
+    ("leak_bytes leak_pixels leak_occurrence leak_embedding leak_observer_day leak_species", "leakage.against, leakage.guards"),
+    ("evaluated_before", "release.parent"),
+    ("above_heldout_species", "release.heldout_species, release.heldout_list"),
+    ("species_too_rare", "release.min_per_species"),
+)
+_SETTING_OF = {name: setting for names, setting in _DECIDED_BY for name in names.split()}
+
+
+def deciding_setting(name: str) -> str:
+    """The settings that decide a drop reason, as people read them; empty where none does."""
+    reason = find_reason(name)
+    return _SETTING_OF.get(reason.name, "") if reason else ""
+
+
 def all_reasons() -> Iterator[DropReason]:
     """Every registered reason, in the order of the stages."""
     yield from _REASONS.values()

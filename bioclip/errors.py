@@ -9,6 +9,7 @@
     ├── BackboneError            a taxonomic backbone cannot be read or compiled
     ├── StorageError             a workspace cannot be read or written
     │   └── ShardError           a tar of samples or its index cannot be written, or is damaged
+    ├── NothingLeftError         every row or image of a run is dropped: names the reasons and the settings that decide
     ├── AccountingError          read != written + dropped: a bug, never the user's fault
     ├── LeakageError             evaluation images were found in training and the gate is set to fail
     ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
@@ -64,6 +65,10 @@ class StorageError(TreeOfLifeError):
 
 class ShardError(StorageError):
     """A tar of samples or its index cannot be written, or is damaged."""
+
+
+class NothingLeftError(TreeOfLifeError):
+    """A stage dropped everything, so there is nothing for the next one."""
 
 
 class AccountingError(TreeOfLifeError):

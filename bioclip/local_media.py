@@ -24,6 +24,8 @@ from bioclip.errors import ArchiveError
 from bioclip.settings import SourceSettings
 
 SCHEME = "local"
+NO_FILE = frozenset({"", "media_missing", "unsafe_path"})
+"""The answers of `local_media_state` where there is no file to read."""
 _MEMBER = "!/"
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -56,8 +58,8 @@ def local_url(path: str, member: str = "") -> str:
 def media_root(source: SourceSettings) -> Path:
     """The root of a source's `local:` URLs: its option `images`, else its folder, else the folder of its file."""
     if images := source.options.get("images", ""):
-        return Path(images)
-    path = Path(source.path)
+        return Path(images).expanduser()
+    path = Path(source.path).expanduser()
     return path if path.is_dir() else path.parent
 
 
@@ -72,6 +74,21 @@ def read_local_media(url: str, root: Path | str, max_bytes: int) -> bytes:
         return _read_member(_real(root, root, url), member, url, max_bytes)
     file = _real(path, root, url)
     return _read_member(file, member, url, max_bytes) if member else _read_file(file, url, max_bytes)
+
+
+def local_media_state(url: str, root: Path | str) -> str:
+    """A text that differs where `read_local_media` may answer differently: the reason for which no file is found, else the size and the
+    modification time of the file or of the archive that holds it. Empty without a root, for which local URLs are refused."""
+    if not root:
+        return ""
+    try:
+        path, _ = _parse(url, Path(root))
+        status = _real(Path(root) if path is None else path, Path(root), url).stat()
+    except LocalMediaError as error:
+        return error.reason
+    except OSError:
+        return "media_missing"
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _encode(path: str) -> str:

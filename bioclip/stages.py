@@ -40,6 +40,8 @@ class Stage:
     """True for the stages that each image passes one after another, from the provider's row to a shard."""
     is_in_manifest: bool = False
     """True for the stages whose digests and counts the manifest of a release states."""
+    is_needed_by_all: bool = False
+    """True for the stages after which a run stops where nothing is left."""
     may_be_empty: bool = False
     is_wanted: Callable[[PipelineSettings], bool] = _always
 
@@ -59,6 +61,7 @@ STAGES: tuple[Stage, ...] = (
         plan="bioclip.sources.stage:plan_records",
         reads="provider rows",
         makes="records",
+        is_needed_by_all=True,
         passes_images=True,
         is_in_manifest=True,
     ),
@@ -70,6 +73,7 @@ STAGES: tuple[Stage, ...] = (
         plan="bioclip.download.stage:plan_images",
         reads="records",
         makes="images",
+        is_needed_by_all=True,
         passes_images=True,
         is_in_manifest=True,
     ),

@@ -14,6 +14,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 
 from bioclip import layout
+from bioclip.accounting import check_something_left
 from bioclip.download.allowance_service import serve_allowances
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
 from bioclip.releases.aliases import point_latest
@@ -21,7 +22,7 @@ from bioclip.releases.locating import open_release
 from bioclip.report.stage import plan_report
 from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
-from bioclip.stages import Stage, curation_stages
+from bioclip.stages import Stage, curation_stages, find_stage
 from bioclip.withdrawals import read_withdrawals
 from tasks.context import RunContext
 
@@ -58,6 +59,8 @@ def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_
         if shown is not None:
             shown.advance()
     manifest = write_stage(context.storage, stage, list(manifests.values()))
+    if find_stage(stage).is_needed_by_all:
+        check_something_left(find_stage(stage).reads, manifest.counts, context.storage.uri(layout.stage_manifest(stage)))
     if shown is not None:
         shown.finish()
     counts = manifest.counts.to_dict()

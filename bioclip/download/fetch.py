@@ -18,7 +18,7 @@ from bioclip.download.client import REDIRECTS, HttpClient
 from bioclip.download.outcomes import PERMANENT, RETRY_LATER, SUCCESS, Fetched
 from bioclip.download.robots import ALLOW_ALL, DISALLOW_ALL, MAX_ROBOTS_BYTES, RobotRules, parse_robots, product_token
 from bioclip.errors import SettingsError
-from bioclip.local_media import LocalMediaError, is_local, read_local_media
+from bioclip.local_media import LocalMediaError, is_local, local_media_state, read_local_media
 from bioclip.settings import DownloadSettings
 
 _HOST_FAILURES = frozenset({"timeout", "connection_failed", "name_not_resolved", "certificate_refused"})
@@ -110,11 +110,12 @@ class Fetcher:
 
     async def _read_local(self, url: str, root: str, hand_over: Callable[[Fetched], Awaitable[None]] | None) -> Fetched:
         async with self._slots:
+            state = await asyncio.to_thread(local_media_state, url, root)
             try:
                 body = await asyncio.to_thread(read_local_media, url, root, self.settings.max_body_bytes)
             except LocalMediaError as error:
-                return Fetched(PERMANENT, error.reason, error.message, final_url=url)
-            fetched = Fetched(SUCCESS, body=body, final_url=url)
+                return Fetched(PERMANENT, error.reason, error.message, final_url=url, etag=state)
+            fetched = Fetched(SUCCESS, body=body, final_url=url, etag=state)
             if hand_over is not None:
                 await hand_over(fetched)
             return fetched

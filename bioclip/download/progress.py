@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.download.chunks import CHUNK_SCHEMA, SETTINGS_KEY, ChunkLog, is_success, read_rows
+from bioclip.download.circumstances import Circumstances
 from bioclip.download.outcomes import LEDGER_SCHEMA, PERMANENT, RETRY_LATER
 from bioclip.settings import DownloadSettings
 from bioclip.storage import Storage
@@ -52,6 +53,7 @@ class Progress:
         self.images: dict[str, tuple[str, int]] = {}
         self.rest: pa.Table = CHUNK_SCHEMA.empty_table()
         self._finished: set[str] = set()
+        self._circumstances = Circumstances(None, settings)
 
     def read(self, log: ChunkLog) -> None:
         """Read the finished file, then the chunks, whose rows are newer."""
@@ -95,6 +97,7 @@ class Progress:
             sizes = images.read(columns=["record_id", "original_num_bytes"])
         with storage.reader(self._outcomes) as stream:
             ledger = pq.read_table(stream)
+        self._circumstances = Circumstances(ledger.schema.metadata, self._settings)
         if "crop" not in ledger.column_names:
             return
         known = dict(zip(sizes["record_id"].to_pylist(), sizes["original_num_bytes"].to_pylist(), strict=True))
@@ -125,6 +128,8 @@ class Progress:
         """True if this record's URL and crop have an outcome and need not be requested again."""
         outcome = self._same(row)
         if outcome is None:
+            return False
+        if row["record_id"] in self._finished and self._circumstances.is_outdated(outcome, row.get("media_root", "")):
             return False
         if outcome["status"] == RETRY_LATER:
             age_s = (self._now() - outcome["fetched_at"]).total_seconds() if outcome["fetched_at"] else float("inf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,12 +17,13 @@ from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.download.allowance_service import AllowanceAddress
 from bioclip.download.chunks import SETTINGS_KEY, ChunkLog, image_options, merged_groups, read_groups
-from bioclip.download.outcomes import LEDGER_SCHEMA, RETRY_LATER, SUCCESS
+from bioclip.download.circumstances import has_outdated, ledger_metadata
+from bioclip.download.outcomes import LEDGER_SCHEMA, SUCCESS
 from bioclip.download.progress import Progress
 from bioclip.download.queues import download
 from bioclip.images.hashing import HASH_DECODE_PX, HASH_VERSION
 from bioclip.local_media import is_local
-from bioclip.partitions import PartitionJob, PartitionWriter, StageManifest, read_stage
+from bioclip.partitions import OutputFile, PartitionJob, PartitionWriter, StageManifest, read_stage
 from bioclip.schemas import IMAGE_SCHEMA
 from bioclip.settings import DownloadSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
@@ -29,6 +31,7 @@ from bioclip.withdrawals.stored_images import withdrawal_is_pending
 
 STAGE = "images"
 _VERSION = 4
+_LEDGER_READERS = 16
 _CROP_COLUMNS = ("crop_x", "crop_y", "crop_width", "crop_height", "crop_image_width", "crop_image_height")
 
 
@@ -42,10 +45,11 @@ def plan_images(
     """One job per partition of the records; all take leases from `allowance`, or each from its own process without one.
 
     `media_roots` maps sources that may have `local:` URLs to the base of those. A partition with the same records in another snapshot is
-    done, unless it holds an image whose SHA-256 (original, stored or of its pixels) is in `withdrawn`, or lacks one for a hash that is no
-    longer listed: the bytes of withdrawn images are removed.
+    done, unless a setting or a local file that decided an outcome has changed, or it holds an image whose SHA-256 (original, stored or of
+    its pixels) is in `withdrawn`, or lacks one for a hash that is no longer listed: the bytes of withdrawn images are removed.
     """
-    records = read_stage(storage, "records")
+    partitions = sorted(_by_partition(read_stage(storage, "records")).items())
+    outdated = _outdated(storage, settings.download, partitions, media_roots or {})
     return [
         PartitionJob(
             stage=STAGE,
@@ -65,11 +69,24 @@ def plan_images(
                 "withdrawn": withdrawn,
             },
             force=settings.download.refetch
-            or (settings.download.retry_failed and _has_unfinished(storage, index))
+            or has_to_ask
             or withdrawal_is_pending(storage, layout.images_part(index), layout.outcomes_part(index), withdrawn),
         )
-        for index, outputs in sorted(_by_partition(records).items())
+        for (index, outputs), has_to_ask in zip(partitions, outdated, strict=True)
     ]
+
+
+def _outdated(
+    storage: Storage, settings: DownloadSettings, partitions: list[tuple[int, list[OutputFile]]], media_roots: Mapping[str, str]
+) -> list[bool]:
+    """For each partition, whether its ledger has an outcome to request again."""
+
+    def is_outdated(partition: tuple[int, list[OutputFile]]) -> bool:
+        index, outputs = partition
+        return has_outdated(storage, layout.outcomes_part(index), [output.name for output in outputs], settings, media_roots)
+
+    with ThreadPoolExecutor(_LEDGER_READERS) as pool:
+        return list(pool.map(is_outdated, partitions))
 
 
 def image_settings_digest(settings: DownloadSettings) -> str:
@@ -116,7 +133,8 @@ def download_partition(
     progress.withdraw(withdrawn)
     outcomes = [progress.outcomes[row["record_id"]] for row in wanted]
     _write_images(storage, writer, index, progress, outcomes, digest)
-    writer.write_ledger(layout.outcomes_part(index), pa.Table.from_pylist(outcomes, schema=LEDGER_SCHEMA))
+    ledger_schema = LEDGER_SCHEMA.with_metadata(ledger_metadata(settings, (media_roots or {}).values()))
+    writer.write_ledger(layout.outcomes_part(index), pa.Table.from_pylist(outcomes, schema=ledger_schema))
     log.remove()
     num_asked = sum(len(ask.rows) for ask in asks)
     writer.effort.update(effort, requests=0, fetched=num_asked, carried_over=len(wanted) - num_asked)
@@ -145,16 +163,12 @@ def _crop_text(row: dict[str, Any]) -> str:
     return "" if all(value is None for value in values) else ",".join("" if value is None else str(value) for value in values)
 
 
-def _by_partition(records: StageManifest) -> dict[int, list[Any]]:
-    partitions: dict[int, list[Any]] = {}
+def _by_partition(records: StageManifest) -> dict[int, list[OutputFile]]:
+    partitions: dict[int, list[OutputFile]] = {}
     for output in records.outputs:
         if (index := layout.part_number(output.name)) is not None:
             partitions.setdefault(index, []).append(output)
     return partitions
-
-
-def _has_unfinished(storage: Storage, index: int) -> bool:
-    return any(row["status"] == RETRY_LATER for row in read_outcomes(storage, index))
 
 
 def read_outcomes(storage: Storage, index: int) -> Iterator[dict[str, Any]]:

@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
-from bioclip.accounting import Counts
+from bioclip.accounting import Counts, check_something_left
 from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.grouping import KEPT
 from bioclip.duplicates.label_conflicts import LABEL_CONFLICT, Conflicts, find_conflicts
-from bioclip.errors import SettingsError
 from bioclip.leakage.release_gate import (
     GATE_ONLY_COLUMNS,
     check_leaks,
@@ -110,7 +109,7 @@ def assign_samples(
         candidates.drop(rows, reason, details)
     tail = balance_training(candidates, settings.release)
     _drop_untrained(candidates)
-    _check_not_empty(candidates)
+    _check_not_empty(candidates, storage.uri(layout.STAGES_DIR))
     writer.write_table(layout.in_splits(layout.EVALUATED), evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
     texts, text_notes = release_texts(storage, candidates, settings)
     former = None
@@ -217,14 +216,10 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
     return heldout
 
 
-def _check_not_empty(candidates: Candidates) -> None:
-    """Raise SettingsError for a release without samples, since the next release would use it as parent."""
-    if not (candidates.split > 0).any():
-        reasons = ", ".join(f"{reason} {number:,}" for reason, number in candidates.drop_counts().items())
-        raise SettingsError(
-            f"the release would hold no sample: all {len(candidates):,} images are dropped ({reasons or 'there is none'}); "
-            "loosen the rules under `release`, or look at the stages before it in the report."
-        )
+def _check_not_empty(candidates: Candidates, counts_uri: str) -> None:
+    """Raise NothingLeftError for a release without samples, since the next release would use it as parent."""
+    num_samples, dropped = int((candidates.split > 0).sum()), candidates.drop_counts()
+    check_something_left("images", Counts(len(candidates), num_samples, dropped), counts_uri)
 
 
 def _drop_untrained(candidates: Candidates) -> None:

@@ -131,7 +131,8 @@ class DownloadSettings(Settings):
     respect_noai: bool = True
     """Drop images sent with `X-Robots-Tag: noai` or `noimageai`, as `noai`."""
     retry_failed: bool = operational(False)
-    """Request URLs again whose outcome in earlier runs was `retry_later`."""
+    """Request URLs again whose outcome in earlier runs was `retry_later`, and local files that could not be had. A failed outcome whose
+    deciding setting or local file has changed is requested again without this."""
     retry_later_after_s: float = operational(0.0, ge=0)
     """Least age of a `retry_later` outcome before its URL is requested again."""
     refetch: bool = operational(False)

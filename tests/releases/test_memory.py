@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.errors import SettingsError
+from bioclip.errors import NothingLeftError
 from bioclip.leakage.release_gate import gate_images
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.manifest import Release
@@ -179,6 +179,6 @@ def test_a_release_without_any_sample_is_refused_with_its_reasons(grown: Grown, 
     shutil.copytree(grown.storage.root, tmp_path / "workspace")
     settings = grown.settings_of("second", tmp_path / "workspace", release={"min_side_px": 9_999})
     with pytest.raises(
-        SettingsError, match=r"would hold no sample: all 1,\d+ images are dropped \(.*side_below_minimum 1,\d+.*loosen the rules"
+        NothingLeftError, match=r"nothing is left: all 1,\d+ images are dropped: .*side_below_minimum 1,\d+ \(.*set by release.min_side_px"
     ):
         curate(settings)
