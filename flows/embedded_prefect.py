@@ -38,7 +38,12 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         server = subprocess.Popen(
-            _command(port), env={**os.environ, **_SERVER_ENVIRONMENT}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            _command(port),
+            env={**os.environ, **_SERVER_ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C ends this command, which then ends the server
         )
         try:
             _wait_until_healthy(server, address, log_path)

@@ -7,9 +7,10 @@ worker starts a server.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MAX_LOCAL_WORKERS = 8
 _CONNECT_TIMEOUT_S = 30
+_STOP_S = 1
 
 
 class Cluster:
@@ -40,10 +42,13 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._client is not None:
-            self._client.close()
-        if self._local is not None:
-            self._local.close()
+        is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        timeout = {"timeout": _STOP_S} if is_interrupted else {}
+        with suppress(TimeoutError) if is_interrupted else nullcontext():
+            if self._client is not None:
+                self._client.close(**timeout)
+            if self._local is not None:
+                self._local.close(**timeout)
 
     @property
     def num_workers(self) -> int:
@@ -117,17 +122,28 @@ class Cluster:
                 self._client = _connect(self._settings.address)
             else:
                 self._scratch_dir.mkdir(parents=True, exist_ok=True)
-                self._local = LocalCluster(
-                    n_workers=self.num_workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    local_directory=str(self._scratch_dir),
-                    silence_logs=40,
-                )
-                self._client = Client(self._local, set_as_default=False)
+                with _interrupts_blocked():
+                    self._local = LocalCluster(
+                        n_workers=self.num_workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        local_directory=str(self._scratch_dir),
+                        silence_logs=40,
+                    )
+                    self._client = Client(self._local, set_as_default=False)
         return self._client
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Threads and processes that are started inside never receive SIGINT: Ctrl-C ends this process, which then ends its workers."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:

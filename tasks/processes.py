@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from bioclip.errors import TreeOfLifeError
 from bioclip.settings.loading import ENVIRONMENT_PREFIX
 from bioclip.training.runs import FAILED
 
-_POLL_S = 0.2
+_POLL_S, _END_S = 0.2, 2.0
 _SHOWN_ERROR_CHARS = 2000
 
 
@@ -43,13 +45,13 @@ def run_watched(
             else:
                 on_line(line)
 
-        process = subprocess.Popen(bound, env={**_inherited(), **environment}, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+        process = subprocess.Popen(
+            bound, env={**_inherited(), **environment}, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True
+        )
         try:
             _watch(process, log, take)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            _end(process)
         if process.returncode != 0:
             words.seek(0)
             said = words.read().decode(errors="replace").strip()[-_SHOWN_ERROR_CHARS:]
@@ -57,6 +59,17 @@ def run_watched(
                 next(iter(sentences), said)
                 or f"{' '.join(command[:4])} … ended with code {process.returncode} without a message; see {log_path}."
             )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and those that it started, which share its session, and no others with it: Ctrl-C reaches none of them."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _inherited() -> dict[str, str]:

@@ -14,7 +14,10 @@ from flows.commands.exit_codes import ExitCode
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_INTERRUPTED = "interrupted; completed work is kept, run the same command again to continue."
+_STOPPED = {
+    ExitCode.INTERRUPTED: ("Interrupted", "interrupted; completed work is kept, run the same command again to continue."),
+    ExitCode.TERMINATED: ("Terminated", "terminated; completed work is kept, run the same command again to continue."),
+}
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,12 @@ def print_error(message: str, code: int, kind: str, as_json: bool) -> None:
     print(f"treeoflife: error: {message}", file=sys.stderr)
 
 
-def print_interrupted(as_json: bool) -> None:
-    """Write that the user stopped the command."""
+def print_stopped(code: ExitCode, as_json: bool) -> None:
+    """Write that the user (Ctrl-C) or another process (SIGTERM) stopped the command."""
+    kind, message = _STOPPED[code]
     if as_json:
-        print(to_json({"error": {"code": int(ExitCode.INTERRUPTED), "kind": "Interrupted", "message": _INTERRUPTED}}))
-    print(f"treeoflife: {_INTERRUPTED}", file=sys.stderr)
+        print(to_json({"error": {"code": int(code), "kind": kind, "message": message}}), flush=True)
+    print(f"treeoflife: {message}", file=sys.stderr, flush=True)
 
 
 def to_json(data: Mapping[str, Any]) -> str:

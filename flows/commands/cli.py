@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 from bioclip.errors import TreeOfLifeError
-from flows.commands.answers import Answer, print_answer, print_error, print_interrupted
+from flows.commands.answers import Answer, print_answer, print_error, print_stopped
 from flows.commands.exit_codes import ExitCode
+from flows.commands.interruption import Terminated, interruptible
 from flows.commands.old_spellings import rewrite
 from flows.commands.registry import COMMANDS, GROUPS, build_app, explain_unknown
 
@@ -19,19 +20,27 @@ from flows.commands.registry import COMMANDS, GROUPS, build_app, explain_unknown
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code (`flows.commands.exit_codes`)."""
     words = rewrite(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in words
+    as_json, reported = "--json" in words, set[ExitCode]()
+
+    def report(code: ExitCode) -> None:
+        if not reported:
+            reported.add(code)
+            print_stopped(code, as_json)
+
     try:
         try:
-            return _run(words, as_json)
+            with interruptible(report):
+                return _run(words, as_json)
         except CycloptsError as error:
             print_error(_explain(error, words), ExitCode.USAGE, "UsageError", as_json)
             return ExitCode.USAGE
         except TreeOfLifeError as error:
             print_error(str(error), error.exit_code, type(error).__name__, as_json)
             return error.exit_code
-        except KeyboardInterrupt:
-            print_interrupted(as_json)
-            return ExitCode.INTERRUPTED
+        except KeyboardInterrupt as stop:
+            code = ExitCode.TERMINATED if isinstance(stop, Terminated) else ExitCode.INTERRUPTED
+            report(code)
+            return code
         finally:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     VERIFY_FAILED = 4
     INTERRUPTED = 130
     PIPE_CLOSED = 141
+    TERMINATED = 143
 
 
 MEANINGS = {
@@ -25,4 +26,5 @@ MEANINGS = {
     ExitCode.VERIFY_FAILED: "`release verify` found differences",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
     ExitCode.PIPE_CLOSED: "the reader of the output closed the pipe",
+    ExitCode.TERMINATED: "ended by SIGTERM",
 }

@@ -1,0 +1,106 @@
+"""Ctrl-C and SIGTERM end a command in any stage: within seconds, with one sentence, and with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bioclip.sample.server import SampleServer
+from tests.flows.test_pipeline import COMMAND, write_settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+_TIMEOUT_S = 300
+_STAGE_MARKS: dict[str, Callable[[Path], bool]] = {
+    "records": lambda folder: (folder / "state" / "dask").exists(),
+    "images": lambda folder: any((folder / "workspace" / "images").rglob("*.parquet")),
+    "shards": lambda folder: any((folder / "workspace").rglob("*.tar")),
+    "training": lambda folder: any(path.stat().st_size for path in (folder / "state" / "logs").glob("training-*.jsonl")),
+    "evaluation": lambda folder: any((folder / "state" / "logs").glob("evaluation-*.jsonl")),
+}
+"""Stage -> whether a run in that folder has come to it."""
+
+
+@pytest.fixture(scope="module")
+def slow_server() -> Iterator[SampleServer]:
+    with SampleServer(latency_s=0.02) as server:
+        yield server
+
+
+def started_in(folder: Path) -> list[str]:
+    """Command lines of running processes that name `folder` or its run."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+            if (str(folder) in line or f"OF_TEST={folder}" in environment) and int(entry.name) != os.getpid():
+                lines.append(line)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def interrupted_run(slow_server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose run is stopped in one stage after another; each test continues what the one before left."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    write_settings(folder, slow_server.address, num_workers=2)
+    return folder
+
+
+@pytest.mark.parametrize("stage", list(_STAGE_MARKS))
+def test_a_stage_ends_on_ctrl_c_with_one_sentence(interrupted_run: Path, stage: str) -> None:
+    """The signal goes to the whole process group, as a terminal sends it."""
+    folder, number = interrupted_run, signal.SIGTERM if stage == "shards" else signal.SIGINT
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {"OF_TEST": str(folder)}
+    process = subprocess.Popen(
+        [*COMMAND, str(folder / "settings.yaml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not _STAGE_MARKS[stage](folder):
+            assert process.poll() is None, "the run ended before it could be interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        _, printed = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    word, code = ("terminated", 143) if number == signal.SIGTERM else ("interrupted", 130)
+    assert process.returncode == code, printed
+    assert printed.count(f"treeoflife: {word}; completed work is kept, run the same command again to continue.") == 1
+    assert "Traceback" not in printed
+    assert "Error" not in printed
+    while left := started_in(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_a_process_whose_work_does_not_end_is_ended(tmp_path: Path) -> None:
+    """A thread that the interpreter waits for at its end does not keep the process."""
+    program = (
+        "import threading, time, sys\n"
+        "from flows.commands.interruption import interruptible\n"
+        "with interruptible(lambda code: print('stopped', int(code), flush=True)):\n"
+        "    thread = threading.Thread(target=time.sleep, args=(3600,)); thread.start()\n"
+        "    print('ready', flush=True)\n"
+        "    try:\n        thread.join()\n    finally:\n        thread.join()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("stopped 130\n", 130)
