@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ class Cluster:
     def __init__(self, settings: ClusterSettings, scratch_dir: Path) -> None:
         self._settings = settings
         self._scratch_dir = scratch_dir
+        self._log_path = scratch_dir.parent / "logs" / f"workers-{os.getpid()}.log"
         self._client: Any = None
         self._local: Any = None
 
@@ -44,6 +46,8 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         timeout = {"timeout": _STOP_S} if is_interrupted else {}
+        if kind is None:
+            self._log_path.unlink(missing_ok=True)
         with suppress(TimeoutError) if is_interrupted else nullcontext():
             if self._client is not None:
                 self._client.close(**timeout)
@@ -122,7 +126,7 @@ class Cluster:
                 self._client = _connect(self._settings.address)
             else:
                 self._scratch_dir.mkdir(parents=True, exist_ok=True)
-                with _interrupts_blocked():
+                with _apart_from_the_terminal(self._log_path):
                     self._local = LocalCluster(
                         n_workers=self.num_workers,
                         threads_per_worker=1,
@@ -137,13 +141,23 @@ class Cluster:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Threads and processes that are started inside never receive SIGINT: Ctrl-C ends this process, which then ends its workers."""
+def _apart_from_the_terminal(log_path: Path) -> Iterator[None]:
+    """Processes that are started inside never receive SIGINT and write their standard error to `log_path`.
+
+    Ctrl-C ends this process, which then ends its workers, and what they write while they are ended is no message to the user.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    with log_path.open("wb") as log:
+        os.dup2(log.fileno(), 2)
+    resource_tracker.ensure_running()  # multiprocessing unblocks SIGINT in the thread that starts its tracker
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:

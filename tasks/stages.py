@@ -20,6 +20,7 @@ from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult,
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.report.stage import plan_report
+from bioclip.selection.split_remarks import split_remarks
 from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
 from bioclip.stages import Stage, curation_stages, find_stage
@@ -147,6 +148,8 @@ class ReleaseSummary:
     stages: tuple[StageSummary, ...]
     parent: str = ""
     """Version of the parent release."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on splits that are empty and on split settings that the parent overrides."""
 
 
 def curate_release(context: RunContext) -> ReleaseSummary:
@@ -156,7 +159,11 @@ def curate_release(context: RunContext) -> ReleaseSummary:
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
     splits = {name: {**split, "shards": len(split["shards"])} for name, split in release.manifest["splits"].items()}
-    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, tuple(filter(None, summaries)), release.parent[0])
+    remarks = tuple(split_remarks(context.storage, release, context.settings.release))
+    for remark in remarks:
+        context.progress.console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
+    stages = tuple(filter(None, summaries))
+    return ReleaseSummary(version, release.digest, release.storage.uri(), splits, stages, release.parent[0], remarks)
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

@@ -24,7 +24,7 @@ from bioclip.releases.locating import open_release
 from bioclip.releases.manifest import SPLITS, Release, list_releases
 from bioclip.schemas import EVALUATED_SCHEMA, SAMPLE_SCHEMA
 from bioclip.selection.splits import TRAIN, occurrence_keys
-from bioclip.settings import PipelineSettings, meaningful
+from bioclip.settings import PipelineSettings, ReleaseSettings, meaningful
 from bioclip.storage import Storage
 
 SHARD_FORM = 2
@@ -33,6 +33,7 @@ AUTO = "auto"
 _LINE = ("name", "seed")
 """Settings of a line of releases: if one differs, `auto` starts a new line. All others may change within a line: evaluated images
 stay evaluation images."""
+_SPLIT_SETTINGS = ("val_fraction", "val_min_images", "min_rank", *(name for name in ReleaseSettings.model_fields if name[:8] == "heldout_"))
 _NOT_IN_SHARDS = {
     "shard",
     "split_reason",
@@ -128,6 +129,13 @@ def choose_parent(storage: Storage, settings: PipelineSettings, key_of: Callable
     wanted = _plain(meaningful(settings.release))
     is_same_line = all(stated.get(name) == wanted.get(name) for name in _LINE)
     return ParentRef(release.version, release.digest) if is_same_line else NO_PARENT
+
+
+def changed_split_settings(release: Release, parent: Release) -> list[str]:
+    """The settings that decide splits and differ between two releases, as `release.val_fraction 0.1 -> 0.2`."""
+    defaults = _plain(ReleaseSettings().model_dump(mode="json"))
+    before, now = ({**defaults, **one.manifest["settings"]["release"]} for one in (parent, release))
+    return [f"release.{name} {before[name]!r} -> {now[name]!r}" for name in _SPLIT_SETTINGS if before[name] != now[name]]
 
 
 def named_parent(storage: Storage, name: str) -> Release | None:

@@ -42,6 +42,7 @@ from bioclip.settings import ReleaseSettings
 EARLIER_COLUMNS = ("record_id", "sha256", "source", "occurrence_id", "source_id", "split")
 """Columns of a release's samples that `earlier_splits` needs."""
 _TRAIN, _VAL, _HELDOUT = (SPLIT_NAMES.index(split) for split in (TRAIN, VAL, HELDOUT))
+_LEAST_VAL_IMAGES = 2
 _REASON = {reason: code for code, reason in enumerate(REASON_CODES)}
 
 
@@ -87,7 +88,7 @@ class SplitRule:
             }
             heldout = dict.fromkeys(drawn - trained, BY_HASH)
         heldout = dict.fromkeys({name for name, split in before if split == HELDOUT and name} - trained, HELD_OUT_BEFORE) | heldout
-        val = frozenset(name for name, count in counts.items() if count >= settings.val_min_images) - heldout.keys()
+        val = frozenset(name for name, count in counts.items() if count >= least_val_images(settings, counts)) - heldout.keys()
         return cls(settings, heldout, val)
 
     def assign(self, species: EncodedTexts, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
@@ -113,6 +114,11 @@ class SplitRule:
             [splits == _TRAIN, splits == _VAL, splits == _HELDOUT], [trained, evaluated, of_species[species.numbers]], default=0
         )
         return splits, reasons.astype(np.int8)
+
+
+def least_val_images(settings: ReleaseSettings, counts: Mapping[str, int]) -> int:
+    """Images that a species needs to give some to val: `release.val_min_images`, or 2 in a set so small that no species has as many."""
+    return settings.val_min_images if any(count >= settings.val_min_images for count in counts.values()) else _LEAST_VAL_IMAGES
 
 
 def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:

@@ -34,7 +34,8 @@ class ReleaseSettings(Settings):
     val_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of the occurrences of known species assigned to `val`, by hashed id."""
     val_min_images: int = Field(8, gt=0)
-    """Species with fewer images have none in `val`; all of their images are used for training."""
+    """Species with fewer images have none in `val`; all of their images are used for training. If no species has as many, those with two or
+    more images have some in `val`."""
     heldout_species: tuple[str, ...] = ()
     """Accepted binomials kept out of training as `heldout`; empty: drawn by hashed name."""
     heldout_fraction: float = Field(0.1, ge=0, lt=1)
@@ -46,8 +47,9 @@ class ReleaseSettings(Settings):
     seed: int = 17
     """Salt of the hashed split decisions; another seed is another dataset."""
     parent: str = operational("auto")
-    """Parent release: its shards are reused and its held-out images and species stay held out. A version, an alias, or empty for
-    none; `auto`: the release `latest`, if it has the same name and the same split settings."""
+    """Parent release: its shards are reused and its images keep their splits, so changed split settings apply to new images only. A
+    version or an alias; `none` or empty: no parent, all images get new splits; `auto`: the release `latest`, if it has the same `name`
+    and `seed`."""
     heldout_list: str = operational("")
     """File of names to hold out in addition to `heldout_species`: one per line, or a CSV or TSV with a column `scientificName` (or
     `scientific_name`, `species`) such as an IUCN Red List export. Synonyms are resolved by the backbones. Its content decides the result,
@@ -90,6 +92,11 @@ class ReleaseSettings(Settings):
     underscores are ignored. Images without a stated type are kept."""
     filters: tuple[FilterSettings, ...] = rule(())
     """Filters by scores, such as a zero-shot classifier of empty scenes; the first filter that rejects an image gives the reason."""
+
+    @field_validator("parent", mode="before")
+    @classmethod
+    def _none_is_no_parent(cls, parent: Any) -> Any:
+        return "" if parent is None or parent == "none" else parent
 
     @field_validator("filters")
     @classmethod

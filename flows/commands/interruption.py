@@ -54,7 +54,7 @@ def interruptible(report: Callable[[ExitCode], None]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if received and not isinstance(error, KeyboardInterrupt):  # an error on the way out
+        if received and type(error) is not type(_stop_of(received)):  # an error on the way out
             raise _stop_of(received) from None
         raise
     finally:
@@ -71,10 +71,9 @@ def _stop_of(received: list[int]) -> KeyboardInterrupt:
 
 
 def _end_in_time(receiver: socket.socket, is_over: threading.Event, report: Callable[[ExitCode], None], numbers: set[int]) -> None:
-    while received := receiver.recv(1):
-        if received[0] in numbers:
-            if is_over.wait(_GRACE_S):
-                return
-            code = _EXIT_CODES[signal.Signals(received[0])]
-            report(code)
-            os._exit(code)
+    with receiver:
+        while received := receiver.recv(1):
+            if received[0] in numbers and not is_over.wait(_GRACE_S):
+                code = _EXIT_CODES[signal.Signals(received[0])]
+                report(code)
+                os._exit(code)

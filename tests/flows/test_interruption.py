@@ -96,7 +96,7 @@ def test_a_process_whose_work_does_not_end_is_ended(tmp_path: Path) -> None:
         "with interruptible(lambda code: print('stopped', int(code), flush=True)):\n"
         "    thread = threading.Thread(target=time.sleep, args=(3600,)); thread.start()\n"
         "    print('ready', flush=True)\n"
-        "    try:\n        thread.join()\n    finally:\n        thread.join()\n"
+        "    try:\n        thread.join()\n    finally:\n        time.sleep(3600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -25,7 +25,7 @@ from bioclip.errors import ArchiveError, SettingsError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_media
-from bioclip.sources.parsing.column_map import ColumnMap, flatten
+from bioclip.sources.parsing.column_map import AnyColumns, ColumnMap, flatten
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase
 from bioclip.sources.parsing.json_stream import read_items, read_lines
 
@@ -50,6 +50,13 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
 FORMAT = SourceFormat(
     read, options=frozenset({"map", "each", "delimiter", "quote", "encoding"}) | MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=True
 )
+
+
+def table_rows(file: Path, source: SourceSettings) -> Iterator[Mapping[str, str]]:
+    """The rows of a table by its own column names, before they are mapped."""
+    with closing(_rows(file, source, AnyColumns(source), DamageLog(source.max_damaged_share))) as rows:
+        for _, row in rows:
+            yield row
 
 
 def _rows(file: Path, source: SourceSettings, columns: ColumnMap, log: DamageLog) -> Rows:

@@ -69,18 +69,21 @@ class ColumnMap:
     def check(self, header: Collection[str], where: str) -> None:
         """Raise ArchiveError unless every mapped column is in `header`."""
         self.see(header)
-        self.check_seen(where)
+        self.check_seen(where, header)
 
     def see(self, row: Collection[str]) -> None:
         """Record which columns a row has, for files without a header."""
         if self._unseen:
             self._unseen.difference_update(row if self._given is not None else self._columns(row))
 
-    def check_seen(self, where: str) -> None:
-        """Raise ArchiveError if a mapped column occurs in no row."""
-        if self._unseen:
-            given = "options.map names" if self._given is not None else "without options.map the format needs"
-            raise ArchiveError(f"{where}: column {min(self._unseen)!r} is missing; {given} it.")
+    def check_seen(self, where: str, header: Collection[str] = ()) -> None:
+        """Raise ArchiveError if a mapped column occurs in no row; names the columns there are and a map to write."""
+        if not self._unseen:
+            return
+        given = "options.map names" if self._given is not None else "without options.map the format needs"
+        there = f" The columns are {', '.join(map(repr, sorted(header)))}." if header else ""
+        way = " Write options.map as media_url=COLUMN,scientific_name=COLUMN, or let `treeoflife init PATH` guess it."
+        raise ArchiveError(f"{where}: column {min(self._unseen)!r} is missing; {given} it.{there}{way}")
 
     def _columns(self, row: Collection[str]) -> dict[str, str]:
         """Field -> column, for rows with these columns."""
@@ -146,6 +149,13 @@ class ColumnMap:
             **stated,
             **{f"{name}_" if name == "class" else name: value for name, value in values.items()},
         )
+
+
+class AnyColumns(ColumnMap):
+    """Accepts every header: for looking at a table before its columns are mapped."""
+
+    def check_seen(self, where: str, header: Collection[str] = ()) -> None:
+        """Nothing is required."""
 
 
 def _value(target: str, text: str, column: str, where: str, is_share: bool) -> Any:

@@ -1,0 +1,143 @@
+"""Guessing the format and the options of a source from what is at a path: a start for a settings file, which its user corrects."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bioclip.delimited.content import suffix_of
+from bioclip.delimited.headers import match_columns
+from bioclip.errors import ArchiveError
+from bioclip.licenses import normalize_license
+from bioclip.settings import SourceSettings
+from bioclip.sources.formats.table import table_rows
+from bioclip.sources.parsing.column_map import TARGETS
+from bioclip.sources.parsing.media_urls import is_address, is_image_name
+
+_TABLES = frozenset({".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson"})
+_NUM_ROWS = 50
+_MOST_FOLDERS = 200
+_BINOMIAL = re.compile(r"[A-Z][a-z]+(?: [a-z-]{2,}){1,2}(?: .*)?")
+_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}.*)?")
+_ID_COLUMN = re.compile(r"\b(id|no|nr|number|inv|inventory|catalog|catalogue|accession|barcode)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class GuessedSource:
+    """A guess at a source's settings. `columns` are those of a table, `remarks` sentences on what the user has to decide."""
+
+    format: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def guess_source(path: Path) -> GuessedSource:
+    """Guess by names, headers and first rows; raises ArchiveError where nothing is recognised."""
+    if not path.exists():
+        raise ArchiveError(f"{str(path)!r} does not exist; name a folder of images, a table or an archive.")
+    if path.is_dir():
+        return _guess_folder(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(Path(name).name == "meta.xml" for name in names):
+            return GuessedSource("dwca")
+        if any(is_image_name(name) for name in names):
+            raise ArchiveError(f"{str(path)!r} is a zip of images without a meta.xml; unpack it and name the folder.")
+    if suffix_of(path) in _TABLES:
+        return _guess_table(path)
+    raise ArchiveError(f"{str(path)!r} is not recognised; write its settings by hand, with a format of docs/reference/formats.md.")
+
+
+def _guess_folder(folder: Path) -> GuessedSource:
+    if (folder / "meta.xml").exists():
+        return GuessedSource("dwca")
+    subfolders = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    if any(is_image_name(file.name) for one in subfolders[:_MOST_FOLDERS] for file in one.rglob("*") if file.is_file()):
+        remark = "The folders state no licence: options.license gives one to all images, and is needed for ingest.licenses: [open]."
+        return GuessedSource("folder", {"levels": _levels(subfolders)} if _levels(subfolders) else {}, remarks=(remark,))
+    tables = [file for file in sorted(folder.iterdir()) if suffix_of(file) in _TABLES]
+    if not tables:
+        raise ArchiveError(f"{str(folder)!r} has neither a meta.xml, nor folders with images, nor a table.")
+    return _guess_table(tables[0])
+
+
+def _levels(subfolders: Sequence[Path]) -> str:
+    """The option `levels` where the names of the top folders are no species and those below are."""
+    below = [entry.name for one in subfolders[:_MOST_FOLDERS] for entry in one.iterdir() if entry.is_dir()]
+    names = [one.name for one in subfolders]
+    return "-/scientific_name" if below and _share(names, _is_name) < 0.5 <= _share(below, _is_name) else ""
+
+
+def _guess_table(path: Path) -> GuessedSource:
+    source = SourceSettings(name="guess", format="table", path=str(path), options={"map": ""})
+    rows = list(itertools.islice(table_rows(path, source), _NUM_ROWS))
+    if not rows:
+        raise ArchiveError(f"{str(path)!r} has no row.")
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    if "gbifID" in columns and "mediaType" in columns:
+        return GuessedSource("gbif_csv", columns=columns, remarks=("GBIF's simple CSV has no addresses of images; see its format page.",))
+    matched = match_columns(columns, TARGETS)
+    values = {name: [row[name] for row in rows if row.get(name)] for name in columns}
+    for target, column in _by_values(values):
+        taken = matched.get(target)
+        if taken is None or (target == "media_url" and not any(map(_is_medium, values[taken]))):
+            matched = {name: other for name, other in matched.items() if other != column} | {target: column}
+    remarks = []
+    if "media_url" not in matched:
+        remarks.append("No column looks like paths or addresses of images: add media_url=COLUMN to options.map.")
+    if "scientific_name" not in matched:
+        remarks.append("No column looks like scientific names: add scientific_name=COLUMN to options.map.")
+    if "license" not in matched:
+        remarks.append("No column states a licence: options.license gives one to all images, and is needed for ingest.licenses: [open].")
+    options = {"map": ",".join(f"{target}={column}" for target, column in sorted(matched.items()))} if matched else {}
+    options |= _guess_images(path, values.get(matched.get("media_url", ""), []), remarks)
+    return GuessedSource("table", options, columns, tuple(remarks))
+
+
+def _by_values(values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """(field, column) by the look of the values, one column a field at most."""
+    looks: dict[str, Callable[[str], bool]] = {
+        "media_url": _is_medium,
+        "scientific_name": _is_name,
+        "license": lambda text: normalize_license(text).startswith(("CC", "PDM")),
+        "event_date": lambda text: _DATE.fullmatch(text) is not None,
+    }
+    for target, look in looks.items():
+        shares = {name: _share(found, look) for name, found in values.items() if found}
+        best = max(shares, key=lambda name: shares[name], default="")
+        if best and shares[best] >= 0.8:
+            yield target, best
+    for name, found in values.items():
+        if _ID_COLUMN.search(name.replace("_", " ")) and len(set(found)) == len(found):
+            yield "source_id", name
+            return
+
+
+def _guess_images(path: Path, media: Sequence[str], remarks: list[str]) -> dict[str, str]:
+    """The option `images`: the folder beside the table below which the first paths lie."""
+    local = [text.removeprefix("/").removeprefix("./") for text in media if not is_address(text)]
+    if not local:
+        return {}
+    for folder in (path.parent, *(one for one in sorted(path.parent.rglob("*"))[:_MOST_FOLDERS] if one.is_dir())):
+        if any((folder / text).is_file() for text in local[:5]):
+            return {"images": str(folder)}
+    remarks.append(f"No folder near the table has {local[0]!r}: set options.images to the folder that the paths begin at.")
+    return {}
+
+
+def _is_medium(text: str) -> bool:
+    return is_image_name(text) or (is_address(text) and not text.endswith((".html", ".htm", "/")))
+
+
+def _is_name(text: str) -> bool:
+    return _BINOMIAL.fullmatch(text.replace("_", " ")) is not None and not is_image_name(text)
+
+
+def _share(values: Sequence[str], look: Callable[[str], bool]) -> float:
+    return sum(look(text) for text in values) / len(values) if values else 0.0
