@@ -16,6 +16,25 @@ from bioclip.settings.base import Settings
 from bioclip.settings.pipeline import PipelineSettings
 
 ENVIRONMENT_PREFIX = "TREEOFLIFE_"
+_PATHS = frozenset(
+    [
+        "workspace.uri",
+        "workspace.state_dir",
+        "sources.path",
+        "sources.options.images",
+        "sources.options.taxa",
+        "sources.options.media",
+        "ingest.takedown",
+        "download.ca_file",
+        "taxonomy.backbones.path",
+        "taxonomy.curation",
+        "release.heldout_list",
+        "release.descriptions",
+        "leakage.against.path",
+        "leakage.against.images",
+    ]
+)
+"""Settings that are paths; those in a list are named without their place in it."""
 
 
 def load_settings(
@@ -23,8 +42,10 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     assignments: Iterable[str] = (),
     base: Mapping[str, Any] | None = None,
+    relative_to: Path | None = None,
 ) -> PipelineSettings:
-    """The effective settings.
+    """The effective settings. Paths in the file are relative to its folder, or to `relative_to` for a file that was downloaded; all
+    others are relative to the working directory.
 
     `environment` holds names such as TREEOFLIFE_WORKSPACE__URI (two underscores go one level down); `assignments` are
     strings `a.b=c` whose right side is YAML. `base` replaces the built-in defaults (the demo's own settings).
@@ -32,7 +53,7 @@ def load_settings(
     """
     tree: dict[str, Any] = _merged({}, base or {})
     if path is not None:
-        tree = _merged(tree, read_yaml(path))
+        tree = _merged(tree, with_absolute_paths(read_yaml(path), relative_to or path.absolute().parent))
     for name, value in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name.removeprefix(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -51,6 +72,21 @@ def build_settings(tree: Mapping[str, Any]) -> PipelineSettings:
         return PipelineSettings.model_validate(tree)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(detail) for detail in error.errors()[:5])) from None
+
+
+def with_absolute_paths(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Nested plain values whose relative paths are joined to `folder`; addresses with a scheme and empty values are kept."""
+    return {key: _absolute(value, (key,), folder) for key, value in tree.items()}
+
+
+def _absolute(value: Any, place: tuple[str, ...], folder: Path) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _absolute(one, (*place, str(key)), folder) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_absolute(one, place, folder) for one in value]
+    if ".".join(place) not in _PATHS or not isinstance(value, str) or not value or "://" in value:
+        return value
+    return str(folder / Path(value).expanduser())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -77,8 +113,8 @@ def describe_settings(settings: Settings, prefix: str = "") -> Iterator[tuple[st
 
 
 def to_yaml(settings: PipelineSettings) -> str:
-    """YAML that loads to the same settings, without credentials."""
-    tree = settings.model_dump(mode="json", exclude={"workspace": {"s3": {"key", "secret"}}})
+    """YAML that loads to the same settings from any folder, without credentials: its paths are absolute."""
+    tree = with_absolute_paths(settings.model_dump(mode="json", exclude={"workspace": {"s3": {"key", "secret"}}}), Path.cwd())
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -63,7 +64,8 @@ class SettingsSource:
         if not self.settings:
             return load_settings(None, os.environ, assignments, base=tree)
         with local_input(self.settings, environment_access) as path:
-            return load_settings(path, os.environ, assignments, base=tree)
+            is_remote = "://" in self.settings
+            return load_settings(path, os.environ, assignments, base=tree, relative_to=Path.cwd() if is_remote else None)
 
 
 @Parameter(name="*")

@@ -32,6 +32,8 @@ GROUPS = {
 """Groups of commands, in the order of `--help`, all in the panel `Data`."""
 COMMANDS = {
     "demo": "flows.commands.pipeline:demo",
+    "init": "flows.commands.start:write_settings_file",
+    "check": "flows.commands.start:check_settings",
     "run": "flows.commands.pipeline:run",
     "curate": "flows.commands.pipeline:curate",
     "train": "flows.commands.pipeline:train",
@@ -61,7 +63,7 @@ COMMANDS = {
 }
 """Words of the command -> `module:function`, in the order of `--help`."""
 _PANEL_OF = {
-    **dict.fromkeys(("demo", "run", "curate", "train", "evaluate"), "Pipeline"),
+    **dict.fromkeys(("demo", "init", "check", "run", "curate", "train", "evaluate"), "Pipeline"),
     **dict.fromkeys(("settings", "recipes", "ui", "doctor"), "Workspace"),
 }
 """Panel of each command outside a group."""

@@ -1,0 +1,155 @@
+"""A new user's first hour: a folder, a CSV with columns of its own and a GBIF archive; wrong settings, and the same corrected."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bioclip.sample import sample_path
+from bioclip.sources.inspection import guess_source
+from flows.commands.cli import main
+
+NUM_PHOTOGRAPHS = 45
+NAMES = (
+    "Dascyllus reticulatus",
+    "Amphiprion clarkii",
+    "Zanclus cornutus",
+    "Myripristis kuntee",
+    "Zebrasoma scopas",
+    "Chaetodon lunulatus",
+    "Pomacentrus moluccensis",
+    "Hemigymnus fasciatus",
+    "Plectroglyphidodon dickii",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `photographs/<name>/*.jpg`, `list.csv`, `gbif.zip` and `backbone.zip`; the user is elsewhere."""
+    home = tmp_path / "home"
+    with zipfile.ZipFile(sample_path("media")) as media:
+        names = [name for name in sorted(media.namelist()) if name.endswith(".jpg")][:NUM_PHOTOGRAPHS]
+        for place, name in enumerate(names):
+            target = home / "photographs" / NAMES[place % len(NAMES)] / f"IMG_{place:04}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(media.read(name))
+    with (home / "list.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["Inventory No", "Bild", "Art", "Fotograf", "Datum"])
+        for place, path in enumerate(sorted((home / "photographs").rglob("*.jpg"))):
+            row = [f"M-{place:04}", path.relative_to(home / "photographs"), path.parent.name, "A. Nowak", f"2021-05-{place % 28 + 1:02}"]
+            table.writerow(row)
+    shutil.copy(sample_path("field-observations"), home / "gbif.zip")
+    shutil.copy(sample_path("backbone"), home / "backbone.zip")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return home
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:
+    """(exit code, JSON, standard error) of a command."""
+    code = main([*words, "--json"])
+    printed = capsys.readouterr()
+    return code, json.loads(printed.out), printed.err
+
+
+def init(capsys: pytest.CaptureFixture[str], home: Path, name: str) -> Path:
+    settings = home / "settings.yaml"
+    code, _, _ = answer(capsys, "init", str(home / name), "--backbone", str(home / "backbone.zip"), "--output", str(settings))
+    assert code == 0
+    return settings
+
+
+def change(settings: Path, **options: str) -> None:
+    tree = yaml.safe_load(settings.read_text())
+    tree["sources"][0].setdefault("options", {}).update(options)
+    settings.write_text(yaml.safe_dump(tree))
+
+
+@pytest.mark.parametrize("name", ["photographs", "list.csv"])
+def test_init_and_check_lead_from_data_to_settings_that_fit(home: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, name)
+    code, seen, _ = answer(capsys, "check", "--settings", str(settings))
+    assert (code, seen["ok"]) == (0, True)
+    assert (seen["records"]["written"], seen["names"]["written"]) == (NUM_PHOTOGRAPHS, len(NAMES))
+    assert [outcome for _, outcome in seen["media"]] == ["read"] * 20
+    assert seen["licenses"] == {"": NUM_PHOTOGRAPHS}
+    assert seen["splits"]["val"] > 0
+    assert any("release.heldout_min_images" in remark for remark in seen["remarks"])
+
+
+def test_a_gbif_archive_is_recognised_and_its_images_are_not_requested(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "gbif.zip")
+    code, seen, _ = answer(capsys, "check", "--settings", str(settings))
+    assert (code, seen["ok"]) == (0, True)
+    assert {outcome for _, outcome in seen["media"]} == {"not requested"}
+
+
+def test_init_keeps_a_settings_file_that_is_there(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "photographs")
+    before = settings.read_bytes()
+    code, error, _ = answer(capsys, "init", str(home / "list.csv"), "--output", str(settings))
+    assert (code, settings.read_bytes()) == (2, before)
+    assert "exists" in error["error"]["message"]
+
+
+def test_the_map_is_guessed_from_names_and_values(home: Path) -> None:
+    guess = guess_source(home / "list.csv")
+    fields = dict(entry.split("=") for entry in guess.options["map"].split(","))
+    assert fields == {"media_url": "Bild", "scientific_name": "Art", "source_id": "Inventory No", "event_date": "Datum"}
+    assert guess.options["images"] == str(home / "photographs")
+
+
+def test_a_table_without_a_map_names_its_columns(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "list.csv")
+    tree = yaml.safe_load(settings.read_text())
+    del tree["sources"][0]["options"]["map"]
+    settings.write_text(yaml.safe_dump(tree))
+    code, error, _ = answer(capsys, "check", "--settings", str(settings))
+    assert code == 1
+    for words in ("'Bild'", "'Art'", "media_url=COLUMN,scientific_name=COLUMN", "treeoflife init"):
+        assert words in error["error"]["message"]
+
+
+def test_check_says_that_no_licence_is_allowed_and_which_setting_decides(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "photographs")
+    code, error, _ = answer(capsys, "check", "--settings", str(settings), "--set", "ingest.licenses=[open]")
+    assert code == 1
+    assert f"license_not_allowed {NUM_PHOTOGRAPHS}" in error["error"]["message"]
+    assert "ingest.licenses, or sources[].options.license" in error["error"]["message"]
+    change(settings, license="CC-BY-4.0")
+    code, seen, _ = answer(capsys, "check", "--settings", str(settings), "--set", "ingest.licenses=[open]")
+    assert (code, seen["licenses"]) == (0, {"CC-BY-4.0": NUM_PHOTOGRAPHS})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
+@pytest.mark.xdist_group("pipeline")
+def test_a_wrong_folder_is_named_and_taken_up_once_corrected(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "list.csv")
+    change(settings, images="../elsewhere")
+    assert answer(capsys, "check", "--settings", str(settings))[0] == 1
+    code, error, _ = answer(capsys, "curate", "--settings", str(settings))
+    assert (code, error["error"]["kind"]) == (1, "NothingLeftError")
+    assert f"media_missing {NUM_PHOTOGRAPHS} (" in error["error"]["message"]
+    assert "sources[].options.images" in error["error"]["message"]
+    change(settings, images="photographs")
+    code, first, printed = answer(capsys, "curate", "--settings", str(settings))
+    assert code == 0
+    assert first["release"]["splits"]["val"]["num_samples"] > 0
+    assert "heldout is empty" in printed
+    code, second, printed = answer(capsys, "curate", "--settings", str(settings), "--set", "release.val_fraction=0.5")
+    assert f"release.val_fraction 0.1 -> 0.5: images of {first['release']['version']} keep their splits" in printed
+    assert second["release"]["parent"] == first["release"]["version"]
+    for none in ("none", ""):
+        words = ("--set", "release.val_fraction=0.5", "--set", f"release.parent={none}")
+        code, third, _ = answer(capsys, "curate", "--settings", str(settings), *words)
+        assert (code, third["release"]["parent"]) == (0, "")
+    assert third["release"]["splits"]["val"]["num_samples"] > first["release"]["splits"]["val"]["num_samples"]
