@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bioclip.errors import SettingsError
+from bioclip.errors import SettingsError, TrainingError
 from bioclip.selection.name_lists import file_digest, read_named_rows
 from bioclip.selection.parent import named_parent
 from bioclip.selection.texts import read_described
@@ -42,3 +42,15 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
         for one in settings.release.filters:
             build_scorer(one.scorer, one.options, one.batch_size)
     named_parent(storage, settings.release.parent)
+
+
+def check_device(name: str, recipe: str) -> None:
+    """Raise TrainingError where training wants a GPU and torch sees none. Imports torch only where a GPU is wanted."""
+    if name != "cuda":
+        return
+    from bioclip.models.devices import choose_device
+
+    try:
+        choose_device(name)
+    except TrainingError as error:
+        raise TrainingError(f"recipe {recipe!r}: {error} `treeoflife recipes` lists recipes without a GPU.") from None

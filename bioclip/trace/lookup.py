@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.errors import StorageError
@@ -20,7 +26,8 @@ def find_images(scope: Scope, identifier: str, everywhere: bool = False) -> list
     """Record ids, sorted, of all records that `identifier` means.
 
     It may be a record id, a shard's key or member (`<record id>.jpg`, with or without a path), the SHA-256 of an image (as downloaded, as
-    stored, or of its pixels), a source's id (`id` or `source:id`), an occurrence id or a media URL. An identifier that the current tables
+    stored, or of its pixels), a source's id (`id` or `source:id`), an occurrence id, a media URL, the path or name of a local file, or a
+    value of a further column of the user's table. An identifier that the current tables
     lack is looked up in the workspace's other releases, in evaluated.parquet and in withdrawal lists; with `everywhere` it always is.
     Raises StorageError when it is not found.
     """
@@ -34,6 +41,8 @@ def find_images(scope: Scope, identifier: str, everywhere: bool = False) -> list
         found = set(now(scope, text)) if text else set()
         if text and (everywhere or not found):
             found |= set(formerly(scope, text))
+        if text and not found and now is _by_source:
+            found = set(_by_own_table(scope, text))
     if not found:
         way = "a record id, a shard's member, the SHA-256 of an image, a source's id (`id` or `source:id`), an occurrence id or a media URL"
         raise StorageError(f"{identifier!r} not found: {_where_looked(scope)}. Give {way}.")
@@ -114,6 +123,26 @@ def _by_source(scope: Scope, text: str) -> Iterator[str]:
         yield from _of_source(storage, name, text)
     if scope.release:  # an EOL id in TreeOfLife-200M's form: content and page
         yield from (row["uuid"] for row in find_rows(scope.release.storage, layout.CATALOG, "source_id", [text], ["uuid"]))
+
+
+def _by_own_table(scope: Scope, text: str) -> Iterator[str]:
+    """Records of the workspace by a local file's path or name, or by a value of a column that fills no field; reads all records."""
+    if not (scope.workspace and (records := scope.stage("records"))):
+        return
+    parts = PurePosixPath(text.replace("\\", "/")).parts
+    paths = [quote("/".join(parts[start:]), safe="/") for start in range(len(parts))]
+    for output in records.outputs:
+        if layout.part_number(output.name) is None:
+            continue
+        with scope.workspace.reader(output.name) as stream:
+            table = pq.read_table(stream, columns=["record_id", "media_url", "verbatim"])
+        urls = table["media_url"]
+        is_file = pc.is_in(urls, value_set=pa.array([f"local:{path}" for path in paths], pa.string()))
+        is_named = pc.match_substring_regex(urls, rf"[/:]{re.escape(paths[0])}$")
+        yield from table["record_id"].filter(pc.or_(is_file, is_named)).to_pylist()
+        for ids, verbatim in zip(table["record_id"].to_pylist(), table["verbatim"].to_pylist(), strict=True):
+            if any(value == text for _, value in verbatim or ()):
+                yield ids
 
 
 def _source_tables(scope: Scope) -> Iterator[tuple[Storage, str]]:

@@ -1,4 +1,4 @@
-"""How a command ends on Ctrl-C and SIGTERM: with one sentence, within seconds, whatever its threads and children are doing.
+"""How a command ends on Ctrl-C and SIGTERM: with one sentence, within seconds, even while its threads and children are busy.
 
 The signal raises in the main thread, so that running work is ended in order. A thread of our own ends the process where that takes too
 long; what is unfinished then is as after `kill -9`, which every stage is safe against. Children do not receive Ctrl-C themselves (see
@@ -54,7 +54,7 @@ def interruptible(report: Callable[[ExitCode], None]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if received and type(error) is not type(_stop_of(received)):  # an error on the way out
+        if received and type(error) is not type(_stop_of(received)):  # an error while the block ends
             raise _stop_of(received) from None
         raise
     finally:

@@ -69,6 +69,7 @@ def train(*, release: Release = "latest", options: SettingsOptions = SETTINGS) -
     JSON keys: model.
     """
     settings = options.load()
+    _check_device(settings)
     with _services(settings, options.verbose):
         from flows.commands.summary import answer_model
         from flows.learning import train
@@ -105,6 +106,7 @@ def _run_pipeline(settings: PipelineSettings, verbose: bool) -> Answer:
     from bioclip.storage import open_workspace
 
     _check_inputs(settings)
+    _check_device(settings)
     with _services(settings, verbose):
         from flows.commands.summary import answer_run
         from flows.tree_of_life import tree_of_life
@@ -125,6 +127,13 @@ def _check_inputs(settings: PipelineSettings) -> None:
     if not storage.is_local:  # an unreachable service is reported at the first contact, without a run's retries
         storage.check_writable()
     check_inputs(settings, storage)
+
+
+def _check_device(settings: PipelineSettings) -> None:
+    """Raise before anything is started when training wants a GPU that this machine lacks."""
+    from flows.preflight import check_device
+
+    check_device(settings.training.device, settings.training.recipe)
 
 
 @contextmanager

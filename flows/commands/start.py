@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from bioclip import layout
 from flows.commands.answers import Answer
 from flows.commands.exit_codes import ExitCode
 from flows.commands.parameters import ANSWER, SETTINGS, AnswerOptions, SettingsOptions
@@ -20,7 +21,7 @@ def write_settings_file(
     /,
     *,
     backbone: Annotated[str, Parameter(metavar="FILE", help="backbone download")] = "backbone.zip",
-    output: Annotated[Path, Parameter(metavar="FILE", help="the settings file to write; an existing one is kept")] = Path("settings.yaml"),
+    output: Annotated[Path, Parameter(metavar="FILE", help="the settings file to write; an existing one is kept")] = Path(layout.DEMO_SETTINGS),
     options: AnswerOptions = ANSWER,
 ) -> Answer:
     """Look at a folder, table or archive and write a settings file for it, with a guessed column map.

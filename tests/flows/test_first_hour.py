@@ -153,3 +153,42 @@ def test_a_wrong_folder_is_named_and_taken_up_once_corrected(home: Path, capsys:
         code, third, _ = answer(capsys, "curate", "--settings", str(settings), *words)
         assert (code, third["release"]["parent"]) == (0, "")
     assert third["release"]["splits"]["val"]["num_samples"] > first["release"]["splits"]["val"]["num_samples"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
+@pytest.mark.xdist_group("pipeline")
+def test_an_image_is_traced_by_what_the_users_own_table_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By inventory number, path, file name, and a value of a column that fills no field."""
+    settings = init(capsys, home, "list.csv")
+    assert answer(capsys, "curate", "--settings", str(settings))[0] == 0
+    with (home / "list.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    traced = {}
+    for text in (row["Inventory No"], row["Bild"], f"photographs/{row['Bild']}", Path(row["Bild"]).name):
+        code, seen, _ = answer(capsys, "trace", text, "--settings", str(settings))
+        assert (code, seen["num_images"]) == (0, 1), text
+        traced[text] = seen["images"]
+    assert len({json.dumps(images) for images in traced.values()}) == 1
+    assert answer(capsys, "trace", row["Fotograf"], "--settings", str(settings))[1]["num_images"] == NUM_PHOTOGRAPHS
+
+
+def test_explain_uses_the_backbones_of_the_settings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "photographs")
+    words = ("explain", "Amphiprion clarki", "--settings", str(settings))
+    assert answer(capsys, *words)[1]["decision"]["species"] == "Amphiprion clarkii"
+    assert answer(capsys, *words, "--set", "taxonomy.inexact=none")[1]["decision"]["species"] != "Amphiprion clarkii"
+
+
+def test_a_recipe_for_a_gpu_is_refused_before_anything_is_started(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = init(capsys, home, "photographs")
+    code, error, printed = answer(capsys, "run", "--settings", str(settings), "--recipe", "vit_b16_1gpu")
+    assert code == 1
+    assert "recipe 'vit_b16_1gpu': device is 'cuda' but torch sees no GPU" in error["error"]["message"]
+    assert "Starting" not in printed
+    assert not (home / "workspace").exists()

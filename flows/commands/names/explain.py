@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.commands.answers import Answer
-from flows.commands.parameters import ANSWER, AnswerOptions
+from flows.commands.parameters import SETTINGS, SettingsOptions
 
 _Text = Annotated[str, Parameter(metavar="TEXT")]
 
@@ -38,29 +38,35 @@ def explain_name(
     *,
     backbone: Annotated[
         tuple[str, ...],
-        Parameter(metavar="PATH", help="backbone download or index (path or URL); repeatable (default: the sample's small backbone)"),
+        Parameter(
+            metavar="PATH",
+            help="backbone download or index (path or URL); repeatable (default: those of --settings, else the sample's small backbone)",
+        ),
     ] = (),
     context: Context = _NOTHING,
-    options: AnswerOptions = ANSWER,
+    options: SettingsOptions = SETTINGS,
 ) -> Answer:
     """Show every candidate of a name with its score, and why one was chosen.
 
-    Example: `treeoflife names explain "Prunella vulgaris" --kingdom Plantae --backbone backbone.zip`
+    Names are matched under the settings of `taxonomy`, as in a run.
+
+    Example: `treeoflife names explain "Prunella vulgaris" --kingdom Plantae --settings settings.yaml`
 
     JSON keys: name, decision, lines.
     """
     from bioclip.sample import sample_path
-    from bioclip.settings import TaxonomySettings
     from bioclip.storage.local_copies import local_input
     from bioclip.taxonomy.index.files import open_index
     from bioclip.taxonomy.matching.decisions import VerbatimLineage
     from bioclip.taxonomy.matching.resolve import explain_lineage
     from flows.commands.names.batch_resolution import compiled_backbones
 
+    taxonomy = options.load().taxonomy
+    wanted = list(backbone) or [one.path for one in taxonomy.backbones]
     with ExitStack() as stack:
-        paths = [stack.enter_context(local_input(path, options.access)) for path in backbone] or [sample_path("backbone")]
+        paths = [stack.enter_context(local_input(path, options.access)) for path in wanted] or [sample_path("backbone")]
         files, _ = compiled_backbones(paths)
         lineage = VerbatimLineage(scientific_name=name, **asdict(context))
-        lines, decision = explain_lineage(lineage, [open_index(*file) for file in files], TaxonomySettings())
-    notes = [] if backbone else ["No --backbone given; using the small backbone of the bundled sample."]
+        lines, decision = explain_lineage(lineage, [open_index(*file) for file in files], taxonomy)
+    notes = [] if wanted else ["No --backbone and no --settings with backbones given; using the small backbone of the bundled sample."]
     return Answer({"name": name, "decision": decision, "lines": lines}, [*notes, *lines])

@@ -20,7 +20,10 @@ MOST_SHOWN = 20
 def trace_image(
     identifier: Annotated[
         str,
-        Parameter(metavar="ID", help="record id, shard member, SHA-256, source's id (`id` or `source:id`), occurrence id or media URL"),
+        Parameter(
+            metavar="ID",
+            help="record id, shard member, SHA-256, source's id, occurrence id, URL, or a path, name or value of your own table",
+        ),
     ],
     /,
     release: Release = "latest",

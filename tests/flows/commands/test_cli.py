@@ -58,11 +58,11 @@ def source(**values: object) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("sections", "code", "message"),
     [
-        ({"sources": source(path="absent.zip")}, 1, "source 'field': path 'absent.zip' does not exist"),
+        ({"sources": source(path="absent.zip")}, 1, "absent.zip' does not exist"),
         ({"sources": source(format="gbiff")}, 2, "source format 'gbiff' is not registered; known: "),
         ({"sources": []}, 2, "sources is empty"),
         ({"downlod": {}}, 2, "settings key 'downlod' does not exist; did you mean 'download'?"),
-        ({"taxonomy": {"backbones": [{"name": "b", "path": "absent"}]}}, 1, "backbone 'b': 'absent' does not exist"),
+        ({"taxonomy": {"backbones": [{"name": "b", "path": "absent"}]}}, 1, "absent' does not exist"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "curate"])

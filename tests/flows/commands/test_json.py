@@ -34,6 +34,8 @@ CASES = {
     "backbone build": "{backbone} --folder {out}",
     "backbone info": "{backbone}",
     "source diff": "{archive} {archive} --settings {settings}",
+    "init": "{archive} --backbone {backbone} --output {out}.yaml",
+    "check": "--settings {settings}",
     "settings": "",
     "recipes": "",
     "doctor": "--workspace {out}",
