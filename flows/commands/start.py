@@ -21,7 +21,9 @@ def write_settings_file(
     /,
     *,
     backbone: Annotated[str, Parameter(metavar="FILE", help="backbone download")] = "backbone.zip",
-    output: Annotated[Path, Parameter(metavar="FILE", help="the settings file to write; an existing one is kept")] = Path(layout.DEMO_SETTINGS),
+    output: Annotated[Path, Parameter(metavar="FILE", help="the settings file to write; an existing one is kept")] = Path(
+        layout.DEMO_SETTINGS
+    ),
     options: AnswerOptions = ANSWER,
 ) -> Answer:
     """Look at a folder, table or archive and write a settings file for it, with a guessed column map.

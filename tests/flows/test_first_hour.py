@@ -176,8 +176,8 @@ def test_an_image_is_traced_by_what_the_users_own_table_says(home: Path, capsys:
 def test_explain_uses_the_backbones_of_the_settings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = init(capsys, home, "photographs")
     words = ("explain", "Amphiprion clarki", "--settings", str(settings))
-    assert answer(capsys, *words)[1]["decision"]["species"] == "Amphiprion clarkii"
-    assert answer(capsys, *words, "--set", "taxonomy.inexact=none")[1]["decision"]["species"] != "Amphiprion clarkii"
+    assert answer(capsys, *words)[1]["decision"]["accepted_name"] == "Amphiprion clarkii"
+    assert answer(capsys, *words, "--set", "taxonomy.inexact=none")[1]["decision"]["accepted_name"] != "Amphiprion clarkii"
 
 
 def test_a_recipe_for_a_gpu_is_refused_before_anything_is_started(

@@ -63,7 +63,7 @@ def test_the_commands_ask_before_they_start_a_service(
     assert main([command, "--settings", str(tmp_path / "settings.yaml")]) == 2
     printed = capsys.readouterr().err
     assert "release.heldout_list" in printed
-    assert "names nothing: it is empty or has only comments" in printed
+    assert "has no names: it is empty or has only comments" in printed
     assert "Starting Prefect" not in printed
     assert not (tmp_path / "workspace").exists()
 
