@@ -54,7 +54,7 @@ def curate(*, options: SettingsOptions = SETTINGS) -> Answer:
     """
     settings = options.load()
     _check_inputs(settings)
-    with _services(settings, options.verbose):
+    with _services(settings, options.verbose, is_tracked=False):
         from flows.commands.summary import answer_release
         from flows.curate import curate
 
@@ -136,15 +136,29 @@ def _check_device(settings: PipelineSettings) -> None:
     check_device(settings.training.device, settings.training.recipe)
 
 
+def _check_servers(settings: PipelineSettings, is_tracked: bool) -> None:
+    from bioclip.errors import TreeOfLifeError
+    from flows.commands.health.check import Status
+    from flows.commands.health.services import check_servers
+
+    for check in check_servers(settings, os.environ):
+        if check.status == Status.FAIL and (is_tracked or check.name != "MLflow"):
+            raise TreeOfLifeError(f"{check.name}: {check.found}; {check.remedy}.")
+
+
 @contextmanager
-def _services(settings: PipelineSettings, verbose: bool) -> Iterator[None]:
-    """The services that a flow needs: a writable workspace and a Prefect API."""
+def _services(settings: PipelineSettings, verbose: bool, is_tracked: bool = True) -> Iterator[None]:
+    """The services that a flow needs: a writable workspace and a Prefect API.
+
+    Raises TreeOfLifeError, before anything is started, for a server that does not answer; MLflow is asked where the flow is tracked.
+    """
     from bioclip.storage import open_workspace
     from flows.embedded_prefect import embedded_prefect
     from flows.environment import prepare_environment
     from tasks.context import state_dir
 
     open_workspace(settings.workspace).check_writable()
+    _check_servers(settings, is_tracked and settings.tracking.enabled)
     state = state_dir(settings)
     prepare_environment(state, verbose)
     if not os.environ.get("PREFECT_API_URL"):
