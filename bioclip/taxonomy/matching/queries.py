@@ -76,7 +76,7 @@ def lookups_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "")
         return
     asked: set[str] = {""}
     lookups = list(_lookups_of_name(verbatim, parsed, lineage, implied))
-    if (bare := parsed.verbatim.translate(_WITHOUT_UMLAUTS)) != parsed.verbatim:
+    if not parsed.verbatim.isascii() and (bare := parsed.verbatim.translate(_WITHOUT_UMLAUTS)) != parsed.verbatim:
         bare_lookups = _lookups_of_name(verbatim, parse_name(bare), lineage, implied)
         lookups = [*(replace(one, may_vary=False) for one in bare_lookups if one.is_name), *lookups]
     for lookup in sorted(lookups, key=lambda one: not one.is_name):

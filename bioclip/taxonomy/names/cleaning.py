@@ -180,7 +180,7 @@ CLEANING: tuple[tuple[str, Callable[[str], str]], ...] = (
             r"(?<=[a-z] )(?:(?:subspecies|subespecie|subspecis) |s\. ?sp\.|s\.s?sp\.|(?:sbsp|susbp|subps|subsps)\.) ?(?=[a-z])", "subsp. "
         ),
     ),
-    ("saint", _sub(r"(?<=[a-z] )st\.[ -]?(?=[a-z]{3})", "st.-")),
+    ("saint", _sub(r"^([A-Z][a-z]+) st\.[ -]?(?=[a-z]{3})", r"\1 st.-")),
     ("author_before_epithet", _sub(r"^([A-Z][a-z]+) \([A-Z][^()]*,? \d{4}\) (?=[a-z]{3})", r"\1 ")),
     ("cultivar_mark", _sub(r"(?<=[a-z] )cv\.? ['‘\"]?([A-Z][^'’\"]*)['’\"]?$", r"'\1'")),
     ("space_left", _sub(r" +", " ")),

@@ -93,7 +93,7 @@ def is_no_name(name: str) -> bool:
 
 PLACEHOLDER_NAME = re.compile(
     r"(?:[dpcofgs]__)?(?P<name>(?P<genus>[A-Z][A-Za-z0-9-]*_[A-Z]{1,3})(?: [a-z0-9]+(?:_[A-Z]{1,3})?)?"
-    r"|(?P<certain>[A-Z][a-z]+) (?:[a-z]+_[A-Z]{1,3}|sp\d{9})|[A-Z][A-Z0-9-]*[0-9][A-Za-z0-9-]* sp\d{9})"
+    r"|(?P<certain>[A-Z][a-z]+) (?:[a-z]+_[A-Z]{1,3}|sp0\d{8})|[A-Z][A-Z0-9-]*[0-9][A-Za-z0-9-]* sp0\d{8})"
     r"|[dpcofgs]__(?P<code>[A-Z][A-Za-z0-9-]*\d[A-Za-z0-9-]*)"
 )
 """Names of the Genome Taxonomy Database for taxa without a valid one (Parks et al. 2018): `Bacillus_A`, `Prevotella sp000434975`."""

@@ -63,7 +63,7 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     """The parts of `verbatim`; `authorship` and `rank` are the source's own columns. Never raises."""
     rank = normalise_rank(rank)
     text, strain = verbatim, ""
-    if placeholder := PLACEHOLDER_NAME.fullmatch(verbatim.strip()):
+    if placeholder := _match_placeholder(verbatim):
         return _placeholder(verbatim, placeholder)
     if not is_plain(verbatim) or (rank == "species" and not verbatim.partition(" ")[2][:1].islower()):
         text = restore_case(clean_name(verbatim), rank)
@@ -76,6 +76,10 @@ def parse_name(verbatim: str, authorship: str = "", rank: str = "") -> ParsedNam
     return replace(parsed, type=NameType.INFORMAL, qualifier=strain) if strain and parsed.canonical_name else parsed
 
 
+def _match_placeholder(verbatim: str) -> re.Match[str] | None:
+    return PLACEHOLDER_NAME.fullmatch(verbatim.strip()) if "_" in verbatim or " sp0" in verbatim else None
+
+
 def _placeholder(verbatim: str, match: re.Match[str]) -> ParsedName:
     if genus := match["certain"]:
         return ParsedName(verbatim, NameType.INFORMAL, genus, genus, qualifier=match["name"].removeprefix(genus).strip())
@@ -84,7 +88,7 @@ def _placeholder(verbatim: str, match: re.Match[str]) -> ParsedName:
 
 def placeholder_name(verbatim: str) -> str:
     """A name of the Genome Taxonomy Database for a taxon without a valid one, as it is listed there; empty for other strings."""
-    match = PLACEHOLDER_NAME.fullmatch(verbatim.strip())
+    match = _match_placeholder(verbatim)
     return (match["name"] or match["code"]) if match else ""
 
 

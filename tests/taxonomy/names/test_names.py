@@ -320,7 +320,9 @@ def test_what_was_misread_is_read_again(text: str) -> None:
     [
         ("Aus mülleri", "Aus muelleri", "species"), ("Leptochloöpsis virgata", "Leptochloopsis virgata", "species"),
         ("Aus dos", "Aus dos", "species"), ("Aus van", "Aus van", "species"), ("Aus la", "Aus la", "species"),
-        ("Aus dos Smith", "Aus", ""), ("Aus st.johni", "Aus st.-johni", "species"), ("Aus bus susbp. cus", "Aus bus cus", "subspecies"),
+        ("Aus dos Smith", "Aus", ""), ("Aus st.johni", "Aus st.-johni", "species"),
+        ("Camponotus conspicuus st. zonatus", "Camponotus conspicuus zonatus", "infraspecific_name"),
+        ("Aus bus susbp. cus", "Aus bus cus", "subspecies"),
         ("Aus bus subspecis cus", "Aus bus cus", "subspecies"), ("Aus (Smith, 1900) bus", "Aus bus", "species"),
     ],
 )  # fmt: skip
