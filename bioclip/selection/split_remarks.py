@@ -40,7 +40,7 @@ def _empty_splits(release: Release, settings: ReleaseSettings) -> Iterator[str]:
     counts = Counter(name for name in species.to_pylist() if name)
     most = max(counts.values(), default=0)
     if lacks_val:
-        least = least_val_images(settings, counts)
+        least = least_val_images(settings.val_min_images, counts)
         fit = sum(count >= least for count in counts.values())
         yield (
             f"val is empty, so known species are not scored: {fit:,} of {len(counts):,} species have {least} images or more (the most is "

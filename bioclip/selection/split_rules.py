@@ -88,7 +88,9 @@ class SplitRule:
             }
             heldout = dict.fromkeys(drawn - trained, BY_HASH)
         heldout = dict.fromkeys({name for name, split in before if split == HELDOUT and name} - trained, HELD_OUT_BEFORE) | heldout
-        val = frozenset(name for name, count in counts.items() if count >= least_val_images(settings, counts)) - heldout.keys()
+        val = (
+            frozenset(name for name, count in counts.items() if count >= least_val_images(settings.val_min_images, counts)) - heldout.keys()
+        )
         return cls(settings, heldout, val)
 
     def assign(self, species: EncodedTexts, occurrences: pa.ChunkedArray, earlier: Splits) -> tuple[Splits, Reasons]:
@@ -116,9 +118,9 @@ class SplitRule:
         return splits, reasons.astype(np.int8)
 
 
-def least_val_images(settings: ReleaseSettings, counts: Mapping[str, int]) -> int:
+def least_val_images(val_min_images: int, counts: Mapping[str, int]) -> int:
     """Images that a species needs to give some to val: `release.val_min_images`, or 2 in a set so small that no species has as many."""
-    return settings.val_min_images if any(count >= settings.val_min_images for count in counts.values()) else _LEAST_VAL_IMAGES
+    return val_min_images if any(count >= val_min_images for count in counts.values()) else _LEAST_VAL_IMAGES
 
 
 def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from bioclip import layout
 from bioclip.parquet import read_batches
 from bioclip.records import RANKS
 from bioclip.selection.balance import SPECIES_OVER_CAP, SPECIES_TOO_RARE, TAXON_BALANCED
+from bioclip.selection.split_rules import least_val_images
 from bioclip.selection.splits import (
     ABOVE_SPECIES,
     BY_HASH,
@@ -58,7 +59,9 @@ def check_split_reasons(storage: Storage, manifest: Mapping[str, Any]) -> Iterat
     if not has_split_reasons(storage):
         return
     settings = manifest["settings"]["release"]
-    enough = frozenset(name for name, number in _count_species(storage).items() if number >= int(settings["val_min_images"]))
+    counts = _count_species(storage)
+    least = least_val_images(int(settings["val_min_images"]), counts)
+    enough = frozenset(name for name, number in counts.items() if number >= least)
     rules = _Heldout.of(storage, manifest)
     num_shown = 0
     for rows in read_batches(storage, layout.SAMPLES, _COLUMNS):

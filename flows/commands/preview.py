@@ -142,7 +142,7 @@ def _splits(species: Counter[str], num_records: int, settings: PipelineSettings)
     remarks = []
     if not val and release.val_fraction:
         remarks.append(
-            f"val will be empty: no species has {least_val_images(release, species)} images; lower release.val_min_images, "
+            f"val will be empty: no species has {least_val_images(release.val_min_images, species)} images; lower release.val_min_images, "
             "or raise release.val_fraction."
         )
     if not heldout and (release.heldout_fraction or release.heldout_num_species):
