@@ -67,9 +67,8 @@ def lookups_of(verbatim: VerbatimLineage, parsed: ParsedName, implied: str = "")
     if parsed.type is NameType.NON_TAXON:
         return
     lineage = stated_lineage(verbatim)
-    cleaned = clean_name(parsed.verbatim)
-    is_listed_so = parsed.type in _VERBATIM_TYPES or (parsed.type is NameType.UNPARSABLE and " " in cleaned)
-    for text in dict.fromkeys((placeholder_name(parsed.verbatim), cleaned if is_listed_so else "")):
+    is_listed_so = parsed.type in _VERBATIM_TYPES or (parsed.type is NameType.UNPARSABLE and " " in parsed.verbatim.strip())
+    for text in dict.fromkeys((placeholder_name(parsed.verbatim), clean_name(parsed.verbatim) if is_listed_so else "")):
         if text:
             yield Lookup(Query(text, "", "", lineage, implied), True, may_vary=False, is_verbatim=True)
     if parsed.type is NameType.VIRUS:
