@@ -50,6 +50,15 @@ def read_batches(storage: Storage, name: str, columns: Sequence[str], batch_rows
             yield pa.Table.from_batches([batch]).select(list(columns))
 
 
+def read_known_columns(storage: Storage, name: str, schema: pa.Schema, batch_rows: int | None = None) -> Iterator[pa.Table]:
+    """The columns of `schema`, as `read_batches` gives them; those that a table of an earlier version lacks are null."""
+    with open_table(storage, name) as file:
+        there = [column for column in schema.names if column in file.schema_arrow.names]
+    for table in read_batches(storage, name, there, batch_rows):
+        columns = [table[field.name] if field.name in there else pa.nulls(table.num_rows, field.type) for field in schema]
+        yield pa.table(columns, schema=schema)
+
+
 def read_rows(storage: Storage, name: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The table's rows in order, as plain values of `columns`."""
     for batch in read_batches(storage, name, columns, _ROWS_AT_ONCE):

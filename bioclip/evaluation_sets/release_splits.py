@@ -14,7 +14,9 @@ from bioclip import layout
 from bioclip.digests import digest_bytes
 from bioclip.evaluation_sets.set_format import Listing, SetFormat
 from bioclip.evaluation_sets.tars import scan_samples
+from bioclip.parquet import read_known_columns
 from bioclip.records import RANKS
+from bioclip.schemas import FINGERPRINT_SCHEMA
 from bioclip.settings import EvaluationSetSettings
 from bioclip.storage import Storage
 
@@ -63,8 +65,12 @@ def splits_digest(storage: Storage, splits: Sequence[str]) -> list[str]:
 
 
 def _fingerprints(storage: Storage, splits: Sequence[str]) -> pa.Table:
-    with storage.reader(layout.FINGERPRINTS) as stream:
-        table = pq.read_table(stream, columns=["record_id", "event_day", *_HASHES], filters=[("split", "in", list(splits))])
+    """Hashes of the splits' images; those that a release of an earlier version lacks are null."""
+    fields = [FINGERPRINT_SCHEMA.field(name) for name in ("record_id", "event_day", *_HASHES)]
+    schema = pa.schema([*fields, pa.field("split", pa.string())])
+    wanted = pa.array(list(splits), pa.string())
+    parts = [rows.filter(pc.is_in(rows["split"], value_set=wanted)) for rows in read_known_columns(storage, layout.FINGERPRINTS, schema)]
+    table = pa.concat_tables([schema.empty_table(), *parts]).drop_columns(["split"])
     return table.rename_columns(["item_id", "event_date", *_HASHES])
 
 

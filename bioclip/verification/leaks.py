@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.leakage import FINGERPRINT_SCHEMA, LEAK_SCHEMA, SetFingerprints, find_leaks, gate_table
-from bioclip.parquet import read_batches
+from bioclip.parquet import open_table, read_batches, read_known_columns
 from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.evaluation_history import EVALUATED_BEFORE
 from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_keys
@@ -34,9 +34,8 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     """The leakage gate, run again on the release's own fingerprints, one slice of training at a time (each training image is judged
     independently). Embeddings are not part of a release."""
     settings = stated_settings(manifest).leakage
-    columns = [*FINGERPRINT_SCHEMA.names, "split"]
     parts = {split: [FINGERPRINT_SCHEMA.empty_table()] for split in (VAL, HELDOUT)}
-    for rows in read_batches(storage, layout.FINGERPRINTS, columns):
+    for rows in read_known_columns(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA):
         for split, tables in parts.items():
             tables.append(_of_split(rows, split))
     images = {split: pa.concat_tables(tables).combine_chunks() for split, tables in parts.items()}
@@ -44,7 +43,7 @@ def check_gate(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Findin
     if layout.EVALUATED in manifest["files"]:
         sides.append(_formerly_evaluated(storage, pa.concat_tables([images[VAL], images[HELDOUT]])["record_id"]))
     guards = settings.guards.model_copy(update={"embedding": False})
-    for train in _slices((_of_split(rows, TRAIN) for rows in read_batches(storage, layout.FINGERPRINTS, columns)), _GATE_ROWS):
+    for train in _slices((_of_split(rows, TRAIN) for rows in read_known_columns(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA)), _GATE_ROWS):
         leaks = find_leaks(train, sides, guards, settings.radius, min_correlation=settings.min_correlation)
         for row in leaks.evidence.take(pa.array(list(leaks.strongest.values()), pa.int64())).to_pylist():
             detail = f"{row['record_id']} leaks {row['evaluation_set']} {row['evaluation_record_id']}: {row['detail']}"
@@ -77,17 +76,24 @@ def _slices(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 
 def check_fingerprints(storage: Storage, num_samples: int) -> Iterator[Finding]:
     """fingerprints.parquet has a row per sample, with the values that follow from samples.parquet."""
-    problems = list(has_form(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA, num_samples))
+    problems = list(has_form(storage, layout.FINGERPRINTS, _prints_schema(storage), num_samples))
     yield from problems
     if problems:
         return
-    prints = read_batches(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA.names)
+    prints = read_known_columns(storage, layout.FINGERPRINTS, _PRINTS_SCHEMA)
     for samples, rows in aligned(read_samples(storage, _SAMPLE_COLUMNS), prints):
         yield from differing_rows(layout.FINGERPRINTS, "record_id", rows.select(list(_PRINTED)), _printed(samples, rows))
         ids = pc.if_else(_is_species(samples), samples["accepted_id"], pa.scalar(None, pa.string()))
         bare = pc.replace_substring_regex(rows["accepted_id"], "^[^:]*:", "")
         found, wanted = (pa.table({"record_id": samples["record_id"], "accepted_id": column}) for column in (bare, ids))
         yield from differing_rows(layout.FINGERPRINTS, "record_id", found, wanted)
+
+
+def _prints_schema(storage: Storage) -> pa.Schema:
+    """_PRINTS_SCHEMA, without `thumbnail` for a release that was made before thumbnails were kept."""
+    with open_table(storage, layout.FINGERPRINTS) as file:
+        has_thumbnails = "thumbnail" in file.schema_arrow.names
+    return _PRINTS_SCHEMA if has_thumbnails else _PRINTS_SCHEMA.remove(_PRINTS_SCHEMA.get_field_index("thumbnail"))
 
 
 def _printed(samples: pa.Table, rows: pa.Table) -> pa.Table:

@@ -159,8 +159,9 @@ def stated_settings(manifest: Mapping[str, Any]) -> PipelineSettings:
 
 
 def _fill_required(model: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with placeholders for required fields that manifests omit because no result depends on them."""
-    filled = dict(values)
+    """`values` with placeholders for required fields that manifests omit because no result depends on them, and without settings that
+    an earlier version had."""
+    filled = {name: value for name, value in values.items() if name in model.model_fields}
     for name, field in model.model_fields.items():
         if name not in filled:
             if field.is_required() and is_operational(model, name):
