@@ -106,11 +106,9 @@ def _show_counts(stage: str, counts: dict[str, Any]) -> None:
     get_run_logger().info("%s: %s", stage, counts)
 
 
-def _run_planned(stage: Stage, context: RunContext) -> StageSummary | None:
-    """Plan a stage and run it; None if it has no work for these settings and images."""
+def _run_planned(stage: Stage, context: RunContext) -> StageSummary:
+    """Plan a stage and run its jobs."""
     jobs = stage.load_plan()(context.storage, context.settings)
-    if stage.may_be_empty and not jobs:
-        return None
     return run_stage(stage.name, jobs, context, in_process=stage.runs_in == "flow")
 
 
@@ -123,15 +121,20 @@ def _download(stage: Stage, context: RunContext) -> StageSummary:
         return run_stage(stage.name, jobs, context)
 
 
-_RUNNERS: dict[str, Callable[[Stage, RunContext], StageSummary | None]] = {"images": _download}
+_RUNNERS: dict[str, Callable[[Stage, RunContext], StageSummary]] = {"images": _download}
 """Stages with a special task besides plan and cluster."""
 
 
+def _has_work(stage: Stage, context: RunContext) -> bool:
+    """False for a stage that may be empty and has no jobs for these settings and images; it gets no task."""
+    return not stage.may_be_empty or bool(stage.load_plan()(context.storage, context.settings))
+
+
 def stage_task(stage: Stage) -> Any:
-    """The Prefect task of a stage: `task(context)` returns its StageSummary, or None if it has no work."""
+    """The Prefect task of a stage: `task(context)` returns its StageSummary."""
     run = _RUNNERS.get(stage.name, _run_planned)
 
-    def run_in_context(context: RunContext) -> StageSummary | None:
+    def run_in_context(context: RunContext) -> StageSummary:
         return run(stage, context)
 
     return task(name=stage.name, cache_policy=NO_CACHE, persist_result=False)(run_in_context)
@@ -154,7 +157,8 @@ class ReleaseSummary:
 
 def curate_release(context: RunContext) -> ReleaseSummary:
     """Run the stages up to `publish` that the settings ask for, in their order, and point `latest` at the release."""
-    summaries = [stage_task(stage)(context) for stage in curation_stages(context.settings)]
+    wanted = curation_stages(context.settings)
+    summaries = [stage_task(stage)(context) for stage in wanted if _has_work(stage, context)]
     version = release_version(context.storage, context.settings)
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
@@ -162,7 +166,7 @@ def curate_release(context: RunContext) -> ReleaseSummary:
     remarks = tuple(split_remarks(context.storage, release, context.settings.release))
     for remark in remarks:
         context.progress.console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
-    stages = tuple(filter(None, summaries))
+    stages = tuple(summaries)
     return ReleaseSummary(version, release.digest, release.storage.uri(), splits, stages, release.parent[0], remarks)
 
 
