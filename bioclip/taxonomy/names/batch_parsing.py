@@ -163,7 +163,7 @@ def _no_author() -> str:
     initials."""
     words = {word for word in not_name_words() if word.isalpha() and len(word) > 2} | _NOTES
     capitals = r"(?:[A-CE-Z][A-Z]|D[ABD-Z]|DC[A-Z])[A-Z]*"
-    initials = r"\b[A-Z]$|\bDC(?:[^.]|$)|[A-Z][a-z]+[.,]* DC\b"
+    initials = r"\b[A-Z]$|\bDC(?:[^.]|$)|(?:[A-Z][a-z]+|\d)[.,)]* DC\b"
     return rf"\b(?:(?i:{'|'.join(sorted(words))})|And|Apud|Em|Et|Ex|In|Ms|Sp|{capitals})\b|{initials}"
 
 

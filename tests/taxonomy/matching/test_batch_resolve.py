@@ -42,7 +42,8 @@ def test_columns_decide_as_one_by_one(sample_index: BackboneIndex, choice: Taxon
 
 
 @pytest.mark.parametrize(
-    "tail", ["GV", "CF", "X", "RNA", "Smith AB", "Smith DC.", "Ms", "phytoplasma", "subtr. cus", "sp. 3", "auct. non Mill."]
+    "tail",
+    ["GV", "CF", "X", "RNA", "Smith AB", "Smith DC.", "Smith, 1870 DC.", "Ms", "phytoplasma", "subtr. cus", "sp. 3", "auct. non Mill."],
 )
 def test_what_follows_a_name_is_read_in_columns_as_one_by_one(sample_index: BackboneIndex, tail: str) -> None:
     names = [VerbatimLineage(f"{name} {tail}") for name in sample_index.column("name").to_pylist()[::40]]
