@@ -116,6 +116,13 @@ def curated(copy_curated: Callable[..., Curated]) -> Curated:
     return copy_curated("curated")
 
 
+@pytest.fixture(scope="session")
+def unconfirmed(copy_curated: Callable[..., Curated]) -> Curated:
+    """The sample, with near pairs by pHash alone: it has near duplicates, label conflicts and leaks that a confirmation would clear."""
+    by_phash = {"min_correlation": -1.0}
+    return copy_curated("unconfirmed", duplicates=by_phash, leakage=by_phash)
+
+
 @pytest.fixture
 def write_archive(tmp_path: Path) -> Callable[..., Path]:
     """Write a zip of members named by keyword: `meta__xml="..."` becomes `meta.xml`."""

@@ -84,7 +84,14 @@ class TestSplits:
 
     def test_few_images_or_no_species_means_training(self) -> None:
         few = ["Rara avis"] * 3 + [""] * 50
-        assert set(splits_of(few, [str(index) for index in range(53)], val_fraction=0.9, heldout_fraction=0.99)) == {TRAIN}
+        large = ["Pica hudsonia"] * 8
+        found = splits_of([*few, *large], [str(index) for index in range(61)], val_fraction=0.9, heldout_fraction=0.99)
+        assert set(found[:53]) == {TRAIN}
+
+    def test_where_no_species_has_the_least_number_two_images_are_enough_for_val(self) -> None:
+        found = splits_of(["Rara avis"] * 7, [str(index) for index in range(7)], val_fraction=0.9, heldout_fraction=0)
+        assert VAL in found
+        assert splits_of(["Rara avis"], ["0"], val_fraction=0.9, heldout_fraction=0) == [TRAIN]
 
     def test_a_list_of_species_is_held_out_exactly(self) -> None:
         found = splits_of(self.species, self.occurrences, heldout_species=("Rara avis",), val_fraction=0)

@@ -47,7 +47,8 @@ def test_no_image_ever_moves_from_evaluation_to_training(images: list[tuple[str,
 
 
 def test_a_species_that_grows_past_the_least_number_keeps_what_was_trained_on() -> None:
-    few = split_all([KNOWN] * 5, [""] * 5, val_fraction=0.9, val_min_images=8, heldout_fraction=0)
+    large = ["Pica pica"] * 8
+    few = split_all([KNOWN] * 5 + large, [""] * 13, val_fraction=0.9, val_min_images=8, heldout_fraction=0)[:5]
     assert set(few) == {TRAIN}
     many = split_all([KNOWN] * 40, [*few, *[""] * 35], val_fraction=0.9, val_min_images=8, heldout_fraction=0)
     assert set(many[:5]) == {TRAIN}

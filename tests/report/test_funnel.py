@@ -30,15 +30,15 @@ def with_drops(data: ReportData, *drops: DropGroup) -> ReportData:
     return replace(data, stages=(), samples=replace(data.samples, drops=drops, num_images=num_images))
 
 
-def test_steps_of_the_bundled_sample_lead_from_its_rows_to_its_splits(curated: Curated) -> None:
-    data = gather_report(curated.storage, curated.release.version)
+def test_steps_of_the_bundled_sample_lead_from_its_rows_to_its_splits(unconfirmed: Curated) -> None:
+    data = gather_report(unconfirmed.storage, unconfirmed.release.version)
     steps = funnel_steps(data)
     assert [step.title for step in steps] == ["Provider rows", "Records", "Downloaded", "Unique", "Named", "Eligible", "In splits"]
     assert all(step.kept + sum(step.dropped.values()) == step.read for step in steps)
     assert all(after.read == before.kept for before, after in pairwise(steps))
     assert steps[-1].kept == sum(part.kept for part in split_parts(data)) == data.samples.num_samples
     release = {reason: count for step in steps[3:] for reason, count in step.dropped.items()}
-    assert release == curated.release.manifest["counts"]["release"]["dropped"]
+    assert release == unconfirmed.release.manifest["counts"]["release"]["dropped"]
     assert set(steps[3].dropped) == {"duplicate_near", "duplicate_bytes"}
     assert {"non_taxon", "empty_name", "not_in_backbone"} <= set(steps[4].dropped)
     assert set(steps[6].dropped) == {"leak_near"}

@@ -87,8 +87,8 @@ def test_a_picture_links_to_the_page_of_its_provider_where_one_is_known(new_work
     assert photo_of(rows[1]).page_url == "https://www.gbif.org/occurrence/1"
 
 
-def test_a_leak_is_shown_beside_the_image_that_it_gives_away(curated: Curated) -> None:
-    data = gather_report(curated.storage, curated.release.version)
+def test_a_leak_is_shown_beside_the_image_that_it_gives_away(unconfirmed: Curated) -> None:
+    data = gather_report(unconfirmed.storage, unconfirmed.release.version)
     (leaks,) = [drop for drop in data.samples.drops if drop.reason == "leak_near"]
     assert leaks.counterparts.keys() == {photo.record_id for photo in leaks.photos}
     for photo in leaks.photos:

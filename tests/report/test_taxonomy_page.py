@@ -74,11 +74,11 @@ def test_counts_of_the_sample_are_those_of_its_table(curated: Curated, sample_ro
     assert len(page) < 400_000
 
 
-def test_every_conflict_of_the_sample_is_on_its_page(curated: Curated) -> None:
-    made = gather_name_report(curated.storage, curated.release, gather_report(curated.storage, curated.release.version))
+def test_every_conflict_of_the_sample_is_on_its_page(unconfirmed: Curated) -> None:
+    made = gather_name_report(unconfirmed.storage, unconfirmed.release, gather_report(unconfirmed.storage, unconfirmed.release.version))
     assert made is not None
     assert made.conflicts is not None
-    with curated.storage.reader("splits/conflicts.parquet") as stream:
+    with unconfirmed.storage.reader("splits/conflicts.parquet") as stream:
         conflicts = pq.read_table(stream).to_pylist()
     assert conflicts
     assert {image.group_id for image in made.conflicts.differing} == {row["group_id"] for row in conflicts}

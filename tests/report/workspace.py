@@ -75,8 +75,7 @@ def table_row(schema: pa.Schema, **values: Any) -> dict[str, Any]:
     """A row of `schema`; values that are not given are empty."""
     empty = {pa.string(): "", pa.float64(): None, pa.timestamp("ms", tz="UTC"): None}
     return {
-        name: None if name.startswith("phash2") or name == "phash_turned" else empty.get(schema.field(name).type, 0)
-        for name in schema.names
+        name: None if name in ("thumbnail", "phash_turned") else empty.get(schema.field(name).type, 0) for name in schema.names
     } | values
 
 

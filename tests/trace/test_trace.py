@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,8 @@ STEPS = [
 
 
 @pytest.fixture(scope="session")
-def curated(copy_curated: Callable[..., Curated]) -> Curated:
-    """The sample, with near pairs by pHash alone: it has near duplicates, label conflicts and leaks to trace."""
-    unconfirmed = {"min_correlation": -1.0}
-    return copy_curated("unconfirmed", duplicates=unconfirmed, leakage=unconfirmed)
+def curated(unconfirmed: Curated) -> Curated:
+    return unconfirmed
 
 
 @pytest.fixture(scope="module")
