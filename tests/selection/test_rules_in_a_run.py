@@ -276,5 +276,11 @@ class TestTheReleaseThatContinues:
     def test_room_under_the_cap_goes_to_images_that_were_over_it(self, ruled: Ruled, continued: Release) -> None:
         before = {row["record_id"]: row for row in ruled.rows}
         joined = [row for row in rows_of(continued) if row["split"] == "train" and before[row["record_id"]]["split"] != "train"]
-        assert joined
-        assert {before[row["record_id"]]["drop_reason"] for row in joined} == {"species_over_cap"}
+        reasons = {before[row["record_id"]]["drop_reason"] for row in joined}
+        assert "species_over_cap" in reasons
+        # A near duplicate may take the place of the image that was kept instead of it, where that one was withdrawn.
+        assert reasons <= {"species_over_cap", "duplicate_near"}
+        withdrawn = before.keys() - {row["record_id"] for row in rows_of(continued)}
+        for row in joined:
+            if before[row["record_id"]]["drop_reason"] == "duplicate_near":
+                assert any(name in before[row["record_id"]]["drop_detail"] for name in withdrawn), before[row["record_id"]]

@@ -128,6 +128,12 @@ class S3Service:
     secret: str
     command_environment: Mapping[str, str] = field(default_factory=dict)
 
+    def make_bucket(self, name: str) -> None:
+        """Create a bucket, or leave it: a fixture of a module may be set up more than once in one process."""
+        client = self.client()
+        if name not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket=name)
+
     def client(self) -> Any:
         """A botocore client: another program's view of what the product stores."""
         from botocore.session import Session

@@ -24,7 +24,7 @@ BUCKET = "tree-of-life"
 
 @pytest.fixture(scope="module")
 def bucket(s3: S3Service) -> S3Service:
-    s3.client().create_bucket(Bucket=BUCKET)
+    s3.make_bucket(BUCKET)
     return s3
 
 

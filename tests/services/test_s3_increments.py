@@ -62,7 +62,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Release:
 @pytest.fixture(scope="module")
 def remote(s3: S3Service) -> Release:
     """The same on S3, in one process and another order."""
-    s3.client().create_bucket(Bucket=BUCKET)
+    s3.make_bucket(BUCKET)
     parent = ""
     for is_first in (True, False):
         write_inputs(open_workspace(settings_on(s3, "").workspace), is_first)

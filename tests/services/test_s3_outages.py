@@ -30,7 +30,7 @@ _NUM_PARTITIONS, _NUM_IMAGES = 2, 80
 
 @pytest.fixture(scope="module")
 def own_bucket(own_s3: RestartableS3) -> RestartableS3:
-    own_s3.service.client().create_bucket(Bucket=BUCKET)
+    own_s3.service.make_bucket(BUCKET)
     return own_s3
 
 
@@ -130,7 +130,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @pytest.fixture(scope="module")
 def bucket(s3: S3Service) -> S3Service:
-    s3.client().create_bucket(Bucket=BUCKET)
+    s3.make_bucket(BUCKET)
     return s3
 
 

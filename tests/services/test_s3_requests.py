@@ -29,7 +29,7 @@ _LARGE = random.Random(5).randbytes(40 << 20)  # three parts
 
 @pytest.fixture(scope="module")
 def service(s3: S3Service) -> S3Service:
-    s3.client().create_bucket(Bucket=BUCKET)
+    s3.make_bucket(BUCKET)
     return s3
 
 
