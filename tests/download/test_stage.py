@@ -35,12 +35,14 @@ class TestStage:
         settings = sample_settings(sample_server, tmp_path, download={"max_attempts": 1})
         storage = open_workspace(settings.workspace)
         run_jobs(storage, "records", plan_records(storage, settings))
+        # The server refuses the first request of its life for busy.jpg, which fails here only if no test asked before.
+        busy = set() if sample_server.request_counts.get("faults/busy.jpg") else {"faults/busy.jpg"}
         run_jobs(storage, "images", plan_images(storage, settings))
         before = sample_server.request_counts
         retrying = settings.model_copy(update={"download": settings.download.model_copy(update={"retry_failed": True})})
         run_jobs(storage, "images", plan_images(storage, retrying))
         asked = {path for path, count in sample_server.request_counts.items() if count > before.get(path, 0)}
-        assert asked == {"faults/cut.jpg", "faults/unavailable.jpg"}
+        assert asked == {"faults/cut.jpg", "faults/unavailable.jpg"} | busy
 
     def test_a_lost_manifest_costs_no_second_request(self, sample_server: SampleServer, tmp_path: Path) -> None:
         settings = sample_settings(sample_server, tmp_path, ingest={"num_partitions": 64})
