@@ -13,13 +13,13 @@ import os
 import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
+from bioclip.delimited.reading import READ_ERRORS
 from bioclip.errors import ArchiveError
 from bioclip.settings import SourceSettings
 
@@ -161,7 +161,7 @@ def _read_member(archive: Path, member: str, url: str, max_bytes: int) -> bytes:
         raise LocalMediaError("body_too_large", f"{url!r} is {size} bytes, more than {max_bytes}; raise download.max_body_bytes.")
     try:
         data = opened.read(member, max_bytes + 1)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+    except READ_ERRORS as error:
         raise LocalMediaError(
             "archive_unreadable", f"{url!r}: the member of {archive.name} is damaged ({error}); download the archive again."
         ) from None

@@ -25,6 +25,7 @@ from bioclip.training import find_model, planned_model_id
 from bioclip.training.checkpoints import Checkpoints
 from bioclip.training.loop import train
 from bioclip.training.optimization import MAX_LOG_LOGIT_SCALE, build_optimizer, learning_rate
+from tests.training.killing_log import KilledError, KillingLog
 
 MakeSettings = Callable[..., TrainingSettings]
 
@@ -48,23 +49,6 @@ storage = open_workspace(settings.workspace)
 import logging; logging.basicConfig(level=logging.ERROR)
 train(settings.training, open_release(storage, sys.argv[2]), storage, Log())
 """
-
-
-class KilledError(Exception):
-    """The end of the process at a line of the log."""
-
-
-class KillingLog(io.StringIO):
-    """A log whose reader ends the run at a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def write(self, text: str) -> int:
-        if json.loads(text)["step"] >= self.step:
-            raise KilledError
-        return super().write(text)
 
 
 @pytest.fixture(scope="module")

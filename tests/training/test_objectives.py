@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,27 +26,11 @@ from bioclip.training.objectives.weighted import WeightedObjectives, build_objec
 from bioclip.training.runs import planned_model_id, training_key
 from bioclip.training.streams import open_streams
 from tests.training.conftest import TINY_MODEL
+from tests.training.killing_log import KilledError, KillingLog
 from tests.training.plain_objectives import ALONE, CONTEXT, NUM_PAIRS, WIDTH, gradients
 
 MakeSettings = Callable[..., TrainingSettings]
 OUTSIDE = "tests.training.plain_objectives"
-
-
-class KilledError(Exception):
-    """Ends a run at a line of its log."""
-
-
-class KillingLog(io.StringIO):
-    """A log whose reader ends the run at a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def write(self, text: str) -> int:
-        if json.loads(text).get("step", 0) >= self.step:
-            raise KilledError
-        return super().write(text)
 
 
 def build(*names: str, **options: object) -> WeightedObjectives:

@@ -25,27 +25,11 @@ from bioclip.training.data import TrainingData
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
 from bioclip.training.streams import open_streams, sizes_of, streams_of_slots
+from tests.training.killing_log import KilledError, KillingLog
 from tests.training.sample_release import write_release, write_tar
 
 MakeSettings = Callable[..., TrainingSettings]
 NUM_FOREIGN = 10
-
-
-class KilledError(Exception):
-    """Ends a run at a line of its log."""
-
-
-class KillingLog(io.StringIO):
-    """A log whose reader ends the run at a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def write(self, text: str) -> int:
-        if json.loads(text).get("step", 0) >= self.step:
-            raise KilledError
-        return super().write(text)
 
 
 @pytest.fixture
