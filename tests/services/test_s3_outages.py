@@ -96,11 +96,10 @@ def test_a_service_that_stays_away_and_one_that_refuses_end_the_run_and_the_next
         with curating(workspace, server) as run:
             wait_for_shards(workspace, run, server, sum(name.endswith(".tar") for name in local_digests))
             own_bucket.kill()
-            killed = time.monotonic()
             stdout, stderr = run.communicate(timeout=CURATE_S)
         assert (run.returncode, stdout) == (1, "")
-        assert time.monotonic() - killed < 60  # it is the end of the run, not of each of its partitions after the other
-        assert re.search(rf"'s3://{BUCKET}/away/\S+' cannot be reached: the S3 service at {forwarder.url} gave no good", the_error(stderr))
+        unanswered = rf"'s3://{BUCKET}/away/\S+' cannot be reached: the S3 service at {forwarder.url} gave no valid response"
+        assert re.search(unanswered, the_error(stderr))
         assert the_error(stderr).endswith("run again: finished parts are kept.")
         own_bucket.start()
         assert complete_releases(workspace.client, BUCKET, "away") == []
