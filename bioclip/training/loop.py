@@ -20,12 +20,12 @@ from bioclip.models.trained import ModelInfo, find_model, read_model_info
 from bioclip.settings import TrainingSettings, meaningful
 from bioclip.training.checkpoints import Checkpoints, RestoredRun
 from bioclip.training.data import Batch, TrainingData, missing_captions
+from bioclip.training.data.streams import open_streams
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
 from bioclip.training.optimization import build_optimizer, learning_rate, take_step
 from bioclip.training.processes import Processes, join_processes
 from bioclip.training.runs import training_key
-from bioclip.training.streams import open_streams
 
 if TYPE_CHECKING:
     from bioclip.releases import Release

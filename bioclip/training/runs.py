@@ -16,8 +16,8 @@ from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import ObjectiveSettings, TrainingSettings, meaningful
 from bioclip.storage import Storage
+from bioclip.training.data.streams import stream_identity
 from bioclip.training.objectives import source_digests
-from bioclip.training.streams import stream_identity
 
 FAILED = "failed"
 """Event of the line that a trainer writes to its log when it ends with an error; `message` is the error's sentence."""

@@ -16,7 +16,7 @@ from bioclip.models.clip import ClipModel
 from bioclip.plugins import read_options
 from bioclip.settings import Settings, TrainingSettings
 from bioclip.training.data import Batch
-from bioclip.training.lineage_matrix import LineageMatrix
+from bioclip.training.data.lineage_matrix import LineageMatrix
 from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, Step
 from bioclip.training.objectives.weighted import WeightedObjectives
 from bioclip.training.processes import Processes

@@ -13,7 +13,7 @@ from bioclip.errors import TrainingError
 from bioclip.models.preprocessing import decode, square
 from bioclip.releases import Release
 from bioclip.shards.sample_index import index_split
-from bioclip.training.augmentation import decode_px, random_crop
+from bioclip.training.data.augmentation import decode_px, random_crop
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ from bioclip.models.clip import import_open_clip
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
-from bioclip.training.data import Batch, ImageCache, TrainingData, epoch_order, sample_random
-from bioclip.training.streams import open_streams
+from bioclip.training.data import Batch, TrainingData
+from bioclip.training.data.loading import ImageCache
+from bioclip.training.data.order import epoch_order, sample_random
+from bioclip.training.data.streams import open_streams
 from tests.training.sample_release import write_release
 
 MakeSettings = Callable[..., TrainingSettings]

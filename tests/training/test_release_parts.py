@@ -28,9 +28,9 @@ from bioclip.shards.members import MEMBER_EXTENSIONS
 from bioclip.shards.sample_index import SampleIndex, index_split, texts_of
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData, samples_without
+from bioclip.training.data.streams import Stream
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
-from bioclip.training.streams import Stream
 from tests.conftest import Curated
 from tests.selection.conftest import Workspace
 

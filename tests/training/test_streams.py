@@ -22,9 +22,9 @@ from bioclip.settings import TrainingSettings
 from bioclip.settings.loading import load_settings
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData
+from bioclip.training.data.streams import open_streams, sizes_of, streams_of_slots
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
-from bioclip.training.streams import open_streams, sizes_of, streams_of_slots
 from tests.training.killing_log import KilledError, KillingLog
 from tests.training.sample_release import write_release, write_tar
 

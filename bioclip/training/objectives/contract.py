@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bioclip.models.clip import ClipModel
     from bioclip.settings import TrainingSettings
     from bioclip.training.data import Batch
-    from bioclip.training.lineage_matrix import LineageMatrix
+    from bioclip.training.data.lineage_matrix import LineageMatrix
     from bioclip.training.processes import Processes
 
 

@@ -3,23 +3,17 @@
 A run resumes at any step without replaying earlier ones, and any number of processes uses the same global batches: process r of W
 takes the r-th of W equal slices. The epochs of a stream follow one another without a gap, so every epoch contains all samples; within an
 epoch, samples are ordered by a hash of (seed, epoch, sample), independent of their shards.
-
-The last letters of a tensor's name are its shape:
-B  pairs of this process in one batch       U  distinct captions of those pairs      L  tokens of a text
-H, W  height and width in pixels            C  3 colour channels
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
-from random import Random
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -27,9 +21,12 @@ from PIL import Image
 from bioclip.errors import TrainingError
 from bioclip.models.preprocessing import cost_bytes, decode, square
 from bioclip.settings import TrainingSettings
-from bioclip.shards.sample_index import SampleIndex, image_of, texts_of
-from bioclip.training.augmentation import decode_px, random_crop
-from bioclip.training.streams import FOREIGN_CAPTION, Stream, seed_of, sizes_of, streams_of_slots
+from bioclip.shards.sample_index import image_of, texts_of
+from bioclip.training.data.augmentation import decode_px, random_crop
+from bioclip.training.data.batch import Batch, Pair, Place
+from bioclip.training.data.caption_types import caption_id, caption_type_names
+from bioclip.training.data.order import epoch_order, sample_random
+from bioclip.training.data.streams import FOREIGN_CAPTION, Stream, seed_of, sizes_of, streams_of_slots
 
 if TYPE_CHECKING:
     import torch
@@ -37,57 +34,6 @@ if TYPE_CHECKING:
 
 _PREFETCHED_BATCHES = 2
 _MAX_CACHED_CAPTIONS = 200_000
-_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """This process's slice of global batch `step`, counted from 0.
-
-    `taxon_B` is the row of each sample in the run's lineage matrix, -1 for a sample without a release. `caption_type_B` indexes
-    `caption_type_names`, -1 for a foreign caption. `stream_B` and `epoch_B` are the stream and the stream's epoch. `text_of_B` indexes
-    the distinct captions, which `tokens_UL` holds; `caption_id_B` is a 63-bit hash of the caption, to compare captions of several
-    processes. `images_BCHW` is uint8, all others int64.
-    """
-
-    step: int
-    images_BCHW: torch.Tensor
-    tokens_UL: torch.Tensor
-    text_of_B: torch.Tensor
-    caption_id_B: torch.Tensor
-    caption_type_B: torch.Tensor
-    taxon_B: torch.Tensor
-    stream_B: torch.Tensor
-    epoch_B: torch.Tensor
-    keys: tuple[str, ...]
-    captions: tuple[str, ...]
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch with its tensors on `device`."""
-        import torch
-
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
-        }
-        return replace(self, **moved)
-
-
-class Place(NamedTuple):
-    """Where a pair of a batch comes from: a stream, the stream's epoch, and a position in the stream's index."""
-
-    stream: int
-    epoch: int
-    position: int
-
-
-class Pair(NamedTuple):
-    """A pair as it is drawn; `pixels` is uint8 [3, H, W]."""
-
-    place: Place
-    key: str
-    pixels: NDArray[np.uint8]
-    caption: str
-    caption_type: int
 
 
 @dataclass
@@ -226,48 +172,3 @@ class TrainingData:
             keys=tuple(pair.key for pair in pairs),
             captions=captions,
         )
-
-
-def caption_type_names(settings: TrainingSettings) -> tuple[str, ...]:
-    """The caption types that a run may show, in the order that `Batch.caption_type_B` numbers them in."""
-    return tuple(dict.fromkeys((*settings.caption_types, settings.caption_fallback)))
-
-
-def caption_id(caption: str) -> int:
-    """63-bit BLAKE2b hash of a caption."""
-    return int.from_bytes(blake2b(caption.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def missing_captions(streams: Sequence[Stream], caption_types: Sequence[str]) -> dict[str, int]:
-    """The sum of `samples_without` over all streams of releases."""
-    missing: Counter[str] = Counter()
-    for stream in streams:
-        if not stream.is_foreign:
-            missing.update(samples_without(stream.index, caption_types))
-    return dict(sorted(missing.items()))
-
-
-def samples_without(index: SampleIndex, caption_types: Sequence[str]) -> dict[str, int]:
-    """Caption type -> number of samples without it, if above 0; raises TrainingError for a type that no sample has."""
-    found = {name.removesuffix(".txt"): number for name, number in index.members.items() if name.endswith(".txt")}
-    if absent := [name for name in caption_types if name not in found] if len(index) else []:
-        raise TrainingError(
-            f"training.caption_types names {absent[0]!r}, which no sample of this release has; available: {', '.join(sorted(found))}."
-        )
-    return {name: len(index) - found[name] for name in sorted(set(caption_types)) if found.get(name, 0) < len(index)}
-
-
-def epoch_order(identity: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Positions [N] sorted by a 64-bit hash of (seed, epoch, identity): SplitMix64 (Steele et al. 2014) of the identities, salted."""
-    salt = np.uint64(int.from_bytes(blake2b(f"{seed}/{epoch}".encode(), digest_size=8).digest(), "big"))
-    with np.errstate(over="ignore"):
-        mixed = (identity ^ salt) + _GOLDEN
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
-        mixed ^= mixed >> np.uint64(31)
-    return np.lexsort((identity, mixed))
-
-
-def sample_random(seed: int, epoch: int, key: str) -> Random:
-    """The random draws of one sample in one epoch; reproducible."""
-    return Random(int.from_bytes(blake2b(f"{seed}/{epoch}/{key}".encode(), digest_size=16).digest(), "big"))  # noqa: S311 - not a secret

@@ -19,7 +19,7 @@ from bioclip.releases import Release, open_release
 from bioclip.settings import DataStreamSettings, TrainingSettings
 from bioclip.shards.sample_index import SampleIndex, index_split, index_tars
 from bioclip.storage import Storage
-from bioclip.training.lineage_matrix import NO_TAXON, LineageMatrix, SampleLineages, merge_lineages, read_lineages, taxa_of
+from bioclip.training.data.lineage_matrix import NO_TAXON, LineageMatrix, SampleLineages, merge_lineages, read_lineages, taxa_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
