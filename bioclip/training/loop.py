@@ -171,7 +171,7 @@ def _one_step(run: Run, number: int, batch: Batch) -> torch.Tensor:
 
 
 def _prepare(run: Run, number: int, seed: int, batch: Batch) -> Step:
-    device, added = run.processes.device, run.objectives.added_texts(number)
+    device, added = run.processes.device, run.objectives.added_texts(batch)
     tokens_XL = batch.tokens_UL[batch.text_of_B]
     if texts := [text for part in added for text in part]:
         tokens_XL = torch.cat([tokens_XL, run.model.tokenizer(texts).to(device)])

@@ -50,10 +50,10 @@ class SigmoidObjective(Objective):
         self.register_buffer("species_T", torch.as_tensor(context.lineages.node_TR[:, 6]), persistent=False)
         self.projector = torch.nn.Parameter(torch.eye(width, options.width))
 
-    def added_texts(self, step: int) -> Sequence[str]:
+    def added_texts(self, batch: Batch) -> Sequence[str]:
         """The vocabulary, turned by one text a step."""
         texts = self.options.vocabulary
-        return texts[step % len(texts) :] + texts[: step % len(texts)]
+        return texts[batch.step % len(texts) :] + texts[: batch.step % len(texts)]
 
     def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
         """Mean over this process's images and all processes' texts."""
@@ -146,7 +146,7 @@ def gradients(objectives: WeightedObjectives, rows: slice) -> list[torch.Tensor]
     )
     objectives.double()
     vision, text, scale = (value.clone().requires_grad_() for value in (weights, weights.T, torch.tensor(14.0, dtype=torch.float64)))
-    num_added = [len(part) for part in objectives.added_texts(0)]
+    num_added = [len(part) for part in objectives.added_texts(batch_of(rows))]
     added_ED = torch.nn.functional.normalize(texts_BD[: sum(num_added)] @ text + 1)
     images, texts = torch.nn.functional.normalize(images_BD[rows] @ vision), torch.nn.functional.normalize(texts_BD[rows] @ text)
     value = objectives.total(Outputs(images, texts, scale, None, added_ED), num_added, batch_of(rows))

@@ -191,12 +191,12 @@ class TestTakingOverTheStep:
     def material(self, model: ClipModel, objectives: WeightedObjectives) -> Step:
         generator = torch.Generator().manual_seed(3)
         texts = [f"a photo of species {number % 5}" for number in range(8)]
-        added = [text for part in objectives.added_texts(0) for text in part]
         batch = Batch(0, *[torch.arange(8) % 4] * 8, keys=tuple("abcdefgh"), captions=tuple(texts))  # type: ignore[arg-type]
+        added = [text for part in objectives.added_texts(batch) for text in part]
 
         def total(images: torch.Tensor, features: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
             outputs = Outputs(images, features[:8], scale, bias, features[8:])
-            return objectives.total(outputs, [len(part) for part in objectives.added_texts(0)], batch)
+            return objectives.total(outputs, [len(part) for part in objectives.added_texts(batch)], batch)
 
         return Step(
             number=0,

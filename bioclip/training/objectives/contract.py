@@ -64,9 +64,9 @@ class Objective(torch.nn.Module):
     takes_over_step: ClassVar[bool] = False
     """True for an objective that defines `run_step`. At most one of a run's objectives may."""
 
-    def added_texts(self, step: int) -> Sequence[str]:
-        """Texts to encode at step `step`, counted from 0, after the captions of the batch; equal in every process."""
-        del step
+    def added_texts(self, batch: Batch) -> Sequence[str]:
+        """Texts to encode after the captions of the batch; `batch` has this process's pairs, so the texts may differ between processes."""
+        del batch
         return ()
 
     def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:

@@ -38,9 +38,9 @@ class WeightedObjectives(torch.nn.Module):
         """The objective that takes over the step, or None."""
         return next((part for part in self.objectives if part.takes_over_step), None)
 
-    def added_texts(self, step: int) -> list[list[str]]:
-        """Texts that each objective adds to step `step`."""
-        return [list(part.added_texts(step)) for part in self.objectives]
+    def added_texts(self, batch: Batch) -> list[list[str]]:
+        """Texts that each objective adds to a batch."""
+        return [list(part.added_texts(batch)) for part in self.objectives]
 
     def total(self, outputs: Outputs, num_added: Sequence[int], batch: Batch) -> torch.Tensor:
         """The weighted sum. `outputs.added_features_ED` holds the texts of all objectives, `num_added` how many are of each.
