@@ -268,5 +268,5 @@ def _progress(log: TextIO | None, name: str, num_images: int) -> Callable[[int],
 
 def _write_log(log: TextIO | None, line: dict[str, Any]) -> None:
     if log is not None:
-        log.write(json.dumps(line) + "\n")
+        log.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
         log.flush()

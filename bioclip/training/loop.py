@@ -221,8 +221,9 @@ def _log(run: Run, num_steps: int, elapsed_s: float) -> None:
 
 
 def _write_log(run: Run, line: Mapping[str, Any]) -> None:
+    """Append a line with the time in seconds since the epoch, which orders lines that are read later."""
     if run.log is not None and run.processes.is_first:
-        run.log.write(json.dumps(line) + "\n")
+        run.log.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
         run.log.flush()
 
 

@@ -77,9 +77,9 @@ def test_training_learns_and_writes_a_whole_model(release: Release, straight: St
     ]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13))
-    assert set(lines[0]) == {"step", "loss", "learning_rate", "logit_scale", "epoch", "samples_per_second", "data_wait_share"}
+    assert set(lines[0]) == {"time", "step", "loss", "learning_rate", "logit_scale", "epoch", "samples_per_second", "data_wait_share"}
     stored = [json.loads(line) for line in straight.read_bytes(f"{result.info.folder}/metrics.jsonl").splitlines()]
-    assert stored == [{k: v for k, v in line.items() if k not in {"samples_per_second", "data_wait_share"}} for line in lines]
+    assert stored == [{k: v for k, v in line.items() if k not in {"time", "samples_per_second", "data_wait_share"}} for line in lines]
 
 
 def test_a_finished_model_is_found_and_nothing_is_done(release: Release, straight: Storage, tiny_settings: MakeSettings) -> None:
@@ -155,7 +155,8 @@ class TestTheEnvironment:
         storage, log = Storage(str(tmp_path)), io.StringIO()
         _kill_at(8, tiny_settings(), release, storage)
         train(tiny_settings(num_threads=2), release, storage, log)
-        assert json.loads(log.getvalue().splitlines()[0]) == {"event": "environment", "step": 6, "changed": {"num_threads": [1, 2]}}
+        first = json.loads(log.getvalue().splitlines()[0])
+        assert first | {"time": 0} == {"time": 0, "event": "environment", "step": 6, "changed": {"num_threads": [1, 2]}}
 
 
 @pytest.mark.slow
