@@ -24,14 +24,14 @@ from bioclip.evaluation import find_evaluation, load_scores, planned_evaluation_
 from bioclip.models.reference import ModelRef
 from bioclip.models.trained import ModelInfo, read_model_info
 from bioclip.releases import Release, open_release
-from bioclip.settings import PipelineSettings, meaningful
+from bioclip.settings import meaningful
 from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training import command as training_command
 from bioclip.training import environment as training_environment
 from bioclip.training import find_model, planned_model_id
 from tasks.context import RunContext
-from tasks.processes import run_watched
+from tasks.processes import run_watched, s3_credentials
 from tasks.tracking import DatasetInput, TrackedRun, Tracker
 
 
@@ -143,15 +143,9 @@ def _run(
     settings_path = logs / f"{identity}-{os.getpid()}.yaml"
     settings_path.write_text(to_yaml(context.settings), encoding="utf-8")
     log_path = settings_path.with_suffix(".jsonl")
-    environment = training_environment(context.settings.training) | _credentials(context.settings)
+    environment = training_environment(context.settings.training) | s3_credentials(context.settings)
     run_watched(command(settings_path, log_path), environment, log_path, show, error)
     settings_path.unlink()
-
-
-def _credentials(settings: PipelineSettings) -> dict[str, str]:
-    s3 = settings.workspace.s3
-    values = {"TREEOFLIFE_WORKSPACE__S3__KEY": s3.key.get_secret_value(), "TREEOFLIFE_WORKSPACE__S3__SECRET": s3.secret.get_secret_value()}
-    return {name: value for name, value in values.items() if value}
 
 
 def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bioclip.errors import TreeOfLifeError
+from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import ENVIRONMENT_PREFIX
 from bioclip.training.runs import FAILED
 
@@ -59,6 +60,13 @@ def run_watched(
                 next(iter(sentences), said)
                 or f"{' '.join(command[:4])} … ended with code {process.returncode} without a message; see {log_path}."
             )
+
+
+def s3_credentials(settings: PipelineSettings) -> dict[str, str]:
+    """Environment variables with the workspace's S3 key and secret, which a settings file never holds."""
+    s3 = settings.workspace.s3
+    values = {"WORKSPACE__S3__KEY": s3.key.get_secret_value(), "WORKSPACE__S3__SECRET": s3.secret.get_secret_value()}
+    return {ENVIRONMENT_PREFIX + name: value for name, value in values.items() if value}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

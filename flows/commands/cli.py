@@ -37,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TreeOfLifeError as error:
             print_error(str(error), error.exit_code, type(error).__name__, as_json)
             return error.exit_code
+        except ModuleNotFoundError as error:
+            from flows.commands.health.missing_package import explain_missing_package
+
+            if not (sentence := explain_missing_package(error)):
+                raise
+            print_error(sentence, ExitCode.FAILED, type(error).__name__, as_json)
+            return ExitCode.FAILED
         except KeyboardInterrupt as stop:
             code = ExitCode.TERMINATED if isinstance(stop, Terminated) else ExitCode.INTERRUPTED
             report(code)

@@ -1,17 +1,14 @@
-"""`treeoflife demo`, `run`, `curate`, `train` and `evaluate`: the flows."""
+"""`treeoflife demo`, `run`, `curate` and `evaluate`: the flows."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.commands.answers import Answer
 from flows.commands.parameters import DEMO, SETTINGS, DemoOptions, Release, SettingsOptions
+from flows.services import open_services
 
 if TYPE_CHECKING:
     from bioclip.settings import PipelineSettings
@@ -54,27 +51,11 @@ def curate(*, options: SettingsOptions = SETTINGS) -> Answer:
     """
     settings = options.load()
     _check_inputs(settings)
-    with _services(settings, options.verbose, is_tracked=False):
+    with open_services(settings, options.verbose, is_tracked=False):
         from flows.commands.summary import answer_release
         from flows.curate import curate
 
         return answer_release(curate(settings))
-
-
-def train(*, release: Release = "latest", options: SettingsOptions = SETTINGS) -> Answer:
-    """Train a model on a release of the workspace.
-
-    Example: `treeoflife train --recipe vit_b16_1gpu --release latest --workspace s3://bucket/workspace`
-
-    JSON keys: model.
-    """
-    settings = options.load()
-    _check_device(settings)
-    with _services(settings, options.verbose):
-        from flows.commands.summary import answer_model
-        from flows.learning import train
-
-        return answer_model(train(settings, release))
 
 
 def evaluate(
@@ -93,7 +74,7 @@ def evaluate(
     JSON keys: evaluation, scores.
     """
     settings = options.load()
-    with _services(settings, options.verbose):
+    with open_services(settings, options.verbose):
         from flows.commands.summary import answer_evaluation
         from flows.learning import evaluate
 
@@ -104,10 +85,11 @@ def _run_pipeline(settings: PipelineSettings, verbose: bool) -> Answer:
     from bioclip import layout
     from bioclip.settings.loading import to_yaml
     from bioclip.storage import open_workspace
+    from flows.preflight import check_device
 
     _check_inputs(settings)
-    _check_device(settings)
-    with _services(settings, verbose):
+    check_device(settings.training.device, settings.training.recipe)
+    with open_services(settings, verbose):
         from flows.commands.summary import answer_run
         from flows.tree_of_life import tree_of_life
 
@@ -127,41 +109,3 @@ def _check_inputs(settings: PipelineSettings) -> None:
     if not storage.is_local:  # an unreachable service is reported at the first contact, without a run's retries
         storage.check_writable()
     check_inputs(settings, storage)
-
-
-def _check_device(settings: PipelineSettings) -> None:
-    """Raise before anything is started when training wants a GPU that this machine lacks."""
-    from flows.preflight import check_device
-
-    check_device(settings.training.device, settings.training.recipe)
-
-
-def _check_servers(settings: PipelineSettings, is_tracked: bool) -> None:
-    from bioclip.errors import TreeOfLifeError
-    from flows.commands.health.check import Status
-    from flows.commands.health.services import check_servers
-
-    for check in check_servers(settings, os.environ):
-        if check.status == Status.FAIL and (is_tracked or check.name != "MLflow"):
-            raise TreeOfLifeError(f"{check.name}: {check.found}; {check.remedy}.")
-
-
-@contextmanager
-def _services(settings: PipelineSettings, verbose: bool, is_tracked: bool = True) -> Iterator[None]:
-    """The services that a flow needs: a writable workspace and a Prefect API.
-
-    Raises TreeOfLifeError, before anything is started, for a server that does not answer; MLflow is asked where the flow is tracked.
-    """
-    from bioclip.storage import open_workspace
-    from flows.embedded_prefect import embedded_prefect
-    from flows.environment import prepare_environment
-    from tasks.context import state_dir
-
-    open_workspace(settings.workspace).check_writable()
-    _check_servers(settings, is_tracked and settings.tracking.enabled)
-    state = state_dir(settings)
-    prepare_environment(state, verbose)
-    if not os.environ.get("PREFECT_API_URL"):
-        print("Starting Prefect's embedded server …", file=sys.stderr)
-    with embedded_prefect(state / "logs" / "prefect.log"):
-        yield

@@ -36,7 +36,7 @@ COMMANDS = {
     "check": "flows.commands.start:check_settings",
     "run": "flows.commands.pipeline:run",
     "curate": "flows.commands.pipeline:curate",
-    "train": "flows.commands.pipeline:train",
+    "train": "flows.commands.training.train:train",
     "evaluate": "flows.commands.pipeline:evaluate",
     "release list": "flows.commands.release.listing:list_releases",
     "release show": "flows.commands.release.listing:show_release",

@@ -8,13 +8,14 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from bioclip.settings import PipelineSettings
 from bioclip.stages import STAGES
 from flows.commands.health.check import Check, failed, passed, warned
 
 DISTRIBUTION = "bioclip-pipeline"
-_DEVELOPMENT = "dev"
+DEVELOPMENT_EXTRA = "dev"
 
 
 def check_versions(settings: PipelineSettings) -> Iterator[Check]:
@@ -29,15 +30,24 @@ def check_versions(settings: PipelineSettings) -> Iterator[Check]:
     requirements = [Requirement(line) for line in package.requires or ()]
     core = [one for one in requirements if one.marker is None]
     yield check_packages("packages", core, "pip install --upgrade bioclip-pipeline")
-    for extra in sorted({name for one in requirements for name in _extras(one)} - {_DEVELOPMENT}):
+    for extra in sorted({name for one in requirements for name in _extras(one)} - {DEVELOPMENT_EXTRA}):
         chosen = [one for one in requirements if extra in _extras(one)]
         if extra in needed or any(_version(one.name) for one in chosen):
             yield check_packages(f"packages ({extra})", chosen, f"pip install --upgrade 'bioclip-pipeline[{extra}]'")
 
 
+def extras_by_package(package: metadata.Distribution) -> dict[str, list[str]]:
+    """Normalised name of each package that an extra needs -> names of those extras, in their order."""
+    found: dict[str, list[str]] = {}
+    for one in map(Requirement, package.requires or ()):
+        for extra in sorted(_extras(one)):
+            found.setdefault(canonicalize_name(one.name), []).append(extra)
+    return found
+
+
 def extras_of(settings: PipelineSettings) -> set[str]:
     """Extras that a run with these settings imports."""
-    needed = {"train"}
+    needed = {"pipeline", "train"}
     if settings.workspace.uri.startswith("s3://"):
         needed.add("s3")
     if settings.tracking.enabled and settings.tracking.uri:

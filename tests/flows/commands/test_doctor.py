@@ -87,8 +87,8 @@ def test_packages_outside_the_tested_ranges_and_missing_ones_are_named() -> None
 
 
 def test_the_extras_are_those_that_the_settings_need() -> None:
-    assert extras_of(settings()) == {"train"}
-    assert extras_of(settings(workspace={"uri": "s3://a/b"}, tracking={"uri": "http://mlflow"})) == {"train", "s3", "mlflow"}
+    assert extras_of(settings()) == {"pipeline", "train"}
+    assert extras_of(settings(workspace={"uri": "s3://a/b"}, tracking={"uri": "http://mlflow"})) == {"pipeline", "train", "s3", "mlflow"}
 
 
 def test_an_s3_workspace_without_a_key_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
