@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import torch
 from safetensors.torch import save
 
 from bioclip import layout
-from bioclip.digests import canonical_json, digest_value
+from bioclip.digests import canonical_json
 from bioclip.errors import TrainingError
-from bioclip.models.clip import ClipModel, create_model, import_open_clip, save_model
+from bioclip.models.clip import create_model, import_open_clip, save_model
 from bioclip.models.trained import ModelInfo, find_model, read_model_info
 from bioclip.settings import TrainingSettings, meaningful
-from bioclip.training.checkpoints import Checkpoints, RestoredRun
+from bioclip.training.checkpoints import Checkpoints
 from bioclip.training.data import Batch, TrainingData, missing_captions
 from bioclip.training.data.streams import open_streams
-from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
-from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
-from bioclip.training.optimization import build_optimizer, learning_rate, take_step
+from bioclip.training.objectives.contract import ObjectiveContext
+from bioclip.training.objectives.weighted import build_objectives
+from bioclip.training.optimization import build_optimizer
 from bioclip.training.processes import Processes, join_processes
+from bioclip.training.run_log import RunLog, metrics_of
 from bioclip.training.runs import training_key
+from bioclip.training.step.trainer import Trainer
 
 if TYPE_CHECKING:
     from bioclip.releases import Release
@@ -44,34 +45,31 @@ class TrainingResult:
 
 @dataclass
 class Run:
-    """The state of a run. `history` [steps done, 2] has each step's loss and logit scale; `pending` those still on the device.
+    """The state of a run. `history` [steps done, 2] has each step's loss and logit scale; `pending` those still on the device."""
 
-    `wrapped` is the model's network with gradients averaged over the processes.
-    """
-
-    settings: TrainingSettings
-    processes: Processes
-    model: ClipModel
-    wrapped: torch.nn.Module
-    objectives: WeightedObjectives
-    optimizer: torch.optim.AdamW
+    trainer: Trainer
     data: TrainingData
     samples_without: Mapping[str, int]
     checkpoints: Checkpoints
-    log: TextIO | None
+    log: RunLog
     history: torch.Tensor
     pending: list[torch.Tensor] = field(default_factory=list)
     waited_s: float = 0.0
 
     @property
+    def settings(self) -> TrainingSettings:
+        """Settings of the run."""
+        return self.trainer.settings
+
+    @property
+    def processes(self) -> Processes:
+        """This process among all."""
+        return self.trainer.processes
+
+    @property
     def num_done(self) -> int:
         """Steps whose metrics are known."""
         return len(self.history)
-
-    @property
-    def parameters(self) -> list[torch.nn.Parameter]:
-        """Parameters of the network, then of the objectives."""
-        return [*self.model.network.parameters(), *self.objectives.parameters()]
 
 
 def train(settings: TrainingSettings, release: Release, storage: Storage, log: TextIO | None = None) -> TrainingResult:
@@ -110,30 +108,18 @@ def _start(settings: TrainingSettings, release: Release, checkpoints: Checkpoint
     restored = checkpoints.restore(model.network, objectives, optimizer, processes.agree)
     history = torch.zeros(0, 2, dtype=torch.float64) if restored is None else restored.history
     wrapped = model.network if objectives.leader else processes.wrap(model.network)
-    run = Run(settings, processes, model, wrapped, objectives, optimizer, data, missing, checkpoints, log, history)
-    _log_start(run, restored)
+    trainer = Trainer(settings, processes, model, wrapped, objectives, optimizer)
+    run = Run(trainer, data, missing, checkpoints, RunLog(log if processes.is_first else None), history)
+    run.log.write_missing(streams, missing, settings.caption_fallback)
+    if restored is not None:
+        run.log.write_changed_environment(run.num_done, restored.environment, processes.environment())
     return run
-
-
-def _log_start(run: Run, restored: RestoredRun | None) -> None:
-    """Log the missing captions and samples, and how the environment differs from the checkpoint's."""
-    if run.samples_without:
-        num_samples = sum(len(stream.index) for stream in run.data.streams if not stream.is_foreign)
-        line = {"event": "captions", "num_samples": num_samples, "without": run.samples_without}
-        _write_log(run, line | {"fallback": run.settings.caption_fallback})
-    for number, stream in enumerate(run.data.streams):
-        if stream.num_incomplete:
-            line = {"event": "incomplete", "stream": number, "num_samples": len(stream.index), "num_incomplete": stream.num_incomplete}
-            _write_log(run, line)
-    if restored is not None and restored.environment != (now := run.processes.environment()):
-        changed = {name: [restored.environment.get(name), value] for name, value in now.items() if restored.environment.get(name) != value}
-        _write_log(run, {"event": "environment", "step": run.num_done, "changed": changed})
 
 
 def _run_steps(run: Run) -> None:
     settings, started, since = run.settings, time.perf_counter(), run.num_done
     for step, batch in _timed_batches(run, run.num_done, settings.num_steps):
-        run.pending.append(_one_step(run, step, batch))
+        run.pending.append(run.trainer.run_step(step, batch))
         done = step + 1
         saves = done % settings.checkpoint_every_steps == 0 and done < settings.num_steps
         if done % settings.log_every_steps == 0 or done == settings.num_steps or saves:
@@ -142,7 +128,7 @@ def _run_steps(run: Run) -> None:
             _log(run, done - since, time.perf_counter() - started)
             started, since, run.waited_s = time.perf_counter(), done, 0.0
         if saves and run.processes.is_first:
-            run.checkpoints.write(run.history, run.model.network, run.objectives, run.optimizer, run.processes.environment())
+            _write_checkpoint(run)
 
 
 def _timed_batches(run: Run, first: int, stop: int) -> Iterator[tuple[int, Batch]]:
@@ -154,43 +140,9 @@ def _timed_batches(run: Run, first: int, stop: int) -> Iterator[tuple[int, Batch
         yield step, batch
 
 
-def _one_step(run: Run, number: int, batch: Batch) -> torch.Tensor:
-    """Update the weights by step `number`, counted from 0; returns loss and logit scale [2]."""
-    seed = int(digest_value([run.settings.seed, number, run.processes.rank])[:15], 16)
-    torch.manual_seed(seed)
-    step = _prepare(run, number, seed, batch.to(run.processes.device))
-    if run.objectives.leader is None:
-        loss = run_plain_step(step, run.wrapped)
-        run.processes.average_gradients(run.objectives.parameters())
-    else:
-        loss = run.objectives.leader.run_step(step)
-        run.processes.average_gradients(run.parameters)
-    logit_scale = run.model.network.get_parameter("logit_scale").detach().exp().reshape(())
-    take_step(run.model.network, run.parameters, run.optimizer, number, run.settings)
-    return torch.stack([loss, logit_scale]).double()
-
-
-def _prepare(run: Run, number: int, seed: int, batch: Batch) -> Step:
-    device, added = run.processes.device, run.objectives.added_texts(batch)
-    tokens_XL = batch.tokens_UL[batch.text_of_B]
-    if texts := [text for part in added for text in part]:
-        tokens_XL = torch.cat([tokens_XL, run.model.tokenizer(texts).to(device)])
-
-    def total(images_BD: torch.Tensor, texts_XD: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        num_pairs = len(batch.keys)
-        outputs = Outputs(images_BD, texts_XD[:num_pairs], scale, bias, texts_XD[num_pairs:])
-        return run.objectives.total(outputs, [len(part) for part in added], batch)
-
-    return Step(
-        number=number,
-        seed=seed,
-        batch=batch,
-        images_BCHW=run.model.normalise(batch.images_BCHW),
-        tokens_XL=tokens_XL,
-        network=run.model.network,
-        total=total,
-        autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.settings.precision == "bf16"),
-    )
+def _write_checkpoint(run: Run) -> None:
+    trainer = run.trainer
+    run.checkpoints.write(run.history, trainer.model.network, trainer.objectives, trainer.optimizer, run.processes.environment())
 
 
 def _fetch_metrics(run: Run) -> None:
@@ -207,24 +159,10 @@ def _fetch_metrics(run: Run) -> None:
     run.history = torch.cat([run.history, fetched])
 
 
-def _row(run: Run, step: int) -> dict[str, Any]:
-    """Metrics of step `step`, counted from 1, that do not depend on the clock."""
-    loss, logit_scale = run.history[step - 1].tolist()
-    rate, epoch = learning_rate(step - 1, run.settings), run.data.epochs(step)
-    return {"step": step, "loss": loss, "learning_rate": rate, "logit_scale": logit_scale, "epoch": round(epoch, 4)}
-
-
 def _log(run: Run, num_steps: int, elapsed_s: float) -> None:
     speed = num_steps * run.settings.batch_size / elapsed_s
     timing = {"samples_per_second": round(speed, 1), "data_wait_share": round(run.waited_s / elapsed_s, 4)}
-    _write_log(run, _row(run, run.num_done) | timing)
-
-
-def _write_log(run: Run, line: Mapping[str, Any]) -> None:
-    """Append a line with the time in seconds since the epoch, which orders lines that are read later."""
-    if run.log is not None and run.processes.is_first:
-        run.log.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
-        run.log.flush()
+    run.log.write(metrics_of(run.num_done, run.history, run.settings, run.data) | timing)
 
 
 def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> ModelInfo:
@@ -236,7 +174,7 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> Mode
         release_digest=release.digest,
         settings=meaningful(run.settings),
         weights_sha256=weights_sha256,
-        num_parameters=run.model.num_parameters,
+        num_parameters=run.trainer.model.num_parameters,
         num_steps=run.settings.num_steps,
         num_samples_seen=run.settings.num_steps * run.settings.batch_size,
         num_training_samples=run.data.num_samples,
@@ -250,10 +188,10 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str) -> Mode
 
 def _finish(run: Run, key: str, release: Release, storage: Storage) -> None:
     folder = layout.model_dir(key[:12])
-    info = _describe(run, key, release, save_model(storage, folder, run.model))
-    lines = [canonical_json(_row(run, step)) + b"\n" for step in range(1, run.num_done + 1)]
+    info = _describe(run, key, release, save_model(storage, folder, run.trainer.model))
+    lines = [canonical_json(metrics_of(step, run.history, run.settings, run.data)) + b"\n" for step in range(1, run.num_done + 1)]
     storage.write_bytes(f"{folder}/{layout.TRAINING_METRICS}", b"".join(lines))
-    if state := run.objectives.state_dict():
+    if state := run.trainer.objectives.state_dict():
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
         storage.write_bytes(f"{folder}/{layout.OBJECTIVE_WEIGHTS}", save(tensors))
     storage.write_bytes(f"{folder}/{layout.MODEL_INFO}", info.to_bytes())

@@ -23,8 +23,9 @@ from bioclip.training.data.streams import open_streams
 from bioclip.training.loop import train
 from bioclip.training.objectives import OBJECTIVES
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
-from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives, run_plain_step
+from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
 from bioclip.training.runs import planned_model_id, training_key
+from bioclip.training.step.plain_step import run_plain_step
 from tests.training.conftest import TINY_MODEL
 from tests.training.killing_log import KilledError, KillingLog
 from tests.training.plain_objectives import ALONE, CONTEXT, NUM_PAIRS, WIDTH, gradients

@@ -1,4 +1,4 @@
-"""The weighted sum of a run's objectives, and the forward and backward pass of one step."""
+"""The weighted sum of a run's objectives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bioclip.errors import SettingsError
 from bioclip.plugins import build_plugin
 from bioclip.settings import ObjectiveSettings
 from bioclip.training.objectives import builder_name
-from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, Step, at_least_float32
+from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs
 
 if TYPE_CHECKING:
     from bioclip.training.data import Batch
@@ -74,15 +74,3 @@ def build_objectives(chosen: Sequence[ObjectiveSettings], context: ObjectiveCont
         objectives.append(objective)
     built = WeightedObjectives([one.name for one in chosen], objectives, [one.weight for one in chosen])
     return built.to(context.processes.device)
-
-
-def run_plain_step(step: Step, wrapped: torch.nn.Module) -> torch.Tensor:
-    """One forward pass of `wrapped`, the network with its gradients averaged, and one backward pass; returns the loss, detached."""
-    with step.autocast():
-        answer = wrapped(step.images_BCHW, step.tokens_XL)
-    if isinstance(answer, dict):
-        answer = (answer["image_features"], answer["text_features"], answer["logit_scale"], answer.get("logit_bias"))
-    images_BD, texts_XD, logit_scale, logit_bias = (*answer, None)[:4]
-    loss = step.total(at_least_float32(images_BD), at_least_float32(texts_XD), logit_scale, logit_bias)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
