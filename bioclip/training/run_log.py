@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,9 +25,9 @@ class RunLog:
     file: TextIO | None
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write one line and flush it."""
+        """Write one line with the time in seconds since the epoch, which orders lines that are read later."""
         if self.file is not None:
-            self.file.write(json.dumps(line) + "\n")
+            self.file.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
             self.file.flush()
 
     def write_missing(self, streams: Sequence[Stream], samples_without: Mapping[str, int], fallback: str) -> None:
