@@ -83,10 +83,14 @@ def shared_prefect(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def use_shared_prefect(shared_prefect: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that the test starts use the shared Prefect server."""
+def use_shared_prefect(shared_prefect: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands that the test starts, in this process or in another, use the shared Prefect server."""
     for name, value in shared_prefect.items():
         monkeypatch.setenv(name, value)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: shared_prefect["PREFECT_API_URL"]}):  # an imported Prefect no longer reads its environment
+        yield
 
 
 @pytest.fixture(scope="session")
