@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -145,6 +146,31 @@ def formats_page() -> str:
     )
 
 
+def objectives_page() -> str:
+    """Training objectives: formula, paper, use and options, from the docstrings of their modules."""
+    from bioclip.training.objectives import OBJECTIVES, builder_name, options_class
+
+    parts = [
+        "# Training objectives\n",
+        "Training minimises the weighted sum of `training.objectives`, for example:\n",
+        "```yaml",
+        "training:",
+        "  objectives:",
+        "    - {name: multi_positive, options: {mode: mask}}",
+        "    - {name: softened, weight: 0.5, options: {alpha: 0.3}}",
+        "```\n",
+        "Each objective gives the same loss and gradients in any number of processes. Objectives with a table of features read Parquet",
+        "with the columns `item_id` and `embedding`. [Contributing](../../CONTRIBUTING.md) shows how to add one.\n",
+    ]
+    for name in OBJECTIVES:
+        module = importlib.import_module(builder_name(name).partition(":")[0])
+        parts += [f"## {name}\n", (module.__doc__ or "").strip(), ""]
+        fields = options_class(name).model_fields
+        items = [_item(f"`{key}` ({_default(field, None)}): {_text(field.description)}") for key, field in fields.items()]
+        parts += ["Options:\n", *items, ""] if items else ["Options: none.\n"]
+    return "\n".join(parts).rstrip() + "\n"
+
+
 def _names(names: Iterable[str], otherwise: str) -> str:
     return ", ".join(f"`{name}`" for name in names) or otherwise
 
@@ -172,6 +198,7 @@ PAGES: dict[str, tuple[str, Callable[[], str]]] = {
     "stages.md": ("bioclip/stages.py", stages_page),
     "layout.md": ("bioclip/layout.py", layout_page),
     "formats.md": ("bioclip/sources", formats_page),
+    "objectives.md": ("bioclip/training/objectives", objectives_page),
 }
 
 

@@ -5,14 +5,18 @@ An external objective is named `module:function` and is not registered. Importin
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 
 from bioclip.errors import UnknownNameError
 from bioclip.plugins import is_plugin, source_digest
-from bioclip.settings import ObjectiveSettings
+from bioclip.settings import ObjectiveSettings, Settings
 
 OBJECTIVES: dict[str, str] = {
     "clip": "bioclip.training.objectives.clip:build",
+    "multi_positive": "bioclip.training.objectives.multi_positive:build",
+    "siglip": "bioclip.training.objectives.siglip:build",
+    "softened": "bioclip.training.objectives.softened:build",
 }
 """Name -> `module:function` of an ObjectiveBuilder (see `contract.py`)."""
 
@@ -24,6 +28,13 @@ def builder_name(name: str) -> str:
     if name not in OBJECTIVES:
         raise UnknownNameError("objective", name, OBJECTIVES)
     return OBJECTIVES[name]
+
+
+def options_class(name: str) -> type[Settings]:
+    """The typed options of a registered objective: the one class of settings that its module defines."""
+    module = importlib.import_module(builder_name(name).partition(":")[0])
+    found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Settings)]
+    return next(one for one in found if one.__module__ == module.__name__)
 
 
 def source_digests(objectives: Iterable[ObjectiveSettings]) -> dict[str, str]:

@@ -1,4 +1,15 @@
-"""CLIP's symmetric InfoNCE (Radford et al. 2021), as open_clip computes it."""
+"""CLIP's symmetric InfoNCE, as open_clip computes it.
+
+Paper: A. Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, arXiv:2103.00020.
+
+With s the logit scale, and u_i and v_j the unit features of images and texts:
+
+    L_i = -log( exp(s u_i.v_i) / sum_k exp(s u_i.v_k) )
+
+averaged over images and over texts, [B, G] logits each: B pairs of this process, G of all.
+
+Use: the default. Every other image of the batch counts as a negative, also one of the same species.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,101 @@
+"""What holds for every registered objective. A new one is tested here without a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bioclip.training.objectives import OBJECTIVES
+from tests.training.objectives.material import PAIRS, gradients, write_required
+
+WORKER = """
+import json, sys
+from pathlib import Path
+
+from bioclip.models.clip import import_open_clip
+from bioclip.training.objectives import OBJECTIVES
+from bioclip.training.processes import join_processes
+from tests.training.objectives.material import gradients, rows_of
+
+import_open_clip()
+options = json.loads(Path(sys.argv[1], "options.json").read_text())
+with join_processes("cpu") as processes:
+    for name in OBJECTIVES:
+        found = gradients(name, options[name], processes, rows_of(processes))
+        if processes.is_first:
+            import torch
+            torch.save(found, Path(sys.argv[1], f"{name}.pt"))
+"""
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The options without a default, of every objective."""
+    folder = tmp_path_factory.mktemp("tables")
+    return {name: write_required(name, folder) for name in OBJECTIVES}
+
+
+@pytest.fixture(scope="module")
+def together(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the gradients that two gloo processes found, each with half of the batch."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "options.json").write_text(json.dumps(options))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    python_path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    shared = os.environ | {"PYTHONPATH": python_path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder)],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [worker.communicate(timeout=240) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_have_the_loss_and_gradients_of_one(together: Path, options: dict[str, Any], name: str) -> None:
+    found, alone = torch.load(together / f"{name}.pt"), gradients(name, options[name])
+    assert found.keys() == alone.keys()
+    for key, expected in alone.items():
+        assert np.allclose(found[key].numpy(), expected.numpy(), rtol=1e-12, atol=1e-12), key
+    assert any(key.startswith("network/visual") and value.abs().max() > 1e-6 for key, value in alone.items())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(PAIRS, id="any batch"),
+        pytest.param((PAIRS[0],) * 12, id="one caption"),
+        pytest.param(tuple((-1, 0, f"text {number}") for number in range(12)), id="no taxon"),
+        pytest.param(PAIRS[:2], id="two pairs of one caption"),
+    ],
+)
+def test_every_batch_gives_a_finite_loss_and_gradient(options: dict[str, Any], name: str, pairs: tuple[tuple[int, int, str], ...]) -> None:
+    for key, value in gradients(name, options[name], rows=slice(0, len(pairs)), pairs=pairs).items():
+        assert torch.isfinite(value).all(), key
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_features_of_bf16_give_nearly_the_same_loss(options: dict[str, Any], name: str) -> None:
+    exact, rounded = gradients(name, options[name]), gradients(name, options[name], precision=torch.bfloat16)
+    assert rounded["loss"].item() == pytest.approx(exact["loss"].item(), rel=0.05, abs=0.02)
+    assert all(torch.isfinite(value).all() for value in rounded.values())
