@@ -57,7 +57,7 @@ COMMANDS = {
     "backbone info": "flows.commands.backbone:describe_backbone",
     "source diff": "flows.commands.source:diff_snapshots",
     "settings": "flows.commands.settings:print_settings",
-    "recipes": "flows.commands.settings:list_recipes",
+    "recipes": "flows.commands.training.recipes:list_recipes",
     "ui": "flows.commands.ui:open_uis",
     "doctor": "flows.commands.doctor:check_environment",
 }

@@ -1,4 +1,4 @@
-"""`treeoflife settings` and `recipes`."""
+"""`treeoflife settings`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.commands.answers import Answer
-from flows.commands.parameters import ANSWER, SETTINGS, AnswerOptions, SettingsOptions
+from flows.commands.parameters import SETTINGS, SettingsOptions
 
 
 def print_settings(
@@ -27,19 +27,3 @@ def print_settings(
     if yaml:
         return Answer(data, [to_yaml(settings).removesuffix("\n")])
     return Answer(data, [f"{key} = {value!r}\n    {documentation}" for key, value, documentation in described])
-
-
-def list_recipes(*, options: AnswerOptions = ANSWER) -> Answer:
-    """List the training recipes with their commands and hardware.
-
-    Example: `treeoflife recipes`
-
-    JSON keys: recipes.
-    """
-    from bioclip.training.recipes import list_recipes, recipe_text
-
-    headers = {
-        name: [line.removeprefix("#").strip() for line in recipe_text(name).splitlines() if line.startswith("#")] for name in list_recipes()
-    }
-    text = [f"{name}\n  " + "\n  ".join(header) for name, header in headers.items()]
-    return Answer({"recipes": [{"name": name, "header": header} for name, header in headers.items()]}, text)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from bioclip import layout
 from bioclip.errors import ModelError, UnknownNameError
@@ -16,18 +17,28 @@ from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training import command, environment, load_recipe, planned_model_id
 from bioclip.training.loop import train
-from bioclip.training.recipes import list_recipes, recipe_text
+from bioclip.training.recipes import Recipe, list_recipes, read_recipe
 from tests.training.conftest import TINY_MODEL
 
 MakeSettings = Callable[..., TrainingSettings]
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_a_recipe_is_valid_and_states_command_hardware_time_and_score(name: str) -> None:
-    settings = TrainingSettings.model_validate(load_recipe(name))
+def test_a_recipe_is_valid_and_its_header_fits_its_settings(name: str) -> None:
+    settings, about = TrainingSettings.model_validate(load_recipe(name)), read_recipe(name).about
     assert settings.recipe == name
-    for word in ("# command ", "# hardware ", "# time ", "# expects "):
-        assert word in recipe_text(name)
+    assert about.command == "treeoflife demo" or f"--recipe {name}" in about.command
+    assert about.hardware.gpus == (settings.num_processes if settings.device == "cuda" else 0)
+    assert (about.hours.value is None) == (about.hours.basis == "unknown")
+
+
+def test_a_header_that_lacks_a_field_or_has_an_unknown_one_is_refused() -> None:
+    values = read_recipe("demo_cpu").model_dump()
+    del values["about"]["expects"]
+    with pytest.raises(ValidationError, match="expects"):
+        Recipe.model_validate(values)
+    with pytest.raises(ValidationError, match="hour"):
+        Recipe.model_validate({**values, "about": {**read_recipe("demo_cpu").about.model_dump(), "hour": 1}})
 
 
 def test_the_gpu_recipe_has_bioclips_hyperparameters() -> None:
