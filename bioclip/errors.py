@@ -14,6 +14,7 @@
     ├── LeakageError             evaluation images were found in training and the gate is set to fail
     ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
     ├── TrainingError            training cannot start, continue or finish
+    │   └── TrainingStoppedError exit code 75: a signal ended training after a checkpoint; the same command continues it
     └── EvaluationError          a model or benchmark cannot be scored
 
 Each message names the value, the rule it breaks and the remedy. The command line prints the message alone, without a traceback.
@@ -85,6 +86,12 @@ class ModelError(TreeOfLifeError):
 
 class TrainingError(TreeOfLifeError):
     """Training cannot start, continue or finish."""
+
+
+class TrainingStoppedError(TrainingError):
+    """A signal ended training at a step whose checkpoint is written, or before its first step."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class EvaluationError(TreeOfLifeError):

@@ -292,9 +292,34 @@ def checkpoints_dir(model_dir: str) -> str:
     return f"{model_dir}/checkpoints"
 
 
-def checkpoint(model_dir: str, num_steps: int, digest: str) -> str:
-    """Checkpoint after `num_steps` steps; `digest` is the start of the SHA-256 of its content."""
-    return f"{checkpoints_dir(model_dir)}/step-{num_steps:08d}-{digest}.safetensors"
+def checkpoint_dir(model_dir: str, num_steps: int) -> str:
+    """Folder of the checkpoint after `num_steps` steps."""
+    return f"{checkpoints_dir(model_dir)}/step-{num_steps:08d}"
+
+
+def checkpoint_steps(folder: str) -> int:
+    """Number of steps done at a checkpoint, from the name of its folder."""
+    return int(folder.rpartition("-")[2])
+
+
+def checkpoint_manifest(sha256: str) -> str:
+    """Manifest of a checkpoint in its folder; it is written last, and its name has the start of the SHA-256 of its content."""
+    return f"manifest-{sha256[:16]}.json"
+
+
+def is_checkpoint_manifest(name: str) -> bool:
+    """True for the name of a checkpoint's manifest, with or without its folder."""
+    return name.rpartition("/")[2].startswith("manifest-")
+
+
+def divergence_report(model_dir: str, step: int) -> str:
+    """The step, counted from 1, at which training diverged, and the samples of its batch."""
+    return f"{model_dir}/divergence/step-{step:08d}.json"
+
+
+NETWORK_STATE, OBJECTIVES_STATE, OPTIMIZER_STATE = "network.safetensors", "objectives-state.safetensors", "optimizer.safetensors"
+AVERAGED_STATE, STEP_HISTORY = "averaged.safetensors", "history.safetensors"
+"""Files of a checkpoint: tensors of the network, the objectives, the optimizer, the averaged network, and the metrics of each step."""
 
 
 def evaluation_dir(evaluation_id: str) -> str:

@@ -31,7 +31,7 @@ from bioclip.training import command as training_command
 from bioclip.training import environment as training_environment
 from bioclip.training import find_model, planned_model_id
 from tasks.context import RunContext
-from tasks.processes import run_watched, s3_credentials
+from tasks.processes import run_resumable, run_watched, s3_credentials
 from tasks.tracking import DatasetInput, TrackedRun, Tracker
 
 
@@ -144,7 +144,10 @@ def _run(
     settings_path.write_text(to_yaml(context.settings), encoding="utf-8")
     log_path = settings_path.with_suffix(".jsonl")
     environment = training_environment(context.settings.training) | s3_credentials(context.settings)
-    run_watched(command(settings_path, log_path), environment, log_path, show, error)
+    if error is TrainingError:
+        run_resumable(command(settings_path, log_path), environment, log_path, show, error, context.settings.training.stop_grace_s)
+    else:
+        run_watched(command(settings_path, log_path), environment, log_path, show, error)
     settings_path.unlink()
 
 
@@ -189,8 +192,25 @@ def _note(line: Mapping[str, Any]) -> str:
         return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} used instead"
     if line["event"] == "incomplete":
         return f"stream {line['stream'] + 1}: {line['num_incomplete']:,} samples without an image or a caption are left out"
-    changed = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in line["changed"].items())
-    return f"resumed at step {line['step']} in another environment: {changed}"
+    if line["event"] == "environment":
+        changed = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in line["changed"].items())
+        return f"resumed at step {line['step']} in another environment: {changed}"
+    return _note_of_state(line)
+
+
+def _note_of_state(line: Mapping[str, Any]) -> str:
+    """One sentence for a line about checkpoints, divergence and probes."""
+    if line["event"] == "checkpoint":
+        return f"continuing from step {line['step']}: {'; '.join(line['rejected'])}"
+    if line["event"] in {"divergence", "spike"}:
+        return f"{line['event']} at step {line['step']}: {line['metric']} {line['value']}; samples listed in {line['samples']}"
+    if line["event"] == "rollback":
+        return (
+            f"went back to step {line['step']}; batches left out: {', '.join(f'{first} to {stop - 1}' for first, stop in line['skipped'])}"
+        )
+    if line["event"] == "stopped":
+        return f"{line['message']} Starting again"
+    return ", ".join(f"{name} {value:.4g}" for name, value in line.items() if name not in {"event", "time"})
 
 
 def _dataset(context: RunContext, release: Release, part: str = "") -> DatasetInput:

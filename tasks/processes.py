@@ -13,13 +13,44 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bioclip.errors import TreeOfLifeError
+from bioclip.errors import TrainingStoppedError, TreeOfLifeError
 from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import ENVIRONMENT_PREFIX
-from bioclip.training.runs import FAILED
+from bioclip.training.outcomes import read_failures, remove_failures
 
 _POLL_S, _END_S = 0.2, 2.0
 _SHOWN_ERROR_CHARS = 2000
+_MAX_STOPS_WITHOUT_A_STEP = 3
+
+
+def run_resumable(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log_path: Path,
+    on_line: Callable[[dict[str, Any]], None],
+    error: type[TreeOfLifeError],
+    grace_s: float,
+) -> None:
+    """`run_watched`, and again after each end by a signal that left a checkpoint: a preemption is no failure.
+
+    Raises TrainingStoppedError after the third such end in succession without a further step.
+    """
+    stops = last = 0
+
+    def watch(line: dict[str, Any]) -> None:
+        nonlocal stops, last
+        if line.get("step", 0) > last:
+            stops, last = 0, line["step"]
+        on_line(line)
+
+    while True:
+        try:
+            return run_watched(command, environment, log_path, watch, error, grace_s)
+        except TrainingStoppedError as stopped:
+            stops += 1
+            if stops == _MAX_STOPS_WITHOUT_A_STEP:
+                raise
+            on_line({"event": "stopped", "message": str(stopped)})
 
 
 def run_watched(
@@ -28,36 +59,33 @@ def run_watched(
     log_path: Path,
     on_line: Callable[[dict[str, Any]], None],
     error: type[TreeOfLifeError],
+    grace_s: float = _END_S,
 ) -> None:
     """Run `command` and pass each line of its JSON-lines log to `on_line` as it is written.
 
-    A line with the event `failed` is not passed on: its sentence, from any of several processes, is the message of `error`
-    if the command fails. Without one, `error` has the end of the command's output.
+    If the command fails, `error` has the sentence of the process that failed first, else the end of the command's output. Raises
+    TrainingStoppedError if a signal ended training after a checkpoint. If this process is interrupted, the command receives SIGTERM,
+    and SIGKILL after `grace_s`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     log_path.write_bytes(b"")
+    remove_failures(log_path)
     bound = [sys.executable, "-m", "tasks.bound_process", str(os.getpid()), *command]
     with log_path.open("rb") as log, log_path.with_suffix(".stderr").open("w+b") as words:
-        sentences: list[str] = []
-
-        def take(line: dict[str, Any]) -> None:
-            if line.get("event") == FAILED:
-                sentences.append(line["message"])
-            else:
-                on_line(line)
-
         process = subprocess.Popen(
             bound, env={**_inherited(), **environment}, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True
         )
         try:
-            _watch(process, log, take)
+            _watch(process, log, on_line)
         finally:
-            _end(process)
+            _end(process, grace_s)
         if process.returncode != 0:
+            if (failures := read_failures(log_path)) and failures[0].stopped:
+                raise TrainingStoppedError(failures[0].sentence)
             words.seek(0)
             said = words.read().decode(errors="replace").strip()[-_SHOWN_ERROR_CHARS:]
             raise error(
-                next(iter(sentences), said)
+                next((failure.sentence for failure in failures), said)
                 or f"{' '.join(command[:4])} … ended with code {process.returncode} without a message; see {log_path}."
             )
 
@@ -69,12 +97,12 @@ def s3_credentials(settings: PipelineSettings) -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name: value for name, value in values.items() if value}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """End the process and those that it started, which share its session, and no others with it: Ctrl-C reaches none of them."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_S)
+            process.wait(grace_s)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

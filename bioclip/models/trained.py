@@ -40,6 +40,13 @@ class ModelInfo:
     environment: dict[str, Any] = field(default_factory=dict)
     """Versions of torch and open_clip, device, threads and processes of the run that finished it; these can change the last bits."""
 
+    weights_step: int = 0
+    """Step whose weights these are: the last, or that of the best probe; 0 in models from before it was recorded."""
+    skipped_batches: list[list[int]] = field(default_factory=list)
+    """Windows [first, stop) of batch numbers that were left out after a divergence."""
+    rollbacks: list[int] = field(default_factory=list)
+    """Steps at which training diverged and went back."""
+
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""

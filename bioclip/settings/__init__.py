@@ -8,6 +8,7 @@ from bioclip.settings.leakage import EvaluationSetSettings, LeakEmbeddingSetting
 from bioclip.settings.models import DataStreamSettings, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
 from bioclip.settings.pipeline import PipelineSettings
 from bioclip.settings.running import ClusterSettings, S3Settings, TrackingSettings, WorkspaceSettings
+from bioclip.settings.safeguards import DivergenceSettings, ProbeSettings
 
 __all__ = [
     "BackboneSettings",
@@ -15,6 +16,7 @@ __all__ = [
     "CardSettings",
     "ClusterSettings",
     "DataStreamSettings",
+    "DivergenceSettings",
     "DownloadSettings",
     "DuplicateSettings",
     "EvaluationSetSettings",
@@ -28,6 +30,7 @@ __all__ = [
     "ModelSettings",
     "ObjectiveSettings",
     "PipelineSettings",
+    "ProbeSettings",
     "ReleaseSettings",
     "S3Settings",
     "Settings",

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from bioclip.settings.base import CAPTION_OF_A_LANGUAGE, CaptionType, Settings, operational, rule
+from bioclip.settings.safeguards import DivergenceSettings, ProbeSettings
 
 
 class ModelSettings(Settings):
@@ -110,6 +111,14 @@ class TrainingSettings(Settings):
     """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
     checkpoint_every_steps: int = operational(100, gt=0)
     """Steps between checkpoints; a killed run continues from the last."""
+    num_checkpoints_kept: int = operational(2, gt=0)
+    """Newest checkpoints that are kept; if the newest is damaged, the run continues from the one before."""
+    stop_grace_s: float = operational(30.0, ge=0)
+    """On SIGTERM training finishes its step and writes a checkpoint; it is killed if that takes longer."""
+    divergence: DivergenceSettings = rule(DivergenceSettings())
+    """What happens when the loss is no number or rises suddenly."""
+    probes: ProbeSettings = rule(ProbeSettings())
+    """Scores on validation images during training."""
     log_every_steps: int = operational(10, gt=0)
     """Steps between lines of metrics."""
 

@@ -37,13 +37,13 @@ def take_step(
     optimizer: torch.optim.AdamW,
     step: int,
     settings: TrainingSettings,
-) -> None:
-    """Clip the gradients of `parameters`, update them, and clamp the network's logit scale."""
-    if settings.max_grad_norm:
-        torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+) -> torch.Tensor:
+    """Clip the gradients of `parameters`, update them, and clamp the network's logit scale; returns the norm before clipping, a scalar."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     with torch.no_grad():
         network.get_parameter("logit_scale").clamp_(0, MAX_LOG_LOGIT_SCALE)
+    return norm

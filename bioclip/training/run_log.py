@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bioclip.settings import TrainingSettings
+from bioclip.training.divergence import batch_number
 from bioclip.training.optimization import learning_rate
+from bioclip.training.step.trainer import STEP_METRICS
 
 if TYPE_CHECKING:
-    import torch
-
+    from bioclip.training.checkpoints import RunState
     from bioclip.training.data import TrainingData
     from bioclip.training.data.streams import Stream
 
@@ -46,8 +47,8 @@ class RunLog:
             self.write({"event": "environment", "step": step, "changed": changed})
 
 
-def metrics_of(step: int, history: torch.Tensor, settings: TrainingSettings, data: TrainingData) -> dict[str, Any]:
-    """Metrics of step `step`, counted from 1, that do not depend on the clock. `history` [steps, 2] has losses and logit scales."""
-    loss, logit_scale = history[step - 1].tolist()
-    rate, epoch = learning_rate(step - 1, settings), data.epochs(step)
-    return {"step": step, "loss": loss, "learning_rate": rate, "logit_scale": logit_scale, "epoch": round(epoch, 4)}
+def metrics_of(step: int, state: RunState, settings: TrainingSettings, data: TrainingData) -> dict[str, Any]:
+    """Metrics of step `step`, counted from 1, that do not depend on the clock."""
+    found = dict(zip(STEP_METRICS, state.history[step - 1].tolist(), strict=True))
+    rate, epoch = learning_rate(step - 1, settings), data.epochs(batch_number(step - 1, state.skipped) + 1)
+    return {"step": step, "learning_rate": rate, "epoch": round(epoch, 4), **found}

@@ -6,6 +6,7 @@ checkpoint, the code of external objectives, and the trainer's version. Its fold
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ from bioclip.storage import Storage
 from bioclip.training.data.streams import stream_identity
 from bioclip.training.objectives import source_digests
 
-FAILED = "failed"
-"""Event of the line that a trainer writes to its log when it ends with an error; `message` is the error's sentence."""
 TRAINING_VERSION = 1
 """Version of the trainer, incremented when the same inputs give other weights."""
 
@@ -39,6 +38,7 @@ def training_key(settings: TrainingSettings, release: Release, workspace: Storag
         start = model.identity(workspace).digest
     del deciding["objectives"]
     deciding |= _objectives(settings)
+    deciding |= _safeguards(deciding.pop("divergence", {}), deciding.pop("probes", {}), settings)
     if settings.data:
         deciding["data"] = [stream_identity(stream, release, workspace) for stream in settings.data]
     return digest_value(["training", TRAINING_VERSION, digest_value(deciding), release.digest, start])
@@ -51,6 +51,15 @@ def _objectives(settings: TrainingSettings) -> dict[str, Any]:
     chosen = [meaningful(objective) | {"options": _by_content(objective)} for objective in settings.objectives]
     plain = len(chosen) == 1 and chosen[0]["weight"] == 1 and not chosen[0]["options"]
     return {"loss": chosen[0]["name"] if plain else chosen} | ({"objective_sources": sources} if sources else {})
+
+
+def _safeguards(divergence: dict[str, Any], probes: dict[str, Any], settings: TrainingSettings) -> dict[str, Any]:
+    """The part of these sections that can change the weights. A run that stopped at a divergence has no model, so it keeps its key, and
+    its checkpoints, if it may roll back."""
+    if settings.divergence.on_spike != "rollback":
+        names = ["rollback_every_steps"] if settings.divergence.may_roll_back else []
+        divergence = {name: divergence[name] for name in names if name in divergence}
+    return ({"divergence": divergence} if divergence else {}) | ({"probes": probes} if settings.probes.decides_weights else {})
 
 
 def _by_content(objective: ObjectiveSettings) -> dict[str, Any]:
@@ -85,9 +94,11 @@ def command(settings_path: Path, release: str, log_path: Path | None, settings: 
 
 
 def environment(settings: TrainingSettings) -> dict[str, str]:
-    """Variables to set for the trainer besides the caller's own: idle threads sleep instead of spinning on shared cores.
+    """Variables to set for the trainer besides the caller's own: idle threads sleep instead of spinning on shared cores, and torchrun
+    waits as long as the task for processes that were asked to stop.
 
     The number of threads is set for several processes: torchrun would choose 1 for each process, with a warning.
     """
     num_threads = settings.num_threads or int(settings.num_processes > 1)
-    return {"OMP_WAIT_POLICY": "passive"} | ({"OMP_NUM_THREADS": str(num_threads)} if num_threads else {})
+    waits = {"OMP_WAIT_POLICY": "passive", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(settings.stop_grace_s))}
+    return waits | ({"OMP_NUM_THREADS": str(num_threads)} if num_threads else {})

@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     LEAKS_FOUND = 3
     VERIFY_FAILED = 4
+    TRAINING_STOPPED = 75
     INTERRUPTED = 130
     PIPE_CLOSED = 141
     TERMINATED = 143
@@ -24,6 +25,7 @@ MEANINGS = {
     ExitCode.USAGE: "wrong command, option or setting",
     ExitCode.LEAKS_FOUND: "`dataset leaks` found leaks",
     ExitCode.VERIFY_FAILED: "`release verify` found differences",
+    ExitCode.TRAINING_STOPPED: "training was ended by a signal after a checkpoint; run the command again to continue",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
     ExitCode.PIPE_CLOSED: "the reader of the output closed the pipe",
     ExitCode.TERMINATED: "ended by SIGTERM",

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
@@ -22,7 +21,6 @@ from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettin
 from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training import find_model, planned_model_id
-from bioclip.training.checkpoints import Checkpoints
 from bioclip.training.loop import train
 from bioclip.training.optimization import MAX_LOG_LOGIT_SCALE, build_optimizer, learning_rate
 from tests.training.killing_log import KilledError, KillingLog
@@ -77,9 +75,10 @@ def test_training_learns_and_writes_a_whole_model(release: Release, straight: St
     ]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13))
-    assert set(lines[0]) == {"time", "step", "loss", "learning_rate", "logit_scale", "epoch", "samples_per_second", "data_wait_share"}
+    timed = {"time", "samples_per_second", "data_wait_share"}
+    assert set(lines[0]) - timed == {"step", "loss", "learning_rate", "logit_scale", "epoch", "gradient_norm"}
     stored = [json.loads(line) for line in straight.read_bytes(f"{result.info.folder}/metrics.jsonl").splitlines()]
-    assert stored == [{k: v for k, v in line.items() if k not in {"time", "samples_per_second", "data_wait_share"}} for line in lines]
+    assert stored == [{k: v for k, v in line.items() if k not in timed} for line in lines]
 
 
 def test_a_finished_model_is_found_and_nothing_is_done(release: Release, straight: Storage, tiny_settings: MakeSettings) -> None:
@@ -103,45 +102,6 @@ def test_a_run_broken_at_any_step_ends_with_the_same_bytes(
     assert first_again == (step - 1) // 3 * 3 + 1, "it continues after the last checkpoint, not from the start"
     for name in straight.list(expected.folder):
         assert storage.read_bytes(name) == straight.read_bytes(name)
-
-
-class TestADamagedCheckpoint:
-    def killed(self, release: Release, folder: Path, settings: TrainingSettings) -> tuple[Storage, list[str]]:
-        """A workspace with the checkpoints of steps 6 and 9, and their names."""
-        storage = Storage(str(folder))
-        _kill_at(11, settings, release, storage)
-        names = [name for name in storage.list("models") if "checkpoints/" in name]
-        assert [Path(name).name[:14] for name in names] == ["step-00000006-", "step-00000009-"]
-        return storage, names
-
-    def test_the_one_before_is_taken(self, release: Release, straight: Storage, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-        expected = train(tiny_settings(), release, straight).info
-        storage, names = self.killed(release, tmp_path, tiny_settings())
-        storage.write_bytes(names[1], storage.read_bytes(names[1])[:1000])
-        log = io.StringIO()
-        assert train(tiny_settings(), release, storage, log).info.weights_sha256 == expected.weights_sha256
-        assert json.loads(log.getvalue().splitlines()[0])["step"] == 7
-
-    def test_a_flipped_bit_anywhere_is_noticed(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-        storage, names = self.killed(release, tmp_path, tiny_settings())
-        whole, random = storage.read_bytes(names[1]), Random(5)
-        checkpoints = Checkpoints(storage, names[1].partition("/checkpoints/")[0])
-        assert checkpoints.choose() == names[1]
-        for _ in range(100):
-            bit = random.randrange(8 * len(whole))
-            damaged = bytearray(whole)
-            damaged[bit // 8] ^= 1 << bit % 8
-            storage.write_bytes(names[1], bytes(damaged))
-            assert checkpoints.choose() == names[0]
-
-    def test_where_all_are_damaged_the_run_does_not_begin_again(
-        self, release: Release, tmp_path: Path, tiny_settings: MakeSettings
-    ) -> None:
-        storage, names = self.killed(release, tmp_path, tiny_settings())
-        for name in names:
-            storage.write_bytes(name, storage.read_bytes(name)[:-1])
-        with pytest.raises(TrainingError, match=r"every checkpoint in '.*' is damaged: .*; restore one from a copy, or remove"):
-            train(tiny_settings(), release, storage)
 
 
 class TestTheEnvironment:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bioclip.training.processes import Processes
 
 
+STEP_METRICS = ("loss", "logit_scale", "gradient_norm")
+"""Names of the metrics of a step."""
+
+
 @dataclass(frozen=True)
 class Trainer:
     """A model and what updates it. `wrapped` is the model's network with gradients averaged over the processes."""
@@ -37,7 +41,7 @@ class Trainer:
         return [*self.model.network.parameters(), *self.objectives.parameters()]
 
     def run_step(self, number: int, batch: Batch) -> torch.Tensor:
-        """Update the weights by step `number`, counted from 0; returns loss and logit scale [2] on the device."""
+        """Update the weights by step `number`, counted from 0; returns its STEP_METRICS [M] on the device."""
         seed = int(digest_value([self.settings.seed, number, self.processes.rank])[:15], 16)
         torch.manual_seed(seed)
         step = self._prepare(number, seed, batch.to(self.processes.device))
@@ -48,8 +52,8 @@ class Trainer:
             loss = self.objectives.leader.run_step(step)
             self.processes.average_gradients(self.parameters)
         logit_scale = self.model.network.get_parameter("logit_scale").detach().exp().reshape(())
-        take_step(self.model.network, self.parameters, self.optimizer, number, self.settings)
-        return torch.stack([loss, logit_scale]).double()
+        norm = take_step(self.model.network, self.parameters, self.optimizer, number, self.settings)
+        return torch.stack([loss, logit_scale, norm]).double()
 
     def _prepare(self, number: int, seed: int, batch: Batch) -> Step:
         device, added = self.processes.device, self.objectives.added_texts(batch)

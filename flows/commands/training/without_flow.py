@@ -49,7 +49,8 @@ def _run_trainer(settings: PipelineSettings, version: str) -> None:
                 progress.update(bar, completed=line["step"], note=note)
 
         variables = environment(settings.training) | s3_credentials(settings)
-        run_watched(command(path, version, log, settings.training), {**os.environ, **variables}, log, show, TrainingError)
+        arguments, grace_s = command(path, version, log, settings.training), settings.training.stop_grace_s
+        run_watched(arguments, {**os.environ, **variables}, log, show, TrainingError, grace_s)
         progress.update(bar, completed=settings.training.num_steps)
 
 
