@@ -95,7 +95,18 @@ def create_model(settings: ModelSettings, seed: int) -> ClipModel:
             f"model {settings.name!r} has a Hugging Face tokenizer or none, which cannot be saved with the model; "
             "it can be evaluated but not trained: choose another architecture."
         )
-    return model
+    return _at_size(model, settings.image_size) if settings.image_size not in {0, model.image_px} else model
+
+
+def _at_size(model: ClipModel, image_px: int) -> ClipModel:
+    import torch
+
+    from bioclip.models.image_size import config_at, resampled_state
+
+    with torch.random.fork_rng(devices=[]):
+        changed = _from_config(config_at(dict(model.config), image_px))
+    changed.network.load_state_dict(resampled_state(model.network.state_dict(), changed.network))
+    return changed
 
 
 def open_model(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:

@@ -5,12 +5,20 @@ from bioclip.settings.base import CaptionType, Settings, is_operational, meaning
 from bioclip.settings.curation import BackboneSettings, DuplicateSettings, TaxonomySettings
 from bioclip.settings.dataset import CardSettings, FilterSettings, ReleaseSettings, ShardSettings
 from bioclip.settings.leakage import EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards, LeakSettings
-from bioclip.settings.models import DataStreamSettings, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
+from bioclip.settings.models import (
+    AdaptationSettings,
+    DataStreamSettings,
+    EvaluationSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    TrainingSettings,
+)
 from bioclip.settings.pipeline import PipelineSettings
 from bioclip.settings.running import ClusterSettings, S3Settings, TrackingSettings, WorkspaceSettings
 from bioclip.settings.safeguards import DivergenceSettings, ProbeSettings
 
 __all__ = [
+    "AdaptationSettings",
     "BackboneSettings",
     "CaptionType",
     "CardSettings",

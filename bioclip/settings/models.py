@@ -23,6 +23,21 @@ class ModelSettings(Settings):
     resize_mode: Literal["", "shortest", "longest", "squash"] = ""
     """How a whole image is made square outside training: `shortest` resizes the shorter side and crops the centre, `longest` resizes
     the longer side and pads, `squash` changes the aspect; empty: the setting of the initial model, or `shortest`."""
+    image_size: int = rule(0, ge=0)
+    """Side of the images in pixels, if not the model's own (0): position embeddings are resampled, to continue at another size."""
+
+
+class AdaptationSettings(Settings):
+    """The part of the network that is trained; the logit scale and bias always are."""
+
+    image: Literal["all", "projection", "lora", "none"] = "all"
+    """Image tower: `all` of it, its last `projection`, low-rank updates of queries and values (`lora`), or `none`."""
+    text: Literal["all", "projection", "lora", "none"] = "all"
+    """Text tower, likewise."""
+    lora_rank: int = Field(8, gt=0)
+    """Rank of the updates."""
+    lora_alpha: float = Field(16.0, gt=0, allow_inf_nan=False)
+    """Updates are multiplied by alpha / rank."""
 
 
 class ObjectiveSettings(Settings):
@@ -62,6 +77,8 @@ class TrainingSettings(Settings):
     """Name of the recipe that gave these values."""
     model: ModelSettings = ModelSettings()
     """Architecture and initial weights."""
+    adaptation: AdaptationSettings = rule(AdaptationSettings())
+    """The part of the network that is trained."""
     objectives: tuple[ObjectiveSettings, ...] = Field((ObjectiveSettings(),), min_length=1)
     """Training minimises the weighted sum of these objectives."""
     split: Literal["train", "train_small"] = rule("train")

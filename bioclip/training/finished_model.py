@@ -10,6 +10,7 @@ from safetensors.torch import save
 from bioclip import layout
 from bioclip.digests import canonical_json
 from bioclip.errors import TrainingError
+from bioclip.models.adaptation import merge_adaptation
 from bioclip.models.clip import save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.settings import meaningful
@@ -28,6 +29,7 @@ def write_model(run: Run, key: str, release: Release) -> None:
     step = _take_final_weights(run)
     if run.processes.is_first:
         storage, folder, trainer = run.checkpoints.storage, layout.model_dir(key[:12]), run.trainer
+        merge_adaptation(trainer.model.network)
         info = _describe(run, key, release, save_model(storage, folder, trainer.model), step)
         probed = {probe["step"]: dict(probe) for probe in run.state.probes}
         rows = [metrics_of(number, run.state, run.settings, run.data) | probed.get(number, {}) for number in range(1, run.num_done + 1)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import torch
 
 from bioclip import layout
+from bioclip.models.adaptation import restrict_training
 from bioclip.models.clip import create_model, import_open_clip
 from bioclip.models.trained import ModelInfo, find_model, read_model_info
 from bioclip.settings import TrainingSettings
@@ -77,6 +78,7 @@ def _start(
     missing = missing_captions(streams, settings.caption_types)
     model = create_model(settings.model, settings.seed)
     data = TrainingData(streams, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
+    restrict_training(model.network, settings.adaptation, settings.seed)
     model.network.to(processes.device).train()
     if settings.grad_checkpointing:
         model.network.set_grad_checkpointing()  # type: ignore[operator]
