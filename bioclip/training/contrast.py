@@ -111,7 +111,7 @@ def blocks(num_rows: int, num_candidates: int) -> Iterator[slice]:
 
 def sum_blocks(num_rows: int, num_candidates: int, block: Callable[[slice], torch.Tensor]) -> torch.Tensor:
     """The sum of `block(rows)`, a scalar, over all blocks; with several, each is computed again in the backward pass."""
-    chosen = list(blocks(num_rows, num_candidates))
+    chosen = list(blocks(num_rows, num_candidates)) or [slice(0, 0)]
     if len(chosen) == 1:
         return block(chosen[0])
     parts: list[torch.Tensor] = [checkpoint(block, rows, use_reentrant=False, preserve_rng_state=False) for rows in chosen]

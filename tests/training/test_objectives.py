@@ -64,7 +64,7 @@ def test_the_sum_of_objectives_is_weighted() -> None:
     ("name", "options", "message"),
     [
         ("siglp", {}, r"objective 'siglp' is not registered; known: clip"),
-        ("clip", {"temperature": 1}, r"training.objectives: option 'temperature' of objective 'clip' is refused: .*; it takes none"),
+        ("clip", {"temperature": 1}, r"training.objectives: option 'temperature' of objective 'clip' is refused: .*; it takes streams"),
         ("nowhere:build", {}, r"objective 'nowhere:build': there is no module 'nowhere'"),
         (
             f"{OUTSIDE}:nothing",

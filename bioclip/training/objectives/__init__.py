@@ -17,6 +17,9 @@ OBJECTIVES: dict[str, str] = {
     "multi_positive": "bioclip.training.objectives.multi_positive:build",
     "siglip": "bioclip.training.objectives.siglip:build",
     "softened": "bioclip.training.objectives.softened:build",
+    "level_restricted": "bioclip.training.objectives.level_restricted:build",
+    "replay": "bioclip.training.objectives.replay:build",
+    "vr_lwf": "bioclip.training.objectives.vr_lwf:build",
 }
 """Name -> `module:function` of an ObjectiveBuilder (see `contract.py`)."""
 

@@ -17,38 +17,44 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from bioclip.models.clip import import_open_clip
 from bioclip.plugins import read_options
-from bioclip.settings import Settings
-from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs
-from bioclip.training.processes import Processes
+from bioclip.training.contrast import Labels
+from bioclip.training.objectives.contract import ObjectiveContext, Outputs
+from bioclip.training.objectives.pairs import PairObjective, PairOptions
 
 if TYPE_CHECKING:
-    import torch
-
     from bioclip.training.data import Batch
 
 
-class ClipOptions(Settings):
-    """Options of `clip`: it has none."""
+class ClipOptions(PairOptions):
+    """Options of `clip`."""
 
 
-class ClipObjective(Objective):
-    """open_clip's ClipLoss; each process scores its own rows against the gathered features of all, gradients included.
+class ClipObjective(PairObjective):
+    """See the module; each process scores its own rows against the gathered features of all, gradients included.
 
     Without `gather_with_grad` the averaged gradient is 1/world_size of the true one, and with `local_loss` alone it has another direction.
     """
 
-    def __init__(self, processes: Processes) -> None:
-        super().__init__()
-        distributed = processes.world_size > 1
+    def __init__(self, options: ClipOptions, context: ObjectiveContext) -> None:
+        super().__init__(options, context)
+        distributed = self.processes.world_size > 1
         self.info_nce = import_open_clip().ClipLoss(
-            local_loss=distributed, gather_with_grad=distributed, rank=processes.rank, world_size=processes.world_size
+            local_loss=distributed, gather_with_grad=distributed, rank=self.processes.rank, world_size=self.processes.world_size
         )
+
+    def targets(self, rows: Labels, others: Labels, step: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """See PairObjective."""
+        del step
+        return rows.is_pair_with(others).to(dtype), None
 
     def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
         """Mean of the cross-entropies of images against texts and of texts against images."""
-        del batch
+        if self.streams:
+            return super().loss(outputs, batch)
         with warnings.catch_warnings():
             # torch deprecates the gather that open_clip 3.3 calls; the result is the same
             warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
@@ -58,5 +64,4 @@ class ClipObjective(Objective):
 
 def build(options: Mapping[str, Any], context: ObjectiveContext) -> ClipObjective:
     """See ObjectiveBuilder."""
-    read_options(ClipOptions, options, "objective 'clip'", "training.objectives")
-    return ClipObjective(context.processes)
+    return ClipObjective(read_options(ClipOptions, options, "objective 'clip'", "training.objectives"), context)

@@ -134,6 +134,7 @@ def gradients(
     """The loss of some rows and its gradients, averaged over the processes, by the name of the parameter."""
     context = make_context(processes)
     objectives = build(name, context, **options)
+    move_weights(context.model.network, objectives)
     if precision == torch.float64:
         context.model.network.double()
         objectives.double()
@@ -149,6 +150,15 @@ def gradients(
     processes.average_gradients(parameters.values())
     found = {key: value.grad for key, value in parameters.items() if value.grad is not None}
     return {"loss": processes.mean(loss.detach().clone()), **found}
+
+
+def move_weights(*modules: torch.nn.Module) -> None:
+    """Change all weights a little, so that a frozen copy of the initial model differs."""
+    generator = torch.Generator().manual_seed(23)
+    with torch.no_grad():
+        for module in modules:
+            for parameter in module.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 def double_frozen_modules(objective: Objective) -> None:
