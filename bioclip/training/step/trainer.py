@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy
 import torch
 
 from bioclip.digests import digest_value
@@ -43,7 +45,7 @@ class Trainer:
     def run_step(self, number: int, batch: Batch) -> torch.Tensor:
         """Update the weights by step `number`, counted from 0; returns its STEP_METRICS [M] on the device."""
         seed = int(digest_value([self.settings.seed, number, self.processes.rank])[:15], 16)
-        torch.manual_seed(seed)
+        seed_generators(seed)
         step = self._prepare(number, seed, batch.to(self.processes.device))
         if self.objectives.leader is None:
             loss = run_plain_step(step, self.wrapped)
@@ -76,3 +78,10 @@ class Trainer:
             total=total,
             autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16"),
         )
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of torch, numpy and Python, so that no draw of a step depends on earlier steps."""
+    torch.manual_seed(seed)
+    numpy.random.seed(seed % 2**32)
+    random.seed(seed)
