@@ -6,12 +6,13 @@ An external one is named `module:function` and is not registered.
 from __future__ import annotations
 
 from bioclip.evaluation.registered import find_function
-from bioclip.evaluation.tasks import few_shot, zero_shot
+from bioclip.evaluation.tasks import few_shot, rank_prompts, zero_shot
 from bioclip.evaluation.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "zero_shot": zero_shot.run,
     "few_shot": few_shot.run,
+    "rank_prompts": rank_prompts.run,
 }
 
 
