@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -36,6 +37,8 @@ class LosingLog(io.StringIO):
 
     def write(self, text: str) -> int:
         if json.loads(text).get("step") == self.step:
+            while not any(self.folder.rglob("manifest-*")):  # the checkpoint before is still being written
+                time.sleep(0.01)
             self.folder.rename(self.kept)
             self.folder.write_bytes(b"")
         return super().write(text)

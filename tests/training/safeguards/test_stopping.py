@@ -34,7 +34,7 @@ from tasks.processes import run_resumable, run_watched
 
 MakeSettings = Callable[..., TrainingSettings]
 NUM_MOMENTS = 20
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def workspace_at(folder: Path, release: Release, training: TrainingSettings) -> Path:
@@ -57,7 +57,7 @@ def test_sigterm_at_any_moment_loses_no_step(release: Release, tmp_path: Path, t
     settings = tiny_settings(num_steps=24, checkpoint_every_steps=1000)
     for number in range(NUM_MOMENTS + 1):
         workspace_at(tmp_path / str(number), release, settings)
-    arguments = [sys.executable, "-m", "tests.training.signalled_runs", str(tmp_path), release.version, "8", str(NUM_MOMENTS)]
+    arguments = [sys.executable, "-m", "tests.training.safeguards.signalled_runs", str(tmp_path), release.version, "8", str(NUM_MOMENTS)]
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=True, cwd=ROOT)
     codes = json.loads(done.stdout)
@@ -140,7 +140,7 @@ def torchrun(folder: Path, release: Release, training: TrainingSettings) -> tupl
 @pytest.mark.slow
 class TestTwoProcesses:
     def test_the_error_of_one_reaches_the_task(self, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-        objective = {"name": "tests.training.faulty_objective:build", "options": {"raise_at": [2], "rank": 1}}
+        objective = {"name": "tests.training.safeguards.faulty_objective:build", "options": {"raise_at": [2], "rank": 1}}
         training = tiny_settings(num_processes=2, objectives=[objective])
         folder = workspace_at(tmp_path / "workspace", release, training)
         arguments, variables = torchrun(folder, release, training)

@@ -45,7 +45,7 @@ class DamagingLog(io.StringIO):
 
 
 def faulty(**options: object) -> list[dict[str, object]]:
-    return [{"name": "tests.training.faulty_objective:build", "options": options}]
+    return [{"name": "tests.training.safeguards.faulty_objective:build", "options": options}]
 
 
 def lines_of(log: io.StringIO) -> list[dict[str, Any]]:
@@ -214,7 +214,7 @@ def test_only_settings_that_change_the_weights_are_in_the_key(release: Release, 
 
 
 def test_draws_of_an_objective_do_not_depend_on_earlier_steps(release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-    settings = tiny_settings(objectives=[{"name": "tests.training.faulty_objective:build_drawing"}])
+    settings = tiny_settings(objectives=[{"name": "tests.training.safeguards.faulty_objective:build_drawing"}])
     expected, storage = train(settings, release, Storage(str(tmp_path / "straight"))).info, Storage(str(tmp_path / "killed"))
     with pytest.raises(KilledError):
         train(settings, release, storage, KillingLog(8))

@@ -1,4 +1,4 @@
-"""Runs that receive SIGTERM, each in a process of its own: `python -m tests.training.signalled_runs FOLDER RELEASE SEED NUMBER`.
+"""Runs that receive SIGTERM, each in a process of its own: `python -m tests.training.safeguards.signalled_runs FOLDER RELEASE SEED NUMBER`.
 
 The modules are imported once; each run is then a fork of this process, in a workspace of its own `FOLDER/<number>/`. The first run is
 left alone and gives the duration from which the moments of the signals are drawn. Prints a JSON list of exit codes.
