@@ -106,8 +106,9 @@ class TrainingSettings(Settings):
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradient norm is clipped to this; 0 disables clipping."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward and backward pass; weights stay fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; weights stay fp32. `tf32` is fp32 with products of 10-bit mantissas on GPUs, and is fp32
+    on CPUs; with `bf16`, what stays in fp32 uses them too."""
     min_crop_area: float = Field(0.9, gt=0, le=1)
     """Least area of the random crop (BioCLIP: 0.9)."""
     horizontal_flip: bool = False
@@ -122,6 +123,17 @@ class TrainingSettings(Settings):
     """CPU threads of torch; 0: torch's default."""
     grad_checkpointing: bool = operational(False)
     """Compute activations a second time in the backward pass: about a third more time for several times less memory, same gradients."""
+    grad_checkpoint_every: int = operational(1, gt=0)
+    """With `grad_checkpointing`, every how many transformer blocks one is computed again: 1 all, 2 half of them."""
+    micro_batch_size: int = operational(0, ge=0)
+    """Pairs of one process that are encoded at once; the loss is still that of the whole batch (GradCache). Each pair is encoded a second
+    time, and memory for activations is that of so many pairs. 0: the whole batch at once."""
+    parallelism: Literal["ddp", "fsdp"] = operational("ddp")
+    """With several processes, `ddp` keeps the whole model in each, `fsdp` a part of the weights, gradients and optimizer state (FSDP2)."""
+    compile: bool = operational(False)
+    """Compile both towers with torch.compile, which takes minutes at the start. Lengths of texts are then rounded up to at most four."""
+    peak_tflops: float = operational(0.0, ge=0)
+    """Peak of one device in TFLOP/s, to state the share of it that is used (MFU); 0: by the device's name, if it is known."""
     num_loader_workers: int = operational(0, ge=0)
     """Decoding threads; 0: decode in the training loop."""
     cache_images_mb: int = operational(512, ge=0)

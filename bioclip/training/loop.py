@@ -23,13 +23,13 @@ from bioclip.training.divergence import batch_runs
 from bioclip.training.finished_model import write_model
 from bioclip.training.objectives.contract import ObjectiveContext
 from bioclip.training.objectives.weighted import build_objectives
-from bioclip.training.optimization import build_optimizer
 from bioclip.training.probes import open_probe
 from bioclip.training.processes import Processes, join_processes
 from bioclip.training.run_log import RunLog
 from bioclip.training.running import Run
 from bioclip.training.runs import training_key
-from bioclip.training.step.trainer import STEP_METRICS, Trainer
+from bioclip.training.step.precision import store_on
+from bioclip.training.step.trainer import STEP_METRICS, build_trainer
 from bioclip.training.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -79,13 +79,10 @@ def _start(
     model = create_model(settings.model, settings.seed)
     data = TrainingData(streams, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
     restrict_training(model.network, settings.adaptation, settings.seed)
-    model.network.to(processes.device).train()
-    if settings.grad_checkpointing:
-        model.network.set_grad_checkpointing()  # type: ignore[operator]
+    store_on(model.network, processes.device)
+    model.network.train()
     objectives = build_objectives(settings.objectives, ObjectiveContext(model, lineages, processes, settings))
-    optimizer = build_optimizer([*model.network.parameters(), *objectives.parameters()], settings)
-    wrapped = model.network if objectives.leader else processes.wrap(model.network)
-    trainer = Trainer(settings, processes, model, wrapped, objectives, optimizer)
+    trainer = build_trainer(settings, processes, model, objectives)
     probe = open_probe(settings, release, model) if processes.is_first else None
     state = RunState(torch.zeros(0, len(STEP_METRICS), dtype=torch.float64), environment=processes.environment())
     run = Run(trainer, data, probe, missing, checkpoints, log, stop, state)

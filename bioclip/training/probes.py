@@ -73,7 +73,7 @@ def open_probe(settings: TrainingSettings, release: Release, model: ClipModel) -
         )
     classes = tuple(sorted(set(captions.values())))
     number = {caption: position for position, caption in enumerate(classes)}
-    options = EncodingOptions("exact", settings.precision, probes.batch_size, settings.num_loader_workers)
+    options = EncodingOptions("exact", "bf16" if settings.precision == "bf16" else "fp32", probes.batch_size, settings.num_loader_workers)
     labels = {key: number[caption] for key, caption in captions.items()}
     return Probe(Encoder(model, options), images, labels, classes, probes.ridge_penalty)
 

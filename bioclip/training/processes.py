@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,12 +34,6 @@ class Processes:
     def is_first(self) -> bool:
         """True for the process that writes files."""
         return self.rank == 0
-
-    def wrap(self, network: torch.nn.Module) -> torch.nn.Module:
-        """`network` with gradients averaged over the processes."""
-        if self.world_size == 1:
-            return network
-        return torch.nn.parallel.DistributedDataParallel(network, device_ids=[self.device] if self.device.type == "cuda" else None)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of `values` over the processes."""
@@ -99,6 +95,13 @@ class Processes:
             "num_threads": torch.get_num_threads(),
             "num_processes": self.world_size,
         }
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory that tensors of this process have held on its GPU; on CPUs the most that the process has held."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak << 10  # macOS states bytes, Linux KiB
 
     def wait(self) -> None:
         """Wait until every process has called it."""

@@ -15,6 +15,7 @@ from bioclip.training.checkpoints import Checkpoints, Choice, RunState, TrainedP
 from bioclip.training.divergence import Finding, action_for, batch_number, judge_step, rollback_target, skip_batches
 from bioclip.training.probes import best_probe
 from bioclip.training.run_log import metrics_of
+from bioclip.training.step.flops import peak_flops
 from bioclip.training.step.trainer import STEP_METRICS
 from bioclip.training.stopping import StopRequest
 
@@ -40,6 +41,7 @@ class Run:
     stop: StopRequest
     state: RunState
     waited_s: float = 0.0
+    counted_flops: int = 0
     _metrics: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,7 +150,15 @@ class Run:
         """Log the newest step, with the speed of the last `num_steps`."""
         speed = num_steps * self.settings.batch_size / elapsed_s
         timing = {"samples_per_second": round(speed, 1), "data_wait_share": round(self.waited_s / elapsed_s, 4)}
+        timing |= self._use_of_device(elapsed_s)
         self.log.write(metrics_of(self.num_done, self.state, self.settings, self.data) | timing)
+
+    def _use_of_device(self, elapsed_s: float) -> dict[str, Any]:
+        """Share of the device's peak that the operations since the last line make up, None if the peak is unknown; peak memory so far."""
+        flops, self.counted_flops = self.trainer.num_flops - self.counted_flops, self.trainer.num_flops
+        peak = self.settings.peak_tflops * 1e12 or peak_flops(self.processes.environment()["device"], self.settings.precision)
+        mfu = round(flops / elapsed_s / peak, 4) if peak else None
+        return {"mfu": mfu, "peak_memory_mb": self.processes.peak_memory_bytes() >> 20}
 
     def write_checkpoint(self) -> None:
         """Write the present state in the background, in the first process."""

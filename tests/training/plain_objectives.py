@@ -97,7 +97,7 @@ class ChunkedStep(Objective):
 
     def run_step(self, step: Step) -> torch.Tensor:
         """See Objective."""
-        parts = [(step.encode_images, step.images_BCHW.chunk(self.num_chunks)), (step.encode_texts, step.tokens_XL.chunk(self.num_chunks))]
+        parts = [(step.encode_images, step.images_BCHW.chunk(self.num_chunks)), (step.encode_texts, step.tokens().chunk(self.num_chunks))]
         with torch.no_grad():
             features = [torch.cat([encode(chunk) for chunk in chunks]) for encode, chunks in parts]
         leaves = [feature.requires_grad_() for feature in features]

@@ -75,7 +75,7 @@ def test_training_learns_and_writes_a_whole_model(release: Release, straight: St
     ]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13))
-    timed = {"time", "samples_per_second", "data_wait_share"}
+    timed = {"time", "samples_per_second", "data_wait_share", "mfu", "peak_memory_mb"}
     assert set(lines[0]) - timed == {"step", "loss", "learning_rate", "logit_scale", "epoch", "gradient_norm"}
     stored = [json.loads(line) for line in straight.read_bytes(f"{result.info.folder}/metrics.jsonl").splitlines()]
     assert stored == [{k: v for k, v in line.items() if k not in timed} for line in lines]

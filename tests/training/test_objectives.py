@@ -25,7 +25,10 @@ from bioclip.training.objectives import OBJECTIVES
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, Step
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
 from bioclip.training.runs import planned_model_id, training_key
+from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.plain_step import run_plain_step
+from bioclip.training.step.texts import TextGrouping, distinct_texts
+from bioclip.training.step.towers import text_pooling
 from tests.training.conftest import TINY_MODEL
 from tests.training.killing_log import KilledError, KillingLog
 from tests.training.plain_objectives import ALONE, CONTEXT, NUM_PAIRS, WIDTH, gradients
@@ -194,6 +197,7 @@ class TestTakingOverTheStep:
         texts = [f"a photo of species {number % 5}" for number in range(8)]
         batch = Batch(0, *[torch.arange(8) % 4] * 8, keys=tuple("abcdefgh"), captions=tuple(texts))  # type: ignore[arg-type]
         added = [text for part in objectives.added_texts(batch) for text in part]
+        tokens, rows = distinct_texts(texts, model.tokenizer(texts[:5]), torch.arange(8) % 5, added, model.tokenizer)
 
         def total(images: torch.Tensor, features: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
             outputs = Outputs(images, features[:8], scale, bias, features[8:])
@@ -204,7 +208,7 @@ class TestTakingOverTheStep:
             seed=1,
             batch=batch,
             images_BCHW=torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=generator),
-            tokens_XL=model.tokenizer([*texts, *added]),
+            texts=TextGrouping(text_pooling(model.network), max_groups=2).group(tokens, rows),
             network=model.network,
             total=total,
             autocast=lambda: torch.autocast("cpu", enabled=False),
@@ -218,7 +222,7 @@ class TestTakingOverTheStep:
         chosen = [ObjectiveSettings(name=name, options=options if name.endswith("chunked") else {}) for name in names]
         objectives = build_objectives(chosen, context).double()
         step = self.material(model, objectives)
-        loss = objectives.leader.run_step(step) if objectives.leader else run_plain_step(step, model.network)
+        loss = objectives.leader.run_step(step) if objectives.leader else run_plain_step(step, PairEncoder(model.network))
         return [loss, *(parameter.grad for parameter in (*model.network.parameters(), *objectives.parameters()))]
 
     @pytest.mark.parametrize("num_chunks", [1, 2, 8])

@@ -13,17 +13,16 @@ Use: the default. Every other image of the batch counts as a negative, also one 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bioclip.models.clip import import_open_clip
 from bioclip.plugins import read_options
 from bioclip.training.contrast import Labels
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs
 from bioclip.training.objectives.pairs import PairObjective, PairOptions
+from bioclip.training.step.info_nce import info_nce
 
 if TYPE_CHECKING:
     from bioclip.training.data import Batch
@@ -34,17 +33,7 @@ class ClipOptions(PairOptions):
 
 
 class ClipObjective(PairObjective):
-    """See the module; each process scores its own rows against the gathered features of all, gradients included.
-
-    Without `gather_with_grad` the averaged gradient is 1/world_size of the true one, and with `local_loss` alone it has another direction.
-    """
-
-    def __init__(self, options: ClipOptions, context: ObjectiveContext) -> None:
-        super().__init__(options, context)
-        distributed = self.processes.world_size > 1
-        self.info_nce = import_open_clip().ClipLoss(
-            local_loss=distributed, gather_with_grad=distributed, rank=self.processes.rank, world_size=self.processes.world_size
-        )
+    """See the module; each process scores its own rows against the gathered features of all, gradients included."""
 
     def targets(self, rows: Labels, others: Labels, step: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See PairObjective."""
@@ -55,11 +44,7 @@ class ClipObjective(PairObjective):
         """Mean of the cross-entropies of images against texts and of texts against images."""
         if self.streams:
             return super().loss(outputs, batch)
-        with warnings.catch_warnings():
-            # torch deprecates the gather that open_clip 3.3 calls; the result is the same
-            warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
-            result: torch.Tensor = self.info_nce(outputs.image_features_BD, outputs.text_features_BD, outputs.logit_scale)
-        return result
+        return info_nce(outputs.image_features_BD, outputs.text_features_BD, outputs.logit_scale, self.processes)
 
 
 def build(options: Mapping[str, Any], context: ObjectiveContext) -> ClipObjective:

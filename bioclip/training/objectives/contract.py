@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from bioclip.training.step.texts import StepTexts
+from bioclip.training.step.towers import encode_images, encode_tokens
+
 if TYPE_CHECKING:
     from bioclip.models.clip import ClipModel
     from bioclip.settings import TrainingSettings
@@ -89,31 +92,33 @@ ObjectiveBuilder = Callable[[Mapping[str, Any], ObjectiveContext], Objective]
 class Step:
     """Data of one step, for an objective that takes it over.
 
-    `images_BCHW` are normalised. `tokens_XL` are those of the B captions, including repeated ones, then those of the E added texts.
-    `network` is open_clip's own; `total` is the weighted sum of all objectives over (image features, text features, logit scale, logit
-    bias). `seed` is that of torch's generator at the start of the step, to draw the same numbers in a second forward pass.
+    `images_BCHW` are normalised. `texts` are the B captions, then the E added texts, each distinct one once. `network` is open_clip's own;
+    `total` is the weighted sum of all objectives over (image features, text features, logit scale, logit bias). `seed` is that of torch's
+    generator at the start of the step, to draw the same numbers in a second forward pass.
     """
 
     number: int
     seed: int
     batch: Batch
     images_BCHW: torch.Tensor
-    tokens_XL: torch.Tensor
+    texts: StepTexts
     network: torch.nn.Module
     total: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
     autocast: Callable[[], AbstractContextManager[Any]]
 
+    def tokens(self) -> torch.Tensor:
+        """Tokens [X, L] of all texts, repeated ones included, up to the longest of them."""
+        return self.texts.tokens()
+
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
         """Features [N, D] of unit length of normalised images [N, C, H, W], in the run's precision."""
         with self.autocast():
-            features: torch.Tensor = self.network.encode_image(images, normalize=True)  # type: ignore[operator]
-        return at_least_float32(features)
+            return at_least_float32(encode_images(self.network, images))
 
     def encode_texts(self, tokens: torch.Tensor) -> torch.Tensor:
         """Features [N, D] of unit length of tokens [N, L], in the run's precision."""
         with self.autocast():
-            features: torch.Tensor = self.network.encode_text(tokens, normalize=True)  # type: ignore[operator]
-        return at_least_float32(features)
+            return at_least_float32(encode_tokens(self.network, tokens))
 
     def loss(self, image_features_BD: torch.Tensor, text_features_XD: torch.Tensor) -> torch.Tensor:
         """The weighted sum of all objectives for these features and the network's logit scale and bias."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy
 import torch
 
 from bioclip.digests import digest_value
+from bioclip.errors import SettingsError
 from bioclip.training.objectives.contract import Outputs, Step
-from bioclip.training.optimization import take_step
+from bioclip.training.optimization import build_optimizer, take_step
+from bioclip.training.step.flops import PairFlops, count_pair_flops
+from bioclip.training.step.gradient_cache import run_cached_step
+from bioclip.training.step.pair_encoder import PairEncoder
+from bioclip.training.step.parallelism import replicate, shard, unsharded_parameters, without_averaging
 from bioclip.training.step.plain_step import run_plain_step
+from bioclip.training.step.precision import allow_tf32, as_stored, autocast
+from bioclip.training.step.seeds import seed_generators
+from bioclip.training.step.texts import TextGrouping, bucket_lengths, distinct_texts
+from bioclip.training.step.towers import text_pooling
 
 if TYPE_CHECKING:
     from bioclip.models.clip import ClipModel
@@ -22,13 +29,54 @@ if TYPE_CHECKING:
     from bioclip.training.processes import Processes
 
 
+_MAX_TEXT_GROUPS = 3
 STEP_METRICS = ("loss", "logit_scale", "gradient_norm")
 """Names of the metrics of a step."""
 
 
-@dataclass(frozen=True)
+def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipModel, objectives: WeightedObjectives) -> Trainer:
+    """The trainer of a model that is on its device; raises SettingsError for settings that exclude each other."""
+    network, leads = model.network, objectives.leader is not None
+    _check(settings, network, leads)
+    allow_tf32(processes.device, settings.precision)
+    if settings.grad_checkpointing:
+        network.set_grad_checkpointing()  # type: ignore[operator]
+    encoder = PairEncoder(network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, settings.compile)
+    is_sharded = settings.parallelism == "fsdp" and processes.world_size > 1
+    if is_sharded:
+        shard(encoder, processes)
+    optimizer = build_optimizer([*network.parameters(), *objectives.parameters()], settings)
+    wrapped = encoder if leads or is_sharded else replicate(encoder, processes, is_static=not settings.micro_batch_size)
+    context_length = model.tokenizer([""]).shape[1]
+    on_cpu = processes.device.type == "cpu"
+    grouping = TextGrouping(
+        text_pooling(network),
+        max_groups=_MAX_TEXT_GROUPS if on_cpu and not settings.compile else 1,
+        lengths=bucket_lengths(context_length) if settings.compile else (),
+    )
+    flops = count_pair_flops(network, model.image_px, context_length)
+    return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops)
+
+
+def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) -> None:
+    if leads and (settings.micro_batch_size or settings.parallelism == "fsdp"):
+        raise SettingsError(
+            "an objective that takes over the step runs the network itself; leave training.micro_batch_size at 0 and training.parallelism "
+            "at ddp."
+        )
+    if settings.micro_batch_size and any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        raise SettingsError(
+            f"training.micro_batch_size = {settings.micro_batch_size}: model {settings.model.name!r} has batch norms, whose statistics "
+            "would be those of a part of the batch; set it to 0 or choose an architecture without them."
+        )
+
+
+@dataclass
 class Trainer:
-    """A model and what updates it. `wrapped` is the model's network with gradients averaged over the processes."""
+    """A model and what updates it. `wrapped` is a PairEncoder of the model's network with gradients averaged over the processes.
+
+    `num_flops` are the operations of this process's steps so far.
+    """
 
     settings: TrainingSettings
     processes: Processes
@@ -36,6 +84,9 @@ class Trainer:
     wrapped: torch.nn.Module
     objectives: WeightedObjectives
     optimizer: torch.optim.AdamW
+    grouping: TextGrouping
+    flops: PairFlops
+    num_flops: int = 0
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -46,42 +97,45 @@ class Trainer:
         """Update the weights by step `number`, counted from 0; returns its STEP_METRICS [M] on the device."""
         seed = int(digest_value([self.settings.seed, number, self.processes.rank])[:15], 16)
         seed_generators(seed)
-        step = self._prepare(number, seed, batch.to(self.processes.device))
-        if self.objectives.leader is None:
-            loss = run_plain_step(step, self.wrapped)
-            self.processes.average_gradients(self.objectives.parameters())
-        else:
-            loss = self.objectives.leader.run_step(step)
-            self.processes.average_gradients(self.parameters)
+        step = self._prepare(number, seed, batch)
+        self.num_flops += self.flops.of_step(len(batch.keys), step.texts.groups)
+        loss = self._leave_gradients(step)
         logit_scale = self.model.network.get_parameter("logit_scale").detach().exp().reshape(())
         norm = take_step(self.model.network, self.parameters, self.optimizer, number, self.settings)
         return torch.stack([loss, logit_scale, norm]).double()
 
+    def _leave_gradients(self, step: Step) -> torch.Tensor:
+        """Leave in every parameter the gradient of the whole batch; returns the loss, detached."""
+        if self.objectives.leader is not None:
+            loss = self.objectives.leader.run_step(step)
+            self.processes.average_gradients(self.parameters)
+            return loss
+        size = self.settings.micro_batch_size
+        if size and size < len(step.images_BCHW):
+            loss = run_cached_step(step, self.wrapped, size, lambda: without_averaging(self.wrapped))
+        else:
+            loss = run_plain_step(step, self.wrapped)
+        self.processes.average_gradients([*self.objectives.parameters(), *unsharded_parameters(self.model.network)])
+        return loss
+
     def _prepare(self, number: int, seed: int, batch: Batch) -> Step:
         device, added = self.processes.device, self.objectives.added_texts(batch)
-        tokens_XL = batch.tokens_UL[batch.text_of_B]
-        if texts := [text for part in added for text in part]:
-            tokens_XL = torch.cat([tokens_XL, self.model.tokenizer(texts).to(device)])
+        all_added = [text for part in added for text in part]
+        tokens_RT, text_of_X = distinct_texts(batch.captions, batch.tokens_UL, batch.text_of_B, all_added, self.model.tokenizer)
+        texts, moved = self.grouping.group(tokens_RT, text_of_X).to(device), batch.to(device)
 
         def total(images_BD: torch.Tensor, texts_XD: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
             num_pairs = len(batch.keys)
             outputs = Outputs(images_BD, texts_XD[:num_pairs], scale, bias, texts_XD[num_pairs:])
-            return self.objectives.total(outputs, [len(part) for part in added], batch)
+            return self.objectives.total(outputs, [len(part) for part in added], moved)
 
         return Step(
             number=number,
             seed=seed,
-            batch=batch,
-            images_BCHW=self.model.normalise(batch.images_BCHW),
-            tokens_XL=tokens_XL,
+            batch=moved,
+            images_BCHW=as_stored(self.model.normalise(moved.images_BCHW)),
+            texts=texts,
             network=self.model.network,
             total=total,
-            autocast=lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16"),
+            autocast=lambda: autocast(device, self.settings.precision),
         )
-
-
-def seed_generators(seed: int) -> None:
-    """Seed the global generators of torch, numpy and Python, so that no draw of a step depends on earlier steps."""
-    torch.manual_seed(seed)
-    numpy.random.seed(seed % 2**32)
-    random.seed(seed)
