@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bioclip.training.data import Batch
-from bioclip.training.objectives.clip import ClipObjective
+from bioclip.training.objectives.clip import ClipObjective, ClipOptions
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs
 
 
@@ -18,17 +18,17 @@ class FaultyObjective(ClipObjective):
     """CLIP's loss, but NaN at the batches `nan_at`, times 1000 at those of `high_at`; in process `rank`, RuntimeError at `raise_at`."""
 
     def __init__(self, options: Mapping[str, Any], context: ObjectiveContext) -> None:
-        super().__init__(context.processes)
-        self.options, self.rank = options, context.processes.rank
+        super().__init__(ClipOptions(), context)
+        self.faults, self.rank = options, context.processes.rank
 
     def loss(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
         """See FaultyObjective."""
         loss = super().loss(outputs, batch)
-        if batch.step in self.options.get("raise_at", ()) and self.rank == self.options.get("rank", 0):
+        if batch.step in self.faults.get("raise_at", ()) and self.rank == self.faults.get("rank", 0):
             raise RuntimeError(f"the probe of batch {batch.step} broke")
-        if batch.step in self.options.get("nan_at", ()):
+        if batch.step in self.faults.get("nan_at", ()):
             return loss * float("nan")
-        return loss * 1000 if batch.step in self.options.get("high_at", ()) else loss
+        return loss * 1000 if batch.step in self.faults.get("high_at", ()) else loss
 
 
 class DrawingObjective(ClipObjective):
@@ -47,4 +47,4 @@ def build(options: Mapping[str, Any], context: ObjectiveContext) -> FaultyObject
 
 def build_drawing(options: Mapping[str, Any], context: ObjectiveContext) -> DrawingObjective:
     """See ObjectiveBuilder."""
-    return DrawingObjective(context.processes)
+    return DrawingObjective(ClipOptions(), context)
