@@ -66,10 +66,10 @@ def check_something_left(what: str, counts: Counts, counts_uri: str) -> None:
     if counts.written:
         return
     if not counts.read:
-        raise NothingLeftError(f"nothing is left: there are no {what}; the counts of the stages are in {counts_uri}.")
+        raise NothingLeftError(f"there are no {what}", counts_uri)
     ordered = sorted(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
     explained = "; ".join(f"{name} {number:,}{_explain_reason(name)}" for name, number in ordered)
-    raise NothingLeftError(f"nothing is left: all {counts.read:,} {what} are dropped: {explained}. The counts are in {counts_uri}.")
+    raise NothingLeftError(f"all {counts.read:,} {what} are dropped: {explained}", counts_uri)
 
 
 def _explain_reason(name: str) -> str:

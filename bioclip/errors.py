@@ -69,7 +69,15 @@ class ShardError(StorageError):
 
 
 class NothingLeftError(TreeOfLifeError):
-    """A stage dropped everything, so there is nothing for the next one."""
+    """A stage dropped everything. `reasons` is the message without the places of counts and report."""
+
+    def __init__(self, reasons: str, counts_uri: str, report_uri: str = "") -> None:
+        self.reasons, self.counts_uri, self.report_uri = reasons, counts_uri, report_uri
+        report = f" The report is {report_uri}." if report_uri else ""
+        super().__init__(f"nothing is left: {reasons}.{report} The counts are in {counts_uri}.")
+
+    def __reduce__(self) -> tuple[type[NothingLeftError], tuple[str, str, str]]:
+        return type(self), (self.reasons, self.counts_uri, self.report_uri)
 
 
 class AccountingError(TreeOfLifeError):

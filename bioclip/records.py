@@ -11,6 +11,9 @@ from bioclip.digests import digest_value
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 """Linnaean ranks of a label, from the root; `species` holds the full binomial."""
 
+LABEL_RANK = "label"
+"""`resolved_rank` of an image whose name no backbone knows; its label is in the place of the species (`bioclip.taxonomy.labels`)."""
+
 RECORD_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://bioclip-pipeline/records")
 """Fixed namespace of record ids; changing it would rename every image."""
 
@@ -26,6 +29,7 @@ VERBATIM_NAME_COLUMNS = (
     "genus",
     "specific_epithet",
     "vernacular_name",
+    "label",
 )
 """Columns of the name as a provider states it; records that agree in all of them share one lineage."""
 
@@ -96,6 +100,8 @@ class Record:
     genus: str = ""
     specific_epithet: str = ""
     vernacular_name: str = ""
+    label: str = ""
+    """The class that the user's own folder or table gives the image; it stays a class where no backbone knows its name."""
     verbatim: Mapping[str, str] = field(default_factory=dict)
     """The provider's further columns, unchanged."""
 

@@ -95,6 +95,7 @@ STAGES: tuple[Stage, ...] = (
         plan="bioclip.taxonomy.stage:plan_names",
         reads="distinct verbatim names",
         makes="resolved names",
+        is_needed_by_all=True,
         is_in_manifest=True,
     ),
     Stage(
@@ -165,6 +166,7 @@ STAGES: tuple[Stage, ...] = (
         plan="bioclip.selection.stage:plan_release",
         reads="images",
         makes="samples",
+        is_needed_by_all=True,
         passes_images=True,
         is_in_manifest=True,
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage, open_workspace
@@ -45,6 +45,13 @@ def open_context(settings: PipelineSettings) -> Iterator[RunContext]:
     state = state_dir(settings)
     with open_cluster(settings.cluster, state / "dask") as cluster, _progress() as progress:
         yield RunContext(settings, storage, state, cluster, progress)
+
+
+def add_bar(progress: Progress, name: str, total: int, completed: int, note: str = "") -> TaskID:
+    """Add a row to the display; the clock of a row that is complete from the start stands still."""
+    bar = progress.add_task(name, total=total, note=note)
+    progress.update(bar, completed=completed)
+    return bar
 
 
 def _progress() -> Progress:

@@ -30,7 +30,7 @@ from bioclip.storage import Storage
 from bioclip.training import command as training_command
 from bioclip.training import environment as training_environment
 from bioclip.training import find_model, planned_model_id
-from tasks.context import RunContext
+from tasks.context import RunContext, add_bar
 from tasks.processes import run_resumable, run_watched, s3_credentials
 from tasks.tracking import DatasetInput, TrackedRun, Tracker
 
@@ -69,9 +69,7 @@ def train_model(context: RunContext, version: str) -> ModelSummary:
     release = open_release(storage, version)
     model_id = planned_model_id(settings.training, release, storage)
     info = find_model(storage, model_id)
-    bar = context.progress.add_task(
-        "train", total=settings.training.num_steps, completed=settings.training.num_steps if info else 0, note=""
-    )
+    bar = add_bar(context.progress, "train", settings.training.num_steps, settings.training.num_steps if info else 0)
     reused = info is not None
     if info is None:
 
@@ -112,7 +110,7 @@ def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationS
         read_model_info(storage, ref.name)
     evaluation_id = planned_evaluation_id(settings.evaluation, ref, storage, release.digest)
     reused = find_evaluation(storage, evaluation_id) is not None
-    bar = context.progress.add_task("evaluate", total=1, completed=int(reused), note="")
+    bar = add_bar(context.progress, "evaluate", 1, int(reused))
     if not reused:
 
         def show(line: dict[str, Any]) -> None:

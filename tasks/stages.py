@@ -16,16 +16,17 @@ from prefect.cache_policies import NO_CACHE
 from bioclip import layout
 from bioclip.accounting import check_something_left
 from bioclip.download.allowance_service import serve_allowances
+from bioclip.errors import NothingLeftError
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult, run_partition, write_stage
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
-from bioclip.report.stage import plan_report
+from bioclip.report.stage import plan_report, plan_stopped_report
 from bioclip.selection.split_remarks import split_remarks
 from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
 from bioclip.stages import Stage, curation_stages, find_stage
 from bioclip.withdrawals import read_withdrawals
-from tasks.context import RunContext
+from tasks.context import RunContext, add_bar
 
 _ARTIFACT_EVERY_S = 1.0
 _MANIFEST_READERS = 16
@@ -51,7 +52,7 @@ def run_stage(stage: str, jobs: Sequence[PartitionJob], context: RunContext, in_
     manifests: dict[str, PartitionManifest] = {job.name: done for job, done in zip(jobs, found, strict=True) if done is not None}
     pending = [job for job, done in zip(jobs, found, strict=True) if done is None]
     effort: Counter[str] = Counter()
-    bar = context.progress.add_task(stage, total=len(jobs), completed=len(manifests), note="" if pending else "nothing to do")
+    bar = add_bar(context.progress, stage, len(jobs), len(manifests), note="" if pending else "nothing to do")
     shown = _ProgressArtifact(stage, len(jobs), len(manifests)) if pending else None
     for name, result in _results(pending, context, in_process):
         manifests[name] = result.manifest
@@ -157,8 +158,7 @@ class ReleaseSummary:
 
 def curate_release(context: RunContext) -> ReleaseSummary:
     """Run the stages up to `publish` that the settings ask for, in their order, and point `latest` at the release."""
-    wanted = curation_stages(context.settings)
-    summaries = [stage_task(stage)(context) for stage in wanted if _has_work(stage, context)]
+    stages = _run_stages(context)
     version = release_version(context.storage, context.settings)
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
@@ -166,13 +166,36 @@ def curate_release(context: RunContext) -> ReleaseSummary:
     remarks = tuple(split_remarks(context.storage, release, context.settings.release))
     for remark in remarks:
         context.progress.console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
-    stages = tuple(summaries)
     return ReleaseSummary(version, release.digest, release.storage.uri(), splits, stages, release.parent[0], remarks)
+
+
+def _run_stages(context: RunContext) -> tuple[StageSummary, ...]:
+    """The stages up to `publish`. Where one drops everything, the page on what there is is written and NothingLeftError names it."""
+    summaries: list[StageSummary] = []
+    for stage in curation_stages(context.settings):
+        if not _has_work(stage, context):
+            continue
+        try:
+            summaries.append(stage_task(stage)(context))
+        except NothingLeftError as error:
+            page = write_stopped_report(context, (*(summary.stage for summary in summaries), stage.name), error.reasons)
+            raise NothingLeftError(error.reasons, error.counts_uri, page) from None
+    return tuple(summaries)
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def write_stopped_report(context: RunContext, stages: Sequence[str], reason: str) -> str:
+    """Write the page about a run of `stages` that has no release, for `reason`; returns its address."""
+    return _write_page(plan_stopped_report(context.storage, context.settings, stages, reason), context)
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(context: RunContext, version: str, model_id: str | None, evaluation_id: str | None) -> str:
     """Write the page about a release, with its model and scores if available; returns its address."""
     jobs = plan_report(context.storage, context.settings, version, model_id, evaluation_id)
+    return _write_page(jobs, context)
+
+
+def _write_page(jobs: Sequence[PartitionJob], context: RunContext) -> str:
     summary = run_stage("report", jobs, context, in_process=True)
     return context.storage.uri(next(name for name in summary.outputs if name.endswith(f"/{layout.RELEASE_PAGE}")))

@@ -21,6 +21,7 @@ from bioclip.leakage.guards import SetFingerprints
 from bioclip.leakage.stage import STAGE as SETS_STAGE
 from bioclip.leakage.stage import read_sides
 from bioclip.partitions import StageManifest, read_stage
+from bioclip.records import LABEL_RANK
 from bioclip.releases.manifest import SPLITS
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage
@@ -55,7 +56,7 @@ def gate_images(candidates: ImageColumns, min_entropy_bits: float) -> pa.Table:
     """FINGERPRINT_SCHEMA rows of the candidates, in their order."""
     phash, species = candidates.numbers("phash").astype(np.uint64), candidates.column("species")
     is_flat = (candidates.numbers("entropy_bits") < min_entropy_bits) | (np.bitwise_count(phash) <= 1)
-    is_species = pc.equal(pc.fill_null(candidates.column("resolved_rank"), ""), "species")
+    is_species = pc.is_in(candidates.column("resolved_rank"), value_set=pa.array(["species", LABEL_RANK]))
     key = pc.binary_join_element_wise(candidates.column("backbone"), candidates.column("accepted_id"), ":")
     columns = {
         name: candidates.column(name)

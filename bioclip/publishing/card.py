@@ -17,6 +17,7 @@ from bioclip.publishing.attribution import lacking_sentence, licenses_markdown
 from bioclip.publishing.citation import bibtex
 from bioclip.publishing.markdown import cell, counts_table, table
 from bioclip.publishing.sample_counts import TROPIC_DEG, SampleCounts
+from bioclip.records import LABEL_RANK
 from bioclip.settings import CardSettings
 
 _HUB_LICENSES = {
@@ -190,13 +191,14 @@ def _limits(counts: SampleCounts) -> str:
     kingdoms = ", ".join(
         f"{name or 'none'} {number:,}" for name, number in sorted(counts.kingdoms.items(), key=lambda item: (-item[1], item[0]))
     )
-    above = counts.num_samples - counts.resolved_ranks.get("species", 0)
+    above = counts.num_samples - counts.resolved_ranks.get("species", 0) - counts.resolved_ranks.get(LABEL_RANK, 0)
     lines = [
         f"- **Long tail.** Of {tail['species']:,} training species {tail['below_10']:,} have fewer than 10 images; "
         f"median {tail['median']:g}, most {tail['most']:,}. The commonest tenth of the species "
         f"holds {100 * tail['head_share']:.0f} % of the images.",
         f"- **Branches.** Images by kingdom: {kingdoms or 'none'}.",
         f"- **Depth of labels.** {above:,} images ({100 * above / samples:.1f} %) are labelled above the species.",
+        *_unplaced_labels(counts),
         f"- **Common names.** {counts.num_common_names:,} images ({100 * counts.num_common_names / samples:.1f} %) have one; in the "
         "others' captions the scientific name stands in.",
         _geography(counts),
@@ -204,6 +206,13 @@ def _limits(counts: SampleCounts) -> str:
         "was not checked.",
     ]
     return "## Limits and biases\n\n" + "\n".join(lines) + "\n"
+
+
+def _unplaced_labels(counts: SampleCounts) -> list[str]:
+    labels, samples = counts.resolved_ranks.get(LABEL_RANK, 0), max(counts.num_samples, 1)
+    share = f"{labels:,} images ({100 * labels / samples:.1f} %)"
+    words = f"have a label that no backbone knows; it is in the place of the species, with `resolved_rank` `{LABEL_RANK}`."
+    return [f"- **Unplaced labels.** {share} {words}"] if labels else []
 
 
 def _geography(counts: SampleCounts) -> str:

@@ -39,7 +39,8 @@ SAMPLE_SCHEMA = pa.schema(
 )
 """releases/<version>/samples.parquet, sorted by record_id: one row for each downloaded image. Samples have a `split` (train, val,
 heldout), a `split_reason` (a key of `bioclip.selection.splits.SPLIT_REASONS`), a `shard` and an empty `drop_reason`; the others have a
-`drop_reason` and an empty split, split reason and shard."""
+`drop_reason` and an empty split, split reason and shard. `resolved_rank` is the rank of the lowest name, or `label` where `species` is the
+source's own label, which no backbone knows; `accepted_id` is then `label:` and the label."""
 
 
 FINGERPRINT_SCHEMA = pa.schema(

@@ -102,8 +102,9 @@ LINEAGE_SCHEMA = pa.schema(
     ]
 )
 """taxonomy/names.parquet: one row per distinct verbatim lineage, sorted by lineage_id. An unresolved one has `match_type` NONE or
-AMBIGUOUS, empty ranks, and a `reason`. `rank_sources` has one letter per rank for its source, `contradicts` the ranks at
-which the record names another taxon, `curation` who decided and why, for a manual decision."""
+AMBIGUOUS, empty ranks, and a `reason`; a LABEL has the source's label as `species`, and the `reason` why no backbone resolves it.
+`rank_sources` has one letter per rank for its source, `contradicts` the ranks at which the record names another taxon, `curation` who
+decided and why, for a manual decision."""
 
 
 DUPLICATE_SCHEMA = pa.schema(

@@ -46,7 +46,7 @@ def read_candidates(storage: Storage) -> Candidates:
         groups = pq.read_table(stream, columns=list(_GROUP_COLUMNS)).combine_chunks()
     schema = pa.schema([IMAGE_SCHEMA.field(name) for name in _IMAGE_COLUMNS] + [RECORD_SCHEMA.field(name) for name in _RECORD_COLUMNS])
     images, lineages, parts, num_rows = [schema.empty_table()], [np.empty(0, np.int32)], [], 0
-    for index, name, records in _parts(storage):
+    for index, name, records in image_parts(storage):
         with storage.reader(name) as stream:
             part = pq.read_table(stream, columns=list(_IMAGE_COLUMNS))
         described = read_records(storage, records, part["record_id"], ("lineage_id", *_RECORD_COLUMNS))
@@ -71,7 +71,7 @@ def read_candidates(storage: Storage) -> Candidates:
 
 def described_parts(storage: Storage, candidates: Candidates) -> Iterator[tuple[int, int, dict[str, pa.ChunkedArray]]]:
     """(first row, row after the last, columns of SAMPLE_SCHEMA without `shard` and the decisions) of each partition."""
-    records = {index: names for index, _, names in _parts(storage)}
+    records = {index: names for index, _, names in image_parts(storage)}
     for index, start, stop in candidates.parts:
         described = read_records(storage, records[index], candidates.column("record_id", start, stop), _DESCRIPTION_COLUMNS)
         columns = {name: described[name] for name in _DESCRIPTION_COLUMNS if name != "scientific_name"} | {
@@ -95,7 +95,7 @@ def read_records(storage: Storage, names: Sequence[str], record_ids: pa.ChunkedA
     return records.select(list(columns)).take(rows)
 
 
-def _parts(storage: Storage) -> Iterator[tuple[int, str, list[str]]]:
+def image_parts(storage: Storage) -> Iterator[tuple[int, str, list[str]]]:
     """(partition, its images, tables of its records) in order of the partitions."""
     records: dict[int, list[str]] = {}
     for output in read_stage(storage, "records").outputs:

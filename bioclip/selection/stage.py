@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
-from bioclip.accounting import Counts, check_something_left
+from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.duplicates.grouping import KEPT
 from bioclip.duplicates.label_conflicts import LABEL_CONFLICT, Conflicts, find_conflicts
@@ -109,7 +109,6 @@ def assign_samples(
         candidates.drop(rows, reason, details)
     tail = balance_training(candidates, settings.release)
     _drop_untrained(candidates)
-    _check_not_empty(candidates, storage.uri(layout.STAGES_DIR))
     writer.write_table(layout.in_splits(layout.EVALUATED), evaluated_images(candidates, images, former_evaluated), SAMPLE_GROUP_ROWS)
     texts, text_notes = release_texts(storage, candidates, settings)
     former = None
@@ -214,12 +213,6 @@ def _assign_splits(storage: Storage, candidates: Candidates, settings: PipelineS
         unnamed = candidates.is_open & (splits == 0) & (earlier == SPLIT_NAMES.index(split))
         candidates.drop(unnamed, EVALUATED_BEFORE, f"{split} of release {parent.release.version if parent else ''}")
     return heldout
-
-
-def _check_not_empty(candidates: Candidates, counts_uri: str) -> None:
-    """Raise NothingLeftError for a release without samples, since the next release would use it as parent."""
-    num_samples, dropped = int((candidates.split > 0).sum()), candidates.drop_counts()
-    check_something_left("images", Counts(len(candidates), num_samples, dropped), counts_uri)
 
 
 def _drop_untrained(candidates: Candidates) -> None:

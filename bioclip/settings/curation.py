@@ -54,5 +54,8 @@ class TaxonomySettings(Settings):
     """Resolve to genus, family … if the species is unknown; otherwise drop such names."""
     inexact: Literal["none", "stem", "fuzzy"] = "fuzzy"
     """Spelling differences allowed in binomials: none, endings and orthographic variants, or also one or two letters."""
+    keep_labels: bool = True
+    """Keep a class folder, or a table's column that is mapped to `label`, as a class where no backbone knows its name: the label takes the
+    place of the species. Otherwise such images are dropped. Names of provider archives are no labels."""
     curation: str = operational("")
     """CSV of manual decisions (name, decision, who, why), which override matching. Its content decides the result."""

@@ -24,6 +24,7 @@ from bioclip.storage import Storage, explain_os_error, explain_user_file
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.index.build import compile_source
 from bioclip.taxonomy.index.lookup import BackboneIndex, load_index
+from bioclip.taxonomy.labels import keep_labels
 from bioclip.taxonomy.matching.batch_resolve import resolve_table
 from bioclip.taxonomy.matching.curation import Curation, read_curation
 from bioclip.taxonomy.matching.decision_table import LINEAGE_COLUMNS
@@ -31,7 +32,7 @@ from bioclip.taxonomy.matching.decisions import MatchType
 from bioclip.taxonomy.names.vernaculars import choose_verbatim_name
 
 BACKBONES_STAGE, BACKBONES_VERSION = "backbones", 7
-NAMES_STAGE, NAMES_VERSION = "taxonomy", 7
+NAMES_STAGE, NAMES_VERSION = "taxonomy", 8
 _INDEX_GROUP_ROWS = 100_000
 _PART_ROWS = 262_144
 
@@ -65,6 +66,7 @@ def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False
         "min_confidence": taxonomy.min_confidence,
         "allow_higher_rank": taxonomy.allow_higher_rank,
         "inexact": taxonomy.inexact,
+        "keep_labels": taxonomy.keep_labels,
     }
     inputs = {"records": records.digest, "backbones": indexes.digest}
     if taxonomy.curation:
@@ -106,6 +108,8 @@ def write_names(storage: Storage, writer: PartitionWriter, record_files: Sequenc
     curation = read_curation(Path(taxonomy.curation), indexes, taxonomy) if taxonomy.curation else None
     resolved = resolve_sorted(lineages.select(LINEAGE_COLUMNS), indexes, taxonomy, curation)
     decisions = fill_common_names(lineages, resolved)
+    if taxonomy.keep_labels:
+        decisions = keep_labels(lineages, decisions)
     writer.write_table(layout.NAMES, lineage_table(lineages, decisions))
     is_open = pc.equal(decisions["accepted_id"], "")
     dropped = _times(decisions["reason"].filter(is_open))

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from bioclip import layout
 from bioclip.leakage import FINGERPRINT_SCHEMA, LEAK_SCHEMA, SetFingerprints, find_leaks, gate_table
 from bioclip.parquet import open_table, read_batches, read_known_columns
+from bioclip.records import LABEL_RANK
 from bioclip.schemas import EVALUATED_SCHEMA
 from bioclip.selection.evaluation_history import EVALUATED_BEFORE
 from bioclip.selection.splits import HELDOUT, TRAIN, VAL, occurrence_keys
@@ -104,7 +105,7 @@ def _printed(samples: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def _is_species(samples: pa.Table) -> pa.ChunkedArray:
-    return pc.equal(samples["resolved_rank"], "species")
+    return pc.is_in(samples["resolved_rank"], value_set=pa.array(["species", LABEL_RANK]))
 
 
 def check_evaluated(storage: Storage, manifest: Mapping[str, Any]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.parquet import read_batches
-from bioclip.records import RANKS
+from bioclip.records import LABEL_RANK, RANKS
 from bioclip.releases.manifest import SPLITS
 from bioclip.schemas import SAMPLE_SCHEMA
 from bioclip.selection.splits import HELDOUT, TRAIN
@@ -83,7 +83,8 @@ def _lacks_own_rank(rows: pa.Table, has_split: pa.ChunkedArray) -> pa.ChunkedArr
     rank = pa.chunked_array([pa.array([""] * rows.num_rows, pa.string())])
     for name in RANKS:
         rank = pc.if_else(pc.equal(rows[name], ""), rank, name)
-    return pc.and_(has_split, pc.not_equal(rank, rows["resolved_rank"]))
+    resolved = pc.if_else(pc.equal(rows["resolved_rank"], LABEL_RANK), RANKS[-1], rows["resolved_rank"])
+    return pc.and_(has_split, pc.not_equal(rank, resolved))
 
 
 def _add(rows: pa.Table, counted: _SampleCounts) -> None:

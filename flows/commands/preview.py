@@ -15,6 +15,7 @@ from bioclip import layout
 from bioclip.accounting import Counts, check_something_left
 from bioclip.local_media import LocalMediaError, is_local, read_local_media
 from bioclip.partitions import read_stage, run_partition, write_stage
+from bioclip.records import LABEL_RANK
 from bioclip.selection.split_rules import SplitRule, least_val_images
 from bioclip.settings import PipelineSettings
 from bioclip.sources import media_roots
@@ -53,7 +54,10 @@ class Preview:
         num_remote = sum(outcome == "not requested" for _, outcome in self.media)
         yield f"images    first {len(self.media)}: {num_read} read from files, {num_remote} to download"
         yield from (f"  {url}: {outcome}" for url, outcome in self.media if outcome not in {"read", "not requested"})
-        yield f"names     {self.names['written']:,} of {self.names['read']:,} resolved{_drops(self.names)}"
+        num_labels = self.names["notes"].get("match_label", 0)
+        labels = f"; {num_labels:,} kept as labels" if num_labels else ""
+        yield f"names     {self.names['written'] - num_labels:,} of {self.names['read']:,} resolved{labels}{_drops(self.names)}"
+        yield from (f"  {name!r}: kept as a label ({reason})" for name, reason in self.names["labels"])
         yield from (f"  {name!r}: {reason}" for name, reason in self.names["unresolved"])
         yield "splits    " + ", ".join(f"{name} {number:,}" for name, number in self.splits.items())
         yield from (f"note: {remark}" for remark in self.remarks)
@@ -69,8 +73,8 @@ def preview(storage: Storage, settings: PipelineSettings) -> Preview:
     records = _records(storage)
     licenses = Counter(pc.fill_null(records["license"], "").to_pylist())
     media = list(_first_media(records, media_roots(settings.sources), settings.download.max_body_bytes))
-    names, species = _names(storage, records)
-    splits, remarks = _splits(species, records.num_rows, settings)
+    names, species, num_named = _names(storage, records)
+    splits, remarks = _splits(species, num_named, settings)
     missing = sum(outcome not in {"read", "not requested"} for _, outcome in media)
     if missing:
         remarks.append(f"{missing} of the first {len(media)} images cannot be read: correct sources[].options.images.")
@@ -80,7 +84,7 @@ def preview(storage: Storage, settings: PipelineSettings) -> Preview:
         fields=_fields(records),
         licenses=dict(licenses.most_common()),
         media=media,
-        names={**counts["taxonomy"].to_dict(), "unresolved": names},
+        names={**counts["taxonomy"].to_dict(), **names},
         splits=splits,
         remarks=remarks,
     )
@@ -120,25 +124,34 @@ def _first_media(records: pa.Table, roots: Mapping[str, str], max_bytes: int) ->
             yield url, "read"
 
 
-def _names(storage: Storage, records: pa.Table) -> tuple[list[tuple[str, str]], Counter[str]]:
-    """(first names that no backbone resolves, with their reasons; records by accepted species)."""
+def _names(storage: Storage, records: pa.Table) -> tuple[dict[str, list[tuple[str, str]]], Counter[str], int]:
+    """(first names that are kept as labels and that are unresolved, with their reasons; records by species; records with a name)."""
     with storage.reader(layout.NAMES) as stream:
         table = pq.read_table(stream)
-    open_rows = table.filter(pc.equal(table["accepted_id"], "")).slice(0, _NUM_EXAMPLES)
-    unresolved = list(zip(*(pc.fill_null(open_rows[name], "").to_pylist() for name in ("verbatim_scientific_name", "reason")), strict=True))
+    is_open = pc.equal(table["accepted_id"], "")
+    examples = {
+        "labels": _examples(table.filter(pc.equal(table["resolved_rank"], LABEL_RANK)), "species"),
+        "unresolved": _examples(table.filter(is_open), "verbatim_scientific_name"),
+    }
     species = dict(zip(table["lineage_id"].to_pylist(), table["species"].to_pylist(), strict=True))
     counts = Counter(species.get(lineage, "") for lineage in records["lineage_id"].to_pylist())
     counts.pop("", None)
-    return unresolved, counts
+    is_named = pc.is_in(records["lineage_id"], value_set=table.filter(pc.invert(is_open))["lineage_id"].combine_chunks())
+    return examples, counts, pc.sum(is_named).as_py() or 0
 
 
-def _splits(species: Counter[str], num_records: int, settings: PipelineSettings) -> tuple[dict[str, Any], list[str]]:
+def _examples(rows: pa.Table, name: str) -> list[tuple[str, str]]:
+    columns = (pc.fill_null(rows.slice(0, _NUM_EXAMPLES)[column], "").to_pylist() for column in (name, "reason"))
+    return list(zip(*columns, strict=True))
+
+
+def _splits(species: Counter[str], num_named: int, settings: PipelineSettings) -> tuple[dict[str, Any], list[str]]:
     """Expected images by split, before duplicates and failed images are dropped, and what they lack."""
     release = settings.release
     rule = SplitRule.of(release, species)
     heldout = sum(species[name] for name in rule.heldout_species)
     val = round(release.val_fraction * sum(species[name] for name in rule.val_species))
-    splits = {"species": len(species), "train": num_records - heldout - val, "val": val, "heldout": heldout}
+    splits = {"species": len(species), "train": num_named - heldout - val, "val": val, "heldout": heldout}
     remarks = []
     if not val and release.val_fraction:
         remarks.append(

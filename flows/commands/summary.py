@@ -77,7 +77,9 @@ def _release_table(release: ReleaseSummary) -> Table:
         f"{sum(duplicates.counts['dropped'].values()):,} in {duplicates.counts['notes'].get('groups', 0):,} groups{_drops(duplicates)}",
     )
     names = stages["taxonomy"]
-    table.add_row("names resolved", f"{names.counts['written']:,} of {names.counts['read']:,} distinct{_drops(names)}")
+    num_labels = names.counts["notes"].get("match_label", 0)
+    labels = f"; {num_labels:,} kept as labels that no backbone knows" if num_labels else ""
+    table.add_row("names resolved", f"{names.counts['written'] - num_labels:,} of {names.counts['read']:,} distinct{labels}{_drops(names)}")
     table.add_row("samples", f"{stages['release'].counts['written']:,}{_drops(stages['release'])}")
     table.add_row("parent", _parent(release, stages["release"]))
     for name, split in release.splits.items():

@@ -52,6 +52,16 @@ def test_each_rank_equals_a_plain_sum_over_its_species() -> None:
             assert found[rank, "top1"].statistic.trials[number] == bool(paths[label][-1])
 
 
+def test_a_rank_at_which_no_image_has_a_name_is_left_out() -> None:
+    """Labels of a user's own folders have no higher taxa."""
+    classes = (SpeciesClass(("",) * 6 + ("my cat",), ""), SpeciesClass(("",) * 6 + ("my dog",), ""), *CLASSES)
+    random = np.random.default_rng(5)
+    images, heads, labels = _unit(random, 4), _unit(random, len(classes)), np.array([0, 1, 0, 1])
+    answers = predict(images, heads, 7.0, labels, classes, RANKS, "taxon")
+    assert [one.parameters["rank"] for one in answers] == ["species"]
+    assert all(metric(answers[0]) is not None for metric in METRICS.values())
+
+
 def test_top5_counts_a_truth_among_the_five_best() -> None:
     random = np.random.default_rng(4)
     images, heads, labels = _unit(random, 60), _unit(random, 6), random.integers(6, size=60)

@@ -62,8 +62,8 @@ def predict(
 ) -> list[Predictions]:
     """Predictions of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`.
 
-    Images whose lineage is not filled at a rank are excluded there. Guessing draws a species at random and takes its taxon, so a
-    kingdom with most of the species has a high chance level.
+    Images whose lineage is not filled at a rank are excluded there, and a rank that excludes all images is left out. Guessing draws a
+    species at random and takes its taxon, so a kingdom with most of the species has a high chance level.
     """
     taxa = {rank: taxa_at(classes, rank) for rank in ranks}
     ranked: dict[str, list[Ranked]] = {rank: [] for rank in ranks}
@@ -71,7 +71,8 @@ def predict(
         for rank in ranks:
             summed = np.add.reduceat(probabilities, taxa[rank].starts, axis=1)
             ranked[rank].append(rank_answers(summed, taxa[rank].of_species[labels[part]]))
-    return [_predictions(ranked[rank], taxa[rank], labels, rank, caption_type) for rank in ranks if taxa[rank].is_named.any()]
+    found = (_predictions(ranked[rank], taxa[rank], labels, rank, caption_type) for rank in ranks)
+    return [one for one in found if one.asked.any()]
 
 
 def taxa_at(classes: Sequence[SpeciesClass], rank: str) -> RankTaxa:

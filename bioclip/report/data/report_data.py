@@ -210,6 +210,8 @@ class ReportData:
 
     predictions: tuple[BenchmarkPredictions, ...] = ()
     """Empty when the evaluation kept no predictions."""
+    stopped: str = ""
+    """Why the run has no release: the reasons why a stage dropped everything. Version and digest are then empty."""
 
     def is_outdated(self, name: str) -> bool:
         """True when the workspace no longer holds the results of stage `name` from which the release was built."""

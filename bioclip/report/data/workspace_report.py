@@ -76,10 +76,10 @@ def gather_report(
         version=version,
         digest=release.digest,
         stages=stages,
-        samples=_illustrated(samples, photos, pairs),
+        samples=illustrate_samples(samples, photos, pairs),
         downloads=downloads,
         failed=failed,
-        duplicates=_duplicates(groups, photos) if groups else None,
+        duplicates=illustrate_duplicates(groups, photos) if groups else None,
         names=gather_names(storage) if "taxonomy" in current else None,
         training=gather_training(storage, model_id) if model_id is not None else None,
         scores=scores,
@@ -104,7 +104,7 @@ def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
     return tuple(stages)
 
 
-def _illustrated(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:
+def illustrate_samples(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:
     """`samples` with the thumbnails of `photos`, and each dropped image with its counterpart where it has one."""
 
     def shown(some: Iterable[Photo]) -> tuple[Photo, ...]:
@@ -119,7 +119,8 @@ def _illustrated(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Map
     return replace(samples, drops=tuple(map(illustrated, samples.drops)), specimens=shown(samples.specimens), splits=splits)
 
 
-def _duplicates(counter: DuplicateCounter, photos: Mapping[str, Photo]) -> DuplicateSummary:
+def illustrate_duplicates(counter: DuplicateCounter, photos: Mapping[str, Photo]) -> DuplicateSummary:
+    """The groups to show, with the photos of their members that are known."""
     shown = []
     for size, rows in counter.shown:
         members = tuple(

@@ -56,7 +56,7 @@ def render_report(data: ReportData, sections: list[Section]) -> bytes:
     """The page as UTF-8; the same bytes for the same data."""
     return render_page(
         "release.html",
-        title=f"{plain(data.name)} {data.version}",
+        title=f"{plain(data.name)} {data.version or '(no release)'}",
         name=data.name or "release",
         data=data,
         sections=sections,

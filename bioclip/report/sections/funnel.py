@@ -73,12 +73,19 @@ def funnel_steps(data: ReportData) -> list[FunnelStep]:
     before, after = ([stage for name in names if (stage := data.stage(name))] for names in (passed[:place], passed[place + 1 :]))
     num_images = data.samples.num_images
     title, first = (before[0].unit.capitalize(), before[0].counts.read) if before else ("Images", num_images)
-    return [
+    steps = [
         FunnelStep(title, first, first, {}),
         *map(_stage_step, before),
         *_release_steps(data, num_images),
         *(_stage_step(stage) for stage in after if stage.counts.dropped),
     ]
+    return _until_nothing_is_left(steps) if data.stopped else steps
+
+
+def _until_nothing_is_left(steps: Sequence[FunnelStep]) -> list[FunnelStep]:
+    """The steps up to the first that keeps nothing, without those of the release that had no part in it."""
+    last = next((place for place, step in enumerate(steps) if not step.kept), len(steps) - 1)
+    return [step for step in steps[: last + 1] if step.dropped or step.title not in _ORDER]
 
 
 def _stage_step(stage: StageSummary) -> FunnelStep:
@@ -159,7 +166,7 @@ def _broken_links(data: ReportData, steps: Sequence[FunnelStep]) -> list[str]:
         for before, after in pairwise(stages)
         if before.counts.written != after.counts.read
     ]
-    in_splits = next(step.kept for step in reversed(steps) if step.title == "In splits")
+    in_splits = next((step.kept for step in reversed(steps) if step.title == "In splits"), 0)
     if in_splits != data.samples.num_samples:
         sentences.append(f"The splits hold {number(data.samples.num_samples)} images but {number(in_splits)} are expected.")
     release = data.stage("release")

@@ -32,7 +32,16 @@ def names_section(data: ReportData) -> Section:
         for m in names.matches
     ]
     matches = table("How names were decided", ("Match", "Reason", "Names", "Records", "Meaning"), rows, numeric=(2, 3))
-    return Section("names", "Names", join([summary, matches, columns(*_name_tables(names))]))
+    return Section("names", "Names", join([summary, *_label_note(names), matches, columns(*_name_tables(names))]))
+
+
+def _label_note(names: NameSummary) -> list[Markup]:
+    labels = [match for match in names.matches if match.match_type == "LABEL"]
+    if not labels:
+        return []
+    num_names, num_records = (sum(getattr(match, what) for match in labels) for what in ("num_names", "num_records"))
+    sentence = f"{number(num_names)} names of {number(num_records)} records are in no backbone and kept as labels of the source ("
+    return [note(sentence, code("taxonomy.keep_labels"), "): the label is in the place of the species.")]
 
 
 def _name_tables(names: NameSummary) -> list[Markup]:

@@ -1,7 +1,8 @@
 """A folder of images whose subfolders name the taxa: `<name>/<file>`, or deeper with `options.levels`.
 
 `levels` names the field that each level of folders fills, from the top, `-` for none: `kingdom/family/scientific_name`. By default the
-top folder is the scientific name, as in torchvision's ImageFolder, and deeper folders are part of it.
+top folder is the scientific name, as in torchvision's ImageFolder, and deeper folders are part of it. That folder is also the label: where
+no backbone knows the name, the images keep it as their class (`taxonomy.keep_labels`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
         if len(folders) < len(levels):
             yield Dropped("not_in_a_class_folder")
             continue
-        names: dict[str, Any] = {field: folder for field, folder in zip(levels, folders, strict=False) if field}
+        names = label_folders({field: folder for field, folder in zip(levels, folders, strict=False) if field})
         try:
             yield Record(source=source.name, source_id=path, media_url=base.url(path), **stated, **names)
         except LocalMediaError as error:
@@ -68,6 +69,14 @@ def _walk(folder: Path, prefix: str) -> Iterator[str | Dropped]:
             yield Dropped("not_an_image_file")
         else:
             yield prefix + entry.name
+
+
+def label_folders(names: dict[str, str]) -> dict[str, Any]:
+    """`names` with a label: the folder of the scientific name, else the binomial of genus and epithet, else the deepest named folder."""
+    binomial = f"{names['genus']} {names['specific_epithet']}" if {"genus", "specific_epithet"} <= names.keys() else ""
+    label = names.get("label") or names.get("scientific_name") or binomial or next(reversed(names.values()), "")
+    known = names if names.keys() & {"scientific_name", "genus"} else {**names, "scientific_name": label}
+    return {**known, "label": label}
 
 
 def _levels(source: SourceSettings) -> list[str]:

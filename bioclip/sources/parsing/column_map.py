@@ -141,6 +141,8 @@ class ColumnMap:
             except LocalMediaError as error:
                 return Dropped(error.reason)
         stated = rights(self._source, values.pop("license", ""), values.pop("rights_holder", ""))
+        if (label := values.get("label")) and not (values.get("scientific_name") or values.get("genus")):
+            values["scientific_name"] = label
         return Record(
             source=self._source.name,
             source_id=values.pop("source_id", url),

@@ -20,13 +20,15 @@ class MatchType(StrEnum):
     """One or two edits away, within the genus or in the genus itself."""
     HIGHER_RANK = "HIGHER_RANK"
     """Only a higher taxon of the record's name is known or certain."""
+    LABEL = "LABEL"
+    """No backbone has the name; the label that the source gives is kept, below a higher taxon where one is certain."""
     AMBIGUOUS = "AMBIGUOUS"
     NONE = "NONE"
 
 
 @dataclass(frozen=True, slots=True)
 class VerbatimLineage:
-    """A provider's statements on a name: the columns of VERBATIM_NAME_COLUMNS."""
+    """A provider's statements on a name: the columns of VERBATIM_NAME_COLUMNS without `label`, which decides no match."""
 
     scientific_name: str = ""
     scientific_name_authorship: str = ""

@@ -10,9 +10,9 @@ from typing import Any
 from bioclip.records import RANKS
 
 MAX_NAMES = 50
-OUTCOMES = ("resolved", "higher_rank", "ambiguous", "none")
+OUTCOMES = ("resolved", "higher_rank", "label", "ambiguous", "none")
 """Outcomes of a name, from the best to the worst."""
-_OUTCOME_OF = {"HIGHER_RANK": "higher_rank", "AMBIGUOUS": "ambiguous", "NONE": "none"}
+_OUTCOME_OF = {"HIGHER_RANK": "higher_rank", "LABEL": "label", "AMBIGUOUS": "ambiguous", "NONE": "none"}
 _RESPELLED = frozenset({"STEM", "FUZZY"})
 _BINOMIAL = ("species", "specific_epithet")
 
@@ -119,7 +119,8 @@ class _DecisionCounter:
             self.unresolved.add((verbatim_label(row), reason), num_records)
             return
         confidence = int(row["confidence"] or 0)
-        self.confidences.add(confidence, num_records)
+        if outcome != "label":
+            self.confidences.add(confidence, num_records)
         self.lineages.add(tuple(row[rank] or "" for rank in RANKS), num_records)
         if match_type in _RESPELLED:
             names = verbatim_label(row), row["matched_name"] or "", row["accepted_name"] or ""

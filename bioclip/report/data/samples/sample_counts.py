@@ -26,7 +26,7 @@ SUNBURST_RANKS = RANKS[:6]
 BALANCE_REASONS = ("species_too_rare", "taxon_balanced", "species_over_cap")
 """Drop reasons of balancing: floor, threshold, cap."""
 _BATCH_ROWS = 32_768
-_COLUMNS = [
+COUNTED_COLUMNS = [
     "record_id", "split", "drop_reason", *RANKS, "resolved_rank", "source", "source_id", "occurrence_id", "license", "rights_holder",
     "creator", "latitude", "longitude",
 ]  # fmt: skip
@@ -83,8 +83,8 @@ class SampleCounter:
             columns = (mine[name].to_pylist() for name in ("source", "occurrence_id", "source_id"))
             self._occurrences[split].add(hash_strings(occurrence_key(*key) for key in zip(*columns, strict=True)))
 
-    def summary(self, release: Release, photos: Mapping[str, Photo]) -> SampleSummary:
-        """The summary, with splits in the order of the release; `photos` are those of `choice`, by record id."""
+    def summary(self, shards: Mapping[str, int], photos: Mapping[str, Photo]) -> SampleSummary:
+        """The summary; `shards` are the numbers of tars by split, `photos` those of `choice` by record id."""
         length = len(self._species)
         all_species = sum((counter.of(length) for counter in self._per_species.values()), np.zeros(length, np.int64))
         unbalanced = self._unbalanced.of(length)
@@ -93,9 +93,7 @@ class SampleCounter:
             num_samples=sum(self.splits.values()),
             lineages=dict(sorted(self.lineages.items())),
             species_sizes=sizes_of(all_species),
-            splits=tuple(
-                self._split(split, release, photos) for split in sorted({*release.manifest["splits"], *self.splits}, key=_split_order)
-            ),
+            splits=tuple(self._split(split, shards.get(split, 0), photos) for split in sorted({*shards, *self.splits}, key=_split_order)),
             licenses=self._licenses.summary(),
             sources=self._sources.summary(),
             drops=self._drops(photos),
@@ -105,8 +103,7 @@ class SampleCounter:
             places=self._places.summary(),
         )
 
-    def _split(self, split: str, release: Release, photos: Mapping[str, Photo]) -> SplitSummary:
-        num_shards = len(release.manifest["splits"].get(split, {}).get("shards", ()))
+    def _split(self, split: str, num_shards: int, photos: Mapping[str, Photo]) -> SplitSummary:
         sizes = sizes_of(self._per_species[split].of(len(self._species)))
         drawn = _shown(self.choice.draws[split].values(), photos) if split in self.choice.draws else ()
         return SplitSummary(split, self.splits[split], sum(sizes.values()), len(self._occurrences[split]), num_shards, sizes, drawn)
@@ -136,10 +133,11 @@ class SampleCounter:
 def summarize_samples(release: Release, wanted: Collection[str]) -> tuple[SampleSummary, dict[str, Photo]]:
     """The summary of the images of `release`, and the photos to show by record id, without thumbnails; `wanted` are further ids to read."""
     counter = SampleCounter(release.version)
-    for rows in read_batches(release.storage, layout.SAMPLES, _COLUMNS, _BATCH_ROWS):
+    for rows in read_batches(release.storage, layout.SAMPLES, COUNTED_COLUMNS, _BATCH_ROWS):
         counter.add(rows)
     photos = read_photos(release, counter.choice.record_ids | set(wanted))
-    return counter.summary(release, photos), photos
+    shards = {split: len(content.get("shards", ())) for split, content in release.manifest["splits"].items()}
+    return counter.summary(shards, photos), photos
 
 
 def grouped(table: pa.Table, columns: list[str]) -> list[tuple[tuple[Any, ...], int]]:

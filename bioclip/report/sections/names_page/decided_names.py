@@ -8,7 +8,13 @@ from bioclip.report.html.components import code, figure, italic, join, name_of, 
 from bioclip.report.html.section import Section
 from bioclip.report.html.text import count_of, number, percent
 
-OUTCOME_TITLES = {"resolved": "resolved", "higher_rank": "resolved to a higher rank", "ambiguous": "ambiguous", "none": "unresolved"}
+OUTCOME_TITLES = {
+    "resolved": "resolved",
+    "higher_rank": "resolved to a higher rank",
+    "label": "kept as a label",
+    "ambiguous": "ambiguous",
+    "none": "unresolved",
+}
 _COUNTS = ("Records", "Lineages")
 
 
