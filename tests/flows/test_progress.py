@@ -10,8 +10,9 @@ from tasks.context import add_bar
 def test_the_clock_of_a_finished_row_stands_still() -> None:
     clock = [0.0]
     progress = Progress(get_time=lambda: clock[0], auto_refresh=False)
-    reused = progress.tasks[add_bar(progress, "records", 3, 3, note="nothing to do")]
-    running = progress.tasks[add_bar(progress, "images", 3, 1)]
+    add_bar(progress, "records", 3, 3, note="nothing to do")
+    add_bar(progress, "images", 3, 1)
+    reused, running = progress.tasks
     clock[0] = 40.0
     assert (reused.finished, reused.finished_time) == (True, 0.0)
     assert not running.finished
