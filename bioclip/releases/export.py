@@ -26,8 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file to copy: its name in the release, its name in the destination, and its expected digest and size."""
+    """A file to copy: where it is, its name there, its name in the destination, and its expected digest and size."""
 
+    source: Storage
     name: str
     target: str
     sha256: str
@@ -52,33 +53,36 @@ def export_release(release: Release, destination: Storage) -> Export:
     files. Raises StorageError before copying if the destination has a different file of the same name, and during copying
     if a file of the release does not match its manifest.
     """
+    files = [
+        ExportedFile(release.storage, name, _target(release, name), sha256, num_bytes)
+        for name, (sha256, num_bytes) in sorted(release.files().items())
+    ]
+    last = [described_file(release, name, _target(release, name)) for name in (layout.SEAL, layout.MANIFEST)]
+    return copy_files(files, last, destination, destination.sub(release.version))
+
+
+def copy_files(files: Sequence[ExportedFile], last: Sequence[ExportedFile], destination: Storage, folder: Storage) -> Export:
+    """Copy `files`, a few at once, and then `last` in its order; `folder` is the release in `destination`. Raises StorageError as
+    `export_release` does."""
     destination.sweep_partials()
-    files = list(_files(release))
-    last = [_described(release, name) for name in (layout.SEAL, layout.MANIFEST)]
     missing = _missing(destination, [*files, *last])
     copied = [file for file in files if file in missing]
-    for _ in _at_once(lambda file: _copy(release.storage, destination, file), copied):
+    for _ in _at_once(lambda file: _copy(destination, file), copied):
         pass
     for file in last:
         if file in missing:
-            _copy(release.storage, destination, file)
+            _copy(destination, file)
             copied.append(file)
     num_bytes = sum(file.num_bytes for file in [*files, *last])
-    folder = destination.sub(release.version)
     return Export(folder, len(files) + len(last), num_bytes, len(copied), sum(file.num_bytes for file in copied))
 
 
-def _files(release: Release) -> Iterator[ExportedFile]:
-    for name, (sha256, num_bytes) in sorted(release.files().items()):
-        yield ExportedFile(name, _target(release, name), sha256, num_bytes)
-
-
-def _described(release: Release, name: str) -> ExportedFile:
-    """The manifest or its seal, which the manifest does not list."""
+def described_file(release: Release, name: str, target: str) -> ExportedFile:
+    """The manifest or its seal, which the manifest does not list. Raises StorageError for a manifest that has changed."""
     sha256, num_bytes = release.storage.digest(name)
     if name == layout.MANIFEST and sha256 != release.digest:
         raise StorageError(f"{release.storage.uri(name)!r} has changed since it was read; run the command again.")
-    return ExportedFile(name, _target(release, name), sha256, num_bytes)
+    return ExportedFile(release.storage, name, target, sha256, num_bytes)
 
 
 def _target(release: Release, name: str) -> str:
@@ -119,7 +123,8 @@ def _digest(storage: Storage, file: ExportedFile) -> str:
     return digest.hexdigest()
 
 
-def _copy(source: Storage, destination: Storage, file: ExportedFile) -> None:
+def _copy(destination: Storage, file: ExportedFile) -> None:
+    source = file.source
     if not source.exists(file.name):
         raise StorageError(f"{source.uri(file.name)!r} is missing; {_remedy(source)}")
     digest = hashlib.sha256()

@@ -23,6 +23,12 @@ _NUM_ROWS = 50
 _MOST_FOLDERS = 200
 _BINOMIAL = re.compile(r"[A-Z][a-z]+(?: [a-z-]{2,}){1,2}(?: .*)?")
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2}.*)?")
+_EPITHET = re.compile(r"[a-z][a-z-]+")
+_LONGEST_LABEL = 60
+_NUM_PATHS = 20
+_LABEL_COLUMN = re.compile(
+    r"(class|target|taxon|species|art|klasse|esp[eè]ce|especie|name|y)([ _-]?(name|label|id))?|[\w -]*label", re.IGNORECASE
+)
 _ID_COLUMN = re.compile(r"\b(id|no|nr|number|inv|inventory|catalog|catalogue|accession|barcode)\b", re.IGNORECASE)
 
 
@@ -88,11 +94,19 @@ def _guess_table(path: Path) -> GuessedSource:
         taken = matched.get(target)
         if taken is None or (target == "media_url" and not any(map(_is_medium, values[taken]))):
             matched = {name: other for name, other in matched.items() if other != column} | {target: column}
+    if "genus" in matched and (column := matched.get("scientific_name", "")) and _share(values[column], _is_epithet) > 0.5:
+        matched = {field: other for field, other in matched.items() if field != "scientific_name"} | {"specific_epithet": column}
+    if label := _guess_label(matched, values):
+        matched["label"] = label
+        if matched.get("class") == label:
+            del matched["class"]
     remarks = []
     if "media_url" not in matched:
         remarks.append("No column looks like paths or addresses of images: add media_url=COLUMN to options.map.")
-    if "scientific_name" not in matched:
-        remarks.append("No column looks like scientific names: add scientific_name=COLUMN to options.map.")
+    if label and "scientific_name" not in matched:
+        remarks.append(f"No column looks like scientific names; {label!r} is taken for the label and matched as a name too.")
+    elif not label and "specific_epithet" not in matched:
+        remarks.append("No column looks like names or labels: add scientific_name=COLUMN or label=COLUMN to options.map.")
     if "license" not in matched:
         remarks.append("No column states a licence: options.license gives one to all images, and is needed for ingest.licenses: [open].")
     options = {"map": ",".join(f"{target}={column}" for target, column in sorted(matched.items()))} if matched else {}
@@ -119,20 +133,48 @@ def _by_values(values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]
             return
 
 
+def _guess_label(matched: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> str:
+    """The column of the labels: that of the names, else one that is called so, else the text that repeats most; empty if none does."""
+    if column := matched.get("label") or matched.get("scientific_name"):
+        return column
+    if "specific_epithet" in matched:
+        return ""
+    taken = {column for field, column in matched.items() if field not in {"class", "title", "image_type"}}
+    texts = {name: found for name, found in values.items() if found and name not in taken}
+    if "family" not in matched and (named := next((name for name in texts if _LABEL_COLUMN.fullmatch(name)), "")):
+        return named
+    repeats = {
+        name: len(set(found)) for name, found in texts.items() if 1 < len(set(found)) <= len(found) / 2 and _share(found, _is_word) > 0.8
+    }
+    return max(repeats, key=lambda name: repeats[name], default="")
+
+
 def _guess_images(path: Path, media: Sequence[str], remarks: list[str]) -> dict[str, str]:
     """The option `images`: the folder beside the table below which the first paths lie."""
     local = [text.removeprefix("/").removeprefix("./") for text in media if not is_address(text)]
     if not local:
         return {}
-    for folder in (path.parent, *(one for one in sorted(path.parent.rglob("*"))[:_MOST_FOLDERS] if one.is_dir())):
-        if any((folder / text).is_file() for text in local[:5]):
-            return {"images": str(folder)}
-    remarks.append(f"No folder near the table has {local[0]!r}: set options.images to the folder that the paths begin at.")
-    return {}
+    near = (one for one in sorted(path.parent.rglob("*"))[:_MOST_FOLDERS] if one.is_dir())
+    folders = [path.parent, *near, Path(path.absolute().anchor)]
+    found = {folder: sum((folder / text).is_file() for text in local[:_NUM_PATHS]) for folder in folders}
+    best = max(folders, key=lambda folder: found[folder])
+    if found[best] < len(local[:_NUM_PATHS]):
+        missing = next(text for text in local if not (best / text).is_file())
+        where = "No folder near the table" if not found[best] else "No single folder near the table"
+        remarks.append(f"{where} has {missing!r}: set options.images to the folder that the paths begin at.")
+    return {"images": str(best)} if found[best] else {}
 
 
 def _is_medium(text: str) -> bool:
     return is_image_name(text) or (is_address(text) and not text.endswith((".html", ".htm", "/")))
+
+
+def _is_epithet(text: str) -> bool:
+    return _EPITHET.fullmatch(text) is not None
+
+
+def _is_word(text: str) -> bool:
+    return any(character.isalpha() for character in text) and len(text) < _LONGEST_LABEL and not (_is_medium(text) or _DATE.fullmatch(text))
 
 
 def _is_name(text: str) -> bool:

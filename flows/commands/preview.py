@@ -75,6 +75,10 @@ def preview(storage: Storage, settings: PipelineSettings) -> Preview:
     media = list(_first_media(records, media_roots(settings.sources), settings.download.max_body_bytes))
     names, species, num_named = _names(storage, records)
     splits, remarks = _splits(species, num_named, settings)
+    if counts["taxonomy"].dropped and any(
+        source.format == "table" and "label=" not in source.options.get("map", "") for source in settings.sources
+    ):
+        remarks.append("names that no backbone knows are dropped; map label=COLUMN to keep them as classes of your own.")
     missing = sum(outcome not in {"read", "not requested"} for _, outcome in media)
     if missing:
         remarks.append(f"{missing} of the first {len(media)} images cannot be read: correct sources[].options.images.")

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from bioclip.errors import NothingLeftError
 from bioclip.leakage.release_gate import gate_images
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.manifest import Release
@@ -173,12 +172,3 @@ class TestList:
         assert side.images["record_id"].to_pylist() == ["a"]
         assert side.images["phash"].to_pylist() == table["phash"].to_pylist()[:1]
         assert side.images["observer"].null_count == 1
-
-
-def test_a_release_without_any_sample_is_refused_with_its_reasons(grown: Grown, tmp_path: Any) -> None:
-    shutil.copytree(grown.storage.root, tmp_path / "workspace")
-    settings = grown.settings_of("second", tmp_path / "workspace", release={"min_side_px": 9_999})
-    with pytest.raises(
-        NothingLeftError, match=r"nothing is left: all 1,\d+ images are dropped: .*side_below_minimum 1,\d+ \(.*set by release.min_side_px"
-    ):
-        curate(settings)
