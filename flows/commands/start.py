@@ -60,7 +60,8 @@ def _settings_text(path: Path, guess: GuessedSource, backbone: str, output: Path
     folder = output.absolute().parent
 
     def relative(place: str | Path) -> str:
-        return os.path.relpath(Path(place).absolute(), folder)
+        whole = Path(place).absolute()
+        return str(whole) if whole == Path(whole.anchor) else os.path.relpath(whole, folder)
 
     name = re.sub(r"[^a-z0-9_-]+", "-", path.absolute().stem.lower()).strip("-_") or "images"
     options = {key: relative(value) if key == "images" else value for key, value in guess.options.items()}

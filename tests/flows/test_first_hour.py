@@ -103,8 +103,34 @@ def test_init_keeps_a_settings_file_that_is_there(home: Path, capsys: pytest.Cap
 def test_the_map_is_guessed_from_names_and_values(home: Path) -> None:
     guess = guess_source(home / "list.csv")
     fields = dict(entry.split("=") for entry in guess.options["map"].split(","))
-    assert fields == {"media_url": "Bild", "scientific_name": "Art", "source_id": "Inventory No", "event_date": "Datum"}
+    names = {"scientific_name": "Art", "label": "Art"}
+    assert fields == {"media_url": "Bild", "source_id": "Inventory No", "event_date": "Datum"} | names
     assert guess.options["images"] == str(home / "photographs")
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "fields"),
+    [
+        ("filename,class", "a.jpg,my cat|b.jpg,my cat|c.jpg,orchid no. 3", {"media_url": "filename", "label": "class"}),
+        ("image_path,label,split", "a.jpg,0,train|b.jpg,1,train|c.jpg,1,val", {"media_url": "image_path", "label": "label"}),
+        ("Datei,Klasse,Fotograf", "a.jpg,Katze,A. B.|b.jpg,Katze,A. B.|c.jpg,Hund,A. B.", {"media_url": "Datei", "label": "Klasse"}),
+        ("pic,what,who", "a.jpg,my cat,A. B.|b.jpg,my cat,A. B.|c.jpg,dog,A. B.|d.jpg,dog,C. D.", {"media_url": "pic", "label": "what"}),
+        ("pic,genus,species", "a.jpg,Felis,catus|b.jpg,Canis,lupus", {"media_url": "pic", "genus": "genus", "specific_epithet": "species"}),
+        ("url,species", "https://a.example/1.jpg,Felis catus|https://a.example/2.jpg,my cat",
+         {"media_url": "url", "scientific_name": "species", "label": "species"}),
+    ],
+)  # fmt: skip
+def test_the_label_of_a_table_is_guessed(tmp_path: Path, header: str, rows: str, fields: dict[str, str]) -> None:
+    (tmp_path / "list.csv").write_text("\n".join([header, *rows.split("|")]) + "\n")
+    assert dict(entry.split("=") for entry in guess_source(tmp_path / "list.csv").options["map"].split(",")) == fields
+
+
+def test_absolute_paths_of_a_table_are_found(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = sorted((home / "photographs").rglob("*.jpg"))
+    (home / "list.csv").write_text("file,label\n" + "".join(f"{path},{path.parent.name}\n" for path in paths))
+    code, seen, _ = answer(capsys, "check", "--settings", str(init(capsys, home, "list.csv")))
+    assert (code, {outcome for _, outcome in seen["media"]}) == (0, {"read"})
+    assert yaml.safe_load((home / "settings.yaml").read_text())["sources"][0]["options"]["images"] == "/"
 
 
 def test_a_table_without_a_map_names_its_columns(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

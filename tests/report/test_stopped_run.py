@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> Path:
 def test_a_run_that_drops_everything_stops_with_a_page_of_what_there_is(
     settings: Path, wrong: str, stage: str, reason: str, setting: str, num_photographs: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["curate", "--settings", str(settings), "--set", wrong]) == 1
+    assert main(["curate", "--settings", str(settings), "--set", "taxonomy.keep_labels=false", "--set", wrong]) == 1
     message = capsys.readouterr().err
     assert reason in message
     assert f"set by {setting}" in message
@@ -69,7 +69,7 @@ def test_a_run_that_drops_everything_stops_with_a_page_of_what_there_is(
 
 def test_a_stopped_run_is_no_parent_and_continues_once_the_setting_is_corrected(settings: Path) -> None:
     for wrong in ("taxonomy.min_confidence=100", "release.min_side_px=9000"):
-        assert main(["curate", "--settings", str(settings), "--set", wrong]) == 1
-    assert main(["curate", "--settings", str(settings)]) == 0
+        assert main(["curate", "--settings", str(settings), "--set", "taxonomy.keep_labels=false", "--set", wrong]) == 1
+    assert main(["curate", "--settings", str(settings), "--set", "taxonomy.keep_labels=false"]) == 0
     (release,) = (path for path in (settings.parent / "workspace" / "releases").iterdir() if path.is_dir())
     assert yaml.safe_load((release / "manifest.json").read_text())["splits"]["train"]["num_samples"] == NUM_IMAGES
