@@ -71,6 +71,7 @@ def _as_it_is(release: Release, name: str) -> ExportedFile:
 def _describe_again(release: Release, writer: PartitionWriter) -> None:
     """Write every file that names shards, with the shards' names in the one folder, the seal and the manifest."""
     manifest: dict[str, Any] = json.loads(json.dumps(release.manifest))
+    manifest["splits"] = {split: manifest["splits"][split] for split in SPLITS}
     for split in SPLITS:
         for shard in manifest["splits"][split]["shards"]:
             shard["name"] = own_name(shard["name"])

@@ -19,7 +19,7 @@ from bioclip.releases import Release, open_release
 from bioclip.sample import sample_path
 from bioclip.shards.index import read_sample
 from bioclip.storage import Storage
-from bioclip.training.lineage_matrix import merge_lineages, read_lineages
+from bioclip.training.data.lineage_matrix import merge_lineages, read_lineages
 from bioclip.verification.verify import verify_release
 from flows.commands.cli import main
 from tests.flows.test_pipeline import TINY
