@@ -14,7 +14,9 @@ from bioclip.publishing.card import release_card
 from bioclip.publishing.catalog_tables import write_tables
 from bioclip.publishing.croissant import croissant
 from bioclip.publishing.sample_counts import SampleCounts
+from bioclip.releases.manifest import SPLITS
 from bioclip.settings import CardSettings
+from bioclip.stages import manifest_stages
 from bioclip.storage import Storage
 
 
@@ -38,3 +40,13 @@ def write_metadata(
     writer.write_bytes(f"{folder}/{layout.CARD}", release_card(manifest, sample_counts, licenses, card).encode())
     files = [replace(file, name=file.name.removeprefix(f"{folder}/")) for file in [*others, *writer.outputs]]
     writer.write_bytes(f"{folder}/{layout.CROISSANT}", readable_json(croissant(manifest, files, sample_counts, licenses, card)))
+
+
+def in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest that was read, in the order in which texts are written from it; its file has splits and stages in alphabetical order."""
+    counts, splits = manifest["counts"], manifest["splits"]
+    return {
+        **manifest,
+        "splits": {split: splits[split] for split in SPLITS},
+        "counts": {stage: counts[stage] for stage in manifest_stages()},
+    }

@@ -22,6 +22,7 @@ from bioclip.parquet import open_writer
 from bioclip.partitions import OutputFile, PartitionWriter
 from bioclip.publishing.card import release_card
 from bioclip.publishing.croissant import croissant
+from bioclip.publishing.metadata import in_written_order
 from bioclip.publishing.sample_counts import count_samples
 from bioclip.releases.export import Export, ExportedFile, copy_files, described_file
 from bioclip.releases.manifest import SPLITS, Release, own_name
@@ -70,8 +71,7 @@ def _as_it_is(release: Release, name: str) -> ExportedFile:
 
 def _describe_again(release: Release, writer: PartitionWriter) -> None:
     """Write every file that names shards, with the shards' names in the one folder, the seal and the manifest."""
-    manifest: dict[str, Any] = json.loads(json.dumps(release.manifest))
-    manifest["splits"] = {split: manifest["splits"][split] for split in SPLITS}
+    manifest = in_written_order(json.loads(json.dumps(release.manifest)))
     for split in SPLITS:
         for shard in manifest["splits"][split]["shards"]:
             shard["name"] = own_name(shard["name"])

@@ -14,11 +14,11 @@ from bioclip.partitions import OutputFile
 from bioclip.publishing.attribution import attribution_text
 from bioclip.publishing.card import release_card
 from bioclip.publishing.croissant import croissant
+from bioclip.publishing.metadata import in_written_order
 from bioclip.publishing.sample_counts import count_samples
 from bioclip.releases.manifest import SPLITS
 from bioclip.schemas import LICENSES_SCHEMA
 from bioclip.shards.index import shard_lists
-from bioclip.stages import manifest_stages
 from bioclip.storage import Storage
 from bioclip.verification.findings import Finding
 from bioclip.verification.manifest import stated_settings
@@ -48,22 +48,12 @@ def check_texts(storage: Storage, manifest: Mapping[str, Any], unread: Collectio
 def expected_texts(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     """README.md, ATTRIBUTION.md and croissant.json as this version of the product writes them for this manifest and these tables."""
     licenses = pa.concat_tables([LICENSES_SCHEMA.empty_table(), *read_batches(storage, layout.LICENSES, LICENSES_SCHEMA.names)])
-    sample_counts, card, manifest = count_samples(storage, layout.SAMPLES), stated_settings(manifest).card, _in_written_order(manifest)
+    sample_counts, card, manifest = count_samples(storage, layout.SAMPLES), stated_settings(manifest).card, in_written_order(manifest)
     files = [OutputFile(name, file["sha256"], file["num_bytes"]) for name, file in manifest["files"].items() if name != layout.CROISSANT]
     return {
         layout.ATTRIBUTION_TEXT: attribution_text(manifest, sample_counts, licenses).encode(),
         layout.CARD: release_card(manifest, sample_counts, licenses, card).encode(),
         layout.CROISSANT: readable_json(croissant(manifest, files, sample_counts, licenses, card)),
-    }
-
-
-def _in_written_order(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest in the order in which the texts were written from it; its file has splits and stages in alphabetical order."""
-    counts, splits = manifest["counts"], manifest["splits"]
-    return {
-        **manifest,
-        "splits": {split: splits[split] for split in SPLITS},
-        "counts": {stage: counts[stage] for stage in manifest_stages()},
     }
 
 

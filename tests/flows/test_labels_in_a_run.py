@@ -81,7 +81,7 @@ def test_images_of_unknown_labels_are_samples_and_placeholders_are_not(done: dic
     }
     reasons = Counter(row["drop_reason"] for row in rows if not row["drop_reason"].startswith("duplicate_"))
     assert 0 < reasons.pop("placeholder") <= NUM_EACH
-    assert set(reasons) == {""}
+    assert set(reasons) <= {"", "leak_near"}
     (names,) = (stage for stage in done["release"]["stages"] if stage["stage"] == "taxonomy")
     assert names["counts"]["notes"]["match_label"] == 3
     assert names["counts"]["dropped"] == {"placeholder": 1}
