@@ -8,7 +8,7 @@ from bioclip.errors import SettingsError, TrainingError
 from bioclip.selection.name_lists import file_digest, read_named_rows
 from bioclip.selection.parent import named_parent
 from bioclip.selection.texts import read_described
-from bioclip.settings import PipelineSettings
+from bioclip.settings import PipelineSettings, SourceSettings
 from bioclip.sources import source_format
 from bioclip.storage import Storage
 from bioclip.taxonomy.backbones import open_backbone
@@ -25,6 +25,7 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
         if not entries:
             raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
     for source in settings.sources:
+        _check_apart(source, storage)
         source_format(source).files(source)
     for backbone in settings.taxonomy.backbones:
         open_backbone(backbone)
@@ -42,6 +43,16 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
         for one in settings.release.filters:
             build_scorer(one.scorer, one.options, one.batch_size)
     named_parent(storage, settings.release.parent)
+
+
+def _check_apart(source: SourceSettings, storage: Storage) -> None:
+    """Raise SettingsError for a workspace within a source's folder: each run would read the results of the one before."""
+    folder = Path(source.path).expanduser()
+    if storage.is_local and folder.is_dir() and Path(storage.root).resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"workspace.uri {storage.root!r} is within the folder of source {source.name!r}, so a run would read its own results; set "
+            "workspace.uri to a folder outside it."
+        )
 
 
 def check_device(name: str, recipe: str) -> None:

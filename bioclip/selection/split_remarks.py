@@ -38,7 +38,10 @@ def _empty_splits(release: Release, settings: ReleaseSettings) -> Iterator[str]:
     with release.storage.reader(layout.SAMPLES) as stream:
         species = pq.read_table(stream, columns=["species"], filters=[("split", "!=", "")])["species"]
     counts = Counter(name for name in species.to_pylist() if name)
-    most = max(counts.values(), default=0)
+    if not counts:
+        yield "val and heldout are empty, so nothing is scored: no image has the name of a species or a label."
+        return
+    most = max(counts.values())
     if lacks_val:
         least = least_val_images(settings.val_min_images, counts)
         fit = sum(count >= least for count in counts.values())

@@ -24,6 +24,7 @@ from bioclip.storage import Storage
 
 _NUM_MEDIA = 20
 _NUM_EXAMPLES = 5
+_LEAST_CLASSES = 2
 _STAGES = ("records", "backbones", "taxonomy")
 _NOT_SHOWN = {"record_id", "lineage_id", "source", "verbatim", "license_verbatim"}
 
@@ -157,6 +158,9 @@ def _splits(species: Counter[str], num_named: int, settings: PipelineSettings) -
     val = round(release.val_fraction * sum(species[name] for name in rule.val_species))
     splits = {"species": len(species), "train": num_named - heldout - val, "val": val, "heldout": heldout}
     remarks = []
+    if len(species) < _LEAST_CLASSES:
+        remarks.append(f"{len(species)} species or labels: scores need two or more, and val and heldout hold species and labels only.")
+        return splits, remarks
     if not val and release.val_fraction:
         remarks.append(
             f"val will be empty: no species has {least_val_images(release.val_min_images, species)} images; lower release.val_min_images, "

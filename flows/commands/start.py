@@ -67,13 +67,20 @@ def _settings_text(path: Path, guess: GuessedSource, backbone: str, output: Path
     options = {key: relative(value) if key == "images" else value for key, value in guess.options.items()}
     source = {"name": name, "format": guess.format, "path": relative(path), **({"options": options} if options else {})}
     tree = {
-        "workspace": {"uri": "workspace"},
+        "workspace": {"uri": relative(_workspace_beside(path, folder, name))},
         "sources": [source],
         "taxonomy": {"backbones": [{"name": "backbone", "path": backbone if "://" in backbone else relative(backbone)}]},
         "release": {"name": name},
     }
     head = "# Paths are relative to this file. `treeoflife settings` prints every setting with its documentation.\n"
     return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _workspace_beside(path: Path, folder: Path, name: str) -> Path:
+    """`workspace` in the folder of the settings, unless that is within the source's folder: a run would read its own results."""
+    source = path.absolute()
+    is_within = source.is_dir() and folder.resolve().is_relative_to(source.resolve())
+    return source.resolve().parent / f"{name}-workspace" if is_within else folder / "workspace"
 
 
 def check_settings(*, options: SettingsOptions = SETTINGS) -> Answer:

@@ -184,6 +184,34 @@ def test_a_wrong_folder_is_named_and_taken_up_once_corrected(home: Path, capsys:
 @pytest.mark.slow
 @pytest.mark.usefixtures("use_shared_prefect")
 @pytest.mark.xdist_group("pipeline")
+def test_wrong_settings_leave_no_trace_once_corrected(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A workspace in which runs with wrong settings failed gives the release of a new workspace."""
+    settings = init(capsys, home, "list.csv")
+    right = yaml.safe_load(settings.read_text())
+    clean, tried = (("--set", f"workspace.uri={home / name}") for name in ("clean", "tried"))
+    columns = right["sources"][0]["options"]["map"]
+    wrong: list[tuple[dict[str, str], str, str]] = [
+        ({"images": "../elsewhere"}, "ingest.licenses=[any]", "media_missing"),
+        ({"map": columns.replace("media_url=Bild", "media_url=Fotograf")}, "ingest.licenses=[any]", "media_missing"),
+        ({}, "ingest.licenses=[open]", "license_not_allowed"),
+        ({}, "download.min_side_px=5000", "image_too_small"),
+        ({"map": columns.replace("=Art", "=Fotograf")}, "taxonomy.keep_labels=false", "not_in_backbone"),
+        ({}, "release.min_entropy_bits=8", "near_constant"),
+    ]
+    for options, change_set, reason in wrong:
+        change(settings, **options)
+        code, error, _ = answer(capsys, "curate", "--settings", str(settings), *tried, "--set", change_set)
+        assert (code, error["error"]["kind"]) == (1, "NothingLeftError"), reason
+        assert f"{reason} " in error["error"]["message"]
+        settings.write_text(yaml.safe_dump(right))
+    found = [answer(capsys, "curate", "--settings", str(settings), *words) for words in (clean, tried)]
+    assert [code for code, _, _ in found] == [0, 0]
+    assert found[0][1]["release"]["digest"] == found[1][1]["release"]["digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
+@pytest.mark.xdist_group("pipeline")
 def test_an_image_is_traced_by_what_the_users_own_table_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By inventory number, path, file name, and a value of a column that fills no field."""
     settings = init(capsys, home, "list.csv")
@@ -218,3 +246,16 @@ def test_a_recipe_for_a_gpu_is_refused_before_anything_is_started(
     assert "recipe 'vit_b16_1gpu': device is 'cuda' but torch sees no GPU" in error["error"]["message"]
     assert "Starting" not in printed
     assert not (home / "workspace").exists()
+
+
+def test_the_workspace_of_a_folder_is_beside_it(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A workspace in the folder of a source would be read as data by the next run."""
+    monkeypatch.chdir(home / "photographs")
+    assert answer(capsys, "init", ".", "--backbone", "../backbone.zip")[0] == 0
+    settings = home / "photographs" / "settings.yaml"
+    assert yaml.safe_load(settings.read_text())["workspace"]["uri"] == "../photographs-workspace"
+    first, second = (answer(capsys, "check", "--settings", str(settings))[1] for _ in range(2))
+    assert first == second
+    code, error, _ = answer(capsys, "check", "--settings", str(settings), "--set", "workspace.uri=results")
+    assert code == 2
+    assert "is within the folder of source 'photographs'" in error["error"]["message"]

@@ -26,6 +26,8 @@ _STAGE_MARKS: dict[str, Callable[[Path], bool]] = {
     "evaluation": lambda folder: any((folder / "state" / "logs").glob("evaluation-*.jsonl")),
 }
 """Stage -> whether a run in that folder has come to it."""
+_TERMINATED = ("images", "shards", "evaluation")
+"""Stages that are ended by SIGTERM, the others by Ctrl-C."""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,9 @@ def interrupted_run(slow_server: SampleServer, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("stage", list(_STAGE_MARKS))
-def test_a_stage_ends_on_ctrl_c_with_one_sentence(interrupted_run: Path, stage: str) -> None:
+def test_a_stage_ends_on_ctrl_c_and_sigterm_with_one_sentence(interrupted_run: Path, stage: str) -> None:
     """The signal goes to the whole process group, as a terminal sends it."""
-    folder, number = interrupted_run, signal.SIGTERM if stage == "shards" else signal.SIGINT
+    folder, number = interrupted_run, signal.SIGTERM if stage in _TERMINATED else signal.SIGINT
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {"OF_TEST": str(folder)}
     process = subprocess.Popen(
         [*COMMAND, str(folder / "settings.yaml")],

@@ -226,7 +226,10 @@ def test_ids_of_a_batch_are_those_of_its_records(pairs: list[tuple[str, str]], n
     assert digest_partitions(digests, num_partitions).tolist() == [partition_of(one, num_partitions) for one in expected]
 
 
-@given(st.lists(st.lists(st.text(alphabet="ab\x1f", max_size=2), min_size=11, max_size=11), max_size=8))
+_NAMES = st.lists(st.text(alphabet="ab\x1f", max_size=2), min_size=len(VERBATIM_NAME_COLUMNS), max_size=len(VERBATIM_NAME_COLUMNS))
+
+
+@given(st.lists(_NAMES, max_size=8))
 def test_lineage_ids_of_a_batch_are_those_of_its_records(names: list[list[str]]) -> None:
     table = pa.table({column: pa.array([row[place] for row in names], pa.string()) for place, column in enumerate(VERBATIM_NAME_COLUMNS)})
     records = [Record("s", "1", "u", **dict(zip(VERBATIM_NAME_COLUMNS, row, strict=True))) for row in names]  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ TARGETS = tuple(f.name.rstrip("_") for f in fields(Record) if f.name not in {"so
 """Fields that a column may be mapped to."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_ENTRY = re.compile(r'(?:[^,"=]*=\s*"(?:[^"]|"")*"[^,]*|[^,]+)')
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _NOTHING: Mapping[str, Any] = {}
 _BOX = ("crop_x", "crop_y", "crop_width", "crop_height")
 _CROP = (*_BOX, "crop_image_width", "crop_image_height")
@@ -30,6 +32,12 @@ _DEGREES = {"latitude": 90.0, "longitude": 180.0}
 _MAX_WHOLE = (1 << 31) - 1
 _MAX_TEXT_BYTES = 1 << 16
 _MAX_MATCHED = 1000
+
+
+def written_map(columns: Mapping[str, str]) -> str:
+    """The option `map` of a map from fields to columns; a column with a comma or quotes is quoted."""
+    quoted = {field: column if not set(column) & set(',"') else '"' + column.replace('"', '""') + '"' for field, column in columns.items()}
+    return ",".join(f"{field}={column}" for field, column in quoted.items())
 
 
 class ColumnMap:
@@ -49,10 +57,12 @@ class ColumnMap:
 
     def _parse(self, text: str) -> dict[str, str]:
         columns: dict[str, str] = {}
-        for entry in text.split(","):
+        for entry in _ENTRY.findall(text):
             target, equals, column = (part.strip() for part in entry.partition("="))
+            column = column[1:-1].replace('""', '"') if _QUOTED.fullmatch(column) else column
             if not (target and equals and column):
-                raise SettingsError(f"source {self._source.name!r}: options.map has {entry!r}; write field=column,field=column.")
+                rule = "write field=column,field=column, with quotes around a column that has a comma"
+                raise SettingsError(f"source {self._source.name!r}: options.map has {entry!r}; {rule}.")
             if target not in TARGETS:
                 raise SettingsError(
                     f"source {self._source.name!r}: options.map names the field {target!r}; known: {', '.join(sorted(TARGETS))}."
@@ -137,7 +147,7 @@ class ColumnMap:
     def _record(self, url: str, base: MediaBase, values: dict[str, Any], verbatim: Mapping[str, str]) -> Record | Dropped:
         if not _SCHEME.match(url):
             try:
-                url = base.url(url.removeprefix("/"))
+                url = base.url(url.replace("\\", "/").removeprefix("/"))
             except LocalMediaError as error:
                 return Dropped(error.reason)
         stated = rights(self._source, values.pop("license", ""), values.pop("rights_holder", ""))

@@ -1,24 +1,27 @@
-"""Guessing the format and the options of a source from what is at a path: a start for a settings file, which its user corrects."""
+"""Which columns of a table fill which fields, by their names and by the look of their values."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bioclip.delimited.content import suffix_of
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from bioclip.delimited.headers import match_columns
 from bioclip.errors import ArchiveError
 from bioclip.licenses import normalize_license
 from bioclip.settings import SourceSettings
 from bioclip.sources.formats.table import table_rows
-from bioclip.sources.parsing.column_map import TARGETS
-from bioclip.sources.parsing.media_urls import is_address, is_image_name
+from bioclip.sources.inspection.guess import NO_LICENSE, GuessedSource
+from bioclip.sources.inspection.text_files import text_options
+from bioclip.sources.parsing.column_map import TARGETS, written_map
+from bioclip.sources.parsing.media_urls import is_address, is_image_name, read_addresses
 
-_TABLES = frozenset({".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson"})
+TABLES = frozenset({".csv", ".tsv", ".tab", ".parquet", ".json", ".jsonl", ".ndjson"})
+"""Suffixes of tables, each also with `.gz`."""
 _NUM_ROWS = 50
 _MOST_FOLDERS = 200
 _BINOMIAL = re.compile(r"[A-Z][a-z]+(?: [a-z-]{2,}){1,2}(?: .*)?")
@@ -32,64 +35,44 @@ _LABEL_COLUMN = re.compile(
 _ID_COLUMN = re.compile(r"\b(id|no|nr|number|inv|inventory|catalog|catalogue|accession|barcode)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class GuessedSource:
-    """A guess at a source's settings. `columns` are those of a table, `remarks` sentences on what the user has to decide."""
-
-    format: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    columns: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-
-def guess_source(path: Path) -> GuessedSource:
-    """Guess by names, headers and first rows; raises ArchiveError where nothing is recognised."""
-    if not path.exists():
-        raise ArchiveError(f"{str(path)!r} does not exist; name a folder of images, a table or an archive.")
-    if path.is_dir():
-        return _guess_folder(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(Path(name).name == "meta.xml" for name in names):
-            return GuessedSource("dwca")
-        if any(is_image_name(name) for name in names):
-            raise ArchiveError(f"{str(path)!r} is a zip of images without a meta.xml; unpack it and name the folder.")
-    if suffix_of(path) in _TABLES:
-        return _guess_table(path)
-    raise ArchiveError(f"{str(path)!r} is not recognised; write its settings by hand, with a format of docs/reference/formats.md.")
-
-
-def _guess_folder(folder: Path) -> GuessedSource:
-    if (folder / "meta.xml").exists():
-        return GuessedSource("dwca")
-    subfolders = [entry for entry in sorted(folder.iterdir()) if entry.is_dir()]
-    if any(is_image_name(file.name) for one in subfolders[:_MOST_FOLDERS] for file in one.rglob("*") if file.is_file()):
-        remark = "The folders state no licence: options.license gives one to all images, and is needed for ingest.licenses: [open]."
-        return GuessedSource("folder", {"levels": _levels(subfolders)} if _levels(subfolders) else {}, remarks=(remark,))
-    tables = [file for file in sorted(folder.iterdir()) if suffix_of(file) in _TABLES]
-    if not tables:
-        raise ArchiveError(f"{str(folder)!r} has neither a meta.xml, nor folders with images, nor a table.")
-    return _guess_table(tables[0])
-
-
-def _levels(subfolders: Sequence[Path]) -> str:
-    """The option `levels` where the names of the top folders are no species and those below are."""
-    below = [entry.name for one in subfolders[:_MOST_FOLDERS] for entry in one.iterdir() if entry.is_dir()]
-    names = [one.name for one in subfolders]
-    return "-/scientific_name" if below and _share(names, _is_name) < 0.5 <= _share(below, _is_name) else ""
-
-
-def _guess_table(path: Path) -> GuessedSource:
-    source = SourceSettings(name="guess", format="table", path=str(path), options={"map": ""})
+def guess_table(path: Path) -> GuessedSource:
+    """The guess at a table; raises ArchiveError for one that cannot be read, has no row, or holds the images themselves."""
+    _check_no_images_inside(path)
+    dialect = text_options(path)
+    source = SourceSettings(name="guess", format="table", path=str(path), options={"map": "", **dialect})
     rows = list(itertools.islice(table_rows(path, source), _NUM_ROWS))
     if not rows:
         raise ArchiveError(f"{str(path)!r} has no row.")
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     if "gbifID" in columns and "mediaType" in columns:
         return GuessedSource("gbif_csv", columns=columns, remarks=("GBIF's simple CSV has no addresses of images; see its format page.",))
-    matched = match_columns(columns, TARGETS)
-    values = {name: [row[name] for row in rows if row.get(name)] for name in columns}
+    if path.suffix.lower() == ".json" and {"image_id", "category_id"} <= set(columns):
+        return GuessedSource("coco_camera_traps", _guess_images(path, [row["file_name"] for row in rows if row.get("file_name")], []))
+    values = {name: [text for row in rows if (text := row.get(name, "").strip())] for name in columns}
+    matched = _matched(values)
+    remarks = list(_missing(matched))
+    media = [address for cell in values.get(matched.get("media_url", ""), []) for address in read_addresses(cell)]
+    options = {"map": written_map(dict(sorted(matched.items())))} if matched else {}
+    return GuessedSource("table", options | dialect | _guess_images(path, media, remarks), columns, tuple(remarks))
+
+
+def _check_no_images_inside(path: Path) -> None:
+    if path.suffix.lower() != ".parquet":
+        return
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ArchiveError(f"{str(path)!r} is not readable as Parquet ({str(error).splitlines()[0]}); download it again.") from None
+    inside = [field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0]
+    if inside:
+        raise ArchiveError(
+            f"{str(path)!r} holds the images themselves in column {inside[0]!r}; write them to files or to a WebDataset and name these."
+        )
+
+
+def _matched(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Field -> column."""
+    matched = match_columns(tuple(values), TARGETS)
     for target, column in _by_values(values):
         taken = matched.get(target)
         if taken is None or (target == "media_url" and not any(map(_is_medium, values[taken]))):
@@ -100,18 +83,20 @@ def _guess_table(path: Path) -> GuessedSource:
         matched["label"] = label
         if matched.get("class") == label:
             del matched["class"]
-    remarks = []
+    return matched
+
+
+def _missing(matched: Mapping[str, str]) -> Iterator[str]:
+    """Sentences on the fields that a user has to give."""
     if "media_url" not in matched:
-        remarks.append("No column looks like paths or addresses of images: add media_url=COLUMN to options.map.")
+        yield "No column looks like paths or addresses of images: add media_url=COLUMN to options.map."
+    label = matched.get("label", "")
     if label and "scientific_name" not in matched:
-        remarks.append(f"No column looks like scientific names; {label!r} is taken for the label and matched as a name too.")
+        yield f"No column looks like scientific names; {label!r} is taken for the label and matched as a name too."
     elif not label and "specific_epithet" not in matched:
-        remarks.append("No column looks like names or labels: add scientific_name=COLUMN or label=COLUMN to options.map.")
+        yield "No column looks like names or labels: add scientific_name=COLUMN or label=COLUMN to options.map."
     if "license" not in matched:
-        remarks.append("No column states a licence: options.license gives one to all images, and is needed for ingest.licenses: [open].")
-    options = {"map": ",".join(f"{target}={column}" for target, column in sorted(matched.items()))} if matched else {}
-    options |= _guess_images(path, values.get(matched.get("media_url", ""), []), remarks)
-    return GuessedSource("table", options, columns, tuple(remarks))
+        yield NO_LICENSE
 
 
 def _by_values(values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
@@ -151,7 +136,7 @@ def _guess_label(matched: Mapping[str, str], values: Mapping[str, Sequence[str]]
 
 def _guess_images(path: Path, media: Sequence[str], remarks: list[str]) -> dict[str, str]:
     """The option `images`: the folder beside the table below which the first paths lie."""
-    local = [text.removeprefix("/").removeprefix("./") for text in media if not is_address(text)]
+    local = [text.replace("\\", "/").removeprefix("/").removeprefix("./") for text in media if not is_address(text)]
     if not local:
         return {}
     near = (one for one in sorted(path.parent.rglob("*"))[:_MOST_FOLDERS] if one.is_dir())
