@@ -10,7 +10,7 @@ from bioclip.delimited.content import suffix_of
 from bioclip.errors import ArchiveError
 from bioclip.sources.inspection.folders import class_folder_options, image_folders
 from bioclip.sources.inspection.guess import NO_LICENSE, GuessedSource
-from bioclip.sources.inspection.tables import TABLES, guess_table
+from bioclip.sources.inspection.guessed_columns import TABLES, guess_table
 from bioclip.sources.inspection.text_files import is_list_of_addresses
 from bioclip.sources.parsing.media_urls import is_image_name
 
