@@ -41,8 +41,8 @@ class ProbeSettings(Settings):
     """Most images, chosen by the run's seed."""
     caption_type: CaptionType = "taxon_com"
     """Caption of each species in zero-shot classification."""
-    ridge_penalty: float = Field(1.0, gt=0)
-    """Penalty of the ridge probe on features of unit length."""
+    ridge_penalty: float = Field(0.1, gt=0)
+    """Penalty of the ridge probe, relative to the mean eigenvalue of the features' scatter."""
     batch_size: int = operational(64, gt=0)
     """Images encoded at once."""
     best_metric: Literal["zero_shot_top1", "zero_shot_loss", "ridge_top1"] = "zero_shot_top1"

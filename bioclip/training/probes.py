@@ -92,15 +92,17 @@ def _val_samples(settings: TrainingSettings, release: Release) -> Iterator[tuple
 def ridge_top1(features: NDArray[np.float32], labels: NDArray[np.int64], penalty: float) -> float | None:
     """Leave-one-out accuracy of ridge regression from `features` [N, D] to one-hot `labels` [N], with an intercept without penalty.
 
-    Images that are the only one of their class are fitted but not scored; None if all are.
+    `penalty` is relative to the mean eigenvalue of the features' scatter, so that their scale does not count. Images
+    that are the only one of their class are fitted but not scored; None if all are.
     """
     scored = np.bincount(labels)[labels] > 1
     if not scored.any():
         return None
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     targets = np.eye(labels.max() + 1)[labels]
-    gram = centred.T @ centred + penalty * np.eye(centred.shape[1])
-    hat = centred @ np.linalg.solve(gram, centred.T) + 1 / len(labels)
+    scatter = centred.T @ centred
+    mean = max(float(np.trace(scatter)) / len(scatter), np.finfo(np.float64).tiny)
+    hat = centred @ np.linalg.solve(scatter + penalty * mean * np.eye(len(scatter)), centred.T) + 1 / len(labels)
     left_out = targets - (targets - hat @ targets) / (1 - np.diag(hat))[:, None]
     return float((left_out.argmax(axis=1) == labels)[scored].mean())
 
