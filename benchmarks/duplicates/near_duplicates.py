@@ -3,7 +3,8 @@
 Recall is the share of copies whose pHash is within the radius of their original's, as it is and under all eight orientations, each also
 with the confirmation by thumbnails. Photographs are bundled ones, or those of the folder that TREEOFLIFE_PHOTOGRAPHS names: one with a
 metadata.csv whose columns `exact_dup_of` and `near_dup_of` name the known duplicates, on which precision and recall are printed too.
-Peer: none; the hashes are ImageHash's own, bit for bit on a full decode.
+The constants of the confirmation were chosen on the photographs of one half and on the changes down to the watermark; the other half and
+the changes from `left 5 % cut off` on show it on others. Peer: none; the hashes are ImageHash's own, bit for bit on a full decode.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from benchmarks.measuring import FactTable, Report
 from benchmarks.registry import Context
-from bioclip.duplicates.correlation import Thumbnails, confirm_pairs
+from bioclip.digests import digest_bytes
+from bioclip.duplicates.correlation import BoolArray, Thumbnails, confirm_pairs
+from bioclip.duplicates.hamming.blocks import IndexArray
 from bioclip.images.hashing import HASH_DECODE_PX, decode_upright, entropy, grey_thumbnail, oriented_phashes, phash
 from bioclip.sample import sample_path
 from bioclip.settings import DuplicateSettings
@@ -54,6 +57,12 @@ def changes() -> dict[str, _Change]:
         "mirror": ImageOps.mirror,
         "rotation 90": lambda image: image.transpose(Image.Transpose.ROTATE_90),
         "rotation 5": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
+        "left 5 % cut off": lambda image: image.crop((round(image.width * 0.05), 0, image.width, image.height)),
+        "border 2 %": lambda image: ImageOps.expand(image, round(min(image.size) * 0.02), "white"),
+        "gamma 0.6": lambda image: image.point(lambda value: round(255 * (value / 255) ** 0.6)),
+        "contrast x1.3": lambda image: ImageEnhance.Contrast(image).enhance(1.3),
+        "watermark, crop 3 %": lambda image: ImageOps.crop(_watermarked(image), round(min(image.size) * 0.015)),
+        "rotation 1": lambda image: image.rotate(1, Image.Resampling.BICUBIC),
     }
 
 
@@ -80,7 +89,9 @@ def _recall_table(originals: list[Image.Image]) -> FactTable:
         views = [oriented_phashes(copy, "all") for copy in copies]
         near = np.array([(view[0] ^ value).bit_count() for view, value in zip(views, plain, strict=True)])
         turned = np.array([min((bits ^ value).bit_count() for bits in view) for view, value in zip(views, plain, strict=True)])
-        upright, any_way = (confirm_pairs(thumbnails, _thumbnails(copies), places, places, least, number) for number in (1, 8))
+        altered = _thumbnails(copies)
+        upright = confirm_pairs(thumbnails, altered, places, places, near, least)
+        any_way = confirm_pairs(thumbnails, altered, places, places, turned, least, num_orientations=8)
         shares = [(near <= r).mean() for r in RADII] + [(turned <= r).mean() for r in CONFIRMED_RADII]
         shares += [((near <= r) & upright).mean() for r in CONFIRMED_RADII] + [((turned <= r) & any_way).mean() for r in CONFIRMED_RADII]
         rows.append((name, *(round(float(share), 3) for share in shares)))
@@ -99,25 +110,30 @@ def _known_table(folder: Path) -> FactTable:
     rows = _metadata(folder)
     parents = {row["file"]: row["exact_dup_of"] or row["near_dup_of"] for row in rows}
     images = [decode_upright((folder / row["file"]).read_bytes(), HASH_DECODE_PX) for row in rows]
-    roots = np.array([_root(row["file"], parents) for row in rows])
+    names, roots = np.unique([_root(row["file"], parents) for row in rows], return_inverse=True)
+    chosen_on = np.array([digest_bytes(str(name).encode())[1] in "02468ace" for name in names])
     sharp = np.array([entropy(image) >= MIN_ENTROPY_BITS for image in images])
     hashes = np.array([phash(image) for image in images], np.uint64)
     first, second = np.triu_indices(len(rows), 1)
-    known = roots[first] == roots[second]
-    num_known = int(known.sum())
+    known, half = roots[first] == roots[second], chosen_on[np.minimum(roots[first], roots[second])]
     distances = np.bitwise_count(hashes[first] ^ hashes[second])
     near = np.flatnonzero((distances <= max(RADII)) & sharp[first] & sharp[second])
-    thumbnails = _thumbnails(images)
-    confirmed = confirm_pairs(thumbnails, thumbnails, first[near], second[near], DuplicateSettings().min_correlation)
+    thumbnails, least = _thumbnails(images), DuplicateSettings().min_correlation
+    confirmed = confirm_pairs(thumbnails, thumbnails, first[near], second[near], distances[near], least)
     facts = []
-    for radius in RADII:
-        for is_confirmed in (False, True):
-            found = near[(distances[near] <= radius) & (confirmed | (not is_confirmed))]
-            hits = int(known[found].sum())
-            shares = (round(hits / max(1, len(found)), 3), round(hits / num_known, 3))
-            facts.append((radius, "yes" if is_confirmed else "no", num_known, len(found), hits, *shares))
-    header = ("r", "confirmed", "known pairs", "found", "of these known", "precision", "recall")
+    for pairs, is_of in (("all", np.ones_like(half)), ("half that was used", half), ("other half", ~half)):
+        for radius in RADII:
+            for is_confirmed in (False, True) if pairs == "all" else (True,):
+                found = near[(distances[near] <= radius) & (confirmed | (not is_confirmed)) & is_of[near]]
+                facts.append((pairs, radius, "yes" if is_confirmed else "no", *_shares(known & is_of, found)))
+    header = ("pairs", "r", "confirmed", "known pairs", "found", "of these known", "precision", "recall")
     return FactTable(f"Known duplicates among {len(rows)} photographs", header, tuple(facts))
+
+
+def _shares(known: BoolArray, found: IndexArray) -> tuple[int, int, int, float, float]:
+    """Known pairs, found ones, those of these that are known, precision and recall."""
+    num_known, hits = int(known.sum()), int(known[found].sum())
+    return num_known, len(found), hits, round(hits / max(1, len(found)), 3), round(hits / max(1, num_known), 3)
 
 
 def _root(name: str, parents: dict[str, str]) -> str:

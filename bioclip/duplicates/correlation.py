@@ -1,50 +1,63 @@
-"""The second signal of near pairs: the correlation of 16 x 16 grey thumbnails, under the small changes that copies have.
+"""The second signal of near pairs: the correlation of 16 x 16 grey thumbnails, under the changes that copies have.
 
-A pair is confirmed when the Pearson correlation r of the two thumbnails reaches a threshold as they are, after one of them is
-brightened and clipped, or after one of them is cropped, by up to 10 % around the middle and by up to 5 % at an edge or corner.
-Thumbnails are cropped by resampling their discrete cosine series, which is exact for a picture without detail beyond 16 x 16. The
-correlation without the cells that differ most allows for a local mark such as a watermark, that of the inner cells for a border. Changes
-that also raise the correlation of different pictures have a penalty: 1 - r is multiplied by a factor. The constants are measured in
-docs/concepts/near-duplicates.md.
+A pair is confirmed when a correlation r of its thumbnails is high enough for what was allowed to differ: 1 - r times a factor is at
+most 1 - `min_correlation`.
+
+| compared | factor |
+|-|-|
+| as they are, or after a tone curve of second degree: other brightness, contrast or gamma, or overexposed | 1 |
+| coarse detail only: one picture was once reduced to a few pixels | 3 |
+| all but a band of three rows or columns: a caption or watermark | 2.5 |
+| gradients after one of the two is cropped | 0.15 for each bit of the pHash distance, at least 4 |
+| all but a band after one of the two is cropped | 0.4 for each bit, at least 4 |
+
+The number of other pictures with a near hash grows with the distance, and frames of one film resemble each other when they are aligned,
+so cropped pairs need more the further their hashes are apart. Without a band, pictures are compared in their low frequencies: in
+copies of another size or crop the finest detail of a thumbnail differs, in other pictures also the rest.
+The constants are measured in docs/concepts/near-duplicates.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bioclip.duplicates.alignment import INNER_SIDE, Cells, crop_to_fit, inner_cells, row_products, scale_to_unit
 from bioclip.images.hashing import THUMBNAIL_BYTES, THUMBNAIL_SIDE
 
 Thumbnails = npt.NDArray[np.uint8]
 """Grey thumbnails (N, THUMBNAIL_BYTES), row by row."""
-_Cells = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-_CROPS = (0.98, 0.96, 0.94, 0.92, 0.90)
-"""Sides of the concentric crops, as shares of the side."""
-_SHIFTED_CROPS, _SHIFTED_PENALTY = (0.98, 0.95), 1.25
-"""Crops at the edges and corners."""
-_GAINS = (1.15, 1.3, 1.5)
-_NUM_TRIMMED = 13
-"""Cells of 256 that the trimmed correlation leaves out."""
-_TRIMMED_PENALTY = 8 / 3
-"""Factor of 1 - r of a trimmed correlation r."""
-_RIM_PENALTY = 1.25
-_INNER = np.pad(np.ones((THUMBNAIL_SIDE - 2, THUMBNAIL_SIDE - 2), bool), 1).ravel()
-"""Cells inside the outermost ring, into which a border around the picture bleeds."""
-_HOPELESS = 0.6
-"""Pairs whose inner cells correlate less as they are do not reach a threshold under any of the changes."""
-_UNTRIMMED = 0.85
-"""Least correlation of all cells at which the trimmed one is computed."""
+_COARSE_FACTOR, _BAND_FACTOR = 3.0, 2.5
+_CROP_FACTOR, _CROP_BAND_FACTOR, _LEAST_BITS = 0.15, 0.4, 4
+_BAND = 3
+"""Rows or columns of a band that may differ."""
+_LEAST_TO_CURVE, _LEAST_TO_CROP, _LEAST_TO_MASK = 0.9, 0.7, 0.3
+"""Least correlations as they are at which a tone curve, a crop and a band are considered; with less they do not help."""
 _DECIMALS = 6
-_BATCH_PAIRS = 1 << 13
+_BATCH_PAIRS = 1 << 10
+
+
+def _transform(side: int, number: int) -> Cells:
+    """The lowest rows (number, side) of the orthogonal DCT-II of `side` samples, up to a common factor."""
+    frequencies = np.arange(number)
+    cosines = np.cos(np.pi * np.outer(frequencies, (np.arange(side) + 0.5) / side))
+    rows: Cells = cosines * np.where(frequencies > 0, 1.0, np.sqrt(0.5))[:, None]
+    return rows
+
+
+_LOW, _INNER_LOW, _COARSE = 11, 10, 6
+"""Frequencies in each direction: those of thumbnails, of their inner cells, and of coarse detail, that are compared."""
+_TRANSFORM, _INNER_TRANSFORM = _transform(THUMBNAIL_SIDE, _LOW), _transform(INNER_SIDE, _INNER_LOW)
+_IS_COARSE = np.pad(np.ones((_COARSE, _COARSE), bool), (0, _LOW - _COARSE)).ravel()[1:]
+_RADII = np.hypot(*np.indices((_INNER_LOW, _INNER_LOW))).ravel()
+"""Weights of frequencies in the gradient."""
 
 
 def read_thumbnails(column: pa.ChunkedArray) -> tuple[Thumbnails, BoolArray]:
@@ -67,10 +80,11 @@ def confirm_pairs(
     right: Thumbnails,
     left_rows: npt.NDArray[np.int64],
     right_rows: npt.NDArray[np.int64],
+    distances: npt.NDArray[np.integer],
     min_correlation: float,
     num_orientations: int = 1,
 ) -> BoolArray:
-    """Which pairs (rows of `left`, rows of `right`) have a correlation of at least `min_correlation`.
+    """Which pairs (rows of `left`, rows of `right`, pHash `distances` in bits) have a correlation of at least `min_correlation`.
 
     `num_orientations`: 1, 2 (also mirrored) or 8 (all orientations of `left`). Each pair is judged alone, and alike in both orders.
     """
@@ -81,108 +95,80 @@ def confirm_pairs(
         found = confirmed[chosen]
         for turned in _orientations(one, num_orientations):
             rest = np.flatnonzero(~found)
-            found[rest] = _reach(turned[rest], other[rest], min_correlation)
+            found[rest] = _are_copies(turned[rest], other[rest], distances[chosen][rest], min_correlation)
     return confirmed
 
 
-def _orientations(cells: _Cells, number: int) -> Iterator[_Cells]:
+def _orientations(cells: Cells, number: int) -> Iterator[Cells]:
     """Thumbnails as they are, mirrored, and with 8 orientations turned by right angles too."""
     grid = cells.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     for turns in range(4 if number > 2 else 1):
         for view in (grid, grid[:, :, ::-1])[: min(number, 2)]:
-            yield np.rot90(view, turns, (1, 2)).reshape(len(cells), -1)
+            yield np.rot90(view, turns, (1, 2)).reshape(-1, THUMBNAIL_BYTES)
 
 
 @dataclass(frozen=True)
-class _Change:
-    """A change of thumbnails (N, cells) and the factor of 1 - r after it; `is_central`: the trimmed correlation and that of the inner
-    cells count too."""
+class _Features:
+    """Unit vectors of N thumbnails: their low frequencies, what a tone curve can add to these, and the coarse ones alone."""
 
-    apply: Callable[[_Cells], _Cells]
-    penalty: float = 1.0
-    is_central: bool = False
+    low: Cells
+    curve: Cells
+    coarse: Cells
+
+    @classmethod
+    def of(cls, cells: Cells) -> _Features:
+        low = scale_to_unit(_low_frequencies(cells))
+        squares = _low_frequencies(cells * cells)
+        curve = scale_to_unit(squares - row_products(squares, low)[:, None] * low)
+        return cls(low, curve, scale_to_unit(low[:, _IS_COARSE]))
 
 
-def _reach(one: _Cells, other: _Cells, least: float) -> BoolArray:
+def _are_copies(one: Cells, other: Cells, distances: npt.NDArray[np.integer], least: float) -> BoolArray:
     """Which rows reach a correlation of `least` under any of the changes of either side."""
-    normal = _normalised(one), _normalised(other)
-    found = _correlation(*normal) >= least
-    inner = _normalised(one[:, _INNER]), _normalised(other[:, _INNER])
-    hopeful = _correlation(*inner) >= min(_HOPELESS, least)
-    for change in _changes():
-        rest = np.flatnonzero(~found & hopeful)
-        if not len(rest):
-            break
-        for cells, place in ((one, 1), (other, 0)):
-            found[rest] |= _reach_changed(change.apply(cells[rest]), normal[place][rest], inner[place][rest], change, least)
+    mine, theirs = _Features.of(one), _Features.of(other)
+    plain = row_products(mine.low, theirs.low)
+    curved = np.maximum(row_products(mine.curve, theirs.low) ** 2, row_products(mine.low, theirs.curve) ** 2)
+    toned = np.where(plain >= _LEAST_TO_CURVE, np.sqrt(plain**2 + curved), plain)
+    found = _reach(toned, 1.0, least) | _reach(row_products(mine.coarse, theirs.coarse), _COARSE_FACTOR, least)
+    rest = np.flatnonzero(~found & (plain >= min(_LEAST_TO_MASK, least)))
+    found[rest] = _reach(_outside_of_band(one[rest], other[rest]), _BAND_FACTOR, least)
+    for cells, target in ((one, other), (other, one)):
+        rest = np.flatnonzero(~found & (plain >= min(_LEAST_TO_CROP, least)))
+        crops, fit = crop_to_fit(cells[rest], target[rest])
+        fit = rest[fit]
+        bits = np.maximum(_LEAST_BITS, distances[fit])
+        found[fit] = _reach(row_products(_gradients(crops), _gradients(target[fit])), _CROP_FACTOR * bits, least)
+        found[fit] |= _reach(_outside_of_band(crops, target[fit]), _CROP_BAND_FACTOR * bits, least)
     return found
 
 
-def _reach_changed(changed: _Cells, normal: _Cells, inner: _Cells, change: _Change, least: float) -> BoolArray:
-    """The same for changed thumbnails and the others normalised, with all cells and with the inner ones."""
-    centred = _normalised(changed)
-    values = _correlation(centred, normal)
-    found = _penalised(values, change.penalty) >= least
-    if change.is_central:
-        rest = np.flatnonzero(~found)
-        found[rest] = _penalised(_correlation(_normalised(changed[rest][:, _INNER]), inner[rest]), _RIM_PENALTY) >= least
-        rest = np.flatnonzero(~found & (values >= min(_UNTRIMMED, least)))
-        found[rest] = _penalised(_trimmed_correlation(centred[rest], normal[rest]), _TRIMMED_PENALTY) >= least
-    return found
+def _reach(correlations: Cells, factor: float | Cells, least: float) -> BoolArray:
+    """Which correlations suffice; rounded, so that the order of summation has no effect."""
+    return np.round((1.0 - correlations) * factor, _DECIMALS) <= round(1.0 - least, _DECIMALS)
 
 
-@cache
-def _changes() -> tuple[_Change, ...]:
-    """All changes, cheap ones first."""
-    gains = [_Change(lambda cells, gain=gain: np.minimum(255.0, gain * cells)) for gain in _GAINS]  # type: ignore[misc]
-    middle = [_Change(partial(_cropped, share=share, place=(0.5, 0.5)), is_central=True) for share in _CROPS]
-    places = [place for place in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0)) if place != (0.5, 0.5)]
-    shifted = [_Change(partial(_cropped, share=share, place=place), _SHIFTED_PENALTY) for share in _SHIFTED_CROPS for place in places]
-    return (*gains, _Change(lambda cells: cells, is_central=True), *middle, *shifted)
+def _low_frequencies(cells: Cells) -> Cells:
+    """Coefficients (N, 120) of the cosine transform without the mean."""
+    grid = cells.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    coefficients: Cells = (_TRANSFORM @ grid @ _TRANSFORM.T).reshape(-1, _LOW**2)[:, 1:]
+    return coefficients
 
 
-def _cropped(cells: _Cells, share: float, place: tuple[float, float]) -> _Cells:
-    """The part of `share` of the sides at `place`: (0, 0) is the top left corner, (0.5, 0.5) the middle."""
-    rows, columns = (_crop_matrix(share, where) for where in place)
-    cropped: _Cells = (rows @ cells.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE) @ columns.T).reshape(len(cells), -1)
-    return cropped
+def _gradients(cells: Cells) -> Cells:
+    """Unit vectors (N, 100): low frequencies of the inner cells, each times its radius as in the Fourier transform of the gradient."""
+    grid = inner_cells(cells).reshape(-1, INNER_SIDE, INNER_SIDE)
+    return scale_to_unit(_RADII * (_INNER_TRANSFORM @ grid @ _INNER_TRANSFORM.T).reshape(-1, _INNER_LOW**2))
 
 
-@cache
-def _crop_matrix(share: float, place: float) -> _Cells:
-    """Samples (16, 16) of the cosine series of 16 cells at the centres of 16 cells of a `share` of the side."""
-    centres, order = (np.arange(THUMBNAIL_SIDE) + 0.5) / THUMBNAIL_SIDE, np.arange(THUMBNAIL_SIDE)
-    series = np.cos(np.pi * np.outer(centres, order))
-    matrix: _Cells = np.cos(np.pi * np.outer((1 - share) * place + share * centres, order)) @ np.linalg.inv(series)
-    return matrix
-
-
-def _normalised(cells: _Cells) -> _Cells:
-    centred = cells - cells.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.einsum("ij,ij->i", centred, centred))
-    normalised: _Cells = centred / np.where(lengths > 0, lengths, 1.0)[:, None]
-    return normalised
-
-
-def _correlation(one: _Cells, other: _Cells) -> _Cells:
-    """Pearson correlation of each row of normalised cells, rounded so that the order of summation has no effect; 0 for an even one."""
-    products: _Cells = np.einsum("ij,ij->i", one, other)
-    return np.round(products, _DECIMALS)
-
-
-def _trimmed_correlation(one: _Cells, other: _Cells) -> _Cells:
-    """Correlation of normalised cells without those that differ most."""
-    apart = np.abs(one - other)
-    place = THUMBNAIL_BYTES - _NUM_TRIMMED - 1
-    stays = apart <= np.partition(apart, place, axis=1)[:, place : place + 1]
-    number = stays.sum(axis=1, keepdims=True)
-    one, other = (np.where(stays, cells - (cells * stays).sum(axis=1, keepdims=True) / number, 0.0) for cells in (one, other))
-    products = np.einsum("ij,ij->i", one, one) * np.einsum("ij,ij->i", other, other)
-    values = np.einsum("ij,ij->i", one, other) / np.sqrt(np.where(products > 0, products, 1.0))
-    rounded: _Cells = np.asarray(values, np.float64).round(_DECIMALS)
-    return rounded
-
-
-def _penalised(correlations: _Cells, factor: float) -> _Cells:
-    penalised = 1.0 - (1.0 - correlations) * factor
-    return np.asarray(penalised.round(_DECIMALS), np.float64)
+def _outside_of_band(one: Cells, other: Cells) -> Cells:
+    """The best correlation of the cells outside of a band of rows or columns."""
+    grids = np.stack([one, other, one * one, other * other, one * other]).reshape(5, -1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    number = THUMBNAIL_BYTES - _BAND * THUMBNAIL_SIDE
+    best = np.zeros(len(one))
+    for axis in (2, 3):
+        sums = np.cumsum(np.pad(grids.sum(axis=axis), ((0, 0), (0, 0), (1, 0))), axis=2)
+        first, second, squares, other_squares, products = sums[:, :, -1:] - (sums[:, :, _BAND:] - sums[:, :, :-_BAND])
+        spread = (squares - first**2 / number) * (other_squares - second**2 / number)
+        values = (products - first * second / number) / np.sqrt(np.maximum(spread, 1.0))
+        best = np.maximum(best, values.max(axis=1))
+    return best

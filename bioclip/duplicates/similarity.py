@@ -152,8 +152,9 @@ def _confirmed(
     both = has_thumbnail[heads[left]] & has_thumbnail[heads[right]]
     num_orientations = 1 if images.turned is None else 1 + images.turned.shape[1]
     is_near = ~both
-    one, other = rows[heads[left[both]]], rows[heads[right[both]]]
-    is_near[both] = confirm_pairs(thumbnails, thumbnails, one, other, min_correlation, num_orientations)
+    one, other = heads[left[both]], heads[right[both]]
+    distances = _distances(images, sharp[one], sharp[other])
+    is_near[both] = confirm_pairs(thumbnails, thumbnails, rows[one], rows[other], distances, min_correlation, num_orientations)
     counts = {
         "near_pairs": int(is_near.sum()),
         "near_pairs_refused": int((~is_near).sum()),
@@ -161,6 +162,15 @@ def _confirmed(
         "thumbnails_left_out": num_left_out,
     }
     return look, left[is_near], right[is_near], counts
+
+
+def _distances(images: ImageTable, one: IndexArray, other: IndexArray) -> npt.NDArray[np.uint8]:
+    """pHash distances of pairs of images, in bits, in the orientation that comes nearest."""
+    bits: npt.NDArray[np.uint8] = np.bitwise_count(images.phash[one] ^ images.phash[other])
+    if images.turned is not None:
+        turned = np.bitwise_count(images.turned[one] ^ images.phash[other][:, None])
+        bits = np.minimum(bits, turned.min(axis=1))
+    return bits
 
 
 def _expanded(starts: IndexArray, first: IndexArray, second: IndexArray) -> tuple[IndexArray, IndexArray, int]:

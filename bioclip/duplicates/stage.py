@@ -21,7 +21,7 @@ from bioclip.storage import Storage
 __all__ = ["STAGE", "group_images", "plan_duplicates", "read_columns"]
 
 STAGE = "duplicates"
-_VERSION = 3
+_VERSION = 4
 _MANIFEST_NAME = layout.partition_manifest(layout.DUPLICATES_DIR, "groups")
 
 

@@ -78,7 +78,7 @@ def find_leaks(
     radius: int,
     embeddings: FloatArray | None = None,
     threshold: float = 1.0,
-    min_correlation: float = 0.98,
+    min_correlation: float = 0.9875,
 ) -> Leaks:
     """Every training image that leaks an image or a held-out species of `sides`, with all evidence.
 

@@ -41,23 +41,25 @@ class NearGuard:
         """Evidence against one of the sets."""
         groups = self._sides[side.name]
         mine = (np.bincount(groups[groups >= 0], minlength=len(self._known)) > 0)[self._pairs.right]
-        left, right, distance = self._pairs.left[mine], self._pairs.right[mine], self._pairs.distance[mine].astype(np.float64)
+        left, right, distance = self._pairs.left[mine], self._pairs.right[mine], self._pairs.distance[mine]
         ours = _Looks.of(train, self._groups, np.unique(left), len(self._hashes))
         theirs = _Looks.of(side.images, groups, np.unique(right), len(self._known))
         is_crowded = ours.sizes[left] * theirs.sizes[right] > _MAX_LOOKS
-        one, other, origin = self._confirmed(ours, theirs, left[~is_crowded], right[~is_crowded])
+        one, other, origin = self._confirmed(ours, theirs, left[~is_crowded], right[~is_crowded], distance[~is_crowded])
         hits = pair_groups(ours.rows, theirs.rows, one, other)
         crowded = Groups.of(self._groups, len(self._hashes)), Groups.of(groups, len(self._known))
         more = pair_groups(*crowded, left[is_crowded], right[is_crowded])
         self.counts += Counter(near_pairs_unconfirmed=int((ours.sizes[left] * theirs.sizes[right])[is_crowded].sum()))
         values = distance[~is_crowded][origin][hits.origin], distance[is_crowded][more.origin]
         tables = [
-            evidence_table(train, side.images, side.name, kind, part, "pHash distance", bits)
+            evidence_table(train, side.images, side.name, kind, part, "pHash distance", bits.astype(np.float64))
             for part, bits in zip((hits, more), values, strict=True)
         ]
         return pa.concat_tables(tables), hits.num_unlisted + more.num_unlisted
 
-    def _confirmed(self, ours: _Looks, theirs: _Looks, left: IndexArray, right: IndexArray) -> tuple[IndexArray, IndexArray, IndexArray]:
+    def _confirmed(
+        self, ours: _Looks, theirs: _Looks, left: IndexArray, right: IndexArray, distance: IndexArray
+    ) -> tuple[IndexArray, IndexArray, IndexArray]:
         """(looks of training, looks of the set, index of the pair of hashes) of the pairs of looks that are evidence."""
         sizes = ours.sizes[left] * theirs.sizes[right]
         found = [(np.empty(0, np.int64),) * 3]
@@ -66,8 +68,8 @@ class NearGuard:
             one, other, place = _products(ours, theirs, left[chosen], right[chosen])
             judged = ours.present[one] & theirs.present[other] & (self._min_correlation > -1)
             is_near = ~judged
-            rows = one[judged], other[judged]
-            is_near[judged] = confirm_pairs(ours.thumbnails, theirs.thumbnails, *rows, self._min_correlation)
+            pairs = one[judged], other[judged], distance[chosen][place[judged]]
+            is_near[judged] = confirm_pairs(ours.thumbnails, theirs.thumbnails, *pairs, self._min_correlation)
             self.counts += Counter(near_pairs_refused=int((~is_near).sum()))
             if self._min_correlation > -1:
                 self.counts += Counter(near_pairs_unconfirmed=int((~judged).sum()))

@@ -46,7 +46,7 @@ from bioclip.withdrawals import WITHDRAWN, Withdrawals, read_withdrawals
 STAGE = "release"
 SAMPLE_GROUP_ROWS = 65_536
 NOT_RESOLVED, RANK_ABOVE_MINIMUM, VAL_WITHOUT_TRAINING = "lineage_not_resolved", "rank_above_minimum", "val_species_without_training"
-_VERSION = 8
+_VERSION = 9
 
 
 def plan_release(storage: Storage, settings: PipelineSettings) -> list[PartitionJob]:

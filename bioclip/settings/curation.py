@@ -20,9 +20,9 @@ class DuplicateSettings(Settings):
     """`star`: an image joins the best image within the radius; `components`: all images connected by a chain of pairs form one group."""
     crowd_size: int = Field(4096, ge=64)
     """Most distinct pHashes with equal blocks of a search table that are all compared in pairs; skipped comparisons are counted."""
-    min_correlation: float = Field(0.98, ge=-1, le=1)
-    """Least correlation of the grey thumbnails of a near pair, which confirms it; -1 accepts every pair. A pair of which an image has no
-    thumbnail is accepted and counted as unconfirmed."""
+    min_correlation: float = Field(0.9875, ge=-1, le=1)
+    """Least correlation of the grey thumbnails of a near pair as they are, which confirms it; after a change such as a crop more is needed.
+    -1 accepts every pair. A pair of which an image has no thumbnail is accepted and counted as unconfirmed."""
     label_conflicts: Literal["keep", "drop", "majority"] = "keep"
     """What to do with the kept image of a group whose members have different accepted names: keep it, drop it, or keep it only if
     more than half of the named members have its name. All such groups are reported."""

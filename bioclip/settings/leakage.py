@@ -76,8 +76,8 @@ class LeakSettings(Settings):
     """The comparisons to make."""
     radius: int = Field(8, ge=0, le=12)
     """Greatest pHash distance at which a training image counts as a copy of an evaluation image."""
-    min_correlation: float = Field(0.98, ge=-1, le=1)
-    """Least correlation of the grey thumbnails of such a pair, as in `duplicates.min_correlation`; -1 accepts every pair."""
+    min_correlation: float = Field(0.9875, ge=-1, le=1)
+    """Least correlation of the grey thumbnails of such a pair as they are, as in `duplicates.min_correlation`; -1 accepts every pair."""
     embedding: LeakEmbeddingSettings | None = None
     """The model of the embedding guard; empty: none."""
     on_leak: Literal["exclude", "fail"] = "exclude"

@@ -47,7 +47,7 @@ def test_known_duplicates_are_pairs_through_a_shared_original(tmp_path: Path, mo
     monkeypatch.setenv("TREEOFLIFE_PHOTOGRAPHS", str(tmp_path))
     _, known = run(Context(True, tmp_path, Peers(install=False))).facts
     # At r = 0 the three pairs of equal bytes are found, with and without confirmation; the pair of two photographs is not.
-    assert known.rows[:2] == ((0, "no", 4, 3, 3, 1.0, 0.75), (0, "yes", 4, 3, 3, 1.0, 0.75))
+    assert known.rows[:2] == (("all", 0, "no", 4, 3, 3, 1.0, 0.75), ("all", 0, "yes", 4, 3, 3, 1.0, 0.75))
 
 
 def test_every_change_makes_another_picture() -> None:
