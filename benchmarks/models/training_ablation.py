@@ -7,7 +7,8 @@ species never trained on, among themselves, by each caption type; prompts of ord
 
 A score is the mean over seeds. Its 95 % interval resamples seeds, and images where the species are known or species with all their
 images where they are held out; a difference resamples both arms alike. With few seeds and few species a difference whose interval contains
-0 decides nothing. `--quick` runs one seed and fewer steps.
+0 decides nothing. Peer: none; plain InfoNCE on the mixture is what the objectives are compared with. `--quick` runs one seed and fewer
+steps.
 TREEOFLIFE_ABLATION names a folder to keep releases, models and scores in; a second run computes only what is missing there.
 """
 
