@@ -16,7 +16,9 @@ from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training import command, environment, load_recipe, planned_model_id
+from bioclip.training.data.streams import sizes_of
 from bioclip.training.loop import train
+from bioclip.training.objectives import options_class
 from bioclip.training.recipes import Recipe, list_recipes, read_recipe
 from tests.training.conftest import TINY_MODEL
 
@@ -49,7 +51,7 @@ def test_the_gpu_recipe_has_bioclips_hyperparameters() -> None:
 
 
 def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="recipe 'demo' is not registered; known: demo_cpu, vit_b16_1gpu, vit_b16_8gpu"):
+    with pytest.raises(UnknownNameError, match=r"recipe 'demo' is not registered; known: .*demo_cpu, vit_b16_1gpu, vit_b16_8gpu"):
         load_recipe("demo")
 
 
@@ -100,3 +102,17 @@ def test_several_processes_are_started_by_torchrun(tiny_settings: MakeSettings) 
     assert environment(tiny_settings(num_threads=3)) == waits | {"OMP_NUM_THREADS": "3"}
     assert environment(tiny_settings(num_threads=0)) == waits
     assert environment(tiny_settings(num_threads=0, num_processes=2))["OMP_NUM_THREADS"] == "1"
+
+
+def test_the_recipe_of_bioclip_2_has_its_shares_and_pairs() -> None:
+    settings = TrainingSettings.model_validate(load_recipe("vit_l14"))
+    bio, replay = (stream.ratio for stream in settings.data)
+    sizes = sizes_of(settings.batch_size, [bio, replay])
+    assert sizes == (8 * 2816, 8 * 320)
+    assert settings.num_steps * sizes[0] == pytest.approx(30 * 214_000_000, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_objectives_of_a_recipe_take_its_options(name: str) -> None:
+    for objective in TrainingSettings.model_validate(load_recipe(name)).objectives:
+        assert options_class(objective.name).model_validate(objective.options)
