@@ -25,7 +25,7 @@ MEANINGS = {
     ExitCode.USAGE: "wrong command, option or setting",
     ExitCode.LEAKS_FOUND: "`dataset leaks` found leaks",
     ExitCode.VERIFY_FAILED: "`release verify` found differences",
-    ExitCode.TRAINING_STOPPED: "training was ended by a signal after a checkpoint; run the command again to continue",
+    ExitCode.TRAINING_STOPPED: "training saved a checkpoint at a signal; run again to go on",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
     ExitCode.PIPE_CLOSED: "the reader of the output closed the pipe",
     ExitCode.TERMINATED: "ended by SIGTERM",
