@@ -271,6 +271,8 @@ MODEL_INFO, TRAINING_METRICS = "model.json", "metrics.jsonl"
 MODEL_CONFIG, MODEL_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 OBJECTIVE_WEIGHTS = "objectives.safetensors"
 """Parameters added by the objectives; absent if they added none."""
+TEACHER_CAPTIONS = "captions.parquet"
+"""A teacher's features of captions, in a folder of features to distill."""
 SCORES_INFO, SCORES_TABLE, SCORES_OUTCOMES = "scores.json", "scores.parquet", "outcomes.parquet"
 TRACKING = "mlflow.json"
 """The MLflow run of a model or an evaluation."""
@@ -285,6 +287,11 @@ def model_dir(model_id: str) -> str:
 def model_info(model_id: str) -> str:
     """Description of a model; it is written last, so a model with one is finished."""
     return f"{model_dir(model_id)}/{MODEL_INFO}"
+
+
+def teacher_crop(number: str) -> str:
+    """A teacher's features of one crop of every image, in a folder of features to distill."""
+    return f"crop-{number}.parquet"
 
 
 def checkpoints_dir(model_dir: str) -> str:

@@ -129,10 +129,11 @@ class Encoder:
         prepared = _map_threaded(lambda row: (row[0], prepare_image(row[1], preprocessing, transform)), images, self.options.num_threads)
         for batch in _batched(prepared, self.options.batch_size):
             good = [(digest, pixels) for digest, pixels in batch if pixels is not None]
-            features = self._encode_pixels(np.stack([pixels for _, pixels in good])) if good else ()
+            features = self.encode_pixels(np.stack([pixels for _, pixels in good])) if good else ()
             yield len(batch), dict(zip((digest for digest, _ in good), features, strict=True))
 
-    def _encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 features [N, D] of unit length of uint8 images [N, 3, H, W] of the network's own size; raises as `encode_images`."""
         import torch
 
         images = torch.from_numpy(pixels).to(self.device)

@@ -113,6 +113,9 @@ class TrainingSettings(Settings):
     """Least area of the random crop (BioCLIP: 0.9)."""
     horizontal_flip: bool = False
     """Mirror half of the images at random."""
+    num_crops: int = rule(0, ge=0)
+    """Crops and captions of a sample before they repeat, as an objective with stored features of a teacher needs; 0: they are new in each
+    epoch."""
     seed: int = 42
     """Seed of initial weights, order of samples, crops and caption types."""
     device: str = operational("auto")

@@ -127,7 +127,8 @@ class TrainingData:
     def _pair(self, place: Place) -> Pair:
         key, settings = self.streams[place.stream].index.keys[place.position], self.settings
         image, texts = self._read(place.stream, place.position)
-        random = sample_random(self._seeds[place.stream], place.epoch, key)
+        epoch = place.epoch % settings.num_crops if settings.num_crops else place.epoch
+        random = sample_random(self._seeds[place.stream], epoch, key)
         caption_type = random.choice(settings.caption_types)
         box = random_crop(image.width, image.height, settings.min_crop_area, random)
         flip = random.random() < 0.5 and settings.horizontal_flip

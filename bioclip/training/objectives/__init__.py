@@ -20,6 +20,11 @@ OBJECTIVES: dict[str, str] = {
     "level_restricted": "bioclip.training.objectives.level_restricted:build",
     "replay": "bioclip.training.objectives.replay:build",
     "vr_lwf": "bioclip.training.objectives.vr_lwf:build",
+    "distillation": "bioclip.training.objectives.distillation:build",
+    "intra_modal": "bioclip.training.objectives.intra_modal:build",
+    "m2_mix": "bioclip.training.objectives.m2_mix:build",
+    "symile": "bioclip.training.objectives.symile:build",
+    "frozen_text": "bioclip.training.objectives.frozen_text:build",
 }
 """Name -> `module:function` of an ObjectiveBuilder (see `contract.py`)."""
 

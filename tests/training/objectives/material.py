@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from bioclip import layout
+from bioclip.encoding.embedding_table import embedding_table_bytes
 from bioclip.models.clip import ClipModel, create_model
 from bioclip.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from bioclip.training.data.batch import Batch
@@ -28,7 +30,11 @@ from bioclip.training.objectives.contract import Objective, ObjectiveContext, Ou
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
 from bioclip.training.processes import Processes
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 NUM_PAIRS, WIDTH, STEP = 12, 8, 3
+NUM_CROPS, FEATURE_WIDTH = 3, 6
 ALONE = Processes(0, 1, torch.device("cpu"))
 SETTINGS = TrainingSettings(
     model=ModelSettings(
@@ -40,6 +46,7 @@ SETTINGS = TrainingSettings(
         },
     ),
     num_steps=10,
+    num_crops=NUM_CROPS,
     batch_size=NUM_PAIRS,
 )
 _LINEAGES = (
@@ -181,8 +188,34 @@ def plain(model: ClipModel) -> ClipModel:
 
 
 def write_required(name: str, folder: Path) -> dict[str, Any]:
-    """Options of a registered objective that have no default."""
-    del folder
-    required = [key for key, field in options_class(name).model_fields.items() if field.is_required()]
-    assert not required, f"objective {name!r} requires {required}"
-    return {}
+    """Options of a registered objective that have no default: a table of features for `..._path`, a teacher's folder for `..._dir`.
+
+    The tables have features of all captions, and of all samples but one.
+    """
+    captions = sorted({caption for _, _, caption in PAIRS} | {f"text {number}" for number in range(NUM_PAIRS)})
+    keys = [f"key-{number}" for number in range(NUM_PAIRS) if number != 4]
+    options: dict[str, Any] = {}
+    for key in (key for key, field in options_class(name).model_fields.items() if field.is_required()):
+        place = folder / f"{name}-{key}"
+        if key.endswith("_path"):
+            place.write_bytes(embedding_table_bytes([*captions, *keys], random_features(len(captions) + len(keys), seed=1)))
+        else:
+            assert key.endswith("_dir"), f"objective {name!r} requires {key}; tests can give a table of features alone"
+            write_teacher(place, keys, captions)
+        options[key] = str(place)
+    return options | ({"skip_missing": True} if "skip_missing" in options_class(name).model_fields else {})
+
+
+def write_teacher(folder: Path, keys: list[str], captions: list[str]) -> None:
+    """Features to distill, of three crops of each image."""
+    folder.mkdir()
+    for crop in range(NUM_CROPS):
+        data = embedding_table_bytes(keys, random_features(len(keys), seed=10 + crop))
+        (folder / layout.teacher_crop(f"{crop:02d}")).write_bytes(data)
+    data = embedding_table_bytes(captions, random_features(len(captions), seed=20), {"logit_scale": "20"})
+    (folder / layout.TEACHER_CAPTIONS).write_bytes(data)
+
+
+def random_features(num_rows: int, seed: int) -> NDArray[np.float32]:
+    """float32 [num_rows, FEATURE_WIDTH]."""
+    return np.random.default_rng(seed).normal(size=(num_rows, FEATURE_WIDTH)).astype(np.float32)
