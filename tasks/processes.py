@@ -21,6 +21,8 @@ from bioclip.training.outcomes import read_failures, remove_failures
 _POLL_S, _END_S = 0.2, 2.0
 _SHOWN_ERROR_CHARS = 2000
 _MAX_STOPS_WITHOUT_A_STEP = 3
+_ending_until: list[float] = []
+"""Clock readings until which commands that this process ends may finish their work."""
 
 
 def run_resumable(
@@ -97,15 +99,22 @@ def s3_credentials(settings: PipelineSettings) -> dict[str, str]:
     return {ENVIRONMENT_PREFIX + name: value for name, value in values.items() if value}
 
 
+def seconds_to_finish() -> float:
+    """How long a command that this process is ending may still take to finish its work, e.g. to write a checkpoint; 0 without one."""
+    return max([until - time.monotonic() for until in _ending_until], default=0.0)
+
+
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """End the process and those that it started, which share its session, and no others with it: Ctrl-C reaches none of them."""
     if process.poll() is None:
+        _ending_until.append(time.monotonic() + grace_s)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        _ending_until.pop()
 
 
 def _inherited() -> dict[str, str]:

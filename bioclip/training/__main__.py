@@ -64,6 +64,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> None:
     from bioclip.training.loop import train
 
     training = settings.training
+    stop.grace_s = training.stop_grace_s
     if options.threads:
         training = training.model_copy(update={"num_threads": options.threads})
     with ExitStack() as stack:

@@ -5,6 +5,7 @@ Schedulers send SIGTERM before they end a process (Slurm, Kubernetes), and torch
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,14 +20,20 @@ class EndedBeforeTrainingError(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """Whether a signal asked this process to stop. `takes_steps` is True while there are steps whose result can be saved."""
+    """Whether a signal asked this process to stop. `takes_steps` is True while there are steps whose result can be saved.
+
+    A process that is still running `grace_s` after the signal is ended by the system, even if it hangs; 0: never.
+    """
 
     received: str = ""
     takes_steps: bool = False
+    grace_s: float = 0.0
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal; raises EndedBeforeTrainingError before the first step, and KeyboardInterrupt at a second Ctrl-C."""
         del frame
+        if self.grace_s and not self.received:
+            signal.alarm(math.ceil(self.grace_s))
         is_repeated, self.received = bool(self.received), signal.Signals(number).name
         if not self.takes_steps:
             raise EndedBeforeTrainingError(self.received)

@@ -1,8 +1,11 @@
 """How a command ends on Ctrl-C and SIGTERM: with one sentence, within seconds, even while its threads and children are busy.
 
 The signal raises in the main thread, so that running work is ended in order. A thread of our own ends the process where that takes too
-long; what is unfinished then is as after `kill -9`, which every stage is safe against. Children do not receive Ctrl-C themselves (see
-`tasks.processes.own_session` and `tasks.cluster`): they would die first, and the command would report their deaths.
+long; what is unfinished then is as after `kill -9`, which every stage is safe against. On SIGTERM, which schedulers send before they end
+a process, it waits as long as a trainer may take to write its checkpoint; after Ctrl-C the trainer finishes that by itself.
+
+Children do not receive Ctrl-C themselves (see `tasks.processes` and `tasks.cluster`): they would die first, and the command would report
+their deaths.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,7 +77,15 @@ def _stop_of(received: list[int]) -> KeyboardInterrupt:
 def _end_in_time(receiver: socket.socket, is_over: threading.Event, report: Callable[[ExitCode], None], numbers: set[int]) -> None:
     with receiver:
         while received := receiver.recv(1):
-            if received[0] in numbers and not is_over.wait(_GRACE_S):
+            if received[0] in numbers and not _ends_in_time(received[0], is_over):
                 code = _EXIT_CODES[signal.Signals(received[0])]
                 report(code)
                 os._exit(code)
+
+
+def _ends_in_time(number: int, is_over: threading.Event) -> bool:
+    while not is_over.wait(_GRACE_S):
+        processes = sys.modules.get("tasks.processes")  # heavy to import; without it no trainer was started
+        if number != signal.SIGTERM or processes is None or processes.seconds_to_finish() <= 0:
+            return False
+    return True

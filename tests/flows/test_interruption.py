@@ -106,3 +106,29 @@ def test_a_process_whose_work_does_not_end_is_ended(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert (rest, process.returncode) == ("stopped 130\n", 130)
+
+
+def test_sigterm_waits_for_a_command_that_finishes_its_work(tmp_path: Path) -> None:
+    """As a trainer that writes its checkpoint; Ctrl-C does not wait."""
+    child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(6), print('saved', flush=True), sys.exit(0)))"
+    program = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from bioclip.errors import TrainingError\nfrom tasks.processes import run_watched\n"
+        "from flows.commands.interruption import interruptible\n"
+        "with interruptible(lambda code: print('stopped', int(code), flush=True)):\n"
+        f"    child = [sys.executable, '-c', {child!r} + '; open(sys.argv[1], \"w\"); time.sleep(3600)', sys.argv[1]]\n"
+        "    run_watched(child, {}, Path(sys.argv[1] + '.jsonl'), print, TrainingError, 30)\n"
+    )
+    for number, reported in ((signal.SIGTERM, ""), (signal.SIGINT, "stopped 130\n")):
+        mark = tmp_path / f"started-{number}"
+        process = subprocess.Popen([sys.executable, "-c", program, str(mark)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not mark.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+        assert printed == reported
+        if number == signal.SIGTERM:
+            assert mark.with_suffix(".stderr").read_text() == "saved\n"
