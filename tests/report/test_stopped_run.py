@@ -64,6 +64,7 @@ def test_a_run_that_drops_everything_stops_with_a_page_of_what_there_is(
     assert page.count("data:image/jpeg;base64,") == num_photographs
     assert "From provider rows to splits" in page
     assert "Tree of life" not in page
+    assert "taxonomy.html" not in page
     assert not (settings.parent / "workspace" / "releases").exists()
 
 

@@ -16,11 +16,13 @@ def names_section(data: ReportData) -> Section:
     names = data.names
     if names is None:
         return Section("names", "Names", None, explain_absence(data, "taxonomy", "No names have been resolved in this workspace yet."))
-    summary = note(
-        f"{number(names.num_records)} records carry {number(names.num_names)} distinct verbatim names. The ",
+    page = (
+        " The ",
         local_link(layout.NAMES_PAGE, "page on names"),
         " shows the tree of resolved taxa, doubtful matches, and images under several names.",
     )
+    sentence = f"{number(names.num_records)} records carry {number(names.num_names)} distinct verbatim names."
+    summary = note(sentence, *(() if data.stopped else page))
     rows = [
         (
             code(name_of(m.match_type)),
