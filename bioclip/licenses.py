@@ -203,6 +203,10 @@ def is_allowed(license_id: str, allowed: tuple[str, ...]) -> bool:
     return any(_admits(entry, license_id) for entry in allowed)
 
 
+CLASSES = ("any", "open", "commercial", "no-nd")
+"""Classes of licences that `is_allowed` knows."""
+
+
 def _admits(entry: str, license_id: str) -> bool:
     elements = set(license_id.split("-"))
     if entry == "any":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from bioclip.errors import SettingsError, TrainingError
+from bioclip.licenses import CLASSES, normalize_license
 from bioclip.selection.name_lists import file_digest, read_named_rows
 from bioclip.selection.parent import named_parent
 from bioclip.selection.texts import read_described
@@ -24,6 +27,7 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
     for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
         if not entries:
             raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
+    _check_licenses(settings.ingest.licenses)
     for source in settings.sources:
         _check_apart(source, storage)
         source_format(source).files(source)
@@ -43,6 +47,16 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
         for one in settings.release.filters:
             build_scorer(one.scorer, one.options, one.batch_size)
     named_parent(storage, settings.release.parent)
+
+
+def _check_licenses(entries: Sequence[str]) -> None:
+    """Raise SettingsError for an entry that no licence can have, such as `CC BY 4.0` for `CC-BY-4.0`."""
+    for entry in entries:
+        if entry not in CLASSES and not entry.startswith("LicenseRef-") and (normal := normalize_license(entry)) != entry:
+            near = difflib.get_close_matches(entry, CLASSES, n=1)
+            known = f"a class ({', '.join(CLASSES)}) or a normalised licence such as CC-BY-4.0"
+            hint = near[0] if near else normal if not normal.startswith("LicenseRef") else ""
+            raise SettingsError(f"ingest.licenses: {entry!r} is not {known}" + (f"; did you mean {hint!r}?" if hint else "."))
 
 
 def _check_apart(source: SourceSettings, storage: Storage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ _PATHS = frozenset(
     ]
 )
 """Settings that are paths; those in a list are named without their place in it."""
+_RULES = {
+    "tuple_type": "a list is needed; put the entry in [ ] or after a dash",
+    "string_type": "text is needed; put it in quotes",
+    "model_type": "a section of keys is needed, e.g. `key: value`",
+}
+"""Type of an error of pydantic -> the rule in words of YAML."""
 
 
 def load_settings(
@@ -47,9 +53,9 @@ def load_settings(
     """The effective settings. Paths in the file are relative to its folder, or to `relative_to` for a file that was downloaded; all
     others are relative to the working directory.
 
-    `environment` holds names such as TREEOFLIFE_WORKSPACE__URI (two underscores go one level down); `assignments` are
-    strings `a.b=c` whose right side is YAML. `base` replaces the built-in defaults (the demo's own settings).
-    Raises SettingsError that names the key or value, the rule and the nearest known key.
+    `environment` holds names such as TREEOFLIFE_WORKSPACE__URI (two underscores go one level down); `assignments` are strings `a.b=c`
+    whose right side is YAML; a number is a place in a list (`sources.0.path=x`). `base` replaces the built-in defaults (the demo's own
+    settings). Raises SettingsError that names the key or value, the rule and the nearest known key.
     """
     tree: dict[str, Any] = _merged({}, base or {})
     if path is not None:
@@ -122,7 +128,23 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     result = dict(under)
     for key, value in over.items():
         below = result.get(key)
-        result[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[key] = _merged(below, value)
+        elif isinstance(value, Mapping) and isinstance(below, list) and value and all(name.isdigit() for name in value):
+            result[key] = _merged_list(below, value, key)
+        else:
+            result[key] = value
+    return result
+
+
+def _merged_list(under: Sequence[Any], over: Mapping[str, Any], key: str) -> list[Any]:
+    """`over` maps places in the list to values; raises SettingsError for a place that the list lacks."""
+    result = list(under)
+    for name, value in over.items():
+        if int(name) >= len(result):
+            raise SettingsError(f"settings key {key}.{name} does not exist; {key} has {len(result)} entries, the first is {key}.0.")
+        below = result[int(name)]
+        result[int(name)] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
@@ -148,7 +170,10 @@ def _sentence(detail: ErrorDetails) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}."
         return f"settings key {key!r} does not exist; {hint}"
     shown = "" if isinstance(detail["input"], dict) else f" = {detail['input']!r}"
-    return f"settings key {key!r}{shown} is refused: {detail['msg'].removeprefix('Value error, ')}."
+    rule = _RULES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    if str(detail.get("ctx", {}).get("pattern", "")).startswith("^[a-z0-9]"):
+        rule = "use lower-case letters, digits, '-' and '_'"
+    return f"settings key {key!r}{shown} is refused: {rule}."
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

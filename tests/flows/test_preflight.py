@@ -34,6 +34,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"release": {"parent": "0123456789ab"}}, r"release\.parent: .* holds no release"),
     ({"sources": []}, "sources is empty"),
+    ({"ingest": {"licenses": ["opne"]}}, r"ingest\.licenses: 'opne' is not a class \(any, open, .*\) or a normalised .*mean 'open'\?"),
+    ({"ingest": {"licenses": ["CC BY 4.0"]}}, r"did you mean 'CC-BY-4\.0'\?"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,25 @@ def test_how_fast_does_not_change_the_digest_but_what_does() -> None:
 def test_where_an_archive_lies_does_not_change_the_digest() -> None:
     here, there = ({"sources": [{"name": "a", "format": "dwca", "path": path}]} for path in ("x.zip", "/y/x.zip"))
     assert settings_digest(build_settings(here)) == settings_digest(build_settings(there))
+
+
+def test_a_place_in_a_list_is_set_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("sources: [{name: a, format: folder, path: x}, {name: b, format: folder, path: y}]\n")
+    loaded = load_settings(tmp_path / "settings.yaml", assignments=["sources.1.options.license=CC0-1.0", "sources.0.name=c"])
+    assert [source.name for source in loaded.sources] == ["c", "b"]
+    assert [dict(source.options) for source in loaded.sources] == [{}, {"license": "CC0-1.0"}]
+    with pytest.raises(SettingsError, match=r"settings key sources\.2 does not exist; sources has 2 entries"):
+        load_settings(tmp_path / "settings.yaml", assignments=["sources.2.name=c"])
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"sources": {"name": "a", "format": "folder", "path": "x"}}, "'sources' is refused: a list is needed"),
+        ({"sources": [{"name": "My Photos", "format": "folder", "path": "x"}]}, "'My Photos' is refused: use lower-case letters, digits"),
+        ({"sources": [{"name": "a", "format": "folder", "path": "x", "options": {"images": 5}}]}, "= 5 is refused: text is needed"),
+    ],
+)
+def test_a_refused_value_is_explained_in_words_of_yaml(tree: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        build_settings(tree)
