@@ -67,9 +67,13 @@ def check_something_left(what: str, counts: Counts, counts_uri: str) -> None:
         return
     if not counts.read:
         raise NothingLeftError(f"there are no {what}", counts_uri)
+    raise NothingLeftError(f"all {counts.read:,} {what} are dropped: {explain_drops(counts)}", counts_uri)
+
+
+def explain_drops(counts: Counts) -> str:
+    """Each drop reason with its number, sentence and deciding settings, most frequent first."""
     ordered = sorted(counts.dropped.items(), key=lambda item: (-item[1], item[0]))
-    explained = "; ".join(f"{name} {number:,}{_explain_reason(name)}" for name, number in ordered)
-    raise NothingLeftError(f"all {counts.read:,} {what} are dropped: {explained}", counts_uri)
+    return "; ".join(f"{name} {number:,}{_explain_reason(name)}" for name, number in ordered)
 
 
 def _explain_reason(name: str) -> str:

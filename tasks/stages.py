@@ -21,6 +21,7 @@ from bioclip.partitions import PartitionJob, PartitionManifest, PartitionResult,
 from bioclip.releases.aliases import point_latest
 from bioclip.releases.locating import open_release
 from bioclip.report.stage import plan_report, plan_stopped_report
+from bioclip.selection.source_remarks import source_remarks
 from bioclip.selection.split_remarks import split_remarks
 from bioclip.shards.stage import release_version
 from bioclip.sources import media_roots
@@ -153,7 +154,7 @@ class ReleaseSummary:
     parent: str = ""
     """Version of the parent release."""
     remarks: tuple[str, ...] = ()
-    """Sentences on splits that are empty and on split settings that the parent overrides."""
+    """Sentences on sources that give nothing, on splits that are empty, and on split settings that the parent overrides."""
 
 
 def curate_release(context: RunContext) -> ReleaseSummary:
@@ -163,7 +164,7 @@ def curate_release(context: RunContext) -> ReleaseSummary:
     point_latest(context.storage, version)
     release = open_release(context.storage, version)
     splits = {name: {**split, "shards": len(split["shards"])} for name, split in release.manifest["splits"].items()}
-    remarks = tuple(split_remarks(context.storage, release, context.settings.release))
+    remarks = (*source_remarks(context.storage, release), *split_remarks(context.storage, release, context.settings.release))
     for remark in remarks:
         context.progress.console.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
     return ReleaseSummary(version, release.digest, release.storage.uri(), splits, stages, release.parent[0], remarks)

@@ -16,6 +16,7 @@ from bioclip.accounting import Counts, check_something_left
 from bioclip.local_media import LocalMediaError, is_local, read_local_media
 from bioclip.partitions import read_stage, run_partition, write_stage
 from bioclip.records import LABEL_RANK
+from bioclip.selection.source_remarks import unread_sources
 from bioclip.selection.split_rules import SplitRule, least_val_images
 from bioclip.settings import PipelineSettings
 from bioclip.sources import media_roots
@@ -64,6 +65,13 @@ class Preview:
         yield from (f"note: {remark}" for remark in self.remarks)
 
 
+@dataclass(frozen=True)
+class _Medium:
+    source: str
+    url: str
+    outcome: str
+
+
 def preview(storage: Storage, settings: PipelineSettings) -> Preview:
     """Run the stages that need no image, in this process; raises their errors, and NothingLeftError where no record is kept."""
     counts: dict[str, Counts] = {}
@@ -76,19 +84,21 @@ def preview(storage: Storage, settings: PipelineSettings) -> Preview:
     media = list(_first_media(records, media_roots(settings.sources), settings.download.max_body_bytes))
     names, species, num_named = _names(storage, records)
     splits, remarks = _splits(species, num_named, settings)
+    remarks = [*unread_sources(storage).values(), *remarks]
     if counts["taxonomy"].dropped and any(
         source.format == "table" and "label=" not in source.options.get("map", "") for source in settings.sources
     ):
         remarks.append("names that no backbone knows are dropped; map label=COLUMN to keep them as classes of your own.")
-    missing = sum(outcome not in {"read", "not requested"} for _, outcome in media)
-    if missing:
-        remarks.append(f"{missing} of the first {len(media)} images cannot be read: correct sources[].options.images.")
+    missing: Counter[str] = Counter(one.source for one in media if one.outcome not in {"read", "not requested"})
+    for source, number in sorted(missing.items()):
+        asked = sum(one.source == source for one in media)
+        remarks.append(f"source {source!r}: {number} of the first {asked} images cannot be read: correct sources[].options.images.")
     return Preview(
-        ok=missing < len(media),
+        ok=missing.total() < len(media),
         records=counts["records"].to_dict(),
         fields=_fields(records),
         licenses=dict(licenses.most_common()),
-        media=media,
+        media=[(one.url, one.outcome) for one in media],
         names={**counts["taxonomy"].to_dict(), **names},
         splits=splits,
         remarks=remarks,
@@ -115,18 +125,24 @@ def _fields(records: pa.Table) -> dict[str, tuple[int, str]]:
     return filled
 
 
-def _first_media(records: pa.Table, roots: Mapping[str, str], max_bytes: int) -> Iterator[tuple[str, str]]:
-    first = records.select(["source", "media_url", "source_id"]).sort_by("source_id").slice(0, _NUM_MEDIA)
-    for source, url in zip(first["source"].to_pylist(), first["media_url"].to_pylist(), strict=True):
-        if not is_local(url):
-            yield url, "not requested"
-            continue
-        try:
-            read_local_media(url, roots.get(source, ""), max_bytes)
-        except LocalMediaError as error:
-            yield url, error.reason
-        else:
-            yield url, "read"
+def _first_media(records: pa.Table, roots: Mapping[str, str], max_bytes: int) -> Iterator[_Medium]:
+    """The first images of all sources, an equal number of each."""
+    ordered = records.select(["source", "media_url", "source_id"]).sort_by([("source", "ascending"), ("source_id", "ascending")])
+    sources = pc.unique(ordered["source"]).to_pylist()
+    for source in sources:
+        first = ordered.filter(pc.equal(ordered["source"], source)).slice(0, max(1, _NUM_MEDIA // len(sources)))
+        for url in first["media_url"].to_pylist():
+            yield _Medium(source, url, _outcome(url, roots.get(source, ""), max_bytes))
+
+
+def _outcome(url: str, root: str, max_bytes: int) -> str:
+    if not is_local(url):
+        return "not requested"
+    try:
+        read_local_media(url, root, max_bytes)
+    except LocalMediaError as error:
+        return error.reason
+    return "read"
 
 
 def _names(storage: Storage, records: pa.Table) -> tuple[dict[str, list[tuple[str, str]]], Counter[str], int]:

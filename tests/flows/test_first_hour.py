@@ -259,3 +259,28 @@ def test_the_workspace_of_a_folder_is_beside_it(home: Path, monkeypatch: pytest.
     code, error, _ = answer(capsys, "check", "--settings", str(settings), "--set", "workspace.uri=results")
     assert code == 2
     assert "is within the folder of source 'photographs'" in error["error"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
+@pytest.mark.xdist_group("pipeline")
+def test_a_source_that_gives_nothing_is_named_beside_others_that_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "photographs")
+    tree = yaml.safe_load(settings.read_text())
+    table = {"format": "table", "path": "list.csv"}
+    tree["sources"][0]["options"] = {"license": "CC0-1.0"}
+    tree["sources"] += [
+        {"name": "closed", **table, "options": {"map": "media_url=Bild,label=Art", "images": "photographs"}},
+        {"name": "lost", **table, "options": {"map": "media_url=Bild,label=Art", "images": "../elsewhere", "license": "CC0-1.0"}},
+    ]
+    tree["ingest"] = {"licenses": ["open"]}
+    settings.write_text(yaml.safe_dump(tree))
+    code, seen, _ = answer(capsys, "check", "--settings", str(settings))
+    assert code == 0
+    closed = f"source 'closed': all {NUM_PHOTOGRAPHS} rows are dropped: license_not_allowed {NUM_PHOTOGRAPHS} ("
+    assert any(remark.startswith(closed) for remark in seen["remarks"])
+    assert any(remark.startswith("source 'lost': 10 of the first 10 images cannot be read") for remark in seen["remarks"])
+    code, done, printed = answer(capsys, "curate", "--settings", str(settings))
+    assert code == 0
+    assert closed in printed
+    assert f"source 'lost': none of its {NUM_PHOTOGRAPHS} records gives an image" in " ".join(done["release"]["remarks"])
