@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +194,27 @@ class TestAStorageThatFails:
         resumed = io.StringIO()
         assert train(tiny_settings(), release, storage, resumed).info == expected
         assert json.loads(resumed.getvalue().splitlines()[0])["step"] == 4
+
+    def test_a_further_snapshot_is_taken_only_after_the_running_write(self) -> None:
+        """Memory holds one snapshot."""
+        order: list[str] = []
+        writing, writer = threading.Event(), BackgroundWriter()
+
+        def take(name: str) -> Callable[[], None]:
+            def write() -> None:
+                writing.wait()
+                order.append(f"written {name}")
+
+            order.append(f"take {name}")
+            return write
+
+        writer.start(lambda: take("first"))
+        assert order == ["take first"], "the caller goes on while the first is being written"
+        threading.Timer(0.2, writing.set).start()
+        writer.start(lambda: take("second"))
+        writer.wait()
+        assert order == ["take first", "written first", "take second", "written second"]
+        writer.close()
 
     def test_an_error_is_raised_once_by_the_next_call(self) -> None:
         def fail() -> None:
