@@ -55,7 +55,8 @@ def print_stopped(code: ExitCode, as_json: bool) -> None:
     kind, message = _STOPPED[code]
     if as_json:
         print(to_json({"error": {"code": int(code), "kind": kind, "message": message}}), flush=True)
-    print(f"treeoflife: {message}", file=sys.stderr, flush=True)
+    # A progress display puts a proxy in place of the stream, and may hold its lock for as long as the process lives.
+    print(f"treeoflife: {message}", file=getattr(sys.stderr, "rich_proxied_file", sys.stderr), flush=True)
 
 
 def to_json(data: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
@@ -20,12 +21,13 @@ from flows.commands.registry import COMMANDS, GROUPS, build_app, explain_unknown
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code (`flows.commands.exit_codes`)."""
     words = rewrite(sys.argv[1:] if arguments is None else arguments)
-    as_json, reported = "--json" in words, set[ExitCode]()
+    as_json, reported, reporting = "--json" in words, set[ExitCode](), threading.Lock()
 
     def report(code: ExitCode) -> None:
-        if not reported:
-            reported.add(code)
-            print_stopped(code, as_json)
+        with reporting:  # whoever comes second ends the process, and must wait for the sentence
+            if not reported:
+                reported.add(code)
+                print_stopped(code, as_json)
 
     try:
         try:

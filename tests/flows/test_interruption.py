@@ -132,3 +132,27 @@ def test_sigterm_waits_for_a_command_that_finishes_its_work(tmp_path: Path) -> N
         assert printed == reported
         if number == signal.SIGTERM:
             assert mark.with_suffix(".stderr").read_text() == "saved\n"
+
+
+def test_the_sentence_is_printed_once_and_whole_however_the_end_is_reached() -> None:
+    """Main thread and watcher reach the report at the same time, while a progress display holds its lock."""
+    program = (
+        "import sys, threading, time\n"
+        "from rich.console import Console\nfrom rich.progress import Progress\n"
+        "from flows.commands import cli\n"
+        "def run(words, as_json):\n"
+        "    with Progress(console=Console(file=sys.stderr)) as progress:\n"
+        "        progress.add_task('x', total=1)\n"
+        "        with progress._lock:\n"
+        "            print('ready', flush=True)\n"
+        "            try:\n                time.sleep(3600)\n"
+        "            finally:\n                time.sleep(float(sys.argv[1]))\n"
+        "cli._run = run\nsys.exit(cli.main(['check']))\n"
+    )
+    for delay in ("0", "3.5", "3600"):
+        process = subprocess.Popen([sys.executable, "-c", program, delay], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+        assert (process.returncode, printed.count("treeoflife: interrupted; completed work is kept")) == (130, 1), delay
