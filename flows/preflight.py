@@ -16,6 +16,7 @@ from bioclip.sources import source_format
 from bioclip.storage import Storage
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.matching.curation import read_curation_rows
+from bioclip.taxonomy.stage import configured_backbones
 from bioclip.withdrawals import read_withdrawals
 
 
@@ -24,9 +25,9 @@ def check_inputs(settings: PipelineSettings, storage: Storage) -> None:
 
     Raises the stages' errors: SettingsError, UsageError, UnknownNameError, ArchiveError, BackboneError, StorageError.
     """
-    for section, entries in (("sources", settings.sources), ("taxonomy.backbones", settings.taxonomy.backbones)):
-        if not entries:
-            raise SettingsError(f"{section} is empty; name at least one with name, format and path, or try `treeoflife demo`.")
+    if not settings.sources:
+        raise SettingsError("sources is empty; name at least one with name, format and path, or try `treeoflife demo`.")
+    configured_backbones(settings)
     _check_licenses(settings.ingest.licenses)
     for source in settings.sources:
         _check_apart(source, storage)

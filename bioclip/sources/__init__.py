@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from bioclip.errors import SettingsError, UnknownNameError
@@ -24,7 +25,9 @@ from bioclip.sources.formats import (
     webdataset,
 )
 
-__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "media_roots", "source_format"]
+__all__ = ["FORMATS", "Dropped", "Noted", "SourceFormat", "are_all_labelled", "media_roots", "source_format"]
+
+_LABEL = re.compile(r"(^|,)\s*label\s*=")
 
 FORMATS: dict[str, SourceFormat] = {
     "bioscan": bioscan.FORMAT,
@@ -47,6 +50,11 @@ FORMATS: dict[str, SourceFormat] = {
 def media_roots(sources: Iterable[SourceSettings]) -> dict[str, str]:
     """Root of the `local:` URLs of each source whose format has such URLs."""
     return {source.name: str(media_root(source).expanduser()) for source in sources if source_format(source).local_media}
+
+
+def are_all_labelled(sources: Iterable[SourceSettings]) -> bool:
+    """True where every source gives labels of the user's own: class folders, or a column that is mapped to `label`."""
+    return all(source.format == "folder" or _LABEL.search(source.options.get("map", "")) for source in sources)
 
 
 def source_format(source: SourceSettings) -> SourceFormat:

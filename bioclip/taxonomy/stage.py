@@ -20,6 +20,7 @@ from bioclip.partitions import PartitionJob, PartitionWriter, read_stage
 from bioclip.records import VERBATIM_NAME_COLUMNS
 from bioclip.schemas import DECISION_SCHEMA, LINEAGE_SCHEMA
 from bioclip.settings import BackboneSettings, PipelineSettings, TaxonomySettings
+from bioclip.sources import are_all_labelled
 from bioclip.storage import Storage, explain_os_error, explain_user_file
 from bioclip.taxonomy.backbones import open_backbone
 from bioclip.taxonomy.index.build import compile_source
@@ -52,14 +53,14 @@ def plan_backbones(storage: Storage, settings: PipelineSettings, force: bool = F
             arguments={"backbone": backbone},
             force=force,
         )
-        for backbone in _configured(settings.taxonomy)
+        for backbone in configured_backbones(settings)
     ]
 
 
 def plan_names(storage: Storage, settings: PipelineSettings, force: bool = False) -> list[PartitionJob]:
     """The one job that resolves names; raises SettingsError without a backbone, StorageError if an earlier stage has not run."""
     taxonomy = settings.taxonomy
-    backbones = [backbone.name for backbone in _configured(taxonomy)]
+    backbones = [backbone.name for backbone in configured_backbones(settings)]
     records, indexes = read_stage(storage, "records"), read_stage(storage, BACKBONES_STAGE)
     decisive = {
         "backbones": backbones,
@@ -192,9 +193,15 @@ def _times(column: pa.ChunkedArray) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in sorted(column.value_counts().to_pylist(), key=lambda row: str(row["values"]))}
 
 
-def _configured(taxonomy: TaxonomySettings) -> Sequence[BackboneSettings]:
-    if not taxonomy.backbones:
-        raise SettingsError("taxonomy.backbones is empty; give at least one backbone: a name, a format and the path of your download.")
+def configured_backbones(settings: PipelineSettings) -> Sequence[BackboneSettings]:
+    """The backbones of the settings. Raises SettingsError for a name that is used twice, and without a backbone, unless every source gives
+    labels of the user's own, which are classes without one."""
+    taxonomy = settings.taxonomy
+    if not taxonomy.backbones and not (taxonomy.keep_labels and settings.sources and are_all_labelled(settings.sources)):
+        raise SettingsError(
+            "taxonomy.backbones is empty; give at least one backbone: a name, a format and the path of your download. Only labels of your "
+            "own (class folders, a column mapped to `label`) need none."
+        )
     names: Mapping[str, int] = Counter(backbone.name for backbone in taxonomy.backbones)
     if twice := sorted(name for name, num in names.items() if num > 1):
         raise SettingsError(f"taxonomy.backbones: the name {twice[0]!r} is used twice; give each backbone a distinct name.")

@@ -43,7 +43,8 @@ def write_settings_file(
     remarks = list(guess.remarks)
     if not Path(backbone).exists():
         remarks.append(
-            f"taxonomy.backbones: there is no file {backbone!r} yet; download a backbone (docs/quickstart.md) and correct the path."
+            f"taxonomy.backbones: there is no file {backbone!r} yet; download a backbone (docs/quickstart.md) and correct the path. Labels "
+            "of your own need none: remove the section taxonomy, and every name is kept as it is."
         )
     data = {"written": str(output), "format": guess.format, "options": guess.options, "columns": guess.columns, "remarks": remarks}
     lines = [f"columns: {', '.join(guess.columns)}"] if guess.columns else []

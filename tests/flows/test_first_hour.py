@@ -284,3 +284,16 @@ def test_a_source_that_gives_nothing_is_named_beside_others_that_do(home: Path, 
     assert code == 0
     assert closed in printed
     assert f"source 'lost': none of its {NUM_PHOTOGRAPHS} records gives an image" in " ".join(done["release"]["remarks"])
+
+
+def test_labels_need_no_backbone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = init(capsys, home, "photographs")
+    tree = yaml.safe_load(settings.read_text())
+    del tree["taxonomy"]
+    settings.write_text(yaml.safe_dump(tree))
+    code, seen, _ = answer(capsys, "check", "--settings", str(settings))
+    assert (code, seen["names"]["notes"]["match_label"], seen["splits"]["species"]) == (0, len(NAMES), len(NAMES))
+    for wrong in ("taxonomy.keep_labels=false", "sources=[{name: g, format: dwca, path: gbif.zip}]"):
+        code, error, _ = answer(capsys, "check", "--settings", str(settings), "--set", wrong)
+        assert code == 2
+        assert "taxonomy.backbones is empty" in error["error"]["message"]
