@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -113,14 +114,26 @@ class Encoder:
         return EncodedImages(tuple(ids), features, tuple(undecodable), num_encoded)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 features [len(texts), D] of unit length; each distinct text is encoded once.
+        """float32 features [len(texts), D] of unit length. Texts with the same tokens, for example after a cut to the model's context, are
+        encoded once, so their features are exactly the same.
 
         Raises ModelError for a model that encodes images only.
         """
-        distinct = sorted(set(texts))
-        parts = [self._encode_tokens(list(batch)) for batch in _batched(distinct, self.options.batch_size)]
-        number = {text: position for position, text in enumerate(distinct)}
-        chosen: NDArray[np.float32] = np.concatenate(parts)[[number[text] for text in texts]]
+        parts: list[NDArray[np.float32]] = []
+        of_tokens: dict[bytes, int] = {}
+        of_text: dict[str, int] = {}
+        for batch in _batched(sorted(set(texts)), self.options.batch_size):
+            tokens = self.model.tokenizer(list(batch))
+            new = []
+            for position, (text, row) in enumerate(zip(batch, tokens.cpu().numpy(), strict=True)):
+                key = blake2b(row.tobytes(), digest_size=16).digest()
+                if key not in of_tokens:
+                    of_tokens[key] = len(of_tokens)
+                    new.append(position)
+                of_text[text] = of_tokens[key]
+            if new:
+                parts.append(self._encode_tokens(tokens[new]))
+        chosen: NDArray[np.float32] = np.concatenate(parts)[[of_text[text] for text in texts]]
         return chosen
 
     def _encode_missing(self, images: Sequence[tuple[str, bytes]]) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
@@ -139,9 +152,9 @@ class Encoder:
         images = torch.from_numpy(pixels).to(self.device)
         return self._run(lambda: self.model.network.encode_image(self.model.normalise(images), normalize=True))  # type: ignore[operator]
 
-    def _encode_tokens(self, texts: list[str]) -> NDArray[np.float32]:
-        tokens = self.model.tokenizer(texts).to(self.device)
-        return self._run(lambda: self.model.network.encode_text(tokens, normalize=True))  # type: ignore[operator]
+    def _encode_tokens(self, tokens: torch.Tensor) -> NDArray[np.float32]:
+        on_device = tokens.to(self.device)
+        return self._run(lambda: self.model.network.encode_text(on_device, normalize=True))  # type: ignore[operator]
 
     def _run(self, encode: Callable[[], torch.Tensor]) -> NDArray[np.float32]:
         import torch

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bioclip.digests import canonical_json
-from bioclip.evaluation.statistics import Parameter, num_better
+from bioclip.evaluation.statistics import Parameter, place_truth, top_credit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,21 +26,24 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("truth", pa.string(), nullable=False),
         pa.field("truth_position", pa.int32(), nullable=False),
+        pa.field("num_tied", pa.int32(), nullable=False),
         pa.field("truth_probability", pa.float32()),
         pa.field("top", pa.list_(pa.string()), nullable=False),
         pa.field("top_probabilities", pa.list_(pa.float32())),
     ]
 )
 """evaluations/<id>/outcomes.parquet, one row per image and set of parameters. `parameters` is canonical JSON as in scores.parquet, `truth`
-and `top` (up to five answers, best first) are the names of classes, `truth_position` is 0 if the true class is ranked first.
-Probabilities are null for tasks that give none."""
+and `top` (up to five answers, best first, ties in the order of the classes) are the names of classes. `truth_position` is the number of
+classes with a higher score than the true one, `num_tied` the number with the same score, the true one included: 1 without a tie. The
+credit for top-k is min(max((k - truth_position) / num_tied, 0), 1). Probabilities are null for tasks that give none."""
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Predictions for N images under one set of parameters.
 
-    `truth` [N] is each image's class, `position` [N] the number of classes ranked before it, `top` [N, K] the best K classes,
+    `truth` [N] is each image's class, `position` [N] the number of classes with a higher score, `num_tied` [N] the number with the same
+    score, itself included (None: 1 for every image), `top` [N, K] the best K classes,
     `top_probabilities` [N, K] and `truth_probability` [N] their probabilities (None for a task that gives none). Images where `asked` [N]
     is False are excluded. `guess` [C] is the probability that guessing gives each class, `names` [C] their names in outcomes; `num_classes`
     counts the classes that can be the truth.
@@ -57,6 +60,15 @@ class Predictions:
     num_classes: int
     top_probabilities: NDArray[np.float64] | None = None
     truth_probability: NDArray[np.float64] | None = None
+    num_tied: NDArray[np.int64] | None = None
+
+    def credit(self, top: int) -> NDArray[np.float64]:
+        """[N] credit for the true class among the first `top`; see `top_credit`."""
+        return top_credit(self.position, self._num_tied, top)
+
+    @property
+    def _num_tied(self) -> NDArray[np.int64]:
+        return np.ones_like(self.position) if self.num_tied is None else self.num_tied
 
     def outcomes(self, benchmark: str, item_ids: Sequence[str]) -> pa.Table:
         """The PREDICTION_SCHEMA rows of the included images."""
@@ -70,6 +82,7 @@ class Predictions:
             pa.array([item_ids[row] for row in rows.tolist()], pa.string()),
             pa.array(names[self.truth[rows]].tolist(), pa.string()),
             pa.array(self.position[rows].astype(np.int32)),
+            pa.array(self._num_tied[rows].astype(np.int32)),
             pa.nulls(len(rows), pa.float32()) if of_truth is None else pa.array(of_truth),
             pa.array(names[self.top[rows]].tolist(), PREDICTION_SCHEMA.field("top").type),
             pa.array([None] * len(rows) if probabilities is None else probabilities, PREDICTION_SCHEMA.field("top_probabilities").type),
@@ -82,13 +95,14 @@ class Ranked:
     """Ranked classes of a chunk of images, from the scores of all classes."""
 
     position: NDArray[np.int64]
+    num_tied: NDArray[np.int64]
     top: NDArray[np.int64]
     top_scores: NDArray[np.float64]
     truth_score: NDArray[np.float64]
 
 
 def rank_answers(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> Ranked:
-    """Order the classes by `scores` [N, C], highest first; ties go to the lower class."""
+    """Order the classes by `scores` [N, C], highest first; `top` lists tied classes by their number."""
     kept = min(NUM_KEPT, scores.shape[1])
     if scores.shape[1] > 4 * kept:
         near = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)
@@ -98,7 +112,7 @@ def rank_answers(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> Ranke
     else:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
     true_score = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0]
-    return Ranked(num_better(scores, truth), order, np.take_along_axis(scores, order, axis=1), true_score)
+    return Ranked(*place_truth(scores, truth), order, np.take_along_axis(scores, order, axis=1), true_score)
 
 
 def read_parameters(text: str) -> dict[str, Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,13 +91,27 @@ def headlines(scores: Scores) -> list[Headline]:
     for benchmark in scores.info.benchmarks:
         name = benchmark["name"]
         rows = scores.rows(benchmark=name, rank="species", metric="top1")
-        types = [row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"]
-        shown = _PREFERRED_CAPTION_TYPE if _PREFERRED_CAPTION_TYPE in types else next(iter(types), "")
+        shown = shown_caption_type(rows)
         lines += [_headline(name, row) for row in rows if row["task"] == "few_shot" or row["parameters"].get("caption_type") == shown]
         if not rows:
             reason = benchmark["reason"] or "no task gave a top-1 at the species"
             lines.append(Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], reason=reason))
     return lines
+
+
+def describe_shared_prompts(shared: Mapping[str, Mapping[str, Any]]) -> str:
+    """One sentence on the classes that have one prompt, from the note `shared_prompts` of a benchmark; '' where there are none."""
+    if not shared:
+        return ""
+    numbers = ", ".join(f"{one['num_classes']:,} classes share {one['num_prompts']:,} prompts of {name}" for name, one in shared.items())
+    first = next(iter(shared.values()))["examples"][0]
+    return f"{numbers} and are scored as ties, for example {first['prompt']!r} ({', '.join(first['classes'])})."
+
+
+def shown_caption_type(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The caption type that summaries show: taxonomic and common names, or the first one scored; '' without zero-shot rows."""
+    types = [row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"]
+    return _PREFERRED_CAPTION_TYPE if _PREFERRED_CAPTION_TYPE in types else next(iter(types), "")
 
 
 def _headline(benchmark: str, row: dict[str, Any]) -> Headline:

@@ -18,7 +18,7 @@ from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 """Version of the evaluator, incremented when the scores of the same inputs change."""
 
 
@@ -39,7 +39,8 @@ class EvaluationInfo:
     settings: dict[str, Any]
     benchmarks: list[dict[str, Any]]
     """One entry per benchmark: name, split (its evaluation set), num_images, num_classes, dropped (images by reason), few_shot (what each
-    number of shots left out), notes (of other tasks), reason (why there is no score, or '')."""
+    number of shots left out), notes (by task; `shared_prompts` of zero_shot are the classes with one prompt, by caption type), reason (why
+    there is no score, or '')."""
     scores_sha256: str
     outcomes_sha256: str = ""
     model: str = ""

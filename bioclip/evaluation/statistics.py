@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Parameter = str | int | float
 _CHUNK_NUMBERS = 4_000_000
 _TAIL_PERCENT = 2.5
+_TIE_MARGIN = 1e-12
 BOOTSTRAP, CLUSTER_BOOTSTRAP, CLOPPER_PEARSON = "percentile_bootstrap", "cluster_bootstrap", "clopper_pearson"
 
 
@@ -148,15 +149,28 @@ def _score(measurement: Measurement, point: float, resampled: NDArray[np.float64
     return Score(point, float(low), float(high), num_units, BOOTSTRAP if unit == "image" else CLUSTER_BOOTSTRAP, unit)
 
 
-def num_better(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[N] number of the C classes in `scores` [N, C] ranked before the true one; ties go to the lower class.
+def place_truth(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """([N] number of classes with a higher score than the true one, [N] number of classes with the same score, the true one included).
 
-    A model that gives every class the same score is thus correct as often as chance.
+    `scores` [N, C]. Scores are the same if they differ by no more than the rounding of a sum, 1e-12 relative.
     """
     truth = np.take_along_axis(scores, labels[:, None], axis=1)
-    lower = np.arange(scores.shape[1]) < labels[:, None]
-    num: NDArray[np.int64] = ((scores > truth) | ((scores == truth) & lower)).sum(axis=1)
-    return num
+    margin = _TIE_MARGIN * np.abs(truth)
+    num_better: NDArray[np.int64] = (scores > truth + margin).sum(axis=1)
+    num_tied: NDArray[np.int64] = (np.abs(scores - truth) <= margin).sum(axis=1)
+    return num_better, num_tied
+
+
+def top_credit(num_better: NDArray[np.int64], num_tied: NDArray[np.int64], top: int) -> NDArray[np.float64]:
+    """[N] probability that the true class is among the first `top` if ties are broken at random.
+
+    With b classes better than the truth and t tied with it (itself included) this is min(max((top - b) / t, 0), 1): for top-1 it is 1 / t
+    where the truth shares the first place. A model that gives every class the same score is thus correct as often as chance, and the order
+    of the classes has no effect (McSherry and Najork 2008, "Computing information retrieval performance measures efficiently in the
+    presence of tied scores").
+    """
+    credit: NDArray[np.float64] = np.clip((top - num_better) / num_tied, 0, 1)
+    return credit
 
 
 def _resamples(num_units: int, num_bootstraps: int, seed: int, num_images: int) -> Iterator[NDArray[np.float64]]:

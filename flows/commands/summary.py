@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bioclip import layout
 from bioclip.evaluation import headlines, load_scores
-from bioclip.evaluation.results import Headline
+from bioclip.evaluation.results import Headline, describe_shared_prompts
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
 from flows.commands.answers import Answer
@@ -31,9 +31,9 @@ def answer_run(run: RunSummary, settings: PipelineSettings) -> Answer:
     program = sys.argv[0] if Path(sys.argv[0]).name == "treeoflife" else "treeoflife"
     results.add_row("open the UIs", shlex.join([program, "ui", "--workspace", settings.workspace.uri]))
     results.add_row("run again", shlex.join([program, "run", "--settings", open_workspace(settings.workspace).uri(layout.DEMO_SETTINGS)]))
-    scores = _headlines(run.evaluation, settings)
+    scores, remarks = _headlines(run.evaluation, settings)
     data = {"release": run.release, "model": run.model, "evaluation": run.evaluation, "scores": scores, "report_uri": run.report_uri}
-    tables = (_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, scores), results)
+    tables = (_release_table(run.release), _model_table(run.model), _scores_table(run.evaluation, scores, remarks), results)
     text: list[RenderableType] = []
     for table in tables:
         text += ["", table]
@@ -52,9 +52,9 @@ def answer_model(model: ModelSummary) -> Answer:
 
 def answer_evaluation(evaluation: EvaluationSummary, settings: PipelineSettings) -> Answer:
     """The scores of a model; the text shows the headline scores."""
-    scores = _headlines(evaluation, settings)
+    scores, remarks = _headlines(evaluation, settings)
     data = {"evaluation": evaluation, "scores": scores}
-    return Answer(data, ["", _scores_table(evaluation, scores), f"\nscores  {evaluation.uri}"])
+    return Answer(data, ["", _scores_table(evaluation, scores, remarks), f"\nscores  {evaluation.uri}"])
 
 
 def _table(title: str) -> Table:
@@ -110,11 +110,14 @@ def _model_table(model: ModelSummary) -> Table:
     return table
 
 
-def _headlines(evaluation: EvaluationSummary, settings: PipelineSettings) -> list[Headline]:
-    return headlines(load_scores(open_workspace(settings.workspace), evaluation.evaluation_id))
+def _headlines(evaluation: EvaluationSummary, settings: PipelineSettings) -> tuple[list[Headline], list[tuple[str, str]]]:
+    """(headline scores, (benchmark, remark) on classes with one prompt)."""
+    scores = load_scores(open_workspace(settings.workspace), evaluation.evaluation_id)
+    notes = ((one["name"], one["notes"].get("zero_shot", {}).get("shared_prompts", {})) for one in scores.info.benchmarks)
+    return headlines(scores), [(name, describe_shared_prompts(shared)) for name, shared in notes if shared]
 
 
-def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline]) -> Table:
+def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline], remarks: Sequence[tuple[str, str]]) -> Table:
     table = _table(f"Scores {evaluation.evaluation_id}" + (" (reused)" if evaluation.reused else ""))
     for line in scores:
         if line.value is None or line.ci_low is None or line.ci_high is None or line.chance is None:
@@ -124,4 +127,6 @@ def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline]) -> 
         interval = f"{100 * line.value:.1f} % (95 % {unit}: {100 * line.ci_low:.1f} to {100 * line.ci_high:.1f})"
         baseline = f"chance {100 * line.chance:.1f} %" + (f", majority {100 * line.majority:.1f} %" if line.majority is not None else "")
         table.add_row(line.benchmark, f"{line.measure}: {interval}; {baseline}; {line.num_images:,} images, {line.num_classes:,} classes")
+    for benchmark, remark in remarks:
+        table.add_row(benchmark, remark)
     return table

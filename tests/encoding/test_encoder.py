@@ -79,6 +79,15 @@ def test_texts_are_encoded_as_the_network_does() -> None:
     assert np.allclose(encoder.encode_texts(texts), expected, atol=1e-6)
 
 
+def test_texts_that_are_equal_once_they_are_cut_have_exactly_the_same_features() -> None:
+    encoder = open_encoder(REF, replace(OPTIONS, batch_size=2))
+    long = "a photo of " + "a very " * 60
+    texts = [f"{long} {word}" for word in ("alder", "birch", "cedar", "dogwood", "elm")]
+    features = encoder.encode_texts([*texts, "a photo"])
+    assert (features[:5] == features[0]).all()
+    assert not np.array_equal(features[5], features[0])
+
+
 def test_half_precision_is_close_and_not_equal(images: list[tuple[str, bytes]]) -> None:
     full, half = (open_encoder(REF, replace(OPTIONS, precision=name)).encode_images(images).features for name in ("fp32", "bf16"))
     assert not np.array_equal(full, half)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bioclip.evaluation.statistics import Measurement, Proportion, num_better, score
+from bioclip.evaluation.statistics import Measurement, Proportion, place_truth, score, top_credit
 
 
 def _measurement(hits: list[float] | np.ndarray, trials: object = None, classes: object = None) -> Measurement:
@@ -42,9 +42,13 @@ def test_the_same_seed_gives_the_same_interval_and_another_does_not() -> None:
     assert (first.ci_low, first.ci_high) != (other.ci_low, other.ci_high)
 
 
-def test_equal_scores_are_ranked_by_class_not_in_favour_of_the_truth() -> None:
-    scores = np.array([[0.5, 0.5, 0.5], [0.1, 0.7, 0.2], [0.3, 0.3, 0.4]])
-    assert num_better(scores, np.array([2, 1, 0])).tolist() == [2, 0, 1]
+def test_equal_scores_share_their_places() -> None:
+    scores = np.array([[0.5, 0.5, 0.5], [0.1, 0.7, 0.2], [0.3, 0.3, 0.4], [0.1 + 0.2, 0.3, 0.0]])
+    num_better, num_tied = place_truth(scores, np.array([2, 1, 0, 1]))
+    assert num_better.tolist() == [0, 0, 1, 0]
+    assert num_tied.tolist() == [3, 1, 2, 2], "the rounding of a sum does not separate classes"
+    assert top_credit(num_better, num_tied, 1).tolist() == [1 / 3, 1, 0, 1 / 2]
+    assert top_credit(num_better, num_tied, 2).tolist() == [2 / 3, 1, 1 / 2, 1]
 
 
 @pytest.mark.parametrize(("hits", "low", "high"), [(0, 0.0, 0.0249), (146, 0.9751, 1.0)])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bioclip.report.data.prediction_summary import BenchmarkPredictions
-from bioclip.report.data.predictions import MAX_CLASSES, MAX_CONFUSIONS, MAX_EXAMPLES
+from bioclip.report.data.predictions import MAX_CLASSES, MAX_CONFUSIONS, MAX_EXAMPLES, PredictionCounter
 from bioclip.report.data.report_data import ReportData
 from bioclip.report.data.workspace_report import gather_report
 from bioclip.report.sections.confusions import predictions_section
@@ -42,6 +42,18 @@ def test_correct_answers_and_confusions_are_those_of_the_table(predictions: Benc
     assert (predictions.num_images, predictions.num_correct) == (15, 9)
     expected = (("Beta vulgaris", "Zea mays", 3), ("Zea mays", "Beta vulgaris", 2), ("Malus domestica", "Zea mays", 1))
     assert predictions.confusions == expected
+
+
+def test_a_tie_counts_in_part_and_as_a_confusion_with_another_class() -> None:
+    counter = PredictionCounter()
+    top = ["Zea mays", "Beta vulgaris", "Malus domestica"]
+    for item, truth in (("a", "Zea mays"), ("b", "Beta vulgaris")):
+        counter.add({"item_id": item, "truth": truth, "truth_position": 0, "num_tied": 2, "top": top})
+    counter.add({"item_id": "c", "truth": "Zea mays", "truth_position": 0, "num_tied": None, "top": top})
+    found = counter.summary("known_species", "com", "species")
+    assert (found.num_correct, found.num_images) == (2.0, 3)
+    assert found.confusions == (("Beta vulgaris", "Zea mays", 1), ("Zea mays", "Beta vulgaris", 1))
+    assert [one.item_id for one in found.right] == ["c"]
 
 
 def test_classes_are_listed_once_from_both_ends_and_small_ones_not_at_all(predictions: BenchmarkPredictions) -> None:

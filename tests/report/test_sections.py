@@ -148,6 +148,13 @@ def test_what_a_benchmark_left_out_is_said(data: ReportData) -> None:
     assert "5-shot: 3 classes (9 images) have too few images and are not scored." in section
 
 
+def test_classes_with_one_prompt_are_said(data: ReportData) -> None:
+    shared = {"com": {"num_classes": 4, "num_prompts": 2, "examples": [{"prompt": "a sparrow", "classes": ["Passer a", "Passer b"]}]}}
+    facts = BenchmarkFacts("known_species", "val", 50, 10, "", {}, (), shared)
+    section = with_scores(data, top1("known_species", "sci", "species", 0.5), benchmarks=(facts,))
+    assert "4 classes share 2 prompts of com and are scored as ties, for example &#39;a sparrow&#39; (Passer a, Passer b)." in section
+
+
 def test_charts_show_top1_at_the_species_and_preferred_captions_by_rank(data: ReportData) -> None:
     scores = [top1("b", caption, rank, 0.2) for caption in ("sci", "taxon_com") for rank in ("genus", "species")]
     section = with_scores(data, *scores, top1("b", "sci", "species", 0.9, metric="macro_top1"))

@@ -222,7 +222,7 @@ class Workspace:
         parameters = canonical_json({"caption_type": "taxon_com", "rank": "species"}).decode()
         common = {"benchmark": "known_species", "task": "zero_shot", "parameters": parameters, **values}
         rows = [
-            {"item_id": item, "truth": truth, "truth_position": int(truth != answer), "top": [answer], **common}
+            {"item_id": item, "truth": truth, "truth_position": int(truth != answer), "num_tied": 1, "top": [answer], **common}
             for item, truth, answer in answers
         ]
         with self.storage.writer(f"evaluations/{evaluation_id}/outcomes.parquet") as stream:

@@ -1,4 +1,7 @@
-"""Accuracy: the share of images whose class is ranked first, or among the first five."""
+"""Accuracy: the share of images whose class is ranked first, or among the first five.
+
+Where classes have the same score (two species with one prompt), an image counts by the probability of a hit under random tie-breaking.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def _measurement(
     predictions: Predictions, metric: str, top: int, chance: float, majority: float, classes: NDArray[np.int64] | None = None
 ) -> Measurement:
     trials = predictions.asked.astype(np.float64)
-    share = Proportion((predictions.position < top) * trials, trials, classes)
+    share = Proportion(predictions.credit(top) * trials, trials, classes)
     return Measurement(predictions.task, predictions.parameters, metric, share, chance, majority, predictions.num_classes)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.predictions import Predictions, rank_answers
-from bioclip.evaluation.statistics import Measurement, Parameter, Proportion
+from bioclip.evaluation.predictions import Predictions, Ranked, rank_answers
+from bioclip.evaluation.statistics import Measurement, Parameter, Proportion, top_credit
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def measure_few_shot(
         queries = np.flatnonzero(taking_part & ~np.isin(np.arange(len(labels)), support.ravel()))
         distances = _distances(images.astype(np.float64), support, queries)
         ranked = rank_answers(-distances, np.searchsorted(eligible, labels[queries]))
-        hits[queries] += ranked.position == 0
-        top_hits[queries] += ranked.position < TOP
+        hits[queries] += top_credit(ranked.position, ranked.num_tied, 1)
+        top_hits[queries] += top_credit(ranked.position, ranked.num_tied, TOP)
         trials[queries] += 1
         asked = np.isin(np.arange(len(labels)), queries)
-        folds.append(_fold(fold, shots, shown, asked, np.searchsorted(eligible, labels), ranked.position, ranked.top))
+        folds.append(_fold(fold, shots, shown, asked, np.searchsorted(eligible, labels), ranked))
     return FewShot(_measurements(hits, top_hits, trials, labels, shots, len(eligible)), folds, len(eligible), *left)
 
 
@@ -109,16 +109,24 @@ def _fold(
     names: Sequence[str],
     asked: NDArray[np.bool_],
     truth: NDArray[np.int64],
-    position: NDArray[np.int64],
-    top: NDArray[np.int64],
+    ranked: Ranked,
 ) -> Predictions:
-    everywhere = np.zeros(len(asked), dtype=np.int64)
-    everywhere[asked] = position
-    first = np.zeros((len(asked), top.shape[1]), dtype=np.int64)
-    first[asked] = top
-    guess = np.full(len(names), 1 / len(names))
+    def spread(values: NDArray[np.int64], other: int = 0) -> NDArray[np.int64]:
+        everywhere = np.full((len(asked), *values.shape[1:]), other, dtype=np.int64)
+        everywhere[asked] = values
+        return everywhere
+
     return Predictions(
-        "few_shot", {"shots": shots, "fold": fold, "rank": "species"}, names, truth, everywhere, first, asked, guess, len(names)
+        task="few_shot",
+        parameters={"shots": shots, "fold": fold, "rank": "species"},
+        names=names,
+        truth=truth,
+        position=spread(ranked.position),
+        top=spread(ranked.top),
+        asked=asked,
+        guess=np.full(len(names), 1 / len(names)),
+        num_classes=len(names),
+        num_tied=spread(ranked.num_tied, 1),
     )
 
 

@@ -46,10 +46,14 @@ class TaskInput:
     texts: TextEncoder
     settings: EvaluationSettings
 
+    def prompts(self, caption_type: str) -> list[str]:
+        """[C] one caption per class."""
+        made = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in self.benchmark.classes]
+        return [text[caption_type] for text in made]
+
     def heads(self, caption_type: str) -> NDArray[np.float32]:
         """[C, D] features of one caption per class."""
-        made = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in self.benchmark.classes]
-        return self.texts.encode_texts([text[caption_type] for text in made])
+        return self.texts.encode_texts(self.prompts(caption_type))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 Species probabilities are the softmax of the cosine similarities times the model's own logit scale; a taxon's probability is the sum
 over its species in the label set. N images, C species, T taxa of a rank, D embedding width.
+
+Two species may have one prompt, for example a vernacular name of both. Their scores are then equal, which no image can decide: the
+classes are counted in the notes and scored as a tie (see `top_credit`), at each rank where they are different taxa.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from bioclip.evaluation.benchmark import SpeciesClass
 
 _CHUNK_NUMBERS = 8_000_000
+_MAX_EXAMPLES, _MAX_NAMES = 3, 4
 
 
 def run(given: TaskInput) -> TaskResult:
@@ -32,12 +36,40 @@ def run(given: TaskInput) -> TaskResult:
         return TaskResult([], notes={"skipped": given.texts.no_texts})
     metrics = [find_metric(name) for name in given.settings.metrics]
     predictions: list[Predictions] = []
+    shared = {}
     for caption_type in given.settings.caption_types:
         heads = given.heads(caption_type)
+        if found_shared := find_shared_prompts(given.prompts(caption_type), heads, [c.lineage[-1] for c in given.benchmark.classes]):
+            shared[caption_type] = found_shared
         ranks = given.settings.ranks
         predictions += predict(given.images, heads, given.texts.logit_scale, given.labels, given.benchmark.classes, ranks, caption_type)
     found = [metric(one) for one in predictions for metric in metrics]
-    return TaskResult([measurement for measurement in found if measurement is not None], predictions)
+    notes = {"shared_prompts": shared} if shared else {}
+    return TaskResult([measurement for measurement in found if measurement is not None], predictions, notes)
+
+
+def find_shared_prompts(prompts: Sequence[str], heads: NDArray[np.float32], names: Sequence[str]) -> dict[str, Any]:
+    """Classes that no image can distinguish, since their prompts or the encoder's features of them are the same; {} without any.
+
+    `num_classes` counts them, `num_prompts` what they share, `examples` lists the first: prompt and names of its classes.
+    """
+    of_class = distinct_rows(heads)[1]
+    groups: dict[int, list[int]] = {}
+    for position, number in enumerate(of_class.tolist()):
+        groups.setdefault(number, []).append(position)
+    shared = [members for members in groups.values() if len(members) > 1]
+    if not shared:
+        return {}
+    examples = [{"prompt": prompts[members[0]], "classes": [names[one] for one in members[:_MAX_NAMES]]} for members in shared]
+    return {"num_classes": sum(map(len, shared)), "num_prompts": len(shared), "examples": examples[:_MAX_EXAMPLES]}
+
+
+def distinct_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(the distinct rows [K, D] in the order of their first appearance, the number of each row among them [C])."""
+    number: dict[bytes, int] = {}
+    of_row = np.array([number.setdefault(row.tobytes(), len(number)) for row in rows], dtype=np.int64)
+    firsts = np.flatnonzero(np.diff(np.maximum.accumulate(of_row), prepend=-1))
+    return rows[firsts], of_row
 
 
 @dataclass(frozen=True)
@@ -98,6 +130,7 @@ def _predictions(parts: Sequence[Ranked], taxa: RankTaxa, labels: NDArray[np.int
         asked=taxa.is_named[truth],
         guess=np.bincount(taxa.of_species) / len(taxa.of_species),
         num_classes=int(taxa.is_named.sum()),
+        num_tied=np.concatenate([part.num_tied for part in parts]),
         top_probabilities=np.concatenate([part.top_scores for part in parts]),
         truth_probability=np.concatenate([part.truth_score for part in parts]),
     )
@@ -108,9 +141,11 @@ def _probabilities(
     captions: NDArray[np.float32],
     logit_scale: float,
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """(images of a chunk, probabilities [chunk, C]). Equal captions get exactly equal ones: each distinct caption is multiplied once."""
+    distinct, of_class = distinct_rows(captions)
     size = max(1, _CHUNK_NUMBERS // len(captions))
     for first in range(0, len(images), size):
         part = slice(first, first + size)
-        logits = (images[part] @ captions.T).astype(np.float64) * logit_scale
+        logits = (images[part] @ distinct.T).astype(np.float64)[:, of_class] * logit_scale
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         yield part, weights / weights.sum(axis=1, keepdims=True)

@@ -20,11 +20,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Images of one class and how many of them were answered correctly; `example` is one of them."""
+    """Images of one class and how many of them were answered correctly, ties in part; `example` is one of them."""
 
     name: str
     num_images: int
-    num_correct: int
+    num_correct: float
     example: Prediction
 
 
@@ -36,7 +36,7 @@ class BenchmarkPredictions:
     caption_type: str
     rank: str
     num_images: int
-    num_correct: int
+    num_correct: float
     confusions: tuple[tuple[str, str, int], ...]
     """(true class, answer, images), most frequent first."""
     num_confusions: int

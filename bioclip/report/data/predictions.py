@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from bioclip import layout
 from bioclip.digests import canonical_json
-from bioclip.parquet import read_batches
+from bioclip.evaluation.predictions import PREDICTION_SCHEMA
+from bioclip.parquet import read_known_columns
 from bioclip.report.data.counting import SmallestKeys, most_frequent
 from bioclip.report.data.model_runs import headline_scores
 from bioclip.report.data.prediction_summary import BenchmarkPredictions, ClassAccuracy, Prediction
@@ -23,7 +24,7 @@ MAX_CLASSES = 7
 MAX_EXAMPLES = 7
 MIN_IMAGES = 3
 """Classes with fewer images are not listed among the best and the worst."""
-_COLUMNS = ["benchmark", "task", "parameters", "item_id", "truth", "truth_position", "top"]
+_COLUMNS = ["benchmark", "task", "parameters", "item_id", "truth", "truth_position", "num_tied", "top"]
 
 
 class PredictionCounter:
@@ -32,16 +33,18 @@ class PredictionCounter:
     def __init__(self) -> None:
         self.confusions: Counter[tuple[str, str]] = Counter()
         self.num_images: Counter[str] = Counter()
-        self.num_correct: Counter[str] = Counter()
+        self.num_correct: defaultdict[str, float] = defaultdict(float)
         self._examples: defaultdict[str, SmallestKeys] = defaultdict(lambda: SmallestKeys(1))
         self._shown = {True: SmallestKeys(MAX_EXAMPLES), False: SmallestKeys(MAX_EXAMPLES)}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row of outcomes.parquet."""
-        prediction = Prediction(row["item_id"], row["truth"], next(iter(row["top"]), ""))
-        is_correct = row["truth_position"] == 0
+        """Count one row of outcomes.parquet. A truth that shares the first place with others counts in part, and as a confusion."""
+        num_tied = row["num_tied"] or 1
+        is_correct = row["truth_position"] == 0 and num_tied == 1
+        others = (name for name in row["top"] if name != row["truth"])
+        prediction = Prediction(row["item_id"], row["truth"], row["truth"] if is_correct else next(others, ""))
         self.num_images[prediction.truth] += 1
-        self.num_correct[prediction.truth] += is_correct
+        self.num_correct[prediction.truth] += 1 / num_tied if row["truth_position"] == 0 else 0
         if not is_correct:
             self.confusions[prediction.truth, prediction.answer] += 1
         self._examples[prediction.truth].offer(prediction.item_id, prediction)
@@ -57,7 +60,7 @@ class PredictionCounter:
             caption_type=caption_type,
             rank=rank,
             num_images=self.num_images.total(),
-            num_correct=self.num_correct.total(),
+            num_correct=sum(self.num_correct.values()),
             confusions=tuple((*names, count) for names, count in most_frequent(self.confusions.items(), MAX_CONFUSIONS)),
             num_confusions=len(self.confusions),
             worst=tuple(map(self._class, worst)),
@@ -84,7 +87,8 @@ def gather_predictions(storage: Storage, scores: ScoreSummary) -> tuple[Benchmar
         for name, score in chosen.items()
     }
     parameters = pa.array(sorted({text for _, text in wanted}), pa.string())
-    for batch in read_batches(storage, table, _COLUMNS):
+    schema = pa.schema([PREDICTION_SCHEMA.field(name) for name in _COLUMNS])
+    for batch in read_known_columns(storage, table, schema):
         is_wanted = pc.and_(pc.equal(batch["task"], "zero_shot"), pc.is_in(batch["parameters"], value_set=parameters))
         for row in batch.filter(is_wanted).to_pylist():
             if (counter := wanted.get((row["benchmark"], row["parameters"]))) is not None:

@@ -173,6 +173,8 @@ class BenchmarkFacts:
     """Reason -> images of the split that are not scored."""
     few_shot: tuple[Mapping[str, int], ...]
     """For each number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
+    shared_prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Caption type -> `num_classes` that share `num_prompts` prompts, and `examples`."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def decimal(value: float) -> str:
+    """A number with thousands separated and one decimal place, unless it is 0."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def percent(part: float, whole: float = 1.0, digits: int = 1) -> str:
     """A share in percent; an em dash when `whole` is 0."""
     return f"{100 * part / whole:.{digits}f} %" if whole else "—"

@@ -11,7 +11,7 @@ from bioclip.report.data.report_data import ReportData
 from bioclip.report.html.components import columns, group, heading, join, minor_heading, name_of, note, span, table
 from bioclip.report.html.photographs import tile
 from bioclip.report.html.section import Section
-from bioclip.report.html.text import count_of, number, percent
+from bioclip.report.html.text import count_of, decimal, number, percent
 
 
 def predictions_section(data: ReportData) -> Section:
@@ -26,7 +26,7 @@ def predictions_section(data: ReportData) -> Section:
 def _benchmark(predictions: BenchmarkPredictions) -> Markup:
     num_correct, num_images = predictions.num_correct, predictions.num_images
     title = heading(
-        name_of(predictions.benchmark), f"{number(num_correct)} of {number(num_images)} correct ({percent(num_correct, num_images)})"
+        name_of(predictions.benchmark), f"{decimal(num_correct)} of {number(num_images)} correct ({percent(num_correct, num_images)})"
     )
     intro = note(
         f"First answer of zero-shot classification at rank {predictions.rank} with captions {predictions.caption_type}. "
@@ -49,13 +49,13 @@ def _confusion_table(predictions: BenchmarkPredictions) -> Markup:
 
 
 def _class_table(caption: str, classes: Iterable[ClassAccuracy]) -> Markup:
-    rows = [(name_of(c.name, 40), number(c.num_correct), number(c.num_images), percent(c.num_correct, c.num_images)) for c in classes]
+    rows = [(name_of(c.name, 40), decimal(c.num_correct), number(c.num_images), percent(c.num_correct, c.num_images)) for c in classes]
     return table(caption, ("Class", "Correct", "Images", "Accuracy"), rows, numeric=(1, 2, 3), class_="dense")
 
 
 def _class_pictures(title: str, classes: Iterable[ClassAccuracy]) -> list[Markup]:
     tiles = [
-        tile(photo, span(f"{number(c.num_correct)} of {count_of(c.num_images, 'image')} correct", "badge"), label=c.name)
+        tile(photo, span(f"{decimal(c.num_correct)} of {count_of(c.num_images, 'image')} correct", "badge"), label=c.name)
         for c in classes
         if (photo := c.example.photo) is not None
     ]

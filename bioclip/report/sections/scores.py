@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
+from bioclip.evaluation.results import describe_shared_prompts
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
 from bioclip.report.data.model_runs import headline_scores, preferred_captions, rank_depth, with_main_metric
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
@@ -74,6 +75,8 @@ def _left_out(facts: BenchmarkFacts) -> Iterator[str]:
                 f"{shots['shots']}-shot: {number(shots['left_out_classes'])} classes ({number(shots['left_out_images'])} images) "
                 "have too few images and are not scored."
             )
+    if facts.shared_prompts:
+        yield describe_shared_prompts(facts.shared_prompts)
 
 
 def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
