@@ -51,13 +51,14 @@ def compare_sets(
     """All guards that `settings.leakage` asks for, of `training` against each of `against`.
 
     Images are decoded as the training release was, so that hashes are comparable. `radius` is in bits of the 64-bit pHash. Raises
-    SettingsError for a set that cannot be read.
+    SettingsError for a set that cannot be read, before any image is, and NothingLeftError for one without a readable image.
     """
     settings = _hashed_as(Path(training.path).expanduser(), settings)
-    train, vectors = _read(training, settings, indexes, embed)
+    first, *others = [read_evaluation_set(one) for one in (training, *against)]
+    train, vectors = _fingerprint(first, settings, indexes, embed)
     sides = []
-    for one in against:
-        images, embeddings = _read(one, settings, indexes, embed)
+    for one, evaluation_set in zip(against, others, strict=True):
+        images, embeddings = _fingerprint(evaluation_set, settings, indexes, embed)
         sides.append(SetFingerprints(one.name, images, one.holds_out_species, embeddings))
     threshold = settings.leakage.embedding.threshold if settings.leakage.embedding else 1.0
     leaks = find_leaks(train, sides, settings.leakage.guards, radius, vectors, threshold, settings.leakage.min_correlation)
@@ -88,11 +89,10 @@ def _hashed_as(training: Path, settings: PipelineSettings) -> PipelineSettings:
     return settings.model_copy(update=known)
 
 
-def _read(
-    one: EvaluationSetSettings, settings: PipelineSettings, indexes: Sequence[BackboneIndex], embed: Embed | None
+def _fingerprint(
+    evaluation_set: EvaluationSet, settings: PipelineSettings, indexes: Sequence[BackboneIndex], embed: Embed | None
 ) -> tuple[pa.Table, FloatArray | None]:
     """(FINGERPRINT_SCHEMA images, their embeddings where a model is given and the set has images)."""
-    evaluation_set = read_evaluation_set(one)
     images, _ = fingerprint_set(evaluation_set, settings.download, settings.duplicates.min_entropy_bits, indexes, settings.taxonomy)
     if embed is None or evaluation_set.table["image"].null_count == len(evaluation_set):
         return images, None

@@ -177,3 +177,14 @@ def test_the_command_writes_tables_and_a_page_that_needs_nothing_else(
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert pq.read_table(tmp_path / "out" / "groups.parquet").num_rows == 4
     assert main(["duplicates", str(folder), "--radius", "13"]) == 2
+
+
+def test_a_folder_without_a_readable_image_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "a.jpg").write_bytes(b"no image")
+    assert main(["dataset", "duplicates", "junk"]) == 1
+    assert capsys.readouterr().err.startswith("treeoflife: error: no image of 'junk' can be read: ")
+    assert not (tmp_path / "duplicates").exists()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.accounting import Counts
-from bioclip.errors import SettingsError
+from bioclip.errors import NothingLeftError, SettingsError
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.leakage.set_fingerprints import fingerprint_set
@@ -75,7 +75,8 @@ def test_parquet_and_csv_say_the_same(planted: Sets, tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_outside_is_counted_and_never_opened(tmp_path: Path) -> None:
     (tmp_path / "secret.jpg").write_bytes(photographs(1)[0])
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "set.csv").write_text('path\nabsent.jpg\n../secret.jpg\n""\n')
+    (tmp_path / "set" / "here.jpg").write_bytes(photographs(1)[0])
+    (tmp_path / "set" / "set.csv").write_text('path\nabsent.jpg\n../secret.jpg\n""\nhere.jpg\n')
     prints, counts = fingerprint(tmp_path / "set" / "set.csv")
     assert counts.dropped == {"media_missing": 2, "unsafe_path": 1}
     assert prints["sha256"].null_count == 3
@@ -120,3 +121,39 @@ def test_an_older_release_without_fingerprints_names_the_remedy(curated: Curated
     pq.write_table(pa.table({"record_id": ["a"], "split": ["val"]}), tmp_path / "samples.parquet")
     with pytest.raises(SettingsError, match=r"has no fingerprints\.parquet.*unpack its shards"):
         fingerprint(tmp_path)
+
+
+def write_unreadable(folder: Path, kind: str) -> Path:
+    """An image set without a single readable image."""
+    if kind == "table without rows":
+        (folder / "set.csv").write_text("path,label\n")
+    elif kind == "table of missing files":
+        (folder / "set.csv").write_text("path,label\nnowhere.jpg,Pica pica\n")
+    elif kind == "Parquet table without rows":
+        pq.write_table(pa.table({"path": pa.array([], pa.string()), "label": pa.array([], pa.string())}), folder / "set.parquet")
+    else:
+        (folder / "set" / "Pica_pica").mkdir(parents=True)
+        name, data = ("notes.txt", b"no image") if kind == "folder without images" else ("a.jpg", photographs(1)[0][:300])
+        (folder / "set" / "Pica_pica" / name).write_bytes(data)
+    return next(folder.glob("set*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("table without rows", "image set 'other' has no images: it is empty"),
+        ("Parquet table without rows", "image set 'other' has no images: it is empty"),
+        ("folder without images", "image set 'other' has no images: not_an_image_file 1"),
+        ("table of missing files", "none of the 1 images of set 'other' can be read: media_missing 1"),
+        ("folder of broken images", "none of the 1 images of set 'other' can be read: "),
+    ],
+)
+def test_a_set_without_a_readable_image_is_refused_since_the_gate_would_pass(tmp_path: Path, kind: str, message: str) -> None:
+    with pytest.raises(NothingLeftError, match=message):
+        fingerprint(write_unreadable(tmp_path, kind))
+
+
+def test_a_table_of_hashes_or_names_alone_needs_no_images(tmp_path: Path) -> None:
+    for number, text in enumerate(("label\nPica pica\n", "label,phash\nPica pica,ff00ff00ff00ff00\n")):
+        (tmp_path / f"{number}.csv").write_text(text)
+        assert fingerprint(tmp_path / f"{number}.csv")[0].num_rows == 1

@@ -190,6 +190,16 @@ class TestCommand:
         assert "set-val (1)" in printed
         assert "set-val-2 (1)" in printed
 
+    def test_a_set_in_which_nothing_is_readable_is_an_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "junk" / "Pica_pica").mkdir(parents=True)
+        (tmp_path / "junk" / "Pica_pica" / "a.jpg").write_bytes(b"no image")
+        (tmp_path / "training.csv").write_text("label\nPica pica\n")
+        assert main(["leaks", str(tmp_path / "training.csv"), "--against", str(tmp_path / "junk")]) == 1
+        printed = capsys.readouterr()
+        assert printed.err.startswith("treeoflife: error: none of the 1 images of set 'junk' can be read: ")
+        assert printed.err.count("\n") == 1
+        assert not printed.out
+
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [

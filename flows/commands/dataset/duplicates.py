@@ -60,6 +60,7 @@ def find_duplicates(
 
     with local_input(path, access) as local:
         found = find_collection_duplicates(open_collection(local), own, os.cpu_count() or 1, settings.download.full_decode)
+        _check_readable(path, found)
         files: dict[str, Callable[[], bytes]] = {
             "pairs.parquet": lambda: _parquet(found.pairs),
             "groups.parquet": lambda: _parquet(found.groups),
@@ -67,6 +68,14 @@ def find_duplicates(
         }
         written = _write(files, dict(zip(_STANDARD_NAMES, (pairs, output, report), strict=True)), folder, access)
     return _answer(found, radius, written)
+
+
+def _check_readable(path: str, found: CollectionDuplicates) -> None:
+    from bioclip.errors import NothingLeftError
+
+    if not found.counts.written:
+        reasons = ", ".join(f"{name} {number:,}" for name, number in sorted(found.counts.dropped.items())) or "it is empty"
+        raise NothingLeftError(f"no image of {path!r} can be read: {reasons}; correct the path or repair the files.")
 
 
 def _answer(found: CollectionDuplicates, radius: int, written: list[str]) -> Answer:
