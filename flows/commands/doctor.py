@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_environment(*, options: SettingsOptions = SETTINGS) -> Answer:
-    """Check versions, workspace, disk, servers and GPU; exit code 1 on a failure.
+    """Check versions, workspace, disk, servers, clock and GPU; exit code 1 on a failure.
 
     Each line is OK, WARN or FAIL, with what to do about it. Servers get 3 s to answer; nothing is changed.
 
@@ -35,6 +35,7 @@ def check_environment(*, options: SettingsOptions = SETTINGS) -> Answer:
 def _run_checks(settings: PipelineSettings) -> list[Check]:
     import os
 
+    from flows.commands.health.clock import check_clock
     from flows.commands.health.installation import check_stages, check_versions
     from flows.commands.health.machine import check_disks, check_gpu
     from flows.commands.health.services import check_credentials, check_servers, check_workspace
@@ -45,6 +46,7 @@ def _run_checks(settings: PipelineSettings) -> list[Check]:
         check_credentials(settings, os.environ),
         *check_disks(settings),
         *check_servers(settings, os.environ),
+        check_clock(settings, os.environ),
         check_gpu(settings),
         check_stages(settings),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bioclip.settings import PipelineSettings
 from bioclip.settings.loading import build_settings
 from flows.commands.cli import main
 from flows.commands.health.check import Status
+from flows.commands.health.clock import check_clock
 from flows.commands.health.installation import check_packages, check_python, extras_of
 from flows.commands.health.machine import check_free
 from flows.commands.health.services import check_address, check_credentials, check_url
@@ -48,7 +50,7 @@ def test_a_complete_environment_passes_and_no_workspace_is_created(tmp_path: Pat
     assert main(["doctor", "--workspace", str(tmp_path / "new"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"]
-    assert {"python", "packages", "workspace", "credentials", "disk (workspace)", "Prefect API", "gpu", "stages"} <= {
+    assert {"python", "packages", "workspace", "credentials", "disk (workspace)", "Prefect API", "clock", "gpu", "stages"} <= {
         check["name"] for check in answer["checks"]
     }
     assert not (tmp_path / "new").exists()
@@ -73,6 +75,30 @@ def test_a_server_passes_when_it_answers(server: str) -> None:
     assert (broken.status, broken.remedy) == (Status.FAIL, "start it")
     assert check_address("Dask", server.replace("http", "tcp"), "start it").status == Status.OK
     assert check_address("Dask", "tcp://127.0.0.1:9", "start it").status == Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "status", "words"),
+    [
+        (0, Status.OK, "within 5 s of"),
+        (40, Status.WARN, "s ahead of"),
+        (-40, Status.WARN, "s behind"),
+        (-3600, Status.FAIL, "S3 refuses requests from 900 s"),
+    ],
+)
+def test_the_clock_is_compared_with_the_servers(server: str, ahead_s: int, status: Status, words: str) -> None:
+    """The server answers /health, or an error, each with its time."""
+    for sections in ({"tracking": {"uri": server}}, {"workspace": {"uri": "s3://bucket", "s3": {"endpoint_url": server}}}):
+        check = check_clock(settings(**sections), {}, lambda: time.time() + ahead_s)
+        assert check.status == status
+        assert words in check.found
+        assert bool(check.remedy) == (status != Status.OK)
+
+
+def test_a_clock_without_a_server_to_compare_with_is_not_checked() -> None:
+    assert check_clock(settings(), {}).found == "not checked: the settings name no server to compare with"
+    away = check_clock(settings(), {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert (away.status, away.found) == (Status.OK, "not checked: no server states its time")
 
 
 def test_packages_outside_the_tested_ranges_and_missing_ones_are_named() -> None:
