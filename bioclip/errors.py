@@ -15,7 +15,8 @@
     ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
     ├── TrainingError            training cannot start, continue or finish
     │   └── TrainingStoppedError exit code 75: a signal ended training after a checkpoint; the same command continues it
-    └── EvaluationError          a model or benchmark cannot be scored
+    ├── EvaluationError          a model or benchmark cannot be scored
+    └── TrackingError            MLflow does not answer or refuses a request
 
 Each message names the value, the rule it breaks and the remedy. The command line prints the message alone, without a traceback.
 """
@@ -104,3 +105,7 @@ class TrainingStoppedError(TrainingError):
 
 class EvaluationError(TreeOfLifeError):
     """A model or a benchmark cannot be scored."""
+
+
+class TrackingError(TreeOfLifeError):
+    """MLflow does not answer or refuses a request."""

@@ -19,6 +19,9 @@ from pathlib import Path
 from bioclip.errors import TreeOfLifeError
 
 _START_S, _POLL_S, _STOP_S = 120.0, 0.1, 10.0
+PREFECT_PORT = "4200"
+_UI_URL = "http://127.0.0.1:{port}"
+"""Where `treeoflife ui` shows this server's runs; links to a run point there."""
 _SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
@@ -48,6 +51,7 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
         try:
             _wait_until_healthy(server, address, log_path)
             os.environ["PREFECT_API_URL"] = address
+            os.environ.setdefault("PREFECT_UI_URL", _UI_URL.format(port=os.environ.get("PREFECT_SERVER_API_PORT", PREFECT_PORT)))
             yield
         finally:
             _flush()

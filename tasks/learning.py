@@ -1,43 +1,39 @@
-"""Training and evaluation as Prefect tasks: each runs in a separate process, is monitored, and is logged to MLflow."""
+"""Training and evaluation as Prefect tasks: each runs in a separate process, is monitored, and is logged to MLflow while it runs."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import get_run_context
-from rich.progress import TaskID
 
 from bioclip import layout
-from bioclip.digests import readable_json
 from bioclip.errors import EvaluationError, TrainingError
 from bioclip.evaluation import command as evaluation_command
-from bioclip.evaluation import find_evaluation, load_scores, planned_evaluation_id
+from bioclip.evaluation import find_evaluation, planned_evaluation_id
 from bioclip.models.reference import ModelRef
 from bioclip.models.trained import ModelInfo, read_model_info
-from bioclip.releases import Release, open_release
-from bioclip.settings import meaningful
+from bioclip.releases import open_release
 from bioclip.settings.loading import to_yaml
-from bioclip.storage import Storage
 from bioclip.training import command as training_command
 from bioclip.training import environment as training_environment
-from bioclip.training import find_model, planned_model_id
+from bioclip.training import find_model
+from bioclip.training.runs import training_key
 from tasks.context import RunContext, add_bar
 from tasks.processes import run_resumable, run_watched, s3_credentials
-from tasks.tracking import DatasetInput, TrackedRun, Tracker
+from tasks.tracking.client import TrackedRun
+from tasks.tracking.evaluations import complete_evaluation, plan_evaluation
+from tasks.tracking.log_lines import read_evaluation_line, read_training_line
+from tasks.tracking.results import TrackedResult
+from tasks.tracking.trained_models import complete_training, plan_training
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A trained model; `reused` if an earlier run trained it."""
+    """A trained model; `reused` if an earlier run trained it. `tracking` is None where MLflow is off or does not have it yet."""
 
     model_id: str
     uri: str
@@ -65,29 +61,36 @@ class EvaluationSummary:
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train_model(context: RunContext, version: str) -> ModelSummary:
     """Train on a release unless the model exists; raises TrainingError with the trainer's message."""
-    settings, storage = context.settings, context.storage
+    settings, storage = context.settings.training, context.storage
     release = open_release(storage, version)
-    model_id = planned_model_id(settings.training, release, storage)
+    key = training_key(settings, release, storage)
+    model_id = key[:12]
     info = find_model(storage, model_id)
-    bar = add_bar(context.progress, "train", settings.training.num_steps, settings.training.num_steps if info else 0)
     reused = info is not None
-    if info is None:
+    bar = add_bar(context.progress, "train", settings.num_steps, settings.num_steps if reused else 0)
 
-        def show(line: dict[str, Any]) -> None:
-            if "event" in line:
-                context.progress.update(bar, note=_note(line))
-                return
-            note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} images/s"
-            context.progress.update(bar, completed=line["step"], note=note)
+    def show(line: dict[str, Any]) -> None:
+        if "event" in line:
+            context.progress.update(bar, note=_note(line))
+            return
+        note = f"loss {line['loss']:.3f}, {line['samples_per_second']:.0f} images/s"
+        context.progress.update(bar, completed=line["step"], note=note)
 
-        identity = f"training-{model_id}"
-        _run(context, identity, lambda path, log: training_command(path, version, log, settings.training), show, TrainingError)
-        info = read_model_info(storage, model_id)
-        context.progress.update(bar, completed=settings.training.num_steps)
-    tracking = _track(context, bar, layout.model_dir(model_id), lambda tracker: _track_model(tracker, context, info, release))
+    result = TrackedResult(context, f"training-{model_id}", f"model {model_id}", layout.model_dir(model_id), read_training_line)
+    with result.follow(lambda start_ms: plan_training(context, release, key, start_ms)):
+        if info is None:
+            _run(context, result, lambda path, log: training_command(path, version, log, settings), show, TrainingError)
+            info = read_model_info(storage, model_id)
+        trained, queue, registered_model = info, result.queue, context.settings.tracking.registered_model
+        result.complete(lambda tracker, run: complete_training(tracker, run, storage, trained, settings, queue, registered_model))
+    context.progress.update(bar, completed=settings.num_steps, note="")
+    return _summarise(context, info, reused, result.tracked)
+
+
+def _summarise(context: RunContext, info: ModelInfo, reused: bool, tracking: TrackedRun | None) -> ModelSummary:
     return ModelSummary(
-        model_id=model_id,
-        uri=storage.uri(layout.model_dir(model_id)),
+        model_id=info.model_id,
+        uri=context.storage.uri(info.folder),
         weights_sha256=info.weights_sha256,
         loss_first=info.loss_first,
         loss_last=info.loss_last,
@@ -109,78 +112,47 @@ def evaluate_model(context: RunContext, version: str, model: str) -> EvaluationS
     if ref.kind == "workspace":
         read_model_info(storage, ref.name)
     evaluation_id = planned_evaluation_id(settings.evaluation, ref, storage, release.digest)
-    reused = find_evaluation(storage, evaluation_id) is not None
+    folder, reused = layout.evaluation_dir(evaluation_id), find_evaluation(storage, evaluation_id) is not None
     bar = add_bar(context.progress, "evaluate", 1, int(reused))
-    if not reused:
 
-        def show(line: dict[str, Any]) -> None:
-            if line["event"] == "encoded":
-                note = f"encoding {line['split']}, {line['images_per_second']:.0f} images/s"
-                context.progress.update(bar, completed=line["done"], total=line["num_images"], note=note)
-            else:
-                context.progress.update(bar, note=f"scored {line['benchmark']}")
+    def show(line: dict[str, Any]) -> None:
+        if line["event"] == "encoded":
+            note = f"encoding {line['split']}, {line['images_per_second']:.0f} images/s"
+            context.progress.update(bar, completed=line["done"], total=line["num_images"], note=note)
+        else:
+            context.progress.update(bar, note=f"scored {line['benchmark']}")
 
-        identity = f"evaluation-{evaluation_id}"
-        _run(context, identity, lambda path, log: evaluation_command(path, version, model, log), show, EvaluationError)
-        context.progress.update(bar, completed=1, total=1)
-    folder = layout.evaluation_dir(evaluation_id)
-    tracking = _track(context, bar, folder, lambda tracker: _track_evaluation(tracker, context, release, evaluation_id))
-    return EvaluationSummary(evaluation_id, storage.uri(folder), reused, tracking)
+    result = TrackedResult(context, f"evaluation-{evaluation_id}", f"evaluation {evaluation_id}", folder, read_evaluation_line)
+    with result.follow(lambda start_ms: plan_evaluation(context, release, ref, evaluation_id, start_ms)):
+        if not reused:
+            _run(context, result, lambda path, log: evaluation_command(path, version, model, log), show, EvaluationError)
+        result.complete(lambda tracker, run: complete_evaluation(tracker, run, context, release, evaluation_id))
+    context.progress.update(bar, completed=1, total=1, note="")
+    return EvaluationSummary(evaluation_id, storage.uri(folder), reused, result.tracked)
 
 
 def _run(
     context: RunContext,
-    identity: str,
+    result: TrackedResult,
     command: Callable[[Path, Path], list[str]],
     show: Callable[[dict[str, Any]], None],
     error: type[TrainingError] | type[EvaluationError],
 ) -> None:
-    """Run a command with a separate settings file, so that concurrent runs, even with equal identities, do not write the same file."""
-    logs = context.state_dir / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    settings_path = logs / f"{identity}-{os.getpid()}.yaml"
+    """Run a command with a settings file and a log that no other run writes, even one of equal identity."""
+    log_path = result.create_log()
+    settings_path = log_path.with_suffix(".yaml")
     settings_path.write_text(to_yaml(context.settings), encoding="utf-8")
-    log_path = settings_path.with_suffix(".jsonl")
-    environment = training_environment(context.settings.training) | s3_credentials(context.settings)
-    if error is TrainingError:
-        run_resumable(command(settings_path, log_path), environment, log_path, show, error, context.settings.training.stop_grace_s)
-    else:
-        run_watched(command(settings_path, log_path), environment, log_path, show, error)
-    settings_path.unlink()
+    training = context.settings.training
+    environment = training_environment(training) | s3_credentials(context.settings)
+    arguments = command(settings_path, log_path)
+    try:
+        if error is TrainingError:
+            run_resumable(arguments, environment, log_path, show, error, training.stop_grace_s, result.on_poll)
+        else:
+            run_watched(arguments, environment, log_path, show, error, on_poll=result.on_poll)
+    finally:
+        settings_path.unlink()
 
-
-def _track(context: RunContext, bar: TaskID, folder: str, log: Callable[[Tracker], TrackedRun]) -> TrackedRun | None:
-    """The MLflow run of a finished result: the recorded one, else a new one, which is then recorded."""
-    tracking = context.settings.tracking
-    if not tracking.enabled:
-        return None
-    name = f"{folder}/{layout.TRACKING}"
-    if context.storage.exists(name):
-        noted = json.loads(context.storage.read_bytes(name))
-        if noted["uri"] == _tracking_uri(context):
-            return _linked(TrackedRun(**noted))
-    context.progress.update(bar, note="logging to MLflow")
-    run = log(Tracker(tracking, context.state_dir))
-    context.progress.update(bar, note="")
-    context.storage.write_bytes(name, readable_json(run.to_dict()))
-    return _linked(run)
-
-
-def _linked(run: TrackedRun) -> TrackedRun:
-    create_link_artifact(run.link, link_text=f"MLflow run {run.run_id}", key="mlflow-run", description="This result in MLflow")
-    return run
-
-
-def _tracking_uri(context: RunContext) -> str:
-    return context.settings.tracking.uri or f"sqlite:///{context.state_dir / 'mlflow.db'}"
-
-
-def _prefect_tags() -> dict[str, str]:
-    run = getattr(get_run_context(), "task_run", None)
-    return {
-        "prefect.flow_run_id": str(getattr(run, "flow_run_id", "") or ""),
-        "prefect.task_run_name": str(getattr(run, "name", "") or ""),
-    }
 
 
 def _note(line: Mapping[str, Any]) -> str:
@@ -209,72 +181,3 @@ def _note_of_state(line: Mapping[str, Any]) -> str:
     if line["event"] == "stopped":
         return f"{line['message']} Starting again"
     return ", ".join(f"{name} {value:.4g}" for name, value in line.items() if name not in {"event", "time"})
-
-
-def _dataset(context: RunContext, release: Release, part: str = "") -> DatasetInput:
-    return DatasetInput(f"{context.settings.release.name}-{release.version}{part}", release.digest, release.storage.uri())
-
-
-def _track_model(tracker: Tracker, context: RunContext, info: ModelInfo, release: Release) -> TrackedRun:
-    run = tracker.start(
-        name=f"train-{info.model_id}",
-        key=f"model:{info.key}",
-        tags={**_prefect_tags(), "treeoflife.model_id": info.model_id, "treeoflife.model_uri": context.storage.uri(info.folder)}
-        | {"treeoflife.release_digest": release.digest, "treeoflife.weights_sha256": info.weights_sha256}
-        | {"treeoflife.split": info.split},
-        params={"training": info.settings | {"split": info.split}, "release": release.version, "num_parameters": info.num_parameters}
-        | {"num_training_samples": info.num_training_samples},
-        dataset=_dataset(context, release, "" if info.split == "train" else f"-{info.split}"),
-    )
-    lines = [json.loads(line) for line in context.storage.read_bytes(f"{info.folder}/{layout.TRAINING_METRICS}").splitlines()]
-    tracker.log_metrics(run, ((line["step"], _numbers(line)) for line in lines))
-    ends = {"loss_first": info.loss_first, "loss_last": info.loss_last}
-    tracker.log_metrics(run, [(info.num_steps, ends | {f"samples_without.{name}": num for name, num in info.samples_without.items()})])
-    _log_folder(tracker, run, context.storage, info.folder)
-    tracker.finish(run)
-    return run
-
-
-def _track_evaluation(tracker: Tracker, context: RunContext, release: Release, evaluation_id: str) -> TrackedRun:
-    info = load_scores(context.storage, evaluation_id).info
-    model = info.model_id or info.model
-    run = tracker.start(
-        name=f"evaluate-{evaluation_id}",
-        key=f"evaluation:{evaluation_id}",
-        tags={**_prefect_tags(), "treeoflife.evaluation_id": evaluation_id, "treeoflife.model_id": model}
-        | {"treeoflife.model_digest": info.model_digest},
-        params={"evaluation": meaningful(context.settings.evaluation), "release": release.version, "model_id": model},
-        dataset=_dataset(context, release),
-    )
-    folder = layout.evaluation_dir(evaluation_id)
-    tracker.log_metrics(run, [(0, headline_metrics(context.storage, evaluation_id))])
-    _log_folder(tracker, run, context.storage, folder)
-    tracker.finish(run)
-    return run
-
-
-def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in line.items() if name != "step" and isinstance(value, int | float)}
-
-
-def _log_folder(tracker: Tracker, run: TrackedRun, storage: Storage, folder: str) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in storage.list(folder):
-            if not name.endswith(layout.TRACKING) and "/checkpoints/" not in name:
-                (Path(scratch) / name.rsplit("/", 1)[-1]).write_bytes(storage.read_bytes(name))
-        tracker.log_files(run, Path(scratch))
-
-
-def headline_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
-    """Every score as `benchmark.task….metric`, with its bounds, chance level and majority baseline, for MLflow."""
-    metrics: dict[str, float] = {}
-    for row in load_scores(storage, evaluation_id).rows():
-        known = dict(row["parameters"])
-        shown = [known.pop("caption_type", ""), known.pop("rank", ""), f"{known.pop('shots')}shot" if "shots" in known else ""]
-        others = [f"{name}-{value}" for name, value in sorted(known.items())]
-        name = ".".join(part for part in [row["benchmark"], row["task"], *map(str, shown), *others, row["metric"]] if part)
-        metrics[name] = row["value"]
-        for bound in ("ci_low", "ci_high", "chance", "majority"):
-            if row[bound] is not None:
-                metrics[f"{name}.{bound}"] = row[bound]
-    return metrics

@@ -32,6 +32,7 @@ def run_resumable(
     on_line: Callable[[dict[str, Any]], None],
     error: type[TreeOfLifeError],
     grace_s: float,
+    on_poll: Callable[[int], None] = lambda pid: None,
 ) -> None:
     """`run_watched`, and again after each end by a signal that left a checkpoint: a preemption is no failure.
 
@@ -47,7 +48,7 @@ def run_resumable(
 
     while True:
         try:
-            return run_watched(command, environment, log_path, watch, error, grace_s)
+            return run_watched(command, environment, log_path, watch, error, grace_s, on_poll)
         except TrainingStoppedError as stopped:
             stops += 1
             if stops == _MAX_STOPS_WITHOUT_A_STEP:
@@ -62,23 +63,25 @@ def run_watched(
     on_line: Callable[[dict[str, Any]], None],
     error: type[TreeOfLifeError],
     grace_s: float = _END_S,
+    on_poll: Callable[[int], None] = lambda pid: None,
 ) -> None:
-    """Run `command` and pass each line of its JSON-lines log to `on_line` as it is written.
+    """Run `command` and pass each line that it appends to its JSON-lines log to `on_line`; `on_poll` gets the process id, often.
 
     If the command fails, `error` has the sentence of the process that failed first, else the end of the command's output. Raises
     TrainingStoppedError if a signal ended training after a checkpoint. If this process is interrupted, the command receives SIGTERM,
     and SIGKILL after `grace_s`.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    log_path.write_bytes(b"")
+    log_path.touch()
     remove_failures(log_path)
     bound = [sys.executable, "-m", "tasks.bound_process", str(os.getpid()), *command]
     with log_path.open("rb") as log, log_path.with_suffix(".stderr").open("w+b") as words:
+        log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             bound, env={**_inherited(), **environment}, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True
         )
         try:
-            _watch(process, log, on_line)
+            _watch(process, log, on_line, on_poll)
         finally:
             _end(process, grace_s)
         if process.returncode != 0:
@@ -122,9 +125,10 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
-def _watch(process: subprocess.Popen[bytes], log: Any, on_line: Callable[[dict[str, Any]], None]) -> None:
+def _watch(process: subprocess.Popen[bytes], log: Any, on_line: Callable[[dict[str, Any]], None], on_poll: Callable[[int], None]) -> None:
     rest = b""
     while True:
+        on_poll(process.pid)
         is_over = process.poll() is not None
         *lines, rest = (rest + log.read()).split(b"\n")
         for line in lines:

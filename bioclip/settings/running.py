@@ -61,3 +61,10 @@ class TrackingSettings(Settings):
     """Address at which the MLflow UI of an embedded store will be opened; links point to it."""
     experiment: str = operational("tree-of-life")
     """Experiment that holds training and evaluation runs."""
+    registered_model: str = operational("tree-of-life")
+    """Name in the model registry that every trained model becomes a version of; empty: models are logged but not registered."""
+    system_metrics_every_s: float = operational(10.0, ge=0)
+    """Seconds between samples of CPU, memory, disk, network and GPU during training and evaluation; 0: none."""
+    timeout_s: int = operational(10, gt=0)
+    """Seconds for one answer of MLflow; an upload gets one more per MiB. Training does not wait for MLflow while it runs, and at its end
+    at most twice as long for a server that does not answer."""

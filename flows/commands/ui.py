@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 
 from bioclip.errors import TreeOfLifeError, UsageError
 from flows.commands.parameters import UI, UiOptions
+from flows.embedded_prefect import PREFECT_PORT
 
 if TYPE_CHECKING:
     from bioclip.settings import TrackingSettings
 
-_PREFECT_PORT = "4200"
 _POLL_S, _START_S, _STOP_S = 0.2, 120, 10
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 
@@ -84,7 +84,7 @@ def serve(state_dir: Path, tracking: TrackingSettings) -> None:
 
 
 def _servers(state_dir: Path, tracking: TrackingSettings) -> list[_Server]:
-    port = os.environ.get("PREFECT_SERVER_API_PORT", _PREFECT_PORT)
+    port = os.environ.get("PREFECT_SERVER_API_PORT", PREFECT_PORT)
     prefect = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
     servers = [_Server("Prefect", int(port), "api/health", prefect)]
     if tracking.uri.startswith("http"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -38,4 +39,15 @@ def test_a_prefect_api_that_is_away_stops_a_run_before_it_starts(
     code, printed = run(tmp_path, sample_server, capsys)
     assert code == 1
     assert printed.startswith(f"treeoflife: error: Prefect API: {AWAY}/api/health does not answer")
+    assert printed.count("\n") == 1
+
+
+def test_mlflow_that_accepts_and_never_answers_stops_a_run_before_it_starts(
+    sample_server: SampleServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        code, printed = run(tmp_path, sample_server, capsys, tracking={"uri": uri})
+    assert code == 1
+    assert printed.startswith(f"treeoflife: error: MLflow: {uri}/health does not answer: timed out; start the server")
     assert printed.count("\n") == 1

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bioclip.settings import TrackingSettings
-from tasks.tracking import DatasetInput, TrackedRun, Tracker
+from tasks.tracking.client import DatasetInput, RunPlan, TrackedRun, Tracker
+from tasks.tracking.log_lines import MetricPoint
 from tests.services.servers import ROOT, answers, clean_environment, free_ports, program, request_json, stop_group, wait_until
 
 pytestmark = pytest.mark.service
@@ -22,11 +23,12 @@ def logged_run(state_dir: Path) -> TrackedRun:
     (state_dir / "files").mkdir(parents=True)
     (state_dir / "files/model.json").write_text('{"steps": 20}', encoding="utf-8")
     tracker = Tracker(TrackingSettings(), state_dir)
-    run = tracker.start("train-tiny", "model:tiny", {}, {"training": {"num_steps": 20}}, DatasetInput("sample", "0" * 64, "nowhere"))
-    tracker.log_metrics(run, [(20, {"loss": 2.5})])
+    dataset = DatasetInput("sample", "0" * 64, "nowhere")
+    run = tracker.open_run(RunPlan("train-tiny", "model:tiny", 0, {}, {"training": {"num_steps": 20}}, dataset, "training"))
+    tracker.log_points(run, [MetricPoint("loss", 20, 1000, {"loss": 2.5})])
     tracker.log_files(run, state_dir / "files")
     tracker.finish(run)
-    return run
+    return run.tracked
 
 
 def listens(port: int) -> bool:

@@ -18,6 +18,8 @@ from bioclip.training import command, environment
 from tasks.context import RunContext, open_context
 from tasks.learning import _note, _run
 from tasks.processes import run_watched
+from tasks.tracking.log_lines import read_training_line
+from tasks.tracking.results import TrackedResult
 
 READ_SETTINGS = """
 import json, sys
@@ -26,6 +28,10 @@ settings, log = map(Path, sys.argv[1:])
 with log.open("a") as stream:
     stream.write(json.dumps({"settings": settings.read_text(), "names": sorted(path.name for path in log.parent.iterdir())}) + "\\n")
 """
+
+
+def result(context: RunContext) -> TrackedResult:
+    return TrackedResult(context, "training-aaaa", "model aaaa", "models/aaaa", read_training_line)
 
 
 def test_two_runs_on_one_release_have_files_of_their_own(tmp_path: Path) -> None:
@@ -42,9 +48,9 @@ def test_two_runs_on_one_release_have_files_of_their_own(tmp_path: Path) -> None
                 load_settings(assignments=[f"workspace.uri={tmp_path}", "training.seed=7"]),
                 context.storage, context.state_dir, context.cluster, context.progress,
             )  # fmt: skip
-            _run(other, "training-bbbb", lambda path, log: [sys.executable, "-c", READ_SETTINGS, str(path), str(log)], inner, TrainingError)
+            _run(other, result(other), lambda path, log: [sys.executable, "-c", READ_SETTINGS, str(path), str(log)], inner, TrainingError)
 
-        _run(context, "training-aaaa", lambda path, log: [sys.executable, "-c", READ_SETTINGS, str(path), str(log)], outer, TrainingError)
+        _run(context, result(context), lambda path, log: [sys.executable, "-c", READ_SETTINGS, str(path), str(log)], outer, TrainingError)
     assert "seed: 42" in shown["first"]["settings"]
     assert "seed: 7" in shown["second"]["settings"]
     assert sum(name.endswith(".yaml") for name in shown["second"]["names"]) == 2

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from bioclip.errors import TreeOfLifeError
 from bioclip.settings import PipelineSettings
-from bioclip.storage import Storage, open_workspace
+from bioclip.storage import Storage, open_workspace, state_dir
 from flows.commands.health.check import Check, failed, passed, warned
 from flows.commands.health.machine import existing_folder
+from flows.commands.health.tracking import check_mlflow
 
 _TIMEOUT_S = 3.0
 
@@ -55,17 +56,14 @@ def check_credentials(settings: PipelineSettings, environment: Mapping[str, str]
 
 def check_servers(settings: PipelineSettings, environment: Mapping[str, str]) -> Iterator[Check]:
     """Prefect, MLflow and Dask, where an address is set; the embedded ones start with a run."""
-    prefect, mlflow, dask = environment.get("PREFECT_API_URL", ""), settings.tracking.uri, settings.cluster.address
+    prefect, dask = environment.get("PREFECT_API_URL", ""), settings.cluster.address
     if prefect:
         yield check_url(
             "Prefect API", f"{prefect.rstrip('/')}/health", "start the server, or unset PREFECT_API_URL to use the embedded one"
         )
     else:
         yield passed("Prefect API", "embedded")
-    if mlflow.startswith("http"):
-        yield check_url("MLflow", f"{mlflow.rstrip('/')}/health", "start the server, or leave tracking.uri empty to use SQLite")
-    else:
-        yield passed("MLflow", mlflow or ("embedded" if settings.tracking.enabled else "tracking is off"))
+    yield check_mlflow(settings.tracking, state_dir(settings.workspace))
     yield (
         check_address("Dask", dask, "start the scheduler, or leave cluster.address empty to use a local cluster")
         if dask

@@ -1,0 +1,24 @@
+"""The note in a result's folder that states which MLflow run has everything of it."""
+
+from __future__ import annotations
+
+import json
+
+from bioclip import layout
+from bioclip.digests import readable_json
+from tasks.context import RunContext
+from tasks.tracking.client import TrackedRun, tracking_uri, without_password
+
+
+def noted_run(context: RunContext, folder: str) -> TrackedRun | None:
+    """The complete run of the result in `folder`, None if there is none in the MLflow of the settings."""
+    name = f"{folder}/{layout.TRACKING}"
+    if not context.storage.exists(name):
+        return None
+    noted = TrackedRun(**json.loads(context.storage.read_bytes(name)))
+    return noted if noted.uri == without_password(tracking_uri(context.settings.tracking, context.state_dir)) else None
+
+
+def note_run(context: RunContext, folder: str, run: TrackedRun) -> None:
+    """State that `run` is complete."""
+    context.storage.write_bytes(f"{folder}/{layout.TRACKING}", readable_json(run.to_dict()))
