@@ -154,7 +154,6 @@ def _run(
         settings_path.unlink()
 
 
-
 def _note(line: Mapping[str, Any]) -> str:
     """One sentence for a line of the trainer's log that is not a step."""
     if line["event"] == "captions":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bioclip.errors import TrainingStoppedError
 from tasks.context import RunContext
 from tasks.tracking.client import RunPlan, TrackedRun
 from tasks.tracking.live_runs import INTERRUPTED_S, Completion, LiveRun
@@ -54,8 +55,8 @@ class TrackedResult:
         self._live.start()
         try:
             yield
-        except Exception:
-            self._end(self._live, "FAILED")
+        except Exception as error:
+            self._end(self._live, "KILLED" if isinstance(error, TrainingStoppedError) else "FAILED")
             raise
         except BaseException:
             self._end(self._live, "KILLED", INTERRUPTED_S)
