@@ -36,7 +36,7 @@ def log_model(tracker: Tracker, run: OpenRun, info: ModelInfo, folder: Path, reg
         tracker.call(tracker.client.finalize_logged_model, model.model_id, _READY)
         _log_output(tracker, run, model.model_id, info.num_steps)
     if registered_model:
-        _register(tracker, run, info, model.model_id, registered_model)
+        _register(tracker, run, info, model, registered_model)
     run.tracked = replace(run.tracked, logged_model=model.model_id)
     return run
 
@@ -93,7 +93,7 @@ def _log_output(tracker: Tracker, run: OpenRun, logged_model: str, num_steps: in
     tracker.call(tracker.client.log_outputs, run.tracked.run_id, [LoggedModelOutput(logged_model, num_steps)])
 
 
-def _register(tracker: Tracker, run: OpenRun, info: ModelInfo, logged_model: str, name: str) -> None:
+def _register(tracker: Tracker, run: OpenRun, info: ModelInfo, model: LoggedModel, name: str) -> None:
     client = tracker.client
     known = tracker.call(client.search_model_versions, f"name = '{name}'")
     if any(version.run_id == run.tracked.run_id for version in known):
@@ -106,4 +106,13 @@ def _register(tracker: Tracker, run: OpenRun, info: ModelInfo, logged_model: str
                 raise
     tags = {"treeoflife.model_id": info.model_id, "treeoflife.release": info.release_version}
     description = f"Model {info.model_id}, trained on release {info.release_version} in {info.num_steps:,} steps."
-    tracker.call(client.create_model_version, name, f"models:/{logged_model}", run.tracked.run_id, tags, None, description, 0, logged_model)
+    tracker.call(
+        client.create_model_version,
+        name,
+        model.artifact_location,  # `models:/<id>` would be looked up at the address of the process, not of this client
+        run.tracked.run_id,
+        tags=tags,
+        description=description,
+        await_creation_for=0,
+        model_id=model.model_id,
+    )
