@@ -12,6 +12,7 @@
     ├── NothingLeftError         every row or image of a run is dropped: names the reasons and the settings that decide
     ├── AccountingError          read != written + dropped: a bug, never the user's fault
     ├── LeakageError             evaluation images were found in training and the gate is set to fail
+    ├── UnreadableSetError       a set of images has none that can be read
     ├── ModelError               a model's weights, configuration or tokenizer cannot be found, read or used
     ├── TrainingError            training cannot start, continue or finish
     │   └── TrainingStoppedError exit code 75: a signal ended training after a checkpoint; the same command continues it
@@ -87,6 +88,10 @@ class AccountingError(TreeOfLifeError):
 
 class LeakageError(TreeOfLifeError):
     """Evaluation material was found in training."""
+
+
+class UnreadableSetError(TreeOfLifeError):
+    """A set of images, for training or evaluation, has none that can be read: every comparison with it would pass."""
 
 
 class ModelError(TreeOfLifeError):

@@ -51,7 +51,7 @@ def compare_sets(
     """All guards that `settings.leakage` asks for, of `training` against each of `against`.
 
     Images are decoded as the training release was, so that hashes are comparable. `radius` is in bits of the 64-bit pHash. Raises
-    SettingsError for a set that cannot be read, before any image is, and NothingLeftError for one without a readable image.
+    SettingsError for a set that cannot be read, before any image is, and UnreadableSetError for one without a readable image.
     """
     settings = _hashed_as(Path(training.path).expanduser(), settings)
     first, *others = [read_evaluation_set(one) for one in (training, *against)]

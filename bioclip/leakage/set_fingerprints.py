@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from bioclip.accounting import Counts
-from bioclip.errors import NothingLeftError, SettingsError
+from bioclip.errors import SettingsError, UnreadableSetError
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.hashing import HashedImage, hash_images
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
@@ -35,7 +35,7 @@ def fingerprint_set(
     """(FINGERPRINT_SCHEMA rows sorted by id, counts of images: hashed, or dropped by reason).
 
     An image that cannot be hashed is dropped from the counts only: its row keeps its ids and names. Notes: `images`,
-    `species_resolved`, `names_unresolved`. Raises NothingLeftError for a set without a single readable image, on which the gate would
+    `species_resolved`, `names_unresolved`. Raises UnreadableSetError for a set without a single readable image, on which the gate would
     always pass, and SettingsError for a release without fingerprints: its images are stored resized, so
     hashes of the images as they came cannot be computed again.
     """
@@ -63,10 +63,12 @@ def _check_readable(evaluation_set: EvaluationSet, prints: pa.Table, counts: Cou
     dropped = counts.dropped or evaluation_set.counts.dropped
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(dropped.items())) or "it is empty"
     if not len(evaluation_set):
-        raise NothingLeftError(f"image set {evaluation_set.name!r} has no images: {reasons}; correct its path, its columns or its splits.")
+        raise UnreadableSetError(
+            f"image set {evaluation_set.name!r} has no images: {reasons}; correct its path, its columns or its splits."
+        )
     gives_images = evaluation_set.table["image"].null_count < len(evaluation_set)
     if gives_images and all(prints[name].null_count == prints.num_rows for name in ("phash", "pixel_sha256")):
-        raise NothingLeftError(
+        raise UnreadableSetError(
             f"none of the {len(evaluation_set):,} images of set {evaluation_set.name!r} can be read: {reasons}; correct its path or repair "
             "its files."
         )

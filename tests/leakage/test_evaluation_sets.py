@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.accounting import Counts
-from bioclip.errors import NothingLeftError, SettingsError
+from bioclip.errors import SettingsError, UnreadableSetError
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.leakage.set_fingerprints import fingerprint_set
@@ -149,7 +149,7 @@ def write_unreadable(folder: Path, kind: str) -> Path:
     ],
 )
 def test_a_set_without_a_readable_image_is_refused_since_the_gate_would_pass(tmp_path: Path, kind: str, message: str) -> None:
-    with pytest.raises(NothingLeftError, match=message):
+    with pytest.raises(UnreadableSetError, match=message):
         fingerprint(write_unreadable(tmp_path, kind))
 
 

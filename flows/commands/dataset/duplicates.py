@@ -71,11 +71,11 @@ def find_duplicates(
 
 
 def _check_readable(path: str, found: CollectionDuplicates) -> None:
-    from bioclip.errors import NothingLeftError
+    from bioclip.errors import UnreadableSetError
 
     if not found.counts.written:
         reasons = ", ".join(f"{name} {number:,}" for name, number in sorted(found.counts.dropped.items())) or "it is empty"
-        raise NothingLeftError(f"no image of {path!r} can be read: {reasons}; correct the path or repair the files.")
+        raise UnreadableSetError(f"no image of {path!r} can be read: {reasons}; correct the path or repair the files.")
 
 
 def _answer(found: CollectionDuplicates, radius: int, written: list[str]) -> Answer:
