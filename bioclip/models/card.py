@@ -12,7 +12,7 @@ def describe_hardware(environment: Mapping[str, Any]) -> str:
     """One line on the device of a training, from `ModelInfo.environment`."""
     num_processes, device = environment.get("num_processes", 1), environment.get("device", "unknown")
     if device == "cpu":
-        return f"CPU, {num_processes} process(es) with {environment.get('num_threads', '?')} thread(s)"
+        return f"CPU, processes: {num_processes}, threads of each: {environment.get('num_threads', 'unknown')}"
     return f"{num_processes} x {device}"
 
 

@@ -80,7 +80,7 @@ def score_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
 
 def _table(lines: Sequence[Headline]) -> str:
     """Markdown of the headline scores with their intervals."""
-    made = ["| benchmark | measure | score | 95 % interval | chance | images | classes |", "|-|-|-|-|-|-|-|"]
+    made = ["| benchmark | measure | score | 95 % interval | chance | images | classes |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for line in lines:
         if line.value is None or line.ci_low is None or line.ci_high is None or line.chance is None:
             made.append(f"| {line.benchmark} | {line.measure} | no score: {line.reason} | | | {line.num_images:,} | {line.num_classes:,} |")

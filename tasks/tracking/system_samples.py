@@ -40,6 +40,8 @@ class SystemSampler:
 
     def _run(self) -> None:
         monitors = _open_monitors()
+        if monitors:
+            self._sample(monitors)  # psutil counts CPU time from its first call
         wait_s = min(_FIRST_SAMPLE_S, self._every_s)
         while monitors and not self._stopping.wait(wait_s):
             line = {"time": round(time.time(), 3), "system": self._sample(monitors)}

@@ -58,8 +58,8 @@ def complete_training(
     hours = measure_hours(queue)
     tracker.log_params(run, {"num_parameters": info.num_parameters, "num_training_samples": info.num_training_samples})
     ends = {"loss_first": info.loss_first, "loss_last": info.loss_last} | ({} if hours is None else {"hours": hours})
-    lacking = {f"samples_without/{name}": number for name, number in info.samples_without.items()}
-    tracker.log_metrics(run, ends | lacking, info.num_steps, _end_ms(run, queue))
+    ends |= {f"samples_without_{name}": number for name, number in info.samples_without.items()}
+    tracker.log_metrics(run, {f"summary/{name}": value for name, value in ends.items()}, info.num_steps, _end_ms(run, queue))
     environment = {f"treeoflife.{name}": str(value) for name, value in info.environment.items()}
     hardware = {"treeoflife.hardware": describe_hardware(info.environment), "treeoflife.weights_sha256": info.weights_sha256}
     tracker.set_tags(run, environment | hardware)

@@ -122,7 +122,7 @@ def _check_training(server: MlflowServer, run: dict[str, Any], workspace: Worksp
         "prefect.flow_run_name",
     } <= tags.keys()
     metrics = metrics_of(run)
-    assert {"loss_last", "hours", "system/process_memory_megabytes", "system/cpu_utilization_percentage"} <= metrics.keys()
+    assert {"summary/loss_last", "summary/hours", "system/process_memory_megabytes", "system/cpu_utilization_percentage"} <= metrics.keys()
     (output,) = run["outputs"]["model_outputs"]
     found = server.request("GET", f"registered-models/get?name={workspace.experiment}")["registered_model"]
     (version,) = found["latest_versions"]
