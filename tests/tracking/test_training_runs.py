@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,7 +47,13 @@ class Workspace:
         training = {"model": TINY_MODEL.model_dump(mode="json"), "num_steps": _NUM_STEPS, "batch_size": 16, "warmup_steps": 2}
         tree: dict[str, Any] = {
             "workspace": {"uri": str(folder)},
-            "tracking": {"uri": server.url, "experiment": experiment, "registered_model": experiment, "system_metrics_every_s": 1},
+            "tracking": {
+                "uri": server.url,
+                "experiment": experiment,
+                "registered_model": experiment,
+                "system_metrics_every_s": 1,
+                "timeout_s": 60,
+            },
             "training": training | {"num_threads": 1, "checkpoint_every_steps": 20, "log_every_steps": 1},
             "evaluation": {"caption_types": ["sci", "taxon"], "shots": [1], "num_folds": 1, "num_bootstraps": 20},
         }
@@ -68,6 +75,25 @@ class Workspace:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def pause_training(self, process: subprocess.Popen[str], num_lines: int) -> int:
+        """Stop the trainer once its log has `num_lines` lines, and wait until MLflow has as many steps; returns the trainer's process id."""
+        self.wait_until(process, lambda: self._num_lines() >= num_lines)
+        trainer = self._trainer()
+        os.kill(trainer, signal.SIGSTOP)
+        self.wait_until(process, lambda: self.num_logged() >= num_lines)
+        return trainer
+
+    def _num_lines(self) -> int:
+        return sum(path.read_bytes().count(b"\n") for path in self.folder.glob(".state/logs/training-*[0-9].jsonl"))
+
+    def _trainer(self) -> int:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"bioclip.training" in words and any(word.startswith(bytes(self.folder)) for word in words):
+                    return int(entry.name)
+        raise AssertionError("the trainer is not running")
 
     def num_logged(self) -> int:
         """Steps that MLflow has."""
@@ -92,10 +118,11 @@ def artifacts(server: MlflowServer, run: dict[str, Any]) -> set[str]:
 def test_a_training_killed_and_resumed_is_one_run_with_every_step_and_its_model(workspace: Workspace) -> None:
     server = workspace.server
     first = workspace.start("train")
-    workspace.wait_until(first, lambda: workspace.num_logged() >= 30)
+    trainer = workspace.pause_training(first, 30)
     run = server.only_run(workspace.experiment)
     assert run["info"]["status"] == "RUNNING"
-    os.kill(first.pid, signal.SIGKILL)
+    for pid in (first.pid, trainer):
+        os.kill(pid, signal.SIGKILL)
     first.communicate()
     printed = workspace.run("train")
     assert f"MLflow run of model {tags_of(run)['treeoflife.model_id']}: {server.url}/#/experiments/" in printed
@@ -153,8 +180,9 @@ def _check_evaluation(server: MlflowServer, run: dict[str, Any], training: dict[
 def test_a_training_succeeds_while_mlflow_is_dead_and_the_same_command_logs_it_later(workspace: Workspace) -> None:
     server = workspace.server
     training = workspace.start("train")
-    workspace.wait_until(training, lambda: workspace.num_logged() >= 10)
+    trainer = workspace.pause_training(training, 10)
     server.kill()
+    os.kill(trainer, signal.SIGCONT)
     _, said = training.communicate(timeout=_TIMEOUT_S)
     assert training.returncode == 0, said
     (sentence,) = [line for line in said.splitlines() if "does not answer" in line]
