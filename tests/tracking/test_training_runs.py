@@ -77,7 +77,7 @@ class Workspace:
             time.sleep(0.02)
 
     def pause_training(self, process: subprocess.Popen[str], num_lines: int) -> int:
-        """Stop the trainer once its log has `num_lines` lines, and wait until MLflow has as many steps; returns the trainer's process id."""
+        """Stop the trainer once its log has `num_lines` lines and wait until MLflow has as many steps; returns its process id."""
         self.wait_until(process, lambda: self._num_lines() >= num_lines)
         trainer = self._trainer()
         os.kill(trainer, signal.SIGSTOP)
