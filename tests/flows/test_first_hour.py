@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from bioclip.sample import sample_path
+from bioclip.sample.demo import MEDIA_HOSTS
+from bioclip.sample.server import SampleServer
 from bioclip.sources.inspection import guess_source
 from flows.commands.cli import main
 
@@ -259,6 +261,27 @@ def test_the_workspace_of_a_folder_is_beside_it(home: Path, monkeypatch: pytest.
     code, error, _ = answer(capsys, "check", "--settings", str(settings), "--set", "workspace.uri=results")
     assert code == 2
     assert "is within the folder of source 'photographs'" in error["error"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("use_shared_prefect")
+@pytest.mark.xdist_group("pipeline")
+def test_a_gbif_archive_becomes_a_release_once_its_host_can_be_reached(
+    home: Path, sample_server: SampleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run without an image names the reason and the setting; corrected, the same command downloads them."""
+    settings = init(capsys, home, "gbif.zip")
+    tree = yaml.safe_load(settings.read_text()) | {"ingest": {"licenses": ["open"]}}
+    tree["download"] = {"max_attempts": 1, "connect_to": dict.fromkeys(MEDIA_HOSTS, "127.0.0.1:9"), "allow_networks": ["127.0.0.0/8"]}
+    settings.write_text(yaml.safe_dump(tree))
+    code, error, _ = answer(capsys, "curate", "--settings", str(settings))
+    assert (code, error["error"]["kind"]) == (1, "NothingLeftError")
+    assert "set by download.connect_to, download.ca_file" in error["error"]["message"]
+    tree["download"]["connect_to"] = dict.fromkeys(MEDIA_HOSTS, sample_server.address)
+    settings.write_text(yaml.safe_dump(tree))
+    code, done, _ = answer(capsys, "curate", "--settings", str(settings))
+    assert code == 0
+    assert all(done["release"]["splits"][split]["num_samples"] > 0 for split in ("train", "val", "heldout"))
 
 
 @pytest.mark.slow
