@@ -20,18 +20,12 @@ from bioclip.partitions import StageManifest
 from bioclip.settings import DuplicateSettings
 from bioclip.storage import Storage
 
-IMAGE_COLUMNS = ["record_id", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "original_width", "original_height"]
+_IMAGE_COLUMNS = ["record_id", "original_sha256", "pixel_sha256", "phash", "entropy_bits", "original_width", "original_height"]
 _RECORD_COLUMNS = ["record_id", "license", "scientific_name", "specific_epithet"]
 _TURNED, _THUMBNAIL = "phash_turned", "thumbnail"
 _DIGEST_LENGTH = 64
 _NIBBLES = np.zeros(256, np.uint8)
 _NIBBLES[[ord(digit) for digit in "0123456789abcdef"]] = np.arange(16)
-
-
-def read_columns(storage: Storage, stage: StageManifest, columns: list[str]) -> pa.Table:
-    """Columns of every output of a stage, as one table in order of the outputs' names; a stage without any gives no rows and no columns."""
-    tables = list(_read_each(storage, stage, columns))
-    return pa.concat_tables(tables) if tables else pa.table({name: pa.array([], pa.null()) for name in columns})
 
 
 def read_hashes(storage: Storage, stage: StageManifest, min_entropy_bits: float) -> HashArray:
@@ -48,19 +42,17 @@ def read_image_table(storage: Storage, images: StageManifest, records: StageMani
 
     Thumbnails are read later, those of the images that have a near pair; the columns of thumbnails and turned pHashes may be absent.
     """
-    tables = [_standing(table) for table in _read_each(storage, records, _RECORD_COLUMNS)]
+    standings = [_standing(table) for table in _read_each(storage, records, _RECORD_COLUMNS)]
     if not images.outputs:
         return _facts(pa.table({name: pa.array([], pa.int64()) for name in _COMPACT}), settings)
-    with storage.reader(images.outputs[0].name) as stream:
-        there = pq.read_schema(stream).names
-    compact = _compact(storage, images, [_TURNED] if _TURNED in there else [])
+    compact = _compact(storage, images)
     compact = compact.append_column("row", pa.array(np.arange(compact.num_rows)))
-    if tables:
-        known = pa.concat_tables(tables)
+    if standings:
+        known = pa.concat_tables(standings)
         places = pc.index_in(compact["record_id"], value_set=known["record_id"].combine_chunks())
         compact = compact.append_column("standing", known["standing"].take(places))
     compact = _by_record_id(compact)
-    thumbnails = ThumbnailReader(storage, images, compact["row"].to_numpy()) if _THUMBNAIL in there else None
+    thumbnails = ThumbnailReader(storage, images, compact["row"].to_numpy()) if _has_column(storage, images, _THUMBNAIL) else None
     return _facts(compact, settings, thumbnails)
 
 
@@ -78,11 +70,11 @@ class ThumbnailReader:
         order, parts, start = np.argsort(rows, kind="stable"), [], 0
         for output in self.images.outputs:
             with self.storage.reader(output.name) as stream:
-                num_rows = pq.read_metadata(stream).num_rows
+                file = pq.ParquetFile(stream, pre_buffer=True)
+                num_rows = file.metadata.num_rows
                 low, high = np.searchsorted(rows[order], [start, start + num_rows])
                 if high > low:
-                    column = pq.read_table(stream, columns=[_THUMBNAIL])[_THUMBNAIL]
-                    parts.append(column.take(pa.array(rows[order[low:high]] - start)))
+                    parts.append(_take_rows(file, _THUMBNAIL, rows[order[low:high]] - start))
             start += num_rows
         found, present = read_thumbnails(pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.binary(THUMBNAIL_BYTES)))
         back = np.argsort(order, kind="stable")
@@ -93,9 +85,26 @@ _COMPACT = ("record_id", "sha256", "pixel_sha256", "phash", "entropy_bits", "are
 
 
 def _read_each(storage: Storage, stage: StageManifest, columns: list[str]) -> Iterator[pa.Table]:
+    """Columns of each output; those that an output lacks are left out."""
     for output in stage.outputs:
         with storage.reader(output.name) as stream:
-            yield pq.read_table(stream, columns=columns)
+            yield pq.ParquetFile(stream, pre_buffer=True).read(columns=columns)
+
+
+def _has_column(storage: Storage, stage: StageManifest, name: str) -> bool:
+    with storage.reader(stage.outputs[0].name) as stream:
+        return name in pq.read_schema(stream).names
+
+
+def _take_rows(file: pq.ParquetFile, name: str, rows: IndexArray) -> pa.ChunkedArray:
+    """Values of a column at ascending rows; only the row groups that hold one are read."""
+    sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+    ends = np.cumsum(sizes)
+    group_of_row = np.searchsorted(ends, rows, side="right")
+    groups = np.unique(group_of_row)
+    starts = np.cumsum(sizes[groups]) - sizes[groups]
+    places = rows - (ends - sizes)[group_of_row] + starts[np.searchsorted(groups, group_of_row)]
+    return file.read_row_groups(groups.tolist(), columns=[name])[name].take(pa.array(places))
 
 
 def _standing(records: pa.Table) -> pa.Table:
@@ -108,15 +117,19 @@ def _standing(records: pa.Table) -> pa.Table:
     return pa.table({"record_id": records["record_id"], "standing": pa.array(standing, pa.int8())})
 
 
-def _compact(storage: Storage, images: StageManifest, more: list[str]) -> pa.Table:
-    """All images with numbers in place of digests; every column is read on its own, so that texts of one kind at most are in memory."""
-    sides = read_columns(storage, images, ["original_width", "original_height"])
-    area = sides["original_width"].to_numpy().astype(np.int64) * sides["original_height"].to_numpy()
-    columns = {"record_id": read_columns(storage, images, ["record_id"])["record_id"]}
-    for name, source in (("sha256", "original_sha256"), ("pixel_sha256", "pixel_sha256")):
-        columns[name] = pa.array(_digest_codes(read_columns(storage, images, [source])[source]))
-    rest = read_columns(storage, images, ["phash", "entropy_bits", *more])
-    return pa.table({**columns, "area": area, **{name: rest[name] for name in rest.column_names}})
+def _compact(storage: Storage, images: StageManifest) -> pa.Table:
+    """All images with numbers in place of digests, which are texts in memory for one output at a time only."""
+    rests, areas, words = [], [], {name: [np.empty((0, 2), np.uint64)] for name in ("original_sha256", "pixel_sha256")}
+    columns = [*_IMAGE_COLUMNS, _TURNED] if _has_column(storage, images, _TURNED) else _IMAGE_COLUMNS
+    for table in _read_each(storage, images, columns):
+        areas.append(table["original_width"].to_numpy().astype(np.int64) * table["original_height"].to_numpy())
+        for name, parts in words.items():
+            parts.append(_digest_words(table[name].combine_chunks()))
+        rests.append(table.select([name for name in columns if name in {"record_id", "phash", "entropy_bits", _TURNED}]))
+    sha256, pixel_sha256 = (_digest_codes(np.concatenate(words.pop(name))) for name in list(words))
+    numbers = {"sha256": sha256, "pixel_sha256": pixel_sha256, "area": np.concatenate(areas)}
+    rest = pa.concat_tables(rests)
+    return pa.table({**{name: rest[name] for name in rest.column_names}, **numbers})
 
 
 def _by_record_id(table: pa.Table) -> pa.Table:
@@ -162,13 +175,11 @@ def _turned(table: pa.Table) -> HashArray | None:
     return turned
 
 
-def _digest_codes(column: pa.ChunkedArray) -> IndexArray:
-    """A number for each digest, the same for equal ones; -1 for what is missing or no digest of 64 hexadecimal digits.
+def _digest_codes(words: HashArray) -> IndexArray:
+    """A number for each digest (n, 2), the same for equal ones; -1 for zeros, where there is none.
 
     Of the 256 bits 128 decide: among a billion images two of them agree by chance once in 10^20 runs.
     """
-    words = np.concatenate([_digest_words(chunk) for chunk in column.chunks] or [np.empty((0, 2), np.uint64)])
-    is_digest = pc.fill_null(pc.equal(pc.binary_length(column), _DIGEST_LENGTH), False).to_numpy()
     order = np.argsort(words[:, 0], kind="stable")
     same = words[order[1:], 0] == words[order[:-1], 0]
     if (same & (words[order[1:], 1] != words[order[:-1], 1])).any():
@@ -177,16 +188,16 @@ def _digest_codes(column: pa.ChunkedArray) -> IndexArray:
     codes = np.empty(len(order), np.int64)
     codes[order[:1]] = 0
     codes[order[1:]] = np.cumsum(~same)
-    return np.where(is_digest, codes, -1)
+    return np.where(words.any(axis=1), codes, -1)
 
 
-def _digest_words(chunk: pa.Array) -> HashArray:
-    """The first 128 bits of each digest, shape (n, 2); zeros where there is none."""
-    valid = np.flatnonzero(pc.fill_null(pc.equal(pc.binary_length(chunk), _DIGEST_LENGTH), False).to_numpy(zero_copy_only=False))
-    words = np.zeros((len(chunk), 2), np.uint64)
+def _digest_words(column: pa.Array) -> HashArray:
+    """The first 128 bits of each digest, shape (n, 2); zeros for what is missing or no digest of 64 hexadecimal digits."""
+    valid = np.flatnonzero(pc.fill_null(pc.equal(pc.binary_length(column), _DIGEST_LENGTH), False).to_numpy(zero_copy_only=False))
+    words = np.zeros((len(column), 2), np.uint64)
     if not len(valid):
         return words
-    chosen = chunk if len(valid) == len(chunk) else chunk.take(pa.array(valid))
+    chosen = column if len(valid) == len(column) else column.take(pa.array(valid))
     start = chosen.offset
     offset = int(np.frombuffer(chosen.buffers()[1], np.int32, 1, 4 * start)[0])
     digits = np.frombuffer(chosen.buffers()[2], np.uint8, len(chosen) * _DIGEST_LENGTH, offset).reshape(-1, _DIGEST_LENGTH)[:, :32]

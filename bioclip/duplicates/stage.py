@@ -9,7 +9,7 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value
 from bioclip.duplicates.grouping import KEPT, KINDS, Groups, group_similar
-from bioclip.duplicates.image_table import read_columns, read_image_table
+from bioclip.duplicates.image_table import read_image_table
 from bioclip.duplicates.pair_index import find_pairs, plan_search, write_index
 from bioclip.duplicates.similarity import ImageTable, find_similarity
 from bioclip.images.hashing import HASH_VERSION
@@ -18,7 +18,7 @@ from bioclip.schemas import DUPLICATE_SCHEMA
 from bioclip.settings import DuplicateSettings, PipelineSettings, meaningful
 from bioclip.storage import Storage
 
-__all__ = ["STAGE", "group_images", "plan_duplicates", "read_columns"]
+__all__ = ["STAGE", "group_images", "plan_duplicates"]
 
 STAGE = "duplicates"
 _VERSION = 4

@@ -10,13 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bioclip.accounting import Counts
-from bioclip.duplicates.stage import read_columns
 from bioclip.licenses import license_url, needs_attribution
 from bioclip.partitions import OutputFile, PartitionManifest, PartitionWriter, StageManifest, read_stage
 from bioclip.publishing.catalog_tables import NOT_PROVIDED, catalog_table, described_samples, provenance_table, write_tables
 from bioclip.records import RANKS, Record
-from bioclip.releases import Release
-from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, RECORD_SCHEMA, SAMPLE_SCHEMA
+from bioclip.schemas import ATTRIBUTION_SCHEMA, CATALOG_SCHEMA, LICENSES_SCHEMA, PROVENANCE_SCHEMA, SAMPLE_SCHEMA
 from bioclip.sources.parsing.columns import records_table
 from bioclip.storage import Storage
 from tests.conftest import Curated
@@ -28,8 +26,8 @@ CARD_COLUMNS = [
 """Of catalog.parquet, in the order of TreeOfLife-200M's dataset card."""
 
 
-def rows_of(release: Release, name: str, key: str) -> dict[str, dict[str, Any]]:
-    with release.storage.reader(name) as stream:
+def rows_in(storage: Storage, name: str, key: str) -> dict[str, dict[str, Any]]:
+    with storage.reader(name) as stream:
         return {row[key]: row for row in pq.read_table(stream).to_pylist()}
 
 
@@ -42,8 +40,8 @@ def samples(curated: Curated) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def records(curated: Curated) -> dict[str, dict[str, Any]]:
     """All records by id."""
-    table = read_columns(curated.storage, read_stage(curated.storage, "records"), RECORD_SCHEMA.names)
-    return {row["record_id"]: row for row in table.to_pylist()}
+    tables = (rows_in(curated.storage, output.name, "record_id") for output in read_stage(curated.storage, "records").outputs)
+    return {name: row for table in tables for name, row in table.items()}
 
 
 class TestCatalog:
@@ -61,7 +59,7 @@ class TestCatalog:
     def test_its_values_are_those_of_the_sample_and_its_record(
         self, curated: Curated, samples: dict[str, Any], records: dict[str, Any]
     ) -> None:
-        for uuid, row in rows_of(curated.release, "catalog.parquet", "uuid").items():
+        for uuid, row in rows_in(curated.release.storage, "catalog.parquet", "uuid").items():
             sample = samples[uuid]
             assert {rank: row[rank] or "" for rank in RANKS[:6]} == {rank: sample[rank] for rank in RANKS[:6]}
             assert (row["common"] or "", row["data_source"], row["source_url"]) == tuple(
@@ -79,7 +77,7 @@ class TestCatalog:
             assert row["split"] == sample["split"]
 
     def test_a_basis_of_record_is_spelt_as_gbif_does(self, curated: Curated) -> None:
-        found = {row["basisOfRecord"] for row in rows_of(curated.release, "catalog.parquet", "uuid").values()}
+        found = {row["basisOfRecord"] for row in rows_in(curated.release.storage, "catalog.parquet", "uuid").values()}
         assert found == {None, "HUMAN_OBSERVATION", "MACHINE_OBSERVATION", "PRESERVED_SPECIMEN"}
 
 
@@ -121,7 +119,7 @@ def test_publisher_citation_and_title_come_from_the_provider_or_are_not_provided
 
 class TestAttribution:
     def test_every_sample_that_needs_attribution_has_a_holder_or_is_counted_as_lacking_one(self, curated: Curated) -> None:
-        attribution = rows_of(curated.release, "attribution.parquet", "record_id")
+        attribution = rows_in(curated.release.storage, "attribution.parquet", "record_id")
         with curated.release.storage.reader("licenses.parquet") as stream:
             licenses = pq.read_table(stream)
         assert licenses.schema.equals(LICENSES_SCHEMA)
@@ -133,7 +131,7 @@ class TestAttribution:
             assert row["lacks_holder"] == (row["needs_attribution"] and not (row["rights_holder"] or row["creator"]))
 
     def test_it_says_what_the_provider_says(self, curated: Curated, records: dict[str, Any]) -> None:
-        for record_id, row in rows_of(curated.release, "attribution.parquet", "record_id").items():
+        for record_id, row in rows_in(curated.release.storage, "attribution.parquet", "record_id").items():
             record = records[record_id]
             for name in ("license", "license_verbatim", "rights_holder", "creator", "title", "source", "source_id"):
                 assert row[name] == record[name]
