@@ -16,6 +16,7 @@ from bioclip.errors import UnknownNameError
 
 MODULES = {
     "duplicate_search": "benchmarks.duplicates.duplicate_search",
+    "duplicate_groups": "benchmarks.duplicates.duplicate_groups",
     "image_hashing": "benchmarks.acquisition.image_hashing",
     "near_duplicates": "benchmarks.duplicates.near_duplicates",
     "shard_writing": "benchmarks.releases.shard_writing",

@@ -27,6 +27,7 @@ from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_value, readable_json
 from bioclip.download.chunks import ROW_GROUP_ROWS
+from bioclip.images.hashing import THUMBNAIL_BYTES, THUMBNAIL_SIDE
 from bioclip.partitions import PartitionJob, PartitionManifest, PartitionWriter, run_partition, write_stage
 from bioclip.records import RANKS, partition_bounds
 from bioclip.sample import sample_path
@@ -161,15 +162,15 @@ def taxon_names(taxa: Numbers) -> dict[str, pa.Array]:
     return names | {"species": pc.binary_join_element_wise(names["genus"], epithets.take(epithet), " ")}
 
 
-def write_tables(storage: Storage, num_images: int, num_partitions: int) -> None:
-    """Write the finished stages before `release`."""
+def write_tables(storage: Storage, num_images: int, num_partitions: int, has_thumbnails: bool = False) -> None:
+    """Write the finished stages before `release`; with thumbnails, of which a fifth of the near duplicates have another picture's."""
     population = Population(num_images, num_partitions)
     names = taxon_names(np.arange(population.num_taxa))
     records = [
         _do(storage, "records", source, f"records/{source}/{_snapshot(source)}", _write_records, population=population, names=names)
         for source in SOURCES
     ]
-    images = _do(storage, "images", "images", "images", _write_images, population=population)
+    images = _do(storage, "images", "images", "images", _write_images, population=population, has_thumbnails=has_thumbnails)
     taxonomy = _do(storage, "taxonomy", "names", "taxonomy", _write_names, population=population, names=names)
     groups = _do(storage, "duplicates", "groups", "duplicates", _write_groups, population=population)
     stages = {"records": records, "images": [images], "taxonomy": [taxonomy], "duplicates": [groups], "backbones": []}
@@ -238,11 +239,15 @@ def _publishers(source: str, num: int) -> pa.Array:
     return pa.MapArray.from_arrays(offsets, _chosen(("publisher",), places), _chosen((f"The {source} of all",), places))
 
 
-def _write_images(storage: Storage, writer: PartitionWriter, *, population: Population) -> Counts:
+def _write_images(storage: Storage, writer: PartitionWriter, *, population: Population, has_thumbnails: bool) -> Counts:
     sink = io.BytesIO()
     Image.new("RGB", (8, 8), (40, 90, 40)).save(sink, "JPEG")
     for index in range(population.num_partitions):
-        table = _images(population, population.partition(index), sink.getvalue())
+        numbers = population.partition(index)
+        table = _images(population, numbers, sink.getvalue())
+        if has_thumbnails:
+            place = IMAGE_SCHEMA.get_field_index("thumbnail")
+            table = table.set_column(place, IMAGE_SCHEMA.field(place), _thumbnails(population, numbers))
         writer.write_table(layout.images_part(index), table, row_group_rows=ROW_GROUP_ROWS)
     return Counts(population.num_images, population.num_images)
 
@@ -265,6 +270,17 @@ def _images(population: Population, numbers: Numbers, picture: bytes) -> pa.Tabl
         "phash": pa.array(phash),
     }
     return pa.table([columns[name] for name in IMAGE_SCHEMA.names], schema=IMAGE_SCHEMA)
+
+
+def _thumbnails(population: Population, numbers: Numbers) -> pa.Array:
+    """Pictures of 6 x 6 cosines; copies have that of the image that is kept for them, every fifth near copy has its own."""
+    kept, kind = population.kept(numbers)
+    shown = np.where((kind == 2) & (numbers // _DUPLICATE_EVERY % 5 == 0), numbers, kept)
+    waves = np.cos(np.pi * np.outer(np.arange(6), np.arange(THUMBNAIL_SIDE) + 0.5) / THUMBNAIL_SIDE)
+    amplitudes = np.stack([_unit(shown, 100 + wave) - 0.5 for wave in range(36)], axis=1).reshape(-1, 6, 6)
+    amplitudes /= 1.0 + np.add.outer(np.arange(6), np.arange(6))
+    pictures = np.clip(128 + 200 * (waves.T @ amplitudes @ waves), 0, 255).astype(np.uint8)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(THUMBNAIL_BYTES), len(numbers), [None, pa.py_buffer(pictures)])
 
 
 def _write_names(storage: Storage, writer: PartitionWriter, *, population: Population, names: dict[str, pa.Array]) -> Counts:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.duplicates import duplicate_groups
 from benchmarks.duplicates.near_duplicates import RADII, changes, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
@@ -54,3 +55,10 @@ def test_every_change_makes_another_picture() -> None:
     picture = Image.effect_mandelbrot((160, 120), (-2.0, -1.5, 1.0, 1.5), 50).convert("RGB")
     for name, change in changes().items():
         assert change(picture).tobytes() != picture.tobytes(), name
+
+
+def test_the_stage_refuses_the_near_pairs_of_other_pictures(tmp_path: Path) -> None:
+    [pairs] = duplicate_groups.run(Context(True, tmp_path, Peers(install=False))).facts
+    for _, confirmed, refused, unconfirmed in pairs.rows:
+        assert confirmed + refused == unconfirmed
+        assert 0.15 < refused / unconfirmed < 0.25
