@@ -29,6 +29,8 @@ def write_model(run: Run, key: str, release: Release) -> None:
     step = _take_final_weights(run)
     if run.processes.is_first:
         storage, folder, trainer = run.checkpoints.storage, layout.model_dir(key[:12]), run.trainer
+        if trainer.averaged is not None:
+            trainer.model.network.load_state_dict(trainer.averaged.copy.state_dict())
         merge_adaptation(trainer.model.network)
         info = _describe(run, key, release, save_model(storage, folder, trainer.model), step)
         probed = {probe["step"]: dict(probe) for probe in run.state.probes}
