@@ -128,7 +128,7 @@ def check_listed(settings: ReleaseSettings, known: Collection[str]) -> None:
     if missing := sorted(set(settings.heldout_species) - set(known)):
         raise SettingsError(
             f"release.heldout_species: {missing[0]!r} is not the accepted name of any image; "
-            "use the accepted binomial in taxonomy/names.parquet."
+            "use the accepted binomial, or the label, in taxonomy/names.parquet."
         )
 
 

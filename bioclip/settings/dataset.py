@@ -37,7 +37,7 @@ class ReleaseSettings(Settings):
     """Species with fewer images have none in `val`; all of their images are used for training. If no species has as many, those with two or
     more images have some in `val`."""
     heldout_species: tuple[str, ...] = ()
-    """Accepted binomials kept out of training as `heldout`; empty: drawn by hashed name."""
+    """Accepted binomials, or labels, kept out of training as `heldout`; empty: drawn by hashed name."""
     heldout_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of eligible species drawn as held-out when no list is given."""
     heldout_min_images: int = Field(8, gt=0)
