@@ -23,6 +23,8 @@ MODULES = {
     "shard_reading": "benchmarks.releases.shard_reading",
     "zero_shot_scoring": "benchmarks.models.zero_shot_scoring",
     "evaluation_preprocessing": "benchmarks.models.evaluation_preprocessing",
+    "training_loader": "benchmarks.models.training_loader",
+    "training_index": "benchmarks.models.training_index",
     "release_increment": "benchmarks.releases.release_increment",
     "release_faults": "benchmarks.releases.release_faults",
     "release_scale": "benchmarks.releases.release_scale",

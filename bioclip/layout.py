@@ -329,6 +329,16 @@ AVERAGED_STATE, STEP_HISTORY = "averaged.safetensors", "history.safetensors"
 """Files of a checkpoint: tensors of the network, the objectives, the optimizer, the averaged network, and the metrics of each step."""
 
 
+def unreadable_dir(model_dir: str) -> str:
+    """Folder of the lists of samples that the processes of an unfinished run could not read."""
+    return f"{model_dir}/unreadable"
+
+
+def unreadable_samples(model_dir: str, rank: int) -> str:
+    """List of the process `rank`."""
+    return f"{unreadable_dir(model_dir)}/rank-{rank:05d}.json"
+
+
 def evaluation_dir(evaluation_id: str) -> str:
     """Folder of an evaluation in the workspace."""
     return f"{EVALUATIONS_DIR}/{evaluation_id}"
@@ -350,6 +360,10 @@ def report_dir(report_id: str) -> str:
 
 
 # The local state folder
+
+STATE_DIR, TRAINING_CACHE_DIR, SAMPLE_INDEXES_DIR, CACHED_SHARDS_DIR = ".state", "training-cache", "indexes", "shards"
+SAMPLE_INDEX_ROWS, SAMPLE_INDEX_FACTS, SAMPLE_INDEX_GROUPS = "rows.bin", "facts.json", "by-lineage.bin"
+"""Files of an index of samples; see bioclip/shards/index_building.py."""
 
 ARCHIVE_DIGESTS, EVALUATION_SET_DIGESTS = "digests.json", "evaluation-digests.json"
 DEMO_SETTINGS = "settings.yaml"

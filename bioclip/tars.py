@@ -156,15 +156,27 @@ def scan_members(stream: IO[bytes], name: str) -> Iterator[TarMember]:
     raise ShardError(f"shard {name!r} has no end mark, so it is cut short; {_REMEDY}")
 
 
-def members_in(data: bytes, name: str) -> Iterator[TarMember]:
-    """Members within a part of the tar `name` that starts with a header; offsets count from the start of `data`.
+def sample_extents(data: bytes, name: str) -> tuple[str, dict[str, slice]]:
+    """The key of the one sample that `data` holds, a part of the tar `name`, and the place of each member's content by extension.
 
-    Raises ShardError as `scan_members` does.
+    The key is empty if `data` holds anything else. Raises ShardError if it does not start with a header.
     """
-    position = 0
-    while position < len(data) and (member := _parse_header(data[position : position + BLOCK_BYTES], position, name)) is not None:
-        yield member
-        position = member.offset + padded(member.num_bytes)
+    if (first := _parse_header(data[:BLOCK_BYTES], 0, name)) is None:
+        return "", {}
+    full_name = header_name(data[:BLOCK_BYTES])
+    prefix, position = full_name[: len(full_name) - len(first.extension.encode())], 0
+    places: dict[str, slice] = {}
+    while data.startswith(prefix, position) and data[position + 156 : position + 157] in _REGULAR_FILE:
+        start, stop = position + len(prefix), position + MAX_NAME_BYTES
+        end = data.find(b"\0", start, stop)
+        try:
+            num_bytes = int(data[position + 124 : position + 136].rstrip(b"\0 "), 8)
+        except ValueError:
+            return "", {}
+        content = position + BLOCK_BYTES
+        places[data[start : end if end >= 0 else stop].decode("utf-8", "replace")] = slice(content, content + num_bytes)
+        position = content + padded(num_bytes)
+    return (first.key, places) if position == len(data) else ("", {})
 
 
 def header_name(header: bytes) -> bytes:

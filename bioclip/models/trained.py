@@ -37,6 +37,8 @@ class ModelInfo:
     samples_without: dict[str, int] = field(default_factory=dict)
     """Caption type -> number of samples without it, which used `training.caption_fallback`."""
 
+    unreadable_samples: dict[str, str] = field(default_factory=dict)
+    """Id of each sample that could not be read -> the reason; the next sample of the epoch took its place."""
     environment: dict[str, Any] = field(default_factory=dict)
     """Versions of torch and open_clip, device, threads and processes of the run that finished it; these can change the last bits."""
 

@@ -7,7 +7,6 @@ from bioclip.settings.dataset import CardSettings, FilterSettings, ReleaseSettin
 from bioclip.settings.leakage import EvaluationSetSettings, LeakEmbeddingSettings, LeakGuards, LeakSettings
 from bioclip.settings.models import (
     AdaptationSettings,
-    DataStreamSettings,
     EvaluationSettings,
     ModelSettings,
     ObjectiveSettings,
@@ -16,10 +15,12 @@ from bioclip.settings.models import (
 from bioclip.settings.pipeline import PipelineSettings
 from bioclip.settings.running import ClusterSettings, S3Settings, TrackingSettings, WorkspaceSettings
 from bioclip.settings.safeguards import DivergenceSettings, ProbeSettings
+from bioclip.settings.training_data import CaptionPhaseSettings, DataStreamSettings, caption_weights
 
 __all__ = [
     "AdaptationSettings",
     "BackboneSettings",
+    "CaptionPhaseSettings",
     "CaptionType",
     "CardSettings",
     "ClusterSettings",
@@ -48,6 +49,7 @@ __all__ = [
     "TrackingSettings",
     "TrainingSettings",
     "WorkspaceSettings",
+    "caption_weights",
     "is_operational",
     "meaningful",
     "settings_digest",

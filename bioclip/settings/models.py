@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
-from bioclip.settings.base import CAPTION_OF_A_LANGUAGE, CaptionType, Settings, operational, rule
+from bioclip.settings.base import CaptionType, Settings, operational, rule
 from bioclip.settings.safeguards import DivergenceSettings, ProbeSettings
+from bioclip.settings.training_data import CaptionPhaseSettings, CaptionTypes, DataStreamSettings
 
 
 class ModelSettings(Settings):
@@ -51,25 +52,6 @@ class ObjectiveSettings(Settings):
     """Options of the objective."""
 
 
-class DataStreamSettings(Settings):
-    """One of the streams of samples that batches are drawn from."""
-
-    release: str = ""
-    """Version of a release in the workspace; empty: the release that the run was given."""
-    split: Literal["train", "train_small"] = "train"
-    """Split of the release."""
-    shards: str = ""
-    """Instead of a release: a WebDataset tar, or a folder or `s3://` prefix with tars, whose samples hold an image and `txt`."""
-    ratio: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Share of a batch, relative to the other streams; rounded to whole samples by largest remainders."""
-
-    @model_validator(mode="after")
-    def _has_one_origin(self) -> Self:
-        if self.shards and self.release:
-            raise ValueError(f"a stream has either release or shards, not both; make {self.release!r} and {self.shards!r} two streams")
-        return self
-
-
 class TrainingSettings(Settings):
     """One training run."""
 
@@ -85,9 +67,11 @@ class TrainingSettings(Settings):
     """Training split if `data` is empty: all of `train`, or the subset listed by a release with `release.train_small_fraction`."""
     data: tuple[DataStreamSettings, ...] = rule(())
     """Streams of samples, each with its share of every batch; empty: `split` of the release that the run was given."""
-    caption_types: tuple[str, ...] = Field(("sci", "com", "taxon", "sci_com", "taxon_com"), min_length=1)
-    """Drawn uniformly per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards:
-    BioCLIP's ten, `description`, and `com.<code>` and `common_name.<code>` of a language; one named twice is drawn twice as often."""
+    caption_types: CaptionTypes = ("sci", "com", "taxon", "sci_com", "taxon_com")
+    """Drawn per sample and epoch, as BioCLIP mixes five types (it draws per batch). Any text member of the release's shards: BioCLIP's ten,
+    `description`, and `com.<code>` and `common_name.<code>` of a language. A list is drawn uniformly, a mapping by its weights."""
+    caption_schedule: tuple[CaptionPhaseSettings, ...] = rule(())
+    """Other caption types for later parts of the run."""
     caption_fallback: CaptionType = rule("taxon_com")
     """Type for a sample without the drawn one, e.g. if its species has no description; such samples are counted."""
     num_steps: int = Field(1000, gt=0)
@@ -106,14 +90,21 @@ class TrainingSettings(Settings):
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradient norm is clipped to this; 0 disables clipping."""
-    ema_decay: float = rule(0.0, ge=0, lt=1)
-    """Above 0, the finished model is the exponential moving average of the weights with this decay, e.g. 0.999, and less in the first
-    steps."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; weights stay fp32. `tf32` is fp32 with products of 10-bit mantissas on GPUs, and is fp32
     on CPUs; with `bf16`, what stays in fp32 uses them too."""
     min_crop_area: float = Field(0.9, gt=0, le=1)
     """Least area of the random crop (BioCLIP: 0.9)."""
+    decoder: Literal["exact", "fast", "scaled"] = "fast"
+    """Transform from a JPEG to pixels: `exact` is Pillow's, as open_clip's; `fast` differs from it by less than the noise of a camera
+    (at least 50 dB); `scaled` decodes at 1/2, 1/4 or 1/8 of the size where enough pixels remain (down to 28 dB)."""
+    order: Literal["auto", "sample", "block"] = rule("auto")
+    """`sample` draws from all of a stream; `block` from `window_shards` tars at a time, each read as a whole; `auto`: `block` for a stream
+    of more than 64 GiB."""
+    window_shards: int = rule(64, gt=0)
+    """Tars that the order `block` draws from at a time."""
+    max_unreadable_samples: int = operational(100, ge=0)
+    """Samples that may be unreadable; each is replaced by the next of its epoch, counted and named. One more ends the run."""
     horizontal_flip: bool = False
     """Mirror half of the images at random."""
     num_crops: int = rule(0, ge=0)
@@ -140,8 +131,16 @@ class TrainingSettings(Settings):
     """Compile both towers with torch.compile, which takes minutes at the start. Lengths of texts are then rounded up to at most four."""
     peak_tflops: float = operational(0.0, ge=0)
     """Peak of one device in TFLOP/s, to state the share of it that is used (MFU); 0: by the device's name, if it is known."""
-    num_loader_workers: int = operational(0, ge=0)
+    num_loader_workers: int = operational(2, ge=0)
     """Decoding threads; 0: decode in the training loop."""
+    prefetch_mb: int = operational(1024, ge=0)
+    """Memory for batches that are decoded ahead of the training loop; at least one batch is."""
+    cache_dir: str = operational("")
+    """Local folder for the index of samples and for copies of tars, shared by all processes of a machine; empty: `.state/training-cache` of
+    a local workspace, else one in the folder for temporary files."""
+    cache_shards_gb: float = operational(64.0, ge=0)
+    """Disk space for copies of tars of a remote workspace, in GiB, used where the order is `block` or they all fit; the least recently used
+    are removed. 0: no copies; each sample is one request."""
     cache_images_mb: int = operational(512, ge=0)
     """Memory for decoded training images kept between epochs; order and pixels are the same with or without."""
     checkpoint_every_steps: int = operational(100, gt=0)
@@ -156,15 +155,6 @@ class TrainingSettings(Settings):
     """Scores on validation images during training."""
     log_every_steps: int = operational(10, gt=0)
     """Steps between lines of metrics."""
-
-    @field_validator("caption_types")
-    @classmethod
-    def _caption_types_can_be(cls, types: tuple[str, ...]) -> tuple[str, ...]:
-        known = (*get_args(CaptionType), "scientific_name", "taxonomic_name", "common_name", "description")
-        for name in types:
-            if name not in known and not CAPTION_OF_A_LANGUAGE.fullmatch(name):
-                raise ValueError(f"{name!r} is not a text of a release; choose from {', '.join(known)}, com.<code>, common_name.<code>")
-        return types
 
 
 class EvaluationSettings(Settings):

@@ -29,8 +29,6 @@ def write_model(run: Run, key: str, release: Release) -> None:
     step = _take_final_weights(run)
     if run.processes.is_first:
         storage, folder, trainer = run.checkpoints.storage, layout.model_dir(key[:12]), run.trainer
-        if trainer.averaged is not None:
-            trainer.model.network.load_state_dict(trainer.averaged.copy.state_dict())
         merge_adaptation(trainer.model.network)
         info = _describe(run, key, release, save_model(storage, folder, trainer.model), step)
         probed = {probe["step"]: dict(probe) for probe in run.state.probes}
@@ -39,8 +37,10 @@ def write_model(run: Run, key: str, release: Release) -> None:
         if state := trainer.objectives.state_dict():
             tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
             storage.write_bytes(f"{folder}/{layout.OBJECTIVE_WEIGHTS}", save(tensors))
+        run.log.write_unreadable(run.data.unreadable.take_new())
         storage.write_bytes(f"{folder}/{layout.MODEL_INFO}", info.to_bytes())
         run.checkpoints.clear()
+        run.data.unreadable.clear()
     run.processes.wait()
 
 
@@ -77,6 +77,7 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str, weights
         loss_last=run.state.history[-num_ends:, 0].mean().item(),
         split=run.settings.split,
         samples_without=dict(run.samples_without),
+        unreadable_samples=run.data.unreadable.of_all_processes(),
         environment=run.processes.environment(),
         weights_step=weights_step,
         skipped_batches=[list(window) for window in run.state.skipped],

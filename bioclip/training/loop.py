@@ -18,7 +18,8 @@ from bioclip.settings import TrainingSettings
 from bioclip.training.arriving_metrics import ArrivingMetrics
 from bioclip.training.checkpoints import Checkpoints, RunState
 from bioclip.training.data import Batch, TrainingData, missing_captions
-from bioclip.training.data.streams import open_streams
+from bioclip.training.data.streams import open_shard_cache, open_streams
+from bioclip.training.data.unreadable import UnreadableSamples
 from bioclip.training.divergence import batch_runs
 from bioclip.training.finished_model import write_model
 from bioclip.training.objectives.contract import ObjectiveContext
@@ -75,9 +76,19 @@ def _start(
     settings: TrainingSettings, release: Release, checkpoints: Checkpoints, processes: Processes, log: RunLog, stop: StopRequest
 ) -> Run:
     streams, lineages = open_streams(settings, release, checkpoints.storage)
-    missing = missing_captions(streams, settings.caption_types)
+    missing = missing_captions(streams, settings)
     model = create_model(settings.model, settings.seed)
-    data = TrainingData(streams, settings, model.tokenizer, model.image_px, processes.rank, processes.world_size)
+    data = TrainingData(
+        streams,
+        settings,
+        model.tokenizer,
+        model.image_px,
+        processes.rank,
+        processes.world_size,
+        open_shard_cache(settings, checkpoints.storage),
+        pinned=processes.device.type == "cuda",
+        unreadable=UnreadableSamples(settings.max_unreadable_samples, checkpoints.storage, checkpoints.folder, processes.rank),
+    )
     restrict_training(model.network, settings.adaptation, settings.seed)
     store_on(model.network, processes.device)
     model.network.train()

@@ -18,7 +18,8 @@ import numpy as np
 from bioclip.encoding.encoder import Encoder, EncodingOptions
 from bioclip.errors import ModelError, TrainingError
 from bioclip.settings import ProbeSettings, TrainingSettings
-from bioclip.shards.sample_index import image_of, index_split, texts_of
+from bioclip.shards.index_building import index_split
+from bioclip.shards.sample_index import image_of, texts_of
 
 if TYPE_CHECKING:
     import torch
@@ -81,12 +82,13 @@ def open_probe(settings: TrainingSettings, release: Release, model: ClipModel) -
 def _val_samples(settings: TrainingSettings, release: Release) -> Iterator[tuple[str, bytes, str]]:
     """(key, encoded image, caption) of the samples with the lowest hashes of (seed, key), at most `num_images`."""
     index = index_split(release, VAL)
-    hashes = [blake2b(f"{settings.seed}/{key}".encode(), digest_size=16).digest() for key in index.keys]
+    keys = index.keys
+    hashes = [blake2b(f"{settings.seed}/{key}".encode(), digest_size=16).digest() for key in keys]
     for position in sorted(range(len(hashes)), key=hashes.__getitem__)[: settings.probes.num_images]:
         members = index.read(position)
         image, caption = image_of(members), texts_of(members).get(settings.probes.caption_type)
         if image is not None and caption:
-            yield str(index.keys[position]), image, caption
+            yield keys[position], image, caption
 
 
 def ridge_top1(features: NDArray[np.float32], labels: NDArray[np.int64], penalty: float) -> float | None:

@@ -41,6 +41,11 @@ class RunLog:
                 line = {"stream": number, "num_samples": len(stream.index), "num_incomplete": stream.num_incomplete}
                 self.write({"event": "incomplete", **line})
 
+    def write_unreadable(self, samples: Mapping[str, str]) -> None:
+        """Write the ids of samples that the first process could not read, each with the reason."""
+        for name, reason in samples.items():
+            self.write({"event": "unreadable", "sample": name, "reason": reason})
+
     def write_changed_environment(self, step: int, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Write each factor of the environment that differs from the checkpoint's, as [before, now], if any does."""
         if changed := {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}:

@@ -66,8 +66,7 @@ class Run:
     @property
     def parts(self) -> TrainedParts:
         """Everything whose tensors training changes."""
-        trainer = self.trainer
-        return TrainedParts(trainer.model.network, trainer.objectives, trainer.optimizer, trainer.averaged)
+        return TrainedParts(self.trainer.model.network, self.trainer.objectives, self.trainer.optimizer)
 
     def resume(self) -> None:
         """Continue from the newest intact checkpoint, if there is any; raises TrainingError if all are damaged."""
@@ -135,7 +134,7 @@ class Run:
         name = layout.divergence_report(self.checkpoints.folder, finding.step)
         if self.processes.is_first:
             about = {"kind": finding.kind, "step": finding.step, "batch": batch, "metric": finding.name, "value": repr(finding.value)}
-            keys = sample_keys(self.data, batch)
+            keys = self.data.sample_names(batch)
             self.checkpoints.storage.write_bytes(name, readable_json(about | {"limit": repr(finding.limit), "keys": keys}))
         return self.checkpoints.storage.uri(name)
 
@@ -152,6 +151,7 @@ class Run:
         speed = num_steps * self.settings.batch_size / elapsed_s
         timing = {"samples_per_second": round(speed, 1), "data_wait_share": round(self.waited_s / elapsed_s, 4)}
         timing |= self._use_of_device(elapsed_s)
+        self.log.write_unreadable(self.data.unreadable.take_new())
         self.log.write(metrics_of(self.num_done, self.state, self.settings, self.data) | timing)
 
     def _use_of_device(self, elapsed_s: float) -> dict[str, Any]:
@@ -190,9 +190,3 @@ def _sentence(finding: Finding, report: str) -> str:
         f"{finding.sentence}: training diverged; lower training.learning_rate, lengthen training.warmup_steps, set training.precision to "
         f"fp32, or let the run go back with training.divergence. The samples of the batch are listed in {report!r}."
     )
-
-
-def sample_keys(data: TrainingData, batch: int) -> list[str]:
-    """Keys of the samples of a whole batch, of all processes."""
-    whole: Any = replace(data, rank=0, world_size=1)
-    return [str(data.streams[place.stream].index.keys[place.position]) for place in whole.places(batch)]

@@ -16,7 +16,7 @@ from bioclip.errors import SettingsError
 from bioclip.evaluation_sets.evaluation_set import EVALUATION_SET_SCHEMA, EvaluationSet
 from bioclip.evaluation_sets.reading import FORMATS, read_evaluation_set, read_release_split
 from bioclip.settings import EvaluationSetSettings
-from bioclip.shards.sample_index import index_split
+from bioclip.shards.index_building import index_split
 from tests.conftest import Curated
 
 PHOTOS = {"Pica_pica/a.jpg": b"\xff\xd8\xffa", "Pica_pica/b.jpg": b"\xff\xd8\xffbb", "Corvus_corax/c.png": b"\x89PNG\r\n\x1a\nccc"}

@@ -21,7 +21,7 @@ from bioclip.selection.stage import plan_release
 from bioclip.selection.texts import TextKey, text_key
 from bioclip.settings import ShardSettings
 from bioclip.shards.index import read_sample
-from bioclip.shards.sample_index import index_split
+from bioclip.shards.index_building import index_split
 from bioclip.storage import Storage, open_workspace
 from bioclip.verification.verify import verify_release
 from tests.conftest import Curated

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,12 +11,12 @@ import torch
 
 from bioclip.errors import TrainingError
 from bioclip.models.clip import import_open_clip
+from bioclip.models.preprocessing import Decoded
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.data import Batch, TrainingData
-from bioclip.training.data.loading import ImageCache
-from bioclip.training.data.order import epoch_order, sample_random
+from bioclip.training.data.pair_loading import ImageCache, LoadedSample
 from bioclip.training.data.streams import open_streams
 from tests.training.sample_release import write_release
 
@@ -69,38 +68,13 @@ def test_a_batch_does_not_depend_on_those_before_it(release: Release, tiny_setti
     assert _same(straight[7], resumed[1])
 
 
-def test_the_cache_keeps_to_its_bound(release: Release, tiny_settings: MakeSettings) -> None:
-    data = _data(release, tiny_settings())
-    image, texts = data._read(0, 0)
-    cache = ImageCache(max_bytes=3 * image.width * image.height * 4)
+def test_the_cache_keeps_to_its_bound() -> None:
+    sample = LoadedSample("a", Decoded(np.zeros((20, 30, 3), np.uint8), 30, 20), {})
+    cache = ImageCache(max_bytes=3 * 20 * 30 * 3)
     for position in range(5):
-        cache.add((0, position), image, texts)
-    assert sorted(cache.images) == [(0, 0), (0, 1), (0, 2)]
+        cache.add((0, position), sample)
+    assert sorted(cache.samples) == [(0, 0), (0, 1), (0, 2)]
     assert cache.num_bytes <= cache.max_bytes
-
-
-def test_each_epoch_holds_every_sample_once_in_an_order_of_its_own(release: Release, tiny_settings: MakeSettings) -> None:
-    data, num = _data(release, tiny_settings(batch_size=9)), release.num_samples("train")
-    places = [place for step in range(2 * num // 9) for place in data.places(step)]
-    epochs = [[place.position for place in places if place.epoch == number] for number in (0, 1)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(num))
-    assert epochs[0] != epochs[1]
-    other_seed = epoch_order(data.streams[0].index.identity, seed=43, epoch=0).tolist()
-    assert other_seed != epochs[0]
-
-
-def test_an_epoch_mixes_the_shards(release: Release, tiny_settings: MakeSettings) -> None:
-    data = _data(release, tiny_settings())
-    order = epoch_order(data.streams[0].index.identity, seed=1, epoch=0)
-    assert len(set(data.streams[0].index.shard[order[:16]].tolist())) >= 3
-    assert abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) < 0.4
-
-
-def test_the_order_does_not_depend_on_how_samples_are_cut_into_shards(
-    tmp_path: Path, release: Release, tiny_settings: MakeSettings
-) -> None:
-    other = write_release(tmp_path, samples_per_shard=7)
-    assert _same(_data(release, tiny_settings()).batch(3), _data(other, tiny_settings()).batch(3))
 
 
 def test_caption_types_are_drawn_for_each_sample_and_epoch(release: Release, tiny_settings: MakeSettings) -> None:
@@ -112,12 +86,6 @@ def test_caption_types_are_drawn_for_each_sample_and_epoch(release: Release, tin
             kinds.setdefault(key, set()).add(kind)
     assert {kind for found in kinds.values() for kind in found} == {"tag", "with", "plain"}
     assert sum(len(found) > 1 for found in kinds.values()) > 50, "a sample meets several types over the epochs"
-
-
-def test_the_draws_of_samples_and_epochs_are_even_and_their_own() -> None:
-    drawn = Counter(sample_random(42, epoch, f"sample-{number}").choice("abc") for number in range(1000) for epoch in range(9))
-    assert all(2850 < count < 3150 for count in drawn.values()), drawn
-    assert len({sample_random(seed, epoch, key).random() for seed in (1, 2) for epoch in (0, 1) for key in "abcde"}) == 20
 
 
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, release: Release, tiny_settings: MakeSettings) -> None:

@@ -160,7 +160,7 @@ class TestTheKey:
         one, lineages = open_streams(tiny_settings(), release, workspace)
         both, merged = open_streams(tiny_settings(data=[{}, {"release": release.version}]), release, workspace)
         assert merged.names_TR == lineages.names_TR
-        assert np.array_equal(both[1].taxon, one[0].taxon)
+        assert np.array_equal(both[1].taxa, one[0].taxa)
 
 
 class TestRefusals:

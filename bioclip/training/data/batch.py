@@ -24,7 +24,7 @@ class Batch:
     `taxon_B` is the row of each sample in the run's lineage matrix, -1 for a sample without a release. `caption_type_B` indexes
     `caption_type_names`, -1 for a foreign caption. `stream_B` and `epoch_B` are the stream and the stream's epoch. `text_of_B` indexes
     the distinct captions, which `tokens_UL` holds; `caption_id_B` is a 63-bit hash of the caption, to compare captions of several
-    processes. `images_BCHW` is uint8, all others int64.
+    processes. `images_BCHW` is uint8 with channels last in memory, all others int64.
     """
 
     step: int
@@ -49,19 +49,19 @@ class Batch:
         return replace(self, **moved)
 
 
-class Place(NamedTuple):
-    """Where a pair of a batch comes from: a stream, the stream's epoch, and a position in the stream's index."""
+class Places(NamedTuple):
+    """Origins of the pairs of a batch: a stream, the stream's epoch, the offset in it, and the position in the stream's index."""
 
-    stream: int
-    epoch: int
-    position: int
+    stream_B: NDArray[np.int64]
+    epoch_B: NDArray[np.int64]
+    offset_B: NDArray[np.int64]
+    position_B: NDArray[np.int64]
 
 
 class Pair(NamedTuple):
-    """A pair as it is drawn; `pixels` is uint8 [3, H, W]."""
+    """The parts of a pair besides its pixels: what was read, where from, and the caption drawn for it."""
 
-    place: Place
     key: str
-    pixels: NDArray[np.uint8]
     caption: str
     caption_type: int
+    lineage: int

@@ -26,7 +26,7 @@ from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
 from bioclip.plugins import read_options
 from bioclip.training.contrast import Labels, cross_entropies, keep_collective, sum_blocks, total_of
-from bioclip.training.data.augmentation import random_crop
+from bioclip.training.data.augmentation import NUM_CROP_DRAWS, random_crop
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs, at_least_float32
 from bioclip.training.objectives.pairs import PairObjective, PairOptions
 
@@ -101,7 +101,7 @@ def second_crops(images_BCHW: torch.Tensor, keys: Sequence[str], seed: int, step
     size, crops = images_BCHW.shape[-2:], []
     for image_CHW, key in zip(images_BCHW, keys, strict=True):
         random = Random(int(digest_value(["second crop", seed, step, key])[:15], 16))  # noqa: S311 - not a secret
-        left, upper, right, lower = random_crop(size[1], size[0], min_area, random)
+        left, upper, right, lower = random_crop(size[1], size[0], min_area, [random.random() for _ in range(NUM_CROP_DRAWS)])
         crop = image_CHW[None, :, upper:lower, left:right].float()
         crop = torch.nn.functional.interpolate(crop, size=size, mode="bilinear", antialias=True)
         crops.append(crop.flip(-1) if random.random() < 0.5 else crop)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from bioclip import layout
@@ -24,7 +23,7 @@ from bioclip.models.clip import ClipModel, create_model
 from bioclip.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from bioclip.training.data.batch import Batch
 from bioclip.training.data.caption_types import caption_id
-from bioclip.training.data.lineage_matrix import SampleLineages, merge_lineages
+from bioclip.training.data.lineage_matrix import merge_lineages
 from bioclip.training.objectives import options_class
 from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, at_least_float32
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
@@ -56,15 +55,7 @@ _LINEAGES = (
     "Animalia Chordata  Squamata Lacertidae Lacerta Lacerta_agilis",
     "Plantae Tracheophyta Magnoliopsida Fagales Fagaceae Quercus Quercus_robur",
 )
-LINEAGES = merge_lineages(
-    [
-        SampleLineages(
-            pa.chunked_array([pa.array([], pa.string())]),
-            np.zeros(0, np.int32),
-            tuple("\x1f".join(name.replace("_", " ") for name in line.split(" ")) for line in _LINEAGES),
-        )
-    ]
-)
+LINEAGES = merge_lineages([["\x1f".join(name.replace("_", " ") for name in line.split(" ")) for line in _LINEAGES]])
 _OAK, _PICA, _RAVEN, _GENUS, _LIZARD = (
     next(row for row, names in enumerate(LINEAGES.names_TR) if name in names)
     for name in ("Quercus robur", "Pica pica", "Corvus corax", "Corvus", "Lacerta agilis")
