@@ -18,8 +18,9 @@ import yaml
 from bioclip.releases import Release, open_release
 from bioclip.sample import sample_path
 from bioclip.shards.index import read_sample
+from bioclip.shards.sample_lineages import read_lineages
 from bioclip.storage import Storage
-from bioclip.training.data.lineage_matrix import merge_lineages, read_lineages
+from bioclip.training.data.lineage_matrix import merge_lineages
 from bioclip.verification.verify import verify_release
 from flows.commands.cli import main
 from tests.flows.test_pipeline import TINY
@@ -97,7 +98,7 @@ def test_splits_and_scores_take_a_label_as_a_species(done: dict[str, Any], relea
     assert splits["val"].keys() <= splits["train"].keys()
     known = next(line for line in done["scores"] if line["benchmark"] == "known_species" and line["measure"].startswith("zero-shot"))
     assert (known["num_classes"], known["num_images"]) == (len(splits["train"]), splits["val"].total())
-    lineages = merge_lineages([read_lineages(release)])
+    lineages = merge_lineages([read_lineages(release, "train").joined])
     assert {names[-1] for names in lineages.names_TR} == set(splits["train"])
     assert verify_release(release.storage, deep=True).findings == ()
 

@@ -21,7 +21,8 @@ from bioclip.models.clip import create_model
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import ProbeSettings, TrainingSettings
-from bioclip.shards.sample_index import image_of, index_split
+from bioclip.shards.index_building import index_split
+from bioclip.shards.sample_index import image_of
 from bioclip.storage import Storage
 from bioclip.training.loop import train
 from bioclip.training.probes import Probe, best_probe, evaluated, open_probe, ridge_top1
