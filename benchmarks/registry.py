@@ -35,6 +35,7 @@ MODULES = {
     "name_suites": "benchmarks.names.name_suites",
     "name_matching": "benchmarks.names.name_matching",
     "name_resolution": "benchmarks.names.name_resolution",
+    "adapt_small": "benchmarks.models.adapt_small",
     "training_ablation": "benchmarks.models.training_ablation",
     "command_start": "benchmarks.command_start",
 }

@@ -15,8 +15,10 @@ TREEOFLIFE_ABLATION names a folder to keep releases, models and scores in; a sec
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +75,7 @@ def run(context: Context) -> Report:
     folder = Path(os.environ.get(_FOLDER) or context.scratch)
     seeds, num_steps = (SEEDS[:1], 40) if context.quick else (SEEDS, 0)
     storage = Storage(str(folder))
-    release = make_release(folder)
+    release = make_release(folder, lambda tree: tree["release"].update(heldout_num_species=HELDOUT_SPECIES))
     started, models = time.process_time(), {}
     for arm, changes in arms().items():
         for seed in seeds:
@@ -91,20 +93,18 @@ def arms() -> dict[str, dict[str, Any]]:
     return single | mixed | {name: mixed[MIXTURE] | {"objectives": list(chosen)} for name, chosen in OBJECTIVES.items()}
 
 
-def make_release(folder: Path) -> Release:
-    """The release, made if the folder has none."""
+def make_release(folder: Path, change: Callable[[dict[str, Any]], None]) -> Release:
+    """The release of the bundled sample with the demo's settings after `change`, made if the folder has none."""
     storage = Storage(str(folder))
     if not storage.exists(layout.alias_file("latest")):
-        from flows.commands.parameters import SettingsOptions
-        from flows.commands.pipeline import curate
-
         with SampleServer() as server:
             tree = demo_settings(server.address, folder)
-            tree["release"]["heldout_num_species"] = HELDOUT_SPECIES
-            path = folder / "ablation.yaml"
+            change(tree)
+            path = folder / "curation.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_yaml(tree), encoding="utf-8")
-            curate(options=SettingsOptions(settings=str(path)))
+            command = [sys.executable, "-m", "flows.commands.cli", "curate", "--settings", str(path)]
+            subprocess.run(command, check=True)  # a process of its own, as Prefect keeps the first server that it sees
     return open_release(storage, resolve_release(storage, "latest"))
 
 
@@ -174,21 +174,22 @@ def tables(outcomes: Mapping[str, Mapping[tuple[str, str, str, str], Outcome]], 
         some = outcomes[MIXTURE][name, "zero_shot", CAPTION_TYPES[0], "species"]
         asked = f"{words} ({some.hits.shape[1]} images, {num_classes} classes, chance {100 / num_classes:.1f})"
         title = f"Zero-shot top-1 in %, {asked}, by caption type of the test"
-        rows = tuple((arm, *(_cell(one[name, "zero_shot", shown, "species"]) for shown in CAPTION_TYPES)) for arm, one in outcomes.items())
+        rows = tuple((arm, *(cell(one[name, "zero_shot", shown, "species"]) for shown in CAPTION_TYPES)) for arm, one in outcomes.items())
         found.append(FactTable(title, ("trained with", *CAPTION_TYPES), rows))
     keys = [(name, task, rank) for name in SETS for rank in RANKS[:-1] for task in ("rank_prompts", "zero_shot")]
     header = ("trained with", *(f"{SETS[name]}, {rank}, {'prompts' if task == 'rank_prompts' else 'sums'}" for name, task, rank in keys))
-    rows = tuple((arm, *(_cell(one[name, task, "taxon", rank]) for name, task, rank in keys)) for arm, one in outcomes.items())
+    rows = tuple((arm, *(cell(one[name, task, "taxon", rank]) for name, task, rank in keys)) for arm, one in outcomes.items())
     found.append(FactTable("Top-1 in % at higher ranks, caption type taxon", header, rows))
     plain = outcomes[MIXTURE]
     keys2 = [(name, "zero_shot", shown, "species") for name in SETS for shown in CAPTION_TYPES]
-    rows = tuple((arm, *(_cell(outcomes[arm][key], plain[key]) for key in keys2)) for arm in OBJECTIVES)
+    rows = tuple((arm, *(cell(outcomes[arm][key], plain[key]) for key in keys2)) for arm in OBJECTIVES)
     header = ("objective", *(f"{SETS[name]}, {shown}" for name, _, shown, _ in keys2))
     found.append(FactTable("Difference from the plain mixture in points", header, rows))
     return found
 
 
-def _cell(one: Outcome, other: Outcome | None = None) -> str:
+def cell(one: Outcome, other: Outcome | None = None) -> str:
+    """Mean and interval as a cell of a table; a difference has its sign."""
     mean, low, high = mean_and_interval(one, other)
     sign = "+" if other is not None else ""
     return f"{mean:{sign}.1f} [{low:.1f}, {high:.1f}]"

@@ -49,6 +49,9 @@ class ModelInfo:
     rollbacks: list[int] = field(default_factory=list)
     """Steps at which training diverged and went back."""
 
+    mixture: dict[str, Any] = field(default_factory=dict)
+    """With `training.mix_with_start`: `alpha`, the share of the trained weights, and the scores on `val` by share; else empty."""
+
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""

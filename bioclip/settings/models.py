@@ -90,6 +90,11 @@ class TrainingSettings(Settings):
     """AdamW's epsilon."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Gradient norm is clipped to this; 0 disables clipping."""
+    ema_decay: float = rule(0.0, ge=0, lt=1)
+    """Above 0, the finished model is the exponential moving average of the weights with this decay, e.g. 0.999, and less in the first
+    steps."""
+    mix_with_start: bool = rule(False)
+    """Finish with the mixture of the initial and the trained weights that `probes.best_metric` finds best on images of `val` (WiSE-FT)."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; weights stay fp32. `tf32` is fp32 with products of 10-bit mantissas on GPUs, and is fp32
     on CPUs; with `bf16`, what stays in fp32 uses them too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safetensors.torch import save
@@ -14,6 +15,7 @@ from bioclip.models.adaptation import merge_adaptation
 from bioclip.models.clip import save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.settings import meaningful
+from bioclip.training.mixing import mix_with_start
 from bioclip.training.probes import best_probe
 from bioclip.training.run_log import metrics_of
 
@@ -29,8 +31,12 @@ def write_model(run: Run, key: str, release: Release) -> None:
     step = _take_final_weights(run)
     if run.processes.is_first:
         storage, folder, trainer = run.checkpoints.storage, layout.model_dir(key[:12]), run.trainer
+        if trainer.averaged is not None:
+            trainer.model.network.load_state_dict(trainer.averaged.copy.state_dict())
         merge_adaptation(trainer.model.network)
+        mixture = mix_with_start(run.settings, release, trainer.model) if run.settings.mix_with_start else None
         info = _describe(run, key, release, save_model(storage, folder, trainer.model), step)
+        info = replace(info, mixture=mixture.to_dict() if mixture else {})
         probed = {probe["step"]: dict(probe) for probe in run.state.probes}
         rows = [metrics_of(number, run.state, run.settings, run.data) | probed.get(number, {}) for number in range(1, run.num_done + 1)]
         storage.write_bytes(f"{folder}/{layout.TRAINING_METRICS}", b"".join(canonical_json(row) + b"\n" for row in rows))

@@ -22,6 +22,7 @@ from bioclip.training.data.streams import open_shard_cache, open_streams
 from bioclip.training.data.unreadable import UnreadableSamples
 from bioclip.training.divergence import batch_runs
 from bioclip.training.finished_model import write_model
+from bioclip.training.mixing import check_mixing
 from bioclip.training.objectives.contract import ObjectiveContext
 from bioclip.training.objectives.weighted import build_objectives
 from bioclip.training.probes import open_probe
@@ -59,6 +60,7 @@ def train(
     key = training_key(settings, release, storage)
     if (info := find_model(storage, key[:12])) is not None and info.key == key:
         return TrainingResult(info, reused=True)
+    check_mixing(settings)
     import_open_clip()  # before a process group exists, since its imports store the current group
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)

@@ -66,7 +66,8 @@ class Run:
     @property
     def parts(self) -> TrainedParts:
         """Everything whose tensors training changes."""
-        return TrainedParts(self.trainer.model.network, self.trainer.objectives, self.trainer.optimizer)
+        trainer = self.trainer
+        return TrainedParts(trainer.model.network, trainer.objectives, trainer.optimizer, trainer.averaged)
 
     def resume(self) -> None:
         """Continue from the newest intact checkpoint, if there is any; raises TrainingError if all are damaged."""

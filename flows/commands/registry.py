@@ -28,6 +28,7 @@ GROUPS = {
     "names": "Scientific names: resolve, parse, explain.",
     "backbone": "Taxonomic backbones: build, info.",
     "source": "Sources and their snapshots: diff.",
+    "models": "Models: average.",
 }
 """Groups of commands, in the order of `--help`, all in the panel `Data`."""
 COMMANDS = {
@@ -56,6 +57,7 @@ COMMANDS = {
     "backbone build": "flows.commands.backbone:build_backbone",
     "backbone info": "flows.commands.backbone:describe_backbone",
     "source diff": "flows.commands.source:diff_snapshots",
+    "models average": "flows.commands.models:average_models",
     "settings": "flows.commands.settings:print_settings",
     "recipes": "flows.commands.training.recipes:list_recipes",
     "ui": "flows.commands.ui:open_uis",

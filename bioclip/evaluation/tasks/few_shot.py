@@ -74,7 +74,7 @@ def measure_few_shot(
     for fold in range(num_folds):
         support = draw_support(labels, keys, eligible, shots, seed, fold)
         queries = np.flatnonzero(taking_part & ~np.isin(np.arange(len(labels)), support.ravel()))
-        distances = _distances(images.astype(np.float64), support, queries)
+        distances = centroid_distances(images.astype(np.float64), support, queries)
         ranked = rank_answers(-distances, np.searchsorted(eligible, labels[queries]))
         hits[queries] += top_credit(ranked.position, ranked.num_tied, 1)
         top_hits[queries] += top_credit(ranked.position, ranked.num_tied, TOP)
@@ -139,8 +139,10 @@ def draw_support(
     return np.array(rows, dtype=np.int64)
 
 
-def _distances(images: NDArray[np.float64], support: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Squared Euclidean distance [queries, classes] to the centroids."""
+def centroid_distances(images: NDArray[np.float64], support: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared Euclidean distance [queries, classes] from the `queries` among `images` [N, D] to the centroids of the `support`
+    [classes, shots], both positions; images are centred by the mean of the support and scaled to unit length, as in SimpleShot (Wang et al.
+    2019)."""
     mean = images[support.ravel()].mean(axis=0)
     centred = images - mean
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float64).tiny)

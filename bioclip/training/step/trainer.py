@@ -9,6 +9,7 @@ import torch
 
 from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
+from bioclip.models.averaging import MovingAverage
 from bioclip.training.objectives.contract import Outputs, Step
 from bioclip.training.optimization import build_optimizer, take_step
 from bioclip.training.step.flops import PairFlops, count_pair_flops
@@ -42,6 +43,7 @@ def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipM
     if settings.grad_checkpointing:
         network.set_grad_checkpointing()  # type: ignore[operator]
     encoder = PairEncoder(network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, settings.compile)
+    averaged = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
     is_sharded = settings.parallelism == "fsdp" and processes.world_size > 1
     if is_sharded:
         shard(encoder, processes)
@@ -55,10 +57,15 @@ def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipM
         lengths=bucket_lengths(context_length) if settings.compile else (),
     )
     flops = count_pair_flops(network, model.image_px, context_length)
-    return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops)
+    return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops, averaged)
 
 
 def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) -> None:
+    if settings.ema_decay and settings.parallelism == "fsdp":
+        raise SettingsError(
+            f"training.ema_decay = {settings.ema_decay}: each process averages whole weights; set training.parallelism to ddp, or "
+            "ema_decay to 0."
+        )
     if leads and (settings.micro_batch_size or settings.parallelism == "fsdp"):
         raise SettingsError(
             "an objective that takes over the step runs the network itself; leave training.micro_batch_size at 0 and training.parallelism "
@@ -75,7 +82,7 @@ def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) ->
 class Trainer:
     """A model and what updates it. `wrapped` is a PairEncoder of the model's network with gradients averaged over the processes.
 
-    `num_flops` are the operations of this process's steps so far.
+    `averaged` follows the network's weights, None without `ema_decay`. `num_flops` are the operations of this process's steps so far.
     """
 
     settings: TrainingSettings
@@ -86,6 +93,7 @@ class Trainer:
     optimizer: torch.optim.AdamW
     grouping: TextGrouping
     flops: PairFlops
+    averaged: MovingAverage | None = None
     num_flops: int = 0
 
     @property
@@ -102,6 +110,8 @@ class Trainer:
         loss = self._leave_gradients(step)
         logit_scale = self.model.network.get_parameter("logit_scale").detach().exp().reshape(())
         norm = take_step(self.model.network, self.parameters, self.optimizer, number, self.settings)
+        if self.averaged is not None:
+            self.averaged.update(self.model.network)
         return torch.stack([loss, logit_scale, norm]).double()
 
     def _leave_gradients(self, step: Step) -> torch.Tensor:

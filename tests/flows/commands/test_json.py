@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from bioclip.models.clip import create_model, save_model
 from bioclip.sample import sample_path
+from bioclip.storage import Storage
 from flows.commands.cli import main
 from flows.commands.registry import COMMANDS, docstring_of
 from tests.conftest import Curated
 from tests.flows.commands.test_cli import source, write_settings
+from tests.training.objectives.material import SETTINGS
 
 CASES = {
     "release list": "--workspace {workspace}",
@@ -34,6 +37,7 @@ CASES = {
     "backbone build": "{backbone} --folder {out}",
     "backbone info": "{backbone}",
     "source diff": "{archive} {archive} --settings {settings}",
+    "models average": "{model} {model} --folder {out}/mean",
     "init": "{archive} --backbone {backbone} --output {out}.yaml",
     "check": "--settings {settings}",
     "settings": "",
@@ -63,6 +67,9 @@ def test_the_keys_are_those_that_help_lists(
         "release": curated.release.storage.root, "workspace": curated.storage.root,
         "record": curated.release.samples(["record_id"])[0][0].as_py(),
     }  # fmt: skip
+    if words == "models average":
+        save_model(Storage(str(tmp_path)), "model", create_model(SETTINGS.model, seed=1))
+        places["model"] = tmp_path / "model"
     if words == "release promote":
         places["release"] = "nope"
     arguments = [word.format(**places) for word in CASES[words].split()]
