@@ -23,7 +23,7 @@ from bioclip.models.clip import ClipModel, create_model
 from bioclip.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from bioclip.training.data.batch import Batch
 from bioclip.training.data.caption_types import caption_id
-from bioclip.training.data.lineage_matrix import merge_lineages
+from bioclip.training.data.lineage_matrix import LineageMatrix
 from bioclip.training.objectives import options_class
 from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, at_least_float32
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
@@ -55,7 +55,14 @@ _LINEAGES = (
     "Animalia Chordata  Squamata Lacertidae Lacerta Lacerta_agilis",
     "Plantae Tracheophyta Magnoliopsida Fagales Fagaceae Quercus Quercus_robur",
 )
-LINEAGES = merge_lineages([["\x1f".join(name.replace("_", " ") for name in line.split(" ")) for line in _LINEAGES]])
+_NAMES = tuple(sorted(tuple(name.replace("_", " ") for name in line.split(" ")) for line in _LINEAGES))
+_PREFIXES = [sorted({names[: rank + 1] for names in _NAMES}) for rank in range(7)]
+LINEAGES = LineageMatrix(
+    names_TR=_NAMES,
+    node_TR=np.array(
+        [[_PREFIXES[rank].index(names[: rank + 1]) if names[rank] else -1 for rank in range(7)] for names in _NAMES], dtype=np.int32
+    ),
+)
 _OAK, _PICA, _RAVEN, _GENUS, _LIZARD = (
     next(row for row, names in enumerate(LINEAGES.names_TR) if name in names)
     for name in ("Quercus robur", "Pica pica", "Corvus corax", "Corvus", "Lacerta agilis")

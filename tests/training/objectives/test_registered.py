@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from bioclip.training.objectives import OBJECTIVES
+from bioclip.releases import Release
+from bioclip.settings import TrainingSettings
+from bioclip.storage import Storage
+from bioclip.training.loop import train
+from bioclip.training.objectives import OBJECTIVES, options_class
 from tests.training.objectives.material import PAIRS, gradients, write_required
+
+MakeSettings = Callable[..., TrainingSettings]
 
 WORKER = """
 import json, sys
@@ -35,6 +42,11 @@ with join_processes("cpu") as processes:
             import torch
             torch.save(found, Path(sys.argv[1], f"{name}.pt"))
 """
+
+
+def needs_features(name: str) -> bool:
+    """True for an objective that requires a table of features."""
+    return any(field.is_required() for field in options_class(name).model_fields.values())
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +111,12 @@ def test_features_of_bf16_give_nearly_the_same_loss(options: dict[str, Any], nam
     exact, rounded = gradients(name, options[name]), gradients(name, options[name], precision=torch.bfloat16)
     assert rounded["loss"].item() == pytest.approx(exact["loss"].item(), rel=0.05, abs=0.02)
     assert all(torch.isfinite(value).all() for value in rounded.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if not needs_features(name)])
+def test_a_run_of_a_few_steps_lowers_the_loss(name: str, release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
+    options = {"replay": {"streams": [0]}, "intra_modal": {"positives": "crop"}}.get(name, {})
+    objectives = [{"name": name, "options": options}] + [{"name": "clip"}] * (name == "vr_lwf")
+    info = train(tiny_settings(objectives=objectives, num_steps=20), release, Storage(str(tmp_path))).info
+    assert info.loss_last < info.loss_first
