@@ -42,6 +42,7 @@ README = """# The bundled sample
 
 {num_rich} species have 8 images or more; the kingdoms are {kingdoms}.
 Page ids, gbifIDs and the two hosts under `treeoflife.example` are made up; `references` leads to the real source.
+{num_located} occurrences have coordinates: those of the place that the source names, with its radius (`infra/sample/sample_places.py`).
 
 ## Dirt on purpose
 | what | how many |
@@ -142,6 +143,7 @@ def count(sample: Sample) -> dict[str, str | int]:
         "num_media": sum(sources.values()),
         "per_source": ", ".join(f"{number} {source}" for source, number in sorted(sources.items())),
         "num_occurrences": sample.dwca["occurrence.txt"].count(b"\n") - 1,
+        "num_located": sum(line.count("GeoNames") for line in sample.dwca["occurrence.txt"].decode().splitlines()),
         "num_multimedia": sample.dwca["multimedia.txt"].count(b"\n") - 1,
         "num_eol": len(sample.eol_media),
         "num_pages": len({member.row["scientific_name"] or member.row["genus"] for member in sample.eol_media}),

@@ -33,6 +33,11 @@ Links: CC BY-SA 3.0 <http://creativecommons.org/licenses/by-sa/3.0/>, CC BY-SA 4
 <http://creativecommons.org/licenses/by-sa/4.0/>, CC BY 4.0 <http://creativecommons.org/licenses/by/4.0/>, CC0 1.0
 <http://creativecommons.org/publicdomain/zero/1.0/>.
 """
+PLACES = """
+## Places
+No source states coordinates. The places that the archive of NOAA NCEI, Fish4Knowledge and the labels of the herbarium sheets name
+are located by GeoNames <https://www.geonames.org/>, CC BY 4.0; occurrence.txt gives its identifier and a radius for each.
+"""
 TAXONOMY = """
 ## Taxonomy
 NCBI Taxonomy (public domain); Flora e Funga do Brasil, CTFB, ITIS, Open Tree of Life Asterales and the All Living
@@ -70,7 +75,7 @@ def attribution_md(media: list[MediaFile], photos_dir: Path) -> bytes:
             parts.append(f"> {notice[1]}\n")
         if folder == "grocery":
             parts.append("```text\n" + mit.strip() + "\n```\n")
-    return ("\n".join(parts) + TAXONOMY).encode()
+    return ("\n".join(parts) + PLACES + TAXONOMY).encode()
 
 
 def source_section(title: str, members: list[MediaFile], remark: str) -> str:

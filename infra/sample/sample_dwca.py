@@ -11,14 +11,16 @@ from xml.sax.saxutils import escape
 
 from sample_backbone import RANKS, tsv_bytes
 from sample_media import MediaFile
+from sample_places import find_event, place_columns
 from sample_rows import Row, draw_order, fish_track
 
 HOST = "http://media.treeoflife.example/"
 DWC = "http://rs.tdwg.org/dwc/terms/"
 DC = "http://purl.org/dc/terms/"
 OCCURRENCE_COLUMNS = (
-    "gbifID", "occurrenceID", "basisOfRecord", "recordedBy", "eventDate", "countryCode", "decimalLatitude",
-    "decimalLongitude", "scientificName", "scientificNameAuthorship", "taxonRank", *RANKS, "specificEpithet",
+    "gbifID", "occurrenceID", "basisOfRecord", "recordedBy", "eventDate", "verbatimEventDate", "countryCode", "locality",
+    "decimalLatitude", "decimalLongitude", "geodeticDatum", "coordinateUncertaintyInMeters", "georeferenceSources",
+    "georeferenceRemarks", "scientificName", "scientificNameAuthorship", "taxonRank", *RANKS, "specificEpithet",
     "vernacularName", "identificationRemarks",
 )  # fmt: skip
 MULTIMEDIA_COLUMNS = (
@@ -54,7 +56,8 @@ EML = """<?xml version="1.0" encoding="UTF-8"?>
 ABSTRACT = (
     "Small copies of real photographs, repackaged as a Darwin Core Archive to exercise a pipeline: reef fish "
     "(Fish4Knowledge), fungi (Mushroom Observer), plankton (PlanktonSet 1.0) and herbarium sheets (AAFC). The record "
-    "identifiers and the media host are made up; the names are those of the sources, errors included."
+    "identifiers and the media host are made up; the names are those of the sources, errors included. Coordinates are those of the places "
+    "that the sources name, from GeoNames (CC BY 4.0), with their radius."
 )
 
 
@@ -149,14 +152,18 @@ def occurrence_row(occurrence: str, members: list[MediaFile], labels: SourceLabe
     photographs = [member.row for member in members if "_thumb." not in member.row["file"]]
     fungus = first.source == "fungi"
     name, rank = verbatim_name(row)
+    event = find_event(row)
+    country = event.country_code or ("CA" if sheet.get("country") == "Canada" else "")
     remarks = [f"source label: {row['original_label']}", row["label_flag"].split(" (")[0] if not fungus else ""]
     return {
         "gbifID": gbif_id(occurrence),
         "occurrenceID": occurrence,
         "basisOfRecord": BASIS[first.source],
-        "recordedBy": one_value([creator(photo) for photo in photographs]) if fungus else sheet.get("recordedBy", ""),
-        "eventDate": one_value([created(photo, labels) for photo in photographs]) if fungus else sheet.get("eventDate", ""),
-        "countryCode": "CA" if sheet.get("country") == "Canada" else "",
+        "recordedBy": one_value([creator(photo) for photo in photographs]) if fungus else event.collector,
+        "eventDate": one_value([created(photo, labels) for photo in photographs]) if fungus else event.date,
+        "verbatimEventDate": sheet.get("eventDate", ""),
+        "countryCode": country,
+        **place_columns(event),
         "scientificName": name,
         "taxonRank": rank,
         **classification(first, occurrence),

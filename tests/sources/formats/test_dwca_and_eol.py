@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -29,6 +30,22 @@ EOL = SourceSettings(name="eol", format="eol", path=str(sample_path("eol-media-m
 def read(source: SourceSettings) -> list[Record | Dropped | Noted]:
     """All items of a source."""
     return list(records_of(source_format(source).read(source), source.name))
+
+
+def test_each_coordinate_of_the_sample_is_that_of_a_place_its_source_names() -> None:
+    with zipfile.ZipFile(sample_path("field-observations")) as archive:
+        lines = archive.read("occurrence.txt").decode().splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    located = [row for row in rows if row["decimalLatitude"]]
+    assert len(located) == 406
+    for row in located:
+        assert row["locality"]
+        assert re.fullmatch(r"GeoNames \d+ \(.+\)", row["georeferenceSources"])
+        assert int(row["coordinateUncertaintyInMeters"]) >= 5_000, "a named place is not a point"
+    given = {record.source_id: (record.latitude, record.longitude) for record in read(DWCA) if isinstance(record, Record)}
+    assert all(given[row["gbifID"]] == (float(row["decimalLatitude"]), float(row["decimalLongitude"])) for row in located)
+    dates = [row["eventDate"] for row in rows if row["eventDate"]]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d(/\d{4}-\d\d-\d\d)?", date) for date in dates)
 
 
 class SourceContract:
