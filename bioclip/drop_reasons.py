@@ -271,6 +271,19 @@ _DECIDED_BY: tuple[tuple[str, str], ...] = (
 _SETTING_OF = {name: setting for names, setting in _DECIDED_BY for name in names.split()}
 
 
+# Reasons of the release by the step that decides; the other reasons of the release judge an image by itself.
+_STEPS: dict[str, str] = {
+    "splits": "leak_bytes leak_pixels leak_occurrence leak_near leak_embedding leak_observer_day leak_species evaluated_before"
+    " above_heldout_species val_species_without_training",
+    "balance": "species_too_rare taxon_balanced species_over_cap",
+}
+
+
+def reasons_of_step(step: str) -> tuple[str, ...]:
+    """Reasons of the release that its step `splits` (assigning and guarding the splits) or `balance` (caps and floors) decides."""
+    return tuple(_STEPS[step].split())
+
+
 def deciding_setting(name: str) -> str:
     """The settings that decide a drop reason, as people read them; empty where none does."""
     reason = find_reason(name)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bioclip.accounting import Counts, check_something_left
-from bioclip.drop_reasons import all_reasons, deciding_setting
+from bioclip.drop_reasons import all_reasons, deciding_setting, find_reason, reasons_of_step
 from bioclip.errors import NothingLeftError
 from bioclip.settings import PipelineSettings, SourceSettings
 from bioclip.settings.loading import describe_settings
@@ -22,6 +22,13 @@ def test_the_settings_that_reasons_name_exist() -> None:
     for setting in named:
         known = setting in KNOWN_SETTINGS or setting.startswith(("sources[].options.", "options.")) or setting in SOURCE_SETTINGS
         assert known or any(key.startswith(f"{setting}.") for key in KNOWN_SETTINGS), setting
+
+
+def test_the_steps_of_the_release_name_registered_reasons_and_every_leak() -> None:
+    late = {*reasons_of_step("splits"), *reasons_of_step("balance")}
+    known = {name: find_reason(name) for name in late}
+    assert all(reason is not None and reason.stages == ("release",) for reason in known.values())
+    assert {reason.name for reason in all_reasons() if reason.name.startswith("leak_")} <= set(reasons_of_step("splits"))
 
 
 def test_everything_dropped_is_explained_by_reason_number_and_setting() -> None:

@@ -22,7 +22,10 @@ _ASKERS_PER_CONNECTION = 4
 async def download(
     asks: list[MediaRequest], settings: DownloadSettings, address: AllowanceAddress | None, log: ChunkLog, progress: Progress
 ) -> Counter[str]:
-    """Request all URLs and append the outcomes; returns the effort: `requests`, `not_modified`."""
+    """Request all URLs and append the outcomes; returns the effort.
+
+    `attempts` counts tries of a URL, `requests` also the redirects and robots.txt, `not_modified` the images that need no new copy.
+    """
     queues: defaultdict[str, deque[MediaRequest]] = defaultdict(deque)
     for ask in asks:
         queues[_queue_name(ask.url)].append(ask)
@@ -62,6 +65,7 @@ class _Run:
     async def _outcomes(self, ask: MediaRequest) -> list[dict[str, Any]]:
         """Rows of CHUNK_SCHEMA for the records of one URL; none for records whose earlier image is still valid."""
         fetched = await self._fetcher.fetch(ask.url, ask.conditional, self._admit, ask.root)
+        self._effort["attempts"] += fetched.attempts
         self._effort["not_modified"] += fetched.status == NOT_MODIFIED
         if fetched.status != SUCCESS:
             return [row for row in (self._without_image(row, fetched) for row in ask.rows) if row]

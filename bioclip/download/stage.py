@@ -137,7 +137,7 @@ def download_partition(
     writer.write_ledger(layout.outcomes_part(index), pa.Table.from_pylist(outcomes, schema=ledger_schema))
     log.remove()
     num_asked = sum(len(ask.rows) for ask in asks)
-    writer.effort.update(effort, requests=0, fetched=num_asked, carried_over=len(wanted) - num_asked)
+    writer.effort.update(effort, attempts=0, requests=0, fetched=num_asked, carried_over=len(wanted) - num_asked)
     dropped = Counter(outcome["reason"] for outcome in outcomes if outcome["status"] != SUCCESS)
     return Counts(len(wanted), len(wanted) - dropped.total(), dict(dropped))
 

@@ -21,7 +21,7 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "report"
-_VERSION = 4
+_VERSION = 5
 
 
 def plan_report(

@@ -69,8 +69,8 @@ def _release_table(release: ReleaseSummary) -> Table:
     table = _table(f"Release {release.version}")
     table.add_row("records read", f"{stages['records'].counts['read']:,}{_drops(stages['records'])}")
     images = stages["images"]
-    requests = f"; {images.effort.get('requests', 0):,} requests in this run"
-    table.add_row("downloaded", f"{images.counts['written']:,}{_drops(images)}{requests}")
+    attempts = f"; {images.effort.get('attempts', 0):,} attempts in this run"
+    table.add_row("downloaded", f"{images.counts['written']:,}{_drops(images)}{attempts}")
     duplicates = stages["duplicates"]
     table.add_row(
         "duplicates",

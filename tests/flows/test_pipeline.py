@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -129,6 +130,23 @@ def test_the_run_ends_with_counts_scores_and_addresses(undisturbed: tuple[Path, 
     assert list((undisturbed[0] / "workspace").glob("reports/*/report.html"))
 
 
+def test_the_page_and_the_console_state_the_same_numbers(undisturbed: tuple[Path, str]) -> None:
+    printed = " ".join(undisturbed[1].split())
+    (report,) = (undisturbed[0] / "workspace").glob("reports/*/report.html")
+    page = report.read_text().replace("\N{NO-BREAK SPACE}", " ")
+    (attempts,) = re.findall(r"([\d,]+) attempts in this run", printed)
+    assert f"with {attempts} attempts on" in page
+    ((first, last),) = re.findall(r"training loss (\S+) first, (\S+) last", printed)
+    assert f"Mean loss of the first 5 % of the steps {first}, of the last 5 % {last}." in page
+    scores = re.findall(
+        r"(known|heldout)_(\w+) zero-shot top-1, (\w+): ([\d.]+ %) \(95 % over (.+?): ([\d.]+) to ([\d.]+)\); chance (.+? %)", printed
+    )
+    assert len(scores) == 3
+    for prefix, name, captions, value, units, low, high, chance in scores:
+        title = f"{prefix.replace('heldout', 'held-out')} {name}: zero-shot top-1 accuracy (species, {captions})"
+        assert f"<dt>{title}, 95 % interval {low} % to {high} % over {units}, chance {chance}</dt><dd>{value}</dd>" in page
+
+
 def test_a_second_run_asks_writes_and_trains_nothing(undisturbed: tuple[Path, str], slow_server: SampleServer) -> None:
     folder = undisturbed[0]
     settings = folder / "settings.yaml"
@@ -137,7 +155,7 @@ def test_a_second_run_asks_writes_and_trains_nothing(undisturbed: tuple[Path, st
     printed = run(settings)
     assert slow_server.request_counts == requests
     assert {path: path.stat().st_mtime_ns for path in (folder / "workspace").rglob("*") if path.is_file()} == files
-    assert "0 requests in this run" in " ".join(printed.split())
+    assert "0 attempts in this run" in " ".join(printed.split())
     assert "0 computed" in printed
     assert "(reused)" in printed
     assert "(reused)" in printed

@@ -77,7 +77,7 @@ def test_a_dot_lies_on_the_axis_where_its_value_is() -> None:
     axis = [float(value) for value in re.findall(r'<line x1="([\d.]+)" y1="4" x2="\1"', drawing)]
     assert x[0] == axis[0]
     assert x[1] == pytest.approx(axis[0] + 2.5 * (axis[1] - axis[0]), abs=0.05)
-    assert [f">{tick} %<" in drawing for tick in (0, 20, 40)] == [True] * 3
+    assert [f">{tick}\N{NO-BREAK SPACE}%<" in drawing for tick in (0, 20, 40)] == [True] * 3
     assert drawing.count('class="chance"') == 1
     assert drawing.count('class="whisker"') == 3
 

@@ -104,7 +104,7 @@ def test_bars_are_as_long_as_their_counts() -> None:
     lost = [float(width) for width in re.findall(r'width="([\d.]+)" height="28" class="lost"', drawing)]
     assert kept == pytest.approx([kept[0], kept[0] * 0.75, kept[0] * 0.5])
     assert lost == pytest.approx([kept[0] * 0.25] * 2)
-    assert "−25 (33.3 %)" in drawing
+    assert "−25 (33.3\N{NO-BREAK SPACE}%)" in drawing
 
 
 def test_parts_are_drawn_one_behind_the_other() -> None:

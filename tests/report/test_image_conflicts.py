@@ -52,7 +52,7 @@ def write_conflicts(workspace: Workspace, rule: Any = "keep") -> None:
 
 
 def conflicts_of(workspace: Workspace) -> ImageConflicts:
-    found = gather_conflicts(workspace.storage, open_release(workspace.storage, VERSION), read_stage(workspace.storage, "images"))
+    found = gather_conflicts(workspace.storage, open_release(workspace.storage, VERSION), read_stage(workspace.storage, "images"), None)
     assert found is not None
     return found
 

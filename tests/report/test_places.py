@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bioclip.report.charts.world_map import centre_of, land_outlines, map_chart
+from bioclip.report.charts.world_map import centre_of, land_outlines, map_chart, shade_of
 from bioclip.report.data.samples.places import CELL_KM2, NUM_COLUMNS, NUM_ROWS, PlaceCounter
 from bioclip.report.data.samples.sample_summary import MapCell, PlaceSummary
 from bioclip.report.data.workspace_report import gather_report
@@ -131,3 +131,9 @@ def test_without_coordinates_the_map_says_so(new_workspace: Callable[[], Workspa
     bare = replace(data, samples=replace(data.samples, places=PlaceSummary()))
     assert places_section(bare).absent == "No sample of this release has usable coordinates."
     assert places_section(bare).body is None
+
+
+def test_the_square_with_the_most_samples_has_the_darkest_shade() -> None:
+    assert [shade_of(place, 3) for place in range(3)] == [0, 3, 5]
+    assert [shade_of(place, 6) for place in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert shade_of(0, 1) == 5

@@ -99,7 +99,7 @@ def test_images_of_the_release_are_shown_with_the_answer(new_workspace: Callable
     assert reader.text.count(f"answer: {SCRIPT}") == 3
     assert reader.text.count("answered correctly") == 1
     assert "1 of 4 images correct" in reader.text
-    assert rows_of(section, "Classes with the lowest accuracy") == [["Malus domestica", "1", "4", "25.0 %"]]
+    assert rows_of(section, "Classes with the lowest accuracy") == [["Malus domestica", "1", "4", "25.0\N{NO-BREAK SPACE}%"]]
     assert section.count("<img") == 5
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import re
+from urllib.parse import urlsplit
 
 from PIL import Image
 
+from bioclip.report.charts.world_map import centre_of
 from bioclip.report.data.workspace_report import gather_report
 from bioclip.report.pages.release import render_report, render_sections
 from bioclip.report.stage import settings_shown
@@ -49,6 +51,41 @@ def test_every_photograph_shown_has_a_picture_and_its_licence(curated: Curated) 
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
             picture.load()
             assert picture.format == "JPEG"
+
+
+def test_attempts_on_the_page_are_those_that_the_run_counted(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version)
+    efforts = [result.effort for result in curated.results["images"]]
+    assert data.downloads is not None
+    assert data.downloads.num_attempts == sum(effort["attempts"] for effort in efforts)
+    assert sum(effort["requests"] for effort in efforts) == data.downloads.num_attempts + 1, "one of the sample's URLs is redirected"
+
+
+def test_every_link_on_the_page_of_the_sample_leads_somewhere(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version)
+    page = render_report(data, render_sections(data)).decode()
+    links = re.findall(r'<a href="([^"]+)"', page)
+    hosts = {urlsplit(link).hostname for link in links if not link.startswith("#")} - {None}
+    assert hosts <= {"github.com", "mushroomobserver.org", "creativecommons.org", "spdx.org"}, "none of the loopback server's hosts"
+    assert {link for link in links if urlsplit(link).hostname is None and not link.startswith("#")} == {"taxonomy.html"}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(re.findall(r' id="([^"]+)"', page))
+    assert page.count("source page</a>") == sum(len(drop.failed) for drop in data.failed), "media without an image have a page, too"
+
+
+def test_every_picture_is_part_of_the_page_and_loaded_at_once(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version)
+    page = render_report(data, render_sections(data)).decode()
+    assert page.count("<img ") == page.count('<img src="data:image/jpeg;base64,')
+    assert "loading=" not in page, "a lazy picture is missing when the page is printed"
+
+
+def test_the_map_shows_the_places_that_the_sources_name(curated: Curated) -> None:
+    data = gather_report(curated.storage, curated.release.version)
+    places = {(cell.column, cell.row): cell.num_samples for cell in data.samples.places.cells}
+    assert {centre_of(cell) for cell in data.samples.places.cells} == {"52° N, 104° W", "25° N, 81° W", "21° N, 121° E"}
+    assert sum(places.values()) == data.samples.places.num_placed == 600
+    assert data.downloads is not None
+    assert data.downloads.days is not None
 
 
 def test_the_known_synonyms_of_the_sample_are_merged(curated: Curated) -> None:

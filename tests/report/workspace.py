@@ -251,7 +251,14 @@ class Workspace:
 
 def _score(task: str, value: float, half: float, **values: Any) -> dict[str, Any]:
     parameters = {name: values.pop(name) for name in ("caption_type", "rank", "shots") if name in values}
-    interval = {"ci_low": value - half, "ci_high": value + half, "interval_unit": "image", "num_units": 40, "majority": 0.1}
+    interval = {
+        "ci_low": value - half,
+        "ci_high": value + half,
+        "interval_unit": "image",
+        "num_units": 40,
+        "majority": 0.1,
+        "interval_method": "percentile_bootstrap",
+    }
     return {"task": task, "parameters": json.dumps(parameters), "value": value, **interval, **values}
 
 

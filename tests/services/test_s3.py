@@ -63,7 +63,7 @@ def test_a_second_run_on_s3_asks_for_nothing_and_rewrites_nothing(on_s3: Curated
     again = on_s3.workspace.curate(on_s3.server)
     assert again.returncode == 0, again.stderr
     assert re.search(r"partitions +0 computed, \d+ reused", again.stdout)
-    assert "; 0 requests in this run" in " ".join(again.stdout.split())
+    assert "; 0 attempts in this run" in " ".join(again.stdout.split())
     assert on_s3.server.request_counts == requests
     assert on_s3.workspace.objects() == before
 

@@ -12,7 +12,7 @@ from bioclip.report.data.name_decisions.decision_summary import NameCounts
 from bioclip.report.html.text import number
 
 STEP = 5
-_WIDTH, _LEFT, _TOP, _BOTTOM = 520.0, 52.0, 30.0, 204.0
+_WIDTH, _LEFT, _TOP, _BOTTOM = 440.0, 52.0, 30.0, 204.0
 
 
 def bin_confidences(confidences: Mapping[int, NameCounts]) -> list[NameCounts]:

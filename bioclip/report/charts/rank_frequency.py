@@ -15,7 +15,7 @@ Sizes = Mapping[int, int]
 """Number of images -> number of species with that many images."""
 
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 520.0, 300.0, 56.0, 254.0
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 440.0, 300.0, 56.0, 254.0
 
 
 _MIN_STEP_PX = 0.7

@@ -31,10 +31,18 @@ def coordinate(value: float) -> str:
     return "0" if text in {"-0", ""} else text
 
 
+TEXT_UNITS, TEXT_PX = 12, 14
+"""Size of a chart's text in its own units, and on a page that is wide enough: that of tables and captions."""
+
+
 def svg(width: float, height: float, title: str, *content: str, class_: str = "chart") -> Markup:
-    """A drawing of the given size that scales with the page; `title` is its text for screen readers."""
+    """A drawing that shrinks with the page; `title` is its text for screen readers.
+
+    `width` and `height` are in user units. The drawing is at most as wide as makes its text as large as that of tables.
+    """
     view = f"0 0 {width:g} {height:g}"
-    return element("svg", element("title", title), *content, viewBox=view, role="img", aria_label=title, class_=class_)
+    widest = round(width * TEXT_PX / TEXT_UNITS)
+    return element("svg", element("title", title), *content, viewBox=view, width=widest, role="img", aria_label=title, class_=class_)
 
 
 def label(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:

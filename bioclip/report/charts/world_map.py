@@ -16,6 +16,7 @@ from bioclip.report.data.samples.sample_summary import MapCell, PlaceSummary
 from bioclip.report.html.text import number
 
 _CELL_PX = 5.0
+_DARKEST = 5
 
 
 _WIDTH = NUM_COLUMNS * _CELL_PX
@@ -35,7 +36,7 @@ def centre_of(cell: MapCell) -> str:
 def map_chart(places: PlaceSummary, limits: list[int]) -> Markup:
     """Land, a graticule of 30 degrees, and one path per shade."""
     shades = [
-        element("path", d=path, class_=f"shade shade-{place}")
+        element("path", d=path, class_=f"shade shade-{shade_of(place, len(limits))}")
         for place, low in enumerate(limits)
         if (path := _cell_path(places, low, limits[place + 1] if place + 1 < len(limits) else None))
     ]
@@ -44,6 +45,11 @@ def map_chart(places: PlaceSummary, limits: list[int]) -> Markup:
     sea = element("rect", x=0, y=0, width=_WIDTH, height=_HEIGHT, class_="sea")
     parts = [sea, land_outlines(), _graticule(), element("g", *shades, transform=stretch)]
     return svg(_WIDTH, _HEIGHT, description, *parts, class_="chart map")
+
+
+def shade_of(place: int, num_shades: int) -> int:
+    """The shade of a step, from 0 to 5; the highest step is always the darkest."""
+    return _DARKEST - round((num_shades - 1 - place) * _DARKEST / max(num_shades - 1, 1))
 
 
 def _densest(places: PlaceSummary) -> str:

@@ -35,6 +35,7 @@ SCORE_COLUMNS = [
     "num_classes",
     "majority",
     "interval_unit",
+    "interval_method",
     "num_units",
 ]
 
@@ -158,6 +159,7 @@ def _score(row: dict[str, Any]) -> Score:
         majority=_finite(row["majority"]),
         interval_unit=row["interval_unit"],
         num_units=row["num_units"],
+        method=row["interval_method"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from bioclip.accounting import Counts
@@ -31,7 +32,8 @@ class HostSummary:
 
     host: str
     num_urls: int
-    num_requests: int
+    num_attempts: int
+    """Redirects belong to the attempt that they answer."""
     num_fetched: int
     num_recovered: int
     """Fetched after at least one failed attempt."""
@@ -44,7 +46,8 @@ class DownloadSummary:
     """All outcomes; `hosts` lists the busiest hosts, `num_hosts` counts all."""
 
     num_urls: int
-    num_requests: int
+    num_attempts: int
+    """Redirects belong to the attempt that they answer."""
     num_fetched: int
     num_recovered: int
     num_hosts: int
@@ -53,6 +56,8 @@ class DownloadSummary:
     """(status, reason) -> media."""
     http_statuses: Mapping[int, int]
     """Final HTTP status -> media; 0: no answer."""
+    days: tuple[date, date] | None = None
+    """First and last day (UTC) of the outcomes; None where none has a time."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ class Score:
     interval_unit: str = "image"
     """What the interval resamples: `image` or `species`."""
     num_units: int = 0
+    method: str = ""
+    """Method of the interval, as the evaluation names it; empty where it names none."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,11 +17,11 @@ from bioclip.report.data.download_outcomes import gather_downloads
 from bioclip.report.data.image_groups.duplicate_groups import count_groups
 from bioclip.report.data.name_decisions.name_summary import gather_names
 from bioclip.report.data.report_data import ReportData, StageSummary
-from bioclip.report.data.samples.photos import PHOTO_COLUMNS, photo_of
+from bioclip.report.data.samples.photos import PHOTO_COLUMNS, add_pages, photo_of
 from bioclip.report.data.samples.sample_counts import COUNTED_COLUMNS, SampleCounter
 from bioclip.report.data.samples.sample_summary import Photo, SampleSummary
-from bioclip.report.data.samples.thumbnails import load_thumbnails
-from bioclip.report.data.workspace_report import STAGE_UNITS, illustrate_duplicates, illustrate_samples
+from bioclip.report.data.samples.source_pages import find_pages
+from bioclip.report.data.workspace_report import STAGE_UNITS, add_failed_pages, add_thumbnails, illustrate_duplicates, illustrate_samples
 from bioclip.selection.candidate_tables import image_parts, read_records
 from bioclip.storage import Storage
 
@@ -44,8 +43,8 @@ def gather_stopped_run(
     groups = count_groups(storage) if "duplicates" in stages else None
     wanted = {row["record_id"] for _, rows in groups.shown for row in rows} if groups else set()
     samples, photos = _summarize(_decided_images(storage, stages), wanted)
-    thumbnails = load_thumbnails(storage, manifests["images"], photos) if photos else {}
-    photos = {identifier: replace(photo, thumbnail=thumbnails.get(identifier)) for identifier, photo in photos.items()}
+    pages = find_pages(storage, manifests.get("records"), photos, failed)
+    photos = add_thumbnails(add_pages(photos, pages), storage, manifests.get("images"))
     return ReportData(
         name=name,
         version="",
@@ -53,7 +52,7 @@ def gather_stopped_run(
         stages=tuple(StageSummary(stage, STAGE_UNITS[stage], found.counts, found.digest) for stage, found in manifests.items()),
         samples=illustrate_samples(samples, photos, {}),
         downloads=downloads,
-        failed=failed,
+        failed=add_failed_pages(failed, pages),
         duplicates=illustrate_duplicates(groups, photos) if groups else None,
         names=gather_names(storage) if "taxonomy" in stages else None,
         training=None,

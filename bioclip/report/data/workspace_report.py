@@ -12,7 +12,7 @@ from dataclasses import replace
 from bioclip import layout
 from bioclip.accounting import Counts
 from bioclip.digests import digest_bytes
-from bioclip.partitions import read_stage
+from bioclip.partitions import StageManifest, read_stage
 from bioclip.releases import Release, open_release
 from bioclip.report.data.download_outcomes import gather_downloads
 from bioclip.report.data.image_groups.counterparts import find_counterparts
@@ -21,9 +21,10 @@ from bioclip.report.data.model_runs import check_descent, gather_scores, gather_
 from bioclip.report.data.name_decisions.name_summary import gather_names
 from bioclip.report.data.predictions import gather_predictions
 from bioclip.report.data.report_data import DuplicateGroup, DuplicateMember, DuplicateSummary, ReportData, StageSummary
-from bioclip.report.data.samples.photos import read_photos
+from bioclip.report.data.samples.photos import add_pages, read_photos
 from bioclip.report.data.samples.sample_counts import summarize_samples
 from bioclip.report.data.samples.sample_summary import Counterpart, DropGroup, Photo, SampleSummary
+from bioclip.report.data.samples.source_pages import find_pages
 from bioclip.report.data.samples.thumbnails import load_thumbnails
 from bioclip.stages import find_stage, manifest_stages
 from bioclip.storage import Storage
@@ -60,7 +61,7 @@ def gather_report(
     release = open_release(storage, version)
     stages = _stages(storage, release)
     current = {stage.stage for stage in stages if stage.is_current}
-    images = read_stage(storage, "images") if "images" in current else None
+    images, records = (read_stage(storage, name) if name in current else None for name in ("images", "records"))
     downloads, failed = gather_downloads(storage, images)
     groups = count_groups(storage) if "duplicates" in current else None
     samples, photos = summarize_samples(release, {row["record_id"] for _, rows in groups.shown for row in rows} if groups else ())
@@ -69,8 +70,8 @@ def gather_report(
     predictions = gather_predictions(storage, scores) if scores else ()
     further = {pair.record_id for pair in pairs.values()} | {one.item_id for some in predictions for one in some.shown}
     photos |= read_photos(release, further - photos.keys())
-    thumbnails = load_thumbnails(storage, images, photos) if images else {}
-    photos = {identifier: replace(photo, thumbnail=thumbnails.get(identifier)) for identifier, photo in photos.items()}
+    pages = find_pages(storage, records, photos, failed)
+    photos = add_thumbnails(add_pages(photos, pages), storage, images)
     return ReportData(
         name=str(release.manifest.get("name", "")),
         version=version,
@@ -78,7 +79,7 @@ def gather_report(
         stages=stages,
         samples=illustrate_samples(samples, photos, pairs),
         downloads=downloads,
-        failed=failed,
+        failed=add_failed_pages(failed, pages),
         duplicates=illustrate_duplicates(groups, photos) if groups else None,
         names=gather_names(storage) if "taxonomy" in current else None,
         training=gather_training(storage, model_id) if model_id is not None else None,
@@ -102,6 +103,19 @@ def _stages(storage: Storage, release: Release) -> tuple[StageSummary, ...]:
         elif manifest is not None:
             stages.append(StageSummary(name, unit, manifest.counts, manifest.digest))
     return tuple(stages)
+
+
+def add_thumbnails(photos: Mapping[str, Photo], storage: Storage, images: StageManifest | None) -> dict[str, Photo]:
+    """The photos with thumbnails, where the workspace has their images."""
+    thumbnails = load_thumbnails(storage, images, photos) if images else {}
+    return {key: replace(photo, thumbnail=thumbnails.get(key)) for key, photo in photos.items()}
+
+
+def add_failed_pages(drops: Iterable[DropGroup], pages: Mapping[str, str]) -> tuple[DropGroup, ...]:
+    """The groups, media without an image with the pages of their providers."""
+    return tuple(
+        replace(drop, failed=tuple(replace(media, page_url=pages.get(media.record_id, "")) for media in drop.failed)) for drop in drops
+    )
 
 
 def illustrate_samples(samples: SampleSummary, photos: Mapping[str, Photo], pairs: Mapping[str, Counterpart]) -> SampleSummary:

@@ -23,7 +23,7 @@ def picture(photo: Photo) -> Markup:
 
 def label_of(photo: Photo, text: str) -> Markup:
     """A name that links to the provider's page of the photograph."""
-    return render_macro(_TEMPLATE, "label", name_of(text or "(no name)", 40), photo.page_url, photo.resolved_rank in _ITALIC_RANKS)
+    return render_macro(_TEMPLATE, "label", name_of(text or "(no name)", 40), photo.url, photo.resolved_rank in _ITALIC_RANKS)
 
 
 def credit_line(photo: Photo) -> Markup:

@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-_SPACES = re.compile(r"\s+")
+_SPACES = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
 _LINKED_SCHEMES = frozenset({"http", "https"})
 
 
@@ -40,8 +40,8 @@ def decimal(value: float) -> str:
 
 
 def percent(part: float, whole: float = 1.0, digits: int = 1) -> str:
-    """A share in percent; an em dash when `whole` is 0."""
-    return f"{100 * part / whole:.{digits}f} %" if whole else "—"
+    """A share in percent, on one line with its sign; an em dash when `whole` is 0."""
+    return f"{100 * part / whole:.{digits}f}\N{NO-BREAK SPACE}%" if whole else "—"
 
 
 def count_of(count: int, one: str, several: str = "") -> str:

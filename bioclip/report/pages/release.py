@@ -13,7 +13,7 @@ from bioclip.report.html.text import number, plain
 from bioclip.report.sections.collecting_places import places_section
 from bioclip.report.sections.confusions import predictions_section
 from bioclip.report.sections.coverage import coverage_section
-from bioclip.report.sections.downloads import downloads_section
+from bioclip.report.sections.downloads import describe_days, downloads_section
 from bioclip.report.sections.dropped_images import dropped_section
 from bioclip.report.sections.duplicate_images import duplicates_section
 from bioclip.report.sections.funnel import funnel_section
@@ -60,6 +60,7 @@ def render_report(data: ReportData, sections: list[Section]) -> bytes:
         name=data.name or "release",
         data=data,
         sections=sections,
+        dates=f", images downloaded{days}" if (days := describe_days(data.downloads)) else "",
         counts=tiles(_headline(data)),
         model=describe_model(data),
         scores=tiles(headline, "scores") if (headline := headline_tiles(data)) else "",

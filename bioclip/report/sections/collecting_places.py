@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from bioclip.report.charts.world_map import centre_of, map_chart
+from bioclip.report.charts.world_map import centre_of, map_chart, shade_of
 from bioclip.report.data.report_data import ReportData
 from bioclip.report.data.samples.places import CELL_KM2, NUM_COLUMNS, NUM_ROWS
 from bioclip.report.html.components import columns, figure, join, note, table
@@ -28,7 +28,8 @@ def places_section(data: ReportData) -> Section:
     summary = note(
         f"{number(places.num_placed)} of {number(data.samples.num_samples)} samples ({placed}) have coordinates, in "
         f"{number(len(places.cells))} of the map's {number(NUM_COLUMNS * NUM_ROWS)} squares. "
-        "A square with few samples says little about which species live there."
+        "Coordinates are as the providers state them, their uncertainty is not drawn. A square with few samples says little about which "
+        "species live there."
     )
     limits = steps_of(max(cell.num_samples for cell in places.cells))
     caption = (
@@ -61,4 +62,4 @@ def steps_of(largest: int) -> list[int]:
 def _legend(limits: list[int]) -> list[tuple[str, str]]:
     ends = [f"{number(low)}–{number(high - 1)}" if high - 1 > low else number(low) for low, high in pairwise(limits)]
     ends.append(f"{number(limits[-1])} and more")
-    return [(f"shade shade-{place}", text) for place, text in enumerate(ends)]
+    return [(f"shade shade-{shade_of(place, len(limits))}", text) for place, text in enumerate(ends)]

@@ -90,7 +90,7 @@ def coverage_section(data: ReportData) -> Section:
 
 def coverage_chart(ranks: list[RankCoverage], samples: SampleSummary) -> Markup:
     """A bar per rank over the samples, with a mark at the share of all images."""
-    width, left, row_height = 490.0, 84.0, 27.0
+    width, left, row_height = 440.0, 84.0, 27.0
     bottom = len(ranks) * row_height + 6
     across = Scale(0, 1, left, width - 72)
     rows = []

@@ -1,4 +1,4 @@
-"""Downloads: attempts by host, by reason and by HTTP status. An attempt with a redirect is one attempt but two requests."""
+"""Downloads: attempts by host, by reason and by HTTP status."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def downloads_section(data: ReportData) -> Section:
         return Section("downloads", title, None, explain_absence(data, "images", "This workspace holds no download outcomes."))
     summary = note(
         f"{number(downloads.num_fetched)} of {number(downloads.num_urls)} media became images "
-        f"({percent(downloads.num_fetched, downloads.num_urls)}) with {number(downloads.num_requests)} attempts; "
-        f"{number(downloads.num_recovered)} succeeded after at least one failed attempt."
+        f"({percent(downloads.num_fetched, downloads.num_urls)}) with {number(downloads.num_attempts)} attempts"
+        f"{describe_days(downloads)}; {number(downloads.num_recovered)} succeeded after at least one failed attempt. "
+        "An attempt includes the redirects that it follows; media of one partition with the same address share their attempts."
     )
     parts = [summary, _hosts_table(downloads)]
     if num_more := downloads.num_hosts - len(downloads.hosts):
@@ -26,12 +27,20 @@ def downloads_section(data: ReportData) -> Section:
     return Section("downloads", title, join([*parts, _failure_tables(downloads)]))
 
 
+def describe_days(downloads: DownloadSummary | None) -> str:
+    """The days of the downloads in UTC, such as ` on 2026-12-01`; empty where no time is known."""
+    if downloads is None or downloads.days is None:
+        return ""
+    first, last = downloads.days
+    return f" on {first}" if first == last else f" from {first} to {last}"
+
+
 def _hosts_table(downloads: DownloadSummary) -> Markup:
     rows = [
         (
             name_of(host.host or "(no host)"),
             number(host.num_urls),
-            number(host.num_requests),
+            number(host.num_attempts),
             number(host.num_fetched),
             number(host.num_recovered),
             reason_list(host.failures) if host.failures else "—",

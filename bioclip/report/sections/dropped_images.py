@@ -55,4 +55,9 @@ def _failed_tile(failed: FailedMedia) -> Markup:
     status = f"HTTP {failed.http_status}" if failed.http_status else "no answer"
     attempts = f"after {number(failed.attempts)} attempts" if failed.attempts > 1 else ""
     detail = [span(name_of(failed.detail, 90), "detail")] if failed.detail else []
-    return empty_tile(status, attempts, *detail, span(link(failed.media_url, 46), "credit"))
+    if not failed.page_url:
+        return empty_tile(status, attempts, *detail, span(link(failed.media_url, 46), "credit"))
+    address = name_of(failed.media_url.split("://", 1)[-1], 46)
+    return empty_tile(
+        status, attempts, *detail, span(address, "credit"), span(link(failed.page_url, shown=Markup("source page")), "credit")
+    )

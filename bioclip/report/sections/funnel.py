@@ -8,23 +8,22 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from bioclip.drop_reasons import find_reason
+from bioclip.drop_reasons import find_reason, reasons_of_step
 from bioclip.report.charts.axes import Scale
 from bioclip.report.charts.svg import element, label, svg
 from bioclip.report.charts.svg import join as join_svg
 from bioclip.report.data.report_data import ReportData, StageSummary
-from bioclip.report.data.samples.sample_counts import BALANCE_REASONS
 from bioclip.report.data.samples.sample_summary import DropGroup
 from bioclip.report.html.components import code, details, figure, join, note, reason_glossary, reason_list, span, table
 from bioclip.report.html.section import Section
 from bioclip.report.html.text import number, percent
 from bioclip.stages import STAGES, find_stage
 
-SPLIT_REASONS = ("evaluated_before", "above_heldout_species", "val_species_without_training", *BALANCE_REASONS)
-"""Reasons from drawing, guarding and balancing the splits; reasons of leakage begin with `leak_`."""
+_LATE_REASONS = frozenset({*reasons_of_step("splits"), *reasons_of_step("balance")})
+"""Reasons from assigning, guarding and balancing the splits."""
 STEP_TITLES = {"images": "Downloaded", "shards": "In shards"}
 """Titles of stages; the other stages are named after what they make."""
-_WIDTH, _LEFT, _ROW_HEIGHT = 590.0, 124.0, 40.0
+_WIDTH, _LEFT, _ROW_HEIGHT = 460.0, 118.0, 40.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def _is_duplicate(drop: DropGroup) -> bool:
 
 
 def _is_late(drop: DropGroup) -> bool:
-    return drop.reason in SPLIT_REASONS or drop.reason.startswith("leak_")
+    return drop.reason in _LATE_REASONS
 
 
 def _is_unnamed(drop: DropGroup) -> bool:

@@ -12,10 +12,15 @@ from bioclip.report.data.model_runs import headline_scores, preferred_captions, 
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
 from bioclip.report.html.components import absent, details, figure, group, heading, join, name_of, note, span, table
 from bioclip.report.html.section import Section
-from bioclip.report.html.text import number, percent, shorten
+from bioclip.report.html.text import count_of, number, percent, shorten
 from bioclip.report.sections.training import facts_table
 
 METRIC_TITLES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "macro_top1": "top-1 accuracy, mean over classes"}
+METHOD_TITLES = {
+    "percentile_bootstrap": "percentile bootstrap",
+    "cluster_bootstrap": "cluster bootstrap",
+    "clopper_pearson": "Clopper-Pearson",
+}
 TASK_TITLES = {"zero_shot": "zero-shot", "few_shot": "SimpleShot"}
 MAX_OPEN_ROWS = 24
 MAX_HEADLINES = 4
@@ -33,12 +38,26 @@ def scores_section(data: ReportData) -> Section:
         span("", "key dot"),
         "score with its 95 % interval, ",
         span("", "key chance"),
-        "chance level. If the interval includes the chance level, the score is no evidence that the model is better than guessing.",
+        "chance level. If the interval includes the chance level, the score is no evidence that the model is better than guessing. ",
+        *_describe_intervals(scores.scores),
     )
     names = dict.fromkeys([*(facts.name for facts in scores.benchmarks), *(score.benchmark for score in scores.scores)])
     parts = [_benchmark(name, scores) for name in names]
     facts = facts_table(f"Evaluation {scores.evaluation_id}: contents of scores.json", scores.facts)
     return Section("scores", "Scores", join([legend, *parts, facts]))
+
+
+def _describe_intervals(scores: Sequence[Score]) -> list[str]:
+    """Method and unit of the intervals, by benchmark."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for score in scores:
+        if score.method and score.ci_low is not None:
+            found.setdefault((score.method, score.interval_unit), {})[title_of(score.benchmark)] = None
+    sentences = [
+        f"{METHOD_TITLES.get(method, method)} over {'species' if unit == 'species' else 'images'} ({', '.join(names)})"
+        for (method, unit), names in found.items()
+    ]
+    return [f"Methods of the intervals: {'; '.join(sentences)}."] if sentences else []
 
 
 def headline_tiles(data: ReportData) -> list[tuple[str, str]]:
@@ -48,8 +67,25 @@ def headline_tiles(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _headline_title(name: str, score: Score) -> str:
-    chance = f", chance {percent(score.chance)}" if score.chance is not None else ""
-    return f"{shorten(name.replace('_', ' '), 40)}: zero-shot {_metric(score)} ({score.rank}){chance}"
+    given = [f"zero-shot {_metric(score)} ({', '.join(filter(None, (score.rank, score.caption_type)))})"]
+    if score.ci_low is not None and score.ci_high is not None:
+        given.append(f"95 % interval {percent(score.ci_low)} to {percent(score.ci_high)}{_over(score)}")
+    if score.chance is not None:
+        given.append(f"chance {percent(score.chance)}")
+    return f"{shorten(title_of(name), 40)}: {', '.join(given)}"
+
+
+def title_of(benchmark: str) -> str:
+    """The name of a benchmark in words."""
+    return benchmark.replace("heldout", "held-out").replace("_", " ")
+
+
+def _over(score: Score) -> str:
+    return f" over {_units(score)}" if score.num_units else ""
+
+
+def _units(score: Score) -> str:
+    return f"{number(score.num_units)} species" if score.interval_unit == "species" else count_of(score.num_units, "image")
 
 
 def _benchmark(name: str, summary: ScoreSummary) -> Markup:
@@ -103,8 +139,22 @@ def _dot(title: str, score: Score) -> ScorePoint:
 
 
 def _score_table(name: str, scores: Sequence[Score]) -> Markup:
-    header = ("Task", "Captions", "Rank", "Shots", "Metric", "Score", "95 % interval", "Over", "Chance", "Majority", "Images", "Classes")
-    rows = table(f"All scores on {name}", header, map(_score_row, scores), numeric=(3, 5, 6, 7, 8, 9, 10, 11), class_="dense")
+    header = (
+        "Task",
+        "Captions",
+        "Rank",
+        "Shots",
+        "Metric",
+        "Score",
+        "95 % interval",
+        "Over",
+        "Method",
+        "Chance",
+        "Majority",
+        "Images",
+        "Classes",
+    )
+    rows = table(f"All scores on {name}", header, map(_score_row, scores), numeric=(3, 5, 6, 7, 9, 10, 11, 12), class_="dense")
     if len(scores) <= MAX_OPEN_ROWS:
         return rows
     return details(f"All {number(len(scores))} scores on {name}", rows)
@@ -120,7 +170,8 @@ def _score_row(score: Score) -> tuple[str, ...]:
         score.metric,
         percent(score.value),
         interval,
-        f"{number(score.num_units)} {'species' if score.interval_unit == 'species' else 'images'}" if score.num_units else "—",
+        _units(score) if score.num_units else "—",
+        METHOD_TITLES.get(score.method, score.method) or "—",
         percent(score.chance, digits=2) if score.chance is not None else "—",
         percent(score.majority, digits=2) if score.majority is not None else "—",
         number(score.num_images),

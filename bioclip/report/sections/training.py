@@ -39,7 +39,7 @@ def describe_model(data: ReportData) -> str:
 
 def _describe_loss(training: TrainingSummary) -> str:
     if training.loss_ends is not None:
-        return f"Mean loss of the first steps {training.loss_ends[0]:.3f}, of the last steps {training.loss_ends[1]:.3f}."
+        return f"Mean loss of the first 5 % of the steps {training.loss_ends[0]:.3f}, of the last 5 % {training.loss_ends[1]:.3f}."
     first, last = training.points[0], training.points[-1]
     return f"Loss {first[1]:.4g} at step {number(first[0])}, {last[1]:.4g} at step {number(last[0])}."
 

@@ -15,8 +15,9 @@ from bioclip.parquet import read_batches
 from bioclip.partitions import StageManifest
 from bioclip.records import RANKS
 from bioclip.releases import Release
-from bioclip.report.data.samples.photos import PHOTO_COLUMNS, photo_of
+from bioclip.report.data.samples.photos import PHOTO_COLUMNS, add_pages, photo_of
 from bioclip.report.data.samples.sample_summary import Photo
+from bioclip.report.data.samples.source_pages import read_source_pages
 from bioclip.report.data.samples.thumbnails import load_thumbnails
 from bioclip.storage import Storage
 
@@ -63,7 +64,9 @@ class ImageConflicts:
     agreeing: tuple[ImageNames, ...]
 
 
-def gather_conflicts(storage: Storage, release: Release, images: StageManifest | None) -> ImageConflicts | None:
+def gather_conflicts(
+    storage: Storage, release: Release, images: StageManifest | None, records: StageManifest | None
+) -> ImageConflicts | None:
     """Groups of identical or nearly identical images with several names; None when the workspace lacks the tables.
 
     Order: groups with several sources, then by the rank of the difference, then by size. Only rows of images in a group are kept in
@@ -85,7 +88,8 @@ def gather_conflicts(storage: Storage, release: Release, images: StageManifest |
         elif row["verbatim_name_count_distinct"] > 1:
             agreeing.append((*group, "", ""))
     shown = [sorted(found, key=_precedence)[:MAX_SHOWN] for found in (differing, agreeing)]
-    members = _members(places, storage, release, images, [group[0] for found in shown for group in found])
+    members = _members(places, release, [group[0] for found in shown for group in found])
+    members = _illustrated(members, storage, images, records)
     differing_shown, agreeing_shown = (tuple(_names(group, members[group[0]]) for group in found) for found in shown)
     return ImageConflicts(
         num_differing=len(differing),
@@ -115,9 +119,7 @@ def _groups(places: pa.Table, release: Release) -> pa.Table:
     return groups.join(samples, "record_id", join_type="inner").group_by("group_id").aggregate(aggregates)
 
 
-def _members(
-    places: pa.Table, storage: Storage, release: Release, images: StageManifest | None, group_ids: list[str]
-) -> dict[str, list[NamedImage]]:
+def _members(places: pa.Table, release: Release, group_ids: list[str]) -> dict[str, list[NamedImage]]:
     chosen = places.filter(pc.is_in(places["group_id"], value_set=pa.array(group_ids, pa.string()))).to_pylist()
     rows = {
         row["record_id"]: row
@@ -127,14 +129,18 @@ def _members(
     for place in sorted(chosen, key=lambda row: (row["kind"] != "kept", row["distance"], row["record_id"])):
         if place["record_id"] in rows:
             found[place["group_id"]].append(_named(place, rows[place["record_id"]]))
-    if images is None:
-        return found
-    shown = {member.photo.record_id for members in found.values() for member in members[:MAX_MEMBERS]}
-    thumbnails = load_thumbnails(storage, images, shown)
-    return {
-        group_id: [replace(m, photo=replace(m.photo, thumbnail=thumbnails.get(m.photo.record_id))) for m in members]
-        for group_id, members in found.items()
-    }
+    return found
+
+
+def _illustrated(
+    groups: dict[str, list[NamedImage]], storage: Storage, images: StageManifest | None, records: StageManifest | None
+) -> dict[str, list[NamedImage]]:
+    """The members with thumbnails and the pages of their providers, where the workspace has them."""
+    shown = {member.photo.record_id: member.photo for members in groups.values() for member in members[:MAX_MEMBERS]}
+    thumbnails = load_thumbnails(storage, images, shown) if images else {}
+    photos = add_pages(shown, read_source_pages(storage, records, shown))
+    photos = {key: replace(photo, thumbnail=thumbnails.get(key)) for key, photo in photos.items()}
+    return {group_id: [replace(m, photo=photos.get(m.photo.record_id, m.photo)) for m in members] for group_id, members in groups.items()}
 
 
 def _named(place: Mapping[str, Any], row: dict[str, Any]) -> NamedImage:

@@ -47,7 +47,8 @@ def _conflicts(storage: Storage, release: Release, data: ReportData) -> ImageCon
     current = {stage.stage for stage in data.stages if stage.is_current}
     if not {"duplicates", "release"} <= current:
         return None
-    return gather_conflicts(storage, release, read_stage(storage, "images") if "images" in current else None)
+    images, records = (read_stage(storage, name) if name in current else None for name in ("images", "records"))
+    return gather_conflicts(storage, release, images, records)
 
 
 def read_name_report(path: Path) -> NameReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bioclip import layout
@@ -33,7 +34,7 @@ _ATTRIBUTION_COLUMNS = ["record_id", "occurrence_url"]
 
 
 def photo_of(row: Mapping[str, Any], page_url: str = "") -> Photo:
-    """A photo from a row of PHOTO_COLUMNS, without thumbnail; links to `page_url`, else an occurrence id that is a URL, else the media."""
+    """A photo from a row of PHOTO_COLUMNS, without thumbnail; its page is `page_url`, else an occurrence id that is a URL."""
     return Photo(
         record_id=row["record_id"],
         label=scientific_name(row) or row["verbatim_name"],
@@ -47,14 +48,14 @@ def photo_of(row: Mapping[str, Any], page_url: str = "") -> Photo:
         split=row["split"],
         drop_reason=row["drop_reason"],
         drop_detail=row["drop_detail"],
-        page_url=page_url or (row["occurrence_id"] if row["occurrence_id"].startswith(("http://", "https://")) else row["media_url"]),
+        page_url=page_url or (row["occurrence_id"] if row["occurrence_id"].startswith(("http://", "https://")) else ""),
     )
 
 
 def read_photos(release: Release, wanted: Collection[str]) -> dict[str, Photo]:
     """Record id -> photo without thumbnail, for those of `wanted` that are in the release's table.
 
-    A photo links to the provider's page in attribution.parquet, else to an occurrence id that is a URL, else to the media.
+    `page_url` is that of attribution.parquet, which has the samples only, else an occurrence id that is a URL.
     """
     pages: dict[str, str] = {}
     if release.storage.exists(layout.ATTRIBUTION):
@@ -62,3 +63,8 @@ def read_photos(release: Release, wanted: Collection[str]) -> dict[str, Photo]:
         pages = {row["record_id"]: row["occurrence_url"] for row in rows.to_pylist()}
     found = read_matching_rows(release.storage, layout.SAMPLES, "record_id", wanted, PHOTO_COLUMNS).to_pylist()
     return {row["record_id"]: photo_of(row, pages.get(row["record_id"], "")) for row in found}
+
+
+def add_pages(photos: Mapping[str, Photo], pages: Mapping[str, str]) -> dict[str, Photo]:
+    """The photos, those without a page with the one that `pages` has for their record id."""
+    return {key: photo if photo.page_url else replace(photo, page_url=pages.get(key, "")) for key, photo in photos.items()}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bioclip import layout
+from bioclip.drop_reasons import reasons_of_step
 from bioclip.parquet import read_batches
 from bioclip.records import RANKS
 from bioclip.releases import Release
@@ -23,7 +24,7 @@ from bioclip.report.data.samples.sample_summary import DropGroup, NamedRanks, Ph
 from bioclip.selection.splits import occurrence_key
 
 SUNBURST_RANKS = RANKS[:6]
-BALANCE_REASONS = ("species_too_rare", "taxon_balanced", "species_over_cap")
+BALANCE_REASONS = reasons_of_step("balance")
 """Drop reasons of balancing: floor, threshold, cap."""
 _BATCH_ROWS = 32_768
 COUNTED_COLUMNS = [

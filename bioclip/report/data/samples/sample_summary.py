@@ -35,6 +35,11 @@ class Photo:
     page_url: str = ""
     """The provider's page of the image or its occurrence; empty where none is known."""
 
+    @property
+    def url(self) -> str:
+        """Where the photograph is seen at its source: the provider's page, else the media."""
+        return self.page_url or self.media_url
+
 
 @dataclass(frozen=True)
 class FailedMedia:
@@ -45,6 +50,8 @@ class FailedMedia:
     http_status: int | None
     attempts: int
     detail: str
+    page_url: str = ""
+    """The provider's page of the image or its occurrence; empty where none is known."""
 
 
 @dataclass(frozen=True)
