@@ -81,9 +81,10 @@ def test_every_picture_is_part_of_the_page_and_loaded_at_once(curated: Curated) 
 
 def test_the_map_shows_the_places_that_the_sources_name(curated: Curated) -> None:
     data = gather_report(curated.storage, curated.release.version)
-    places = {(cell.column, cell.row): cell.num_samples for cell in data.samples.places.cells}
+    rows = curated.release.samples(["split", "latitude"]).to_pylist()
+    located = sum(bool(row["split"]) and row["latitude"] is not None for row in rows)
     assert {centre_of(cell) for cell in data.samples.places.cells} == {"52° N, 104° W", "25° N, 81° W", "21° N, 121° E"}
-    assert sum(places.values()) == data.samples.places.num_placed == 600
+    assert data.samples.places.num_placed == located > 500
     assert data.downloads is not None
     assert data.downloads.days is not None
 
