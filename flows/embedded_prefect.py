@@ -51,13 +51,26 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
         try:
             _wait_until_healthy(server, address, log_path)
             os.environ["PREFECT_API_URL"] = address
-            os.environ.setdefault("PREFECT_UI_URL", _UI_URL.format(port=os.environ.get("PREFECT_SERVER_API_PORT", PREFECT_PORT)))
-            yield
+            with _ui_address():
+                yield
         finally:
             _flush()
             os.environ.pop("PREFECT_API_URL", None)
             _stop(server)
     log_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ui_address() -> Iterator[None]:
+    """Let links to runs point to `treeoflife ui`, unless the user has set another address."""
+    if os.environ.get("PREFECT_UI_URL"):
+        yield
+        return
+    os.environ["PREFECT_UI_URL"] = _UI_URL.format(port=os.environ.get("PREFECT_SERVER_API_PORT", PREFECT_PORT))
+    try:
+        yield
+    finally:
+        os.environ.pop("PREFECT_UI_URL", None)
 
 
 def _flush() -> None:

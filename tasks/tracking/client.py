@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from bioclip.errors import TrackingError
 from bioclip.settings import TrackingSettings
+from tasks.tracking.failures import NOT_INSTALLED, deleted_experiment, explain_failure, without_password
 from tasks.tracking.log_lines import MetricPoint
 
 if TYPE_CHECKING:
@@ -23,19 +23,15 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 T = TypeVar("T")
-NOT_INSTALLED = "tracking.enabled needs MLflow: install the `mlflow` extra, or set tracking.enabled=false."
 KEY_TAG = "treeoflife.key"
 _METRICS_PER_BATCH = 500
 _MAX_DIGEST_CHARS = 36
 _MAX_PARAM_CHARS = 500
-_MAX_SENTENCE_CHARS = 200
 _HTTP_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_own_variables: dict[str, str] = {}
+"""MLflow's variables that this module has set; those that the user has set stay."""
 _LOCAL_START_S = 120
 """Allowance for the first connection to a database, whose tables may have to be created."""
-
-
-class NoAnswerError(TrackingError):
-    """MLflow does not answer; asking it again at once would not help."""
 
 
 @dataclass(frozen=True)
@@ -250,28 +246,6 @@ def tracking_uri(settings: TrackingSettings, state_dir: Path) -> str:
     return settings.uri or f"sqlite:///{state_dir / 'mlflow.db'}"
 
 
-def without_password(uri: str) -> str:
-    """`uri` without user name and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
-
-
-def deleted_experiment(name: str, uri: str, experiment_id: str = "ID") -> str:
-    """Sentence on an experiment that was deleted."""
-    return (
-        f"experiment {name!r} of MLflow at {uri} is deleted; restore it (`mlflow experiments restore -x {experiment_id}`), or set "
-        "tracking.experiment to another name."
-    )
-
-
-def explain_failure(uri: str, error: Exception) -> TrackingError:
-    """One sentence on a failure of MLflow's client."""
-    words = " ".join(str(error).split())
-    if re.search(r"failed with .*exception|[Mm]ax retries|timed out|[Cc]onnection (refused|reset|aborted)", words):
-        return NoAnswerError(f"MLflow at {uri} does not answer.")
-    return TrackingError(f"MLflow at {uri} failed: {words[:_MAX_SENTENCE_CHARS].rstrip('.')}.")
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings, and lists that hold any, to dotted keys of characters that MLflow accepts."""
     flat: dict[str, Any] = {}
@@ -291,7 +265,8 @@ def _import_client(timeout_s: int) -> type[MlflowClient]:
     limits = {_HTTP_TIMEOUT: str(timeout_s), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     quiet = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     for name, value in (limits | quiet).items():
-        os.environ.setdefault(name, value)
+        if os.environ.get(name, _own_variables.get(name)) == _own_variables.get(name):
+            os.environ[name] = _own_variables[name] = value
     try:
         from mlflow.tracking import MlflowClient
     except ImportError:

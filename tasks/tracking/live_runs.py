@@ -15,7 +15,8 @@ from pathlib import Path
 
 from bioclip.errors import TrackingError, TreeOfLifeError
 from bioclip.settings import TrackingSettings
-from tasks.tracking.client import NoAnswerError, OpenRun, RunPlan, TrackedRun, Tracker
+from tasks.tracking.client import OpenRun, RunPlan, TrackedRun, Tracker
+from tasks.tracking.failures import NoAnswerError
 from tasks.tracking.log_lines import LineQueue, last_time_ms
 
 _EVERY_S = 2.0

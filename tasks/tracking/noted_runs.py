@@ -7,7 +7,8 @@ import json
 from bioclip import layout
 from bioclip.digests import readable_json
 from tasks.context import RunContext
-from tasks.tracking.client import TrackedRun, tracking_uri, without_password
+from tasks.tracking.client import TrackedRun, tracking_uri
+from tasks.tracking.failures import without_password
 
 
 def noted_run(context: RunContext, folder: str) -> TrackedRun | None:

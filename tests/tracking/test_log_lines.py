@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.tracking.client import TrackedRun, explain_failure, flatten, without_password
+from tasks.tracking.client import TrackedRun, flatten
+from tasks.tracking.failures import explain_failure, without_password
 from tasks.tracking.log_lines import LineQueue, create_log, earlier_logs, read_evaluation_line, read_training_line
 
 

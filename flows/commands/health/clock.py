@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from bioclip.settings import PipelineSettings
 from flows.commands.health.check import Check, failed, passed, warned
-from tasks.tracking.client import without_password
+from tasks.tracking.failures import without_password
 
 _NAME = "clock"
 _TIMEOUT_S = 3.0

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bioclip.settings import TrackingSettings
 from flows.commands.health.check import Check, failed, passed
-from tasks.tracking.client import deleted_experiment, tracking_uri, without_password
+from tasks.tracking.client import tracking_uri
+from tasks.tracking.failures import deleted_experiment, without_password
 
 _NAME = "MLflow"
 _TIMEOUT_S = 3.0
