@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import torch
@@ -96,7 +96,8 @@ def _start(
     model.network.train()
     objectives = build_objectives(settings.objectives, ObjectiveContext(model, lineages, processes, settings))
     trainer = build_trainer(settings, processes, model, objectives)
-    probe = open_probe(settings, release, model) if processes.is_first else None
+    result = model if trainer.averaged is None else replace(model, network=trainer.averaged.copy)
+    probe = open_probe(settings, release, result) if processes.is_first else None
     state = RunState(torch.zeros(0, len(STEP_METRICS), dtype=torch.float64), environment=processes.environment())
     run = Run(trainer, data, probe, missing, checkpoints, log, stop, state)
     log.write_missing(streams, missing, settings.caption_fallback)

@@ -58,8 +58,11 @@ def test_probes_change_neither_weights_nor_losses(release: Release, tmp_path: Pa
     assert [line["step"] for line in logged if line.get("event") == "probe"] == [5, 10, 12]
 
 
-def test_the_scores_are_those_of_the_finished_model(release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-    storage, settings = Storage(str(tmp_path)), tiny_settings(probes={"every_steps": 12, "caption_type": "sci"})
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_scores_are_those_of_the_finished_model(
+    release: Release, tmp_path: Path, tiny_settings: MakeSettings, ema_decay: float
+) -> None:
+    storage, settings = Storage(str(tmp_path)), tiny_settings(probes={"every_steps": 12, "caption_type": "sci"}, ema_decay=ema_decay)
     info = train(settings, release, storage).info
     encoder, index = open_encoder(ModelRef("workspace", name=info.model_id), workspace=storage), index_split(release, "val")
     samples = [index.read(position) for position in range(len(index))]
@@ -71,7 +74,7 @@ def test_the_scores_are_those_of_the_finished_model(release: Release, tmp_path: 
     assert row["zero_shot_top1"] == np.mean([classes[best] == caption for best, caption in zip(scores.argmax(1), captions, strict=True)])
     chosen = scores[np.arange(len(captions)), [classes.index(caption) for caption in captions]]
     assert row["zero_shot_loss"] == pytest.approx((np.log(np.exp(scores).sum(1)) - chosen).mean(), rel=1e-4)
-    assert row["ridge_top1"] > 1 / NUM_TRAINED_SPECIES
+    assert ema_decay or row["ridge_top1"] > 1 / NUM_TRAINED_SPECIES, "the average of so few steps separates little"
 
 
 def test_leave_one_out_ridge_is_that_of_a_fit_without_each_image() -> None:
