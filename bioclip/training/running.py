@@ -163,9 +163,11 @@ class Run:
         return {"mfu": mfu, "peak_memory_mb": self.processes.peak_memory_bytes() >> 20}
 
     def write_checkpoint(self) -> None:
-        """Write the present state in the background, in the first process."""
+        """Write the present state in the background, in the first process; the others give their parts of a sharded network."""
         if self.processes.is_first:
             self.checkpoints.write(replace(self.state, environment=self.processes.environment()), self.parts, self._protected_steps())
+        elif self.parts.are_sharded:
+            self.parts.snapshot()
 
     def _protected_steps(self) -> list[int]:
         """Checkpoints that are kept however old they are: the target of a rollback, and the best probe's if its weights are the result."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bioclip import layout
+from bioclip.training.step.sharded_tensors import is_sharded, sharded_like, whole
 
 Tensors = dict[str, dict[str, torch.Tensor]]
 """Tensors by file and name."""
@@ -62,8 +63,13 @@ class TrainedParts:
     optimizer: torch.optim.Optimizer
     averaged: torch.nn.Module | None = None
 
+    @property
+    def are_sharded(self) -> bool:
+        """True if every process holds a part of the network, so that all must call `snapshot`."""
+        return is_sharded(self.network)
+
     def snapshot(self) -> Tensors:
-        """A copy of all tensors in host memory; later steps do not change it."""
+        """A copy of all tensors in host memory, whole; later steps do not change it."""
         found = {
             layout.NETWORK_STATE: self.network.state_dict(),
             layout.OBJECTIVES_STATE: self.objectives.state_dict(),
@@ -74,15 +80,17 @@ class TrainedParts:
 
     def load(self, tensors: Tensors) -> None:
         """Give the tensors of a snapshot back; each must have its counterpart."""
-        self.network.load_state_dict(tensors[layout.NETWORK_STATE])
+        self.network.load_state_dict(sharded_like(tensors[layout.NETWORK_STATE], self.network.state_dict()))
         self.objectives.load_state_dict(tensors.get(layout.OBJECTIVES_STATE, {}))
         if self.averaged is not None:
             self.averaged.load_state_dict(tensors[layout.AVERAGED_STATE])
         numbers = {name: number for number, name in self._optimizer_names().items()}
+        parameters = {f"network.{name}": parameter for name, parameter in self.network.named_parameters()}
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key, tensor in tensors.get(layout.OPTIMIZER_STATE, {}).items():
             name, _, field_name = key.rpartition("/")
-            state.setdefault(numbers[name], {})[field_name] = tensor
+            like = sharded_like({name: tensor}, parameters)
+            state.setdefault(numbers[name], {})[field_name] = like[name]
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
@@ -101,4 +109,4 @@ class TrainedParts:
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+    return whole(tensor.detach()).to("cpu", copy=True).contiguous()

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bioclip.training.processes import Processes
 from bioclip.training.step.pair_encoder import PairEncoder
+from bioclip.training.step.sharded_tensors import is_sharded
 from bioclip.training.step.towers import plain_blocks
 
 
@@ -41,9 +42,7 @@ def shard(encoder: PairEncoder, processes: Processes) -> None:
 
 def unsharded_parameters(network: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Parameters of a sharded network that are whole in every process; none if it is not sharded."""
-    parameters = list(network.parameters())
-    is_sharded = any(isinstance(parameter, DTensor) for parameter in parameters)
-    return [parameter for parameter in parameters if not isinstance(parameter, DTensor)] if is_sharded else []
+    return [parameter for parameter in network.parameters() if not isinstance(parameter, DTensor)] if is_sharded(network) else []
 
 
 @contextmanager

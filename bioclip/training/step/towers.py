@@ -10,8 +10,9 @@ N  images or texts      T  tokens of an image or a text      W  width of a trans
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,8 +81,17 @@ def encode_images(network: torch.nn.Module, images: torch.Tensor, recompute_ever
 
     With `recompute_every` = k, the activations of every k-th block are computed again in the backward pass; 0 keeps all.
     """
+    return _encode_images(network, pools_one_token(network.visual), images, recompute_every)  # type: ignore[arg-type]
+
+
+def image_encoder(network: torch.nn.Module) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """`encode_images` of one network, which decides beforehand how; torch can compile it."""
+    return partial(_encode_images, network, pools_one_token(network.visual))  # type: ignore[arg-type]
+
+
+def _encode_images(network: torch.nn.Module, pools_one: bool, images: torch.Tensor, recompute_every: int) -> torch.Tensor:
     visual: Any = network.visual
-    if not pools_one_token(visual):
+    if not pools_one:
         encoded: torch.Tensor = network.encode_image(images, normalize=True)  # type: ignore[operator]
         return encoded
     x_NTW = _run_blocks(visual.transformer.resblocks[:-1], visual._embeds(images), None, recompute_every)
@@ -94,7 +104,16 @@ def encode_images(network: torch.nn.Module, images: torch.Tensor, recompute_ever
 
 def encode_tokens(network: torch.nn.Module, tokens_NT: torch.Tensor, recompute_every: int = 0) -> torch.Tensor:
     """Features [N, D] of unit length of texts. A causal tower takes any number T of tokens up to its context. See `encode_images`."""
-    if (pooling := text_pooling(network)) is None:
+    return _encode_tokens(network, text_pooling(network), tokens_NT, recompute_every)
+
+
+def token_encoder(network: torch.nn.Module) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """`encode_tokens` of one network, which decides beforehand how; torch can compile it."""
+    return partial(_encode_tokens, network, text_pooling(network))
+
+
+def _encode_tokens(network: torch.nn.Module, pooling: TextPooling | None, tokens_NT: torch.Tensor, recompute_every: int) -> torch.Tensor:
+    if pooling is None:
         encoded: torch.Tensor = network.encode_text(tokens_NT, normalize=True)  # type: ignore[operator]
         return encoded
     tower, length = text_tower(network), tokens_NT.shape[1]

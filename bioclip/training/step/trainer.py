@@ -42,21 +42,23 @@ def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipM
     allow_tf32(processes.device, settings.precision)
     if settings.grad_checkpointing:
         network.set_grad_checkpointing()  # type: ignore[operator]
-    encoder = PairEncoder(network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, settings.compile)
+    context_length = model.tokenizer([""]).shape[1]
+    flops = count_pair_flops(network, model.image_px, context_length)
+    encoder = PairEncoder(
+        network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, "inductor" if settings.compile else ""
+    )
     averaged = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
     is_sharded = settings.parallelism == "fsdp" and processes.world_size > 1
     if is_sharded:
         shard(encoder, processes)
     optimizer = build_optimizer([*network.parameters(), *objectives.parameters()], settings)
     wrapped = encoder if leads or is_sharded else replicate(encoder, processes, is_static=not settings.micro_batch_size)
-    context_length = model.tokenizer([""]).shape[1]
     on_cpu = processes.device.type == "cpu"
     grouping = TextGrouping(
         text_pooling(network),
         max_groups=_MAX_TEXT_GROUPS if on_cpu and not settings.compile else 1,
         lengths=bucket_lengths(context_length) if settings.compile else (),
     )
-    flops = count_pair_flops(network, model.image_px, context_length)
     return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops, averaged)
 
 
@@ -65,6 +67,11 @@ def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) ->
         raise SettingsError(
             f"training.ema_decay = {settings.ema_decay}: each process averages whole weights; set training.parallelism to ddp, or "
             "ema_decay to 0."
+        )
+    if settings.parallelism == "fsdp" and settings.probes.every_steps:
+        raise SettingsError(
+            "training.probes encode images in the first process, which holds only a part of the network under fsdp; set "
+            "training.probes.every_steps to 0, or training.parallelism to ddp."
         )
     if leads and (settings.micro_batch_size or settings.parallelism == "fsdp"):
         raise SettingsError(
