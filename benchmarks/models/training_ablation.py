@@ -121,25 +121,26 @@ def read_outcomes(storage: Storage, release: Release, models: Sequence[str]) -> 
     def build() -> list[Benchmark]:
         return [replace(build_benchmark(name, release), tasks=("zero_shot", "rank_prompts")) for name in SETS]
 
-    found: dict[tuple[str, str, str, str], list[dict[str, tuple[str, bool]]]] = {}
+    found: dict[tuple[str, str, str, str], list[dict[str, float]]] = {}
     for model in models:
         info = evaluate_on(settings, ModelRef.parse(model), build, storage).info
         with storage.reader(f"{info.folder}/{layout.SCORES_OUTCOMES}") as stream:
             rows = pq.read_table(stream).to_pylist()
-        seen: dict[tuple[str, str, str, str], dict[str, tuple[str, bool]]] = {}
+        seen: dict[tuple[str, str, str, str], dict[str, float]] = {}
         for row in rows:
             known = read_parameters(row["parameters"])
             key = (row["benchmark"], row["task"], str(known["caption_type"]), str(known["rank"]))
-            seen.setdefault(key, {})[row["item_id"]] = (row["truth"], row["truth_position"] == 0)
+            credit = min(max((1 - row["truth_position"]) / row["num_tied"], 0.0), 1.0)  # a tie at the top is a share of a hit
+            seen.setdefault(key, {})[row["item_id"]] = credit
         for key, by_item in seen.items():
             found.setdefault(key, []).append(by_item)
     species = {row["record_id"]: row["species"] for row in release.samples(columns=["record_id", "species"]).to_pylist()}
     return {key: _outcome(runs, species if key[0] == "heldout_species" else {}) for key, runs in found.items()}
 
 
-def _outcome(runs: Sequence[Mapping[str, tuple[str, bool]]], species: Mapping[str, str]) -> Outcome:
+def _outcome(runs: Sequence[Mapping[str, float]], species: Mapping[str, str]) -> Outcome:
     items = sorted(runs[0])
-    hits = np.array([[float(one[item][1]) for item in items] for one in runs])
+    hits = np.array([[one[item] for item in items] for one in runs])
     return Outcome(hits, np.unique([species.get(item, item) for item in items], return_inverse=True)[1].astype(np.int64))
 
 
