@@ -46,7 +46,7 @@ def test_settings_prints_every_key_with_its_documentation(capsys: pytest.Capture
 def test_recipes_state_command_hardware_and_score(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     printed = capsys.readouterr().out
-    for word in ("demo_cpu", "vit_b16_1gpu", "vit_b16_8gpu", "hardware", "not measured on a GPU"):
+    for word in ("demo_cpu", "vit_b16_1gpu", "vit_b16_8gpu", "hardware", "Not measured on a GPU"):
         assert word in printed
 
 
