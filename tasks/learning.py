@@ -15,6 +15,7 @@ from bioclip.errors import EvaluationError, TrainingError
 from bioclip.evaluation import command as evaluation_command
 from bioclip.evaluation import find_evaluation, planned_evaluation_id
 from bioclip.models.reference import ModelRef
+from bioclip.models.text_context import describe_cut_texts
 from bioclip.models.trained import ModelInfo, read_model_info
 from bioclip.releases import open_release
 from bioclip.settings.loading import to_yaml
@@ -159,6 +160,8 @@ def _note(line: Mapping[str, Any]) -> str:
     if line["event"] == "captions":
         lacking = ", ".join(f"{number:,} without {name}" for name, number in line["without"].items())
         return f"of {line['num_samples']:,} samples {lacking}; {line['fallback']} used instead"
+    if line["event"] == "cut_captions":
+        return describe_cut_texts(line["counts"])
     if line["event"] == "incomplete":
         return f"stream {line['stream'] + 1}: {line['num_incomplete']:,} samples without an image or a caption are left out"
     if line["event"] == "environment":

@@ -45,6 +45,9 @@ class EmbeddingTable:
         lost = tuple(item_id for item_id in asked if item_id not in self.rows)
         return EncodedImages(tuple(found), self.vectors[[self.rows[item_id] for item_id in found]], lost)
 
+    def measure_texts(self, texts: Sequence[str]) -> None:
+        """None: a table has no text context."""
+
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Raises ModelError."""
         raise ModelError(f"{_NO_TEXTS}; choose tasks that need no texts.")

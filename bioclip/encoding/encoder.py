@@ -23,6 +23,7 @@ from bioclip.errors import ModelError
 from bioclip.models.clip import ClipModel, open_model
 from bioclip.models.evaluation_transform import TransformName, prepare_image
 from bioclip.models.reference import ModelIdentity, ModelRef
+from bioclip.models.text_context import CutTexts, measure_texts
 from bioclip.storage import Storage
 
 if TYPE_CHECKING:
@@ -112,6 +113,10 @@ class Encoder:
         progress(num_done)
         features = np.stack(rows) if rows else np.empty((0, self._width()), np.float32)
         return EncodedImages(tuple(ids), features, tuple(undecodable), num_encoded)
+
+    def measure_texts(self, texts: Sequence[str]) -> CutTexts | None:
+        """How many of the distinct texts the model's context cuts; None if its tokenizer does not tell."""
+        return measure_texts(self.model, texts)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 features [len(texts), D] of unit length. Texts with the same tokens, for example after a cut to the model's context, are

@@ -39,8 +39,8 @@ class EvaluationInfo:
     settings: dict[str, Any]
     benchmarks: list[dict[str, Any]]
     """One entry per benchmark: name, split (its evaluation set), num_images, num_classes, dropped (images by reason), few_shot (what each
-    number of shots left out), notes (by task; `shared_prompts` of zero_shot are the classes with one prompt, by caption type), reason (why
-    there is no score, or '')."""
+    number of shots left out), notes (by task; `shared_prompts` of zero_shot are the classes with one prompt, `cut_captions` the
+    captions that the text context cuts, both by caption type), reason (why there is no score, or '')."""
     scores_sha256: str
     outcomes_sha256: str = ""
     model: str = ""

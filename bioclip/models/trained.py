@@ -39,6 +39,8 @@ class ModelInfo:
 
     unreadable_samples: dict[str, str] = field(default_factory=dict)
     """Id of each sample that could not be read -> the reason; the next sample of the epoch took its place."""
+    cut_captions: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Caption type -> number of its distinct captions, how many the text context cuts, the longest in tokens, and the context."""
     environment: dict[str, Any] = field(default_factory=dict)
     """Versions of torch and open_clip, device, threads and processes of the run that finished it; these can change the last bits."""
 

@@ -72,6 +72,9 @@ class TrainingSettings(Settings):
     `description`, and `com.<code>` and `common_name.<code>` of a language. A list is drawn uniformly, a mapping by its weights."""
     caption_schedule: tuple[CaptionPhaseSettings, ...] = rule(())
     """Other caption types for later parts of the run."""
+    max_cut_share: float = operational(0.5, ge=0, le=1)
+    """Training is refused if more than this share of the distinct captions of a type is longer than the model's text context and would be
+    cut; lower shares are counted in the log and in `model.json`."""
     caption_fallback: CaptionType = rule("taxon_com")
     """Type for a sample without the drawn one, e.g. if its species has no description; such samples are counted."""
     num_steps: int = Field(1000, gt=0)
@@ -169,6 +172,9 @@ class EvaluationSettings(Settings):
     """Registered benchmarks."""
     caption_types: tuple[CaptionType, ...] = ("sci", "com", "taxon", "sci_com", "taxon_com")
     """Caption types of zero-shot classification."""
+    max_cut_share: float = operational(0.5, ge=0, le=1)
+    """Zero-shot evaluation is refused if more than this share of the classes' captions of a type is longer than the model's text context
+    and would be cut; lower shares are counted in `scores.json`."""
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
     preprocessing: Literal["exact", "fast"] = "exact"

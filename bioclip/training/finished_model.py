@@ -97,6 +97,7 @@ def _describe(run: Run, key: str, release: Release, weights_sha256: str, weights
         loss_last=run.state.history[-num_ends:, 0].mean().item(),
         split=run.settings.split,
         samples_without=dict(run.samples_without),
+        cut_captions={name: one.to_dict() for name, one in run.cut_captions.items()},
         unreadable_samples=run.data.unreadable.of_all_processes(),
         environment=run.processes.environment(),
         weights_step=weights_step,

@@ -18,6 +18,7 @@ from bioclip.settings import TrainingSettings
 from bioclip.training.arriving_metrics import ArrivingMetrics
 from bioclip.training.checkpoints import Checkpoints, RunState
 from bioclip.training.data import Batch, TrainingData, missing_captions
+from bioclip.training.data.cut_captions import check_captions
 from bioclip.training.data.streams import open_shard_cache, open_streams
 from bioclip.training.data.unreadable import UnreadableSamples
 from bioclip.training.divergence import batch_runs
@@ -80,6 +81,7 @@ def _start(
     streams, lineages = open_streams(settings, release, checkpoints.storage)
     missing = missing_captions(streams, settings)
     model = create_model(settings.model, settings.seed)
+    cut = check_captions(settings, release, checkpoints.storage, model)
     data = TrainingData(
         streams,
         settings,
@@ -99,7 +101,8 @@ def _start(
     result = model if trainer.averaged is None else replace(model, network=trainer.averaged.copy)
     probe = open_probe(settings, release, result) if processes.is_first else None
     state = RunState(torch.zeros(0, len(STEP_METRICS), dtype=torch.float64), environment=processes.environment())
-    run = Run(trainer, data, probe, missing, checkpoints, log, stop, state)
+    run = Run(trainer, data, probe, missing, cut, checkpoints, log, stop, state)
+    log.write_cut_captions(cut)
     log.write_missing(streams, missing, settings.caption_fallback)
     run.resume()
     return run

@@ -14,6 +14,7 @@ from bioclip.training.optimization import learning_rate
 from bioclip.training.step.trainer import STEP_METRICS
 
 if TYPE_CHECKING:
+    from bioclip.models.text_context import CutTexts
     from bioclip.training.checkpoints import RunState
     from bioclip.training.data import TrainingData
     from bioclip.training.data.streams import Stream
@@ -40,6 +41,11 @@ class RunLog:
             if stream.num_incomplete:
                 line = {"stream": number, "num_samples": len(stream.index), "num_incomplete": stream.num_incomplete}
                 self.write({"event": "incomplete", **line})
+
+    def write_cut_captions(self, counts: Mapping[str, CutTexts]) -> None:
+        """Write how many captions of each type are longer than the text context, if any are."""
+        if counts:
+            self.write({"event": "cut_captions", "counts": {name: one.to_dict() for name, one in counts.items()}})
 
     def write_unreadable(self, samples: Mapping[str, str]) -> None:
         """Write the ids of samples that the first process could not read, each with the reason."""

@@ -20,6 +20,7 @@ from bioclip.training.step.trainer import STEP_METRICS
 from bioclip.training.stopping import StopRequest
 
 if TYPE_CHECKING:
+    from bioclip.models.text_context import CutTexts
     from bioclip.settings import TrainingSettings
     from bioclip.training.data import TrainingData
     from bioclip.training.probes import Probe
@@ -36,6 +37,7 @@ class Run:
     data: TrainingData
     probe: Probe | None
     samples_without: Mapping[str, int]
+    cut_captions: Mapping[str, CutTexts]
     checkpoints: Checkpoints
     log: RunLog
     stop: StopRequest

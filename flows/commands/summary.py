@@ -13,6 +13,7 @@ from rich.table import Table
 from bioclip import layout
 from bioclip.evaluation import headlines, load_scores
 from bioclip.evaluation.results import Headline, describe_shared_prompts
+from bioclip.models.text_context import describe_cut_texts
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
 from flows.commands.answers import Answer
@@ -113,8 +114,11 @@ def _model_table(model: ModelSummary) -> Table:
 def _headlines(evaluation: EvaluationSummary, settings: PipelineSettings) -> tuple[list[Headline], list[tuple[str, str]]]:
     """(headline scores, (benchmark, remark) on classes with one prompt)."""
     scores = load_scores(open_workspace(settings.workspace), evaluation.evaluation_id)
-    notes = ((one["name"], one["notes"].get("zero_shot", {}).get("shared_prompts", {})) for one in scores.info.benchmarks)
-    return headlines(scores), [(name, describe_shared_prompts(shared)) for name, shared in notes if shared]
+    notes = [(one["name"], one["notes"].get("zero_shot", {})) for one in scores.info.benchmarks]
+    shared = [(name, describe_shared_prompts(found["shared_prompts"])) for name, found in notes if found.get("shared_prompts")]
+    return headlines(scores), shared + [
+        (name, describe_cut_texts(found["cut_captions"])) for name, found in notes if found.get("cut_captions")
+    ]
 
 
 def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline], remarks: Sequence[tuple[str, str]]) -> Table:

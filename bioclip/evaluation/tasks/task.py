@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bioclip.evaluation.benchmark import Benchmark
     from bioclip.evaluation.predictions import Predictions
     from bioclip.evaluation.statistics import Measurement
+    from bioclip.models.text_context import CutTexts
     from bioclip.settings import EvaluationSettings
 
 
@@ -30,6 +31,9 @@ class TextEncoder(Protocol):
     @property
     def logit_scale(self) -> float:
         """Factor on cosines before the softmax."""
+
+    def measure_texts(self, texts: Sequence[str]) -> CutTexts | None:
+        """How many of the distinct texts the context cuts; None if that is unknown."""
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 features [len(texts), D] of unit length."""

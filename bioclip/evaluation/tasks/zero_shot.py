@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bioclip.errors import EvaluationError
 from bioclip.evaluation.metrics import find_metric
 from bioclip.evaluation.predictions import Predictions, Ranked, rank_answers
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bioclip.evaluation.benchmark import SpeciesClass
+    from bioclip.models.text_context import CutTexts
 
 _CHUNK_NUMBERS = 8_000_000
 _MAX_EXAMPLES, _MAX_NAMES = 3, 4
@@ -36,16 +38,31 @@ def run(given: TaskInput) -> TaskResult:
         return TaskResult([], notes={"skipped": given.texts.no_texts})
     metrics = [find_metric(name) for name in given.settings.metrics]
     predictions: list[Predictions] = []
-    shared = {}
+    shared, cut = {}, {}
     for caption_type in given.settings.caption_types:
+        if counts := _cut_captions(given, caption_type):
+            cut[caption_type] = counts.to_dict()
         heads = given.heads(caption_type)
         if found_shared := find_shared_prompts(given.prompts(caption_type), heads, [c.lineage[-1] for c in given.benchmark.classes]):
             shared[caption_type] = found_shared
         ranks = given.settings.ranks
         predictions += predict(given.images, heads, given.texts.logit_scale, given.labels, given.benchmark.classes, ranks, caption_type)
     found = [metric(one) for one in predictions for metric in metrics]
-    notes = {"shared_prompts": shared} if shared else {}
+    notes = {name: one for name, one in (("shared_prompts", shared), ("cut_captions", cut)) if one}
     return TaskResult([measurement for measurement in found if measurement is not None], predictions, notes)
+
+
+def _cut_captions(given: TaskInput, caption_type: str) -> CutTexts | None:
+    """The counts of the classes' captions if the context cuts some; raises EvaluationError above `max_cut_share`."""
+    counts = given.texts.measure_texts(given.prompts(caption_type))
+    if counts is None or not counts.num_cut:
+        return None
+    if counts.share > given.settings.max_cut_share:
+        raise EvaluationError(
+            f"benchmark {given.benchmark.name!r}: {counts.describe(caption_type)}, above evaluation.max_cut_share = "
+            f"{given.settings.max_cut_share}; leave the type out of evaluation.caption_types, choose another model, or raise the setting."
+        )
+    return counts
 
 
 def find_shared_prompts(prompts: Sequence[str], heads: NDArray[np.float32], names: Sequence[str]) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def _benchmark(entry: Mapping[str, Any]) -> BenchmarkFacts:
         dropped=dict(entry["dropped"]),
         few_shot=tuple(dict(shots) for shots in entry["few_shot"]),
         shared_prompts=entry.get("notes", {}).get("zero_shot", {}).get("shared_prompts", {}),
+        cut_captions=entry.get("notes", {}).get("zero_shot", {}).get("cut_captions", {}),
     )
 
 

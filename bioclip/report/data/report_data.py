@@ -182,6 +182,8 @@ class BenchmarkFacts:
     """For each number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
     shared_prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Caption type -> `num_classes` that share `num_prompts` prompts, and `examples`."""
+    cut_captions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Caption type -> counts of the classes' captions that the model's text context cuts."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup
 
 from bioclip.evaluation.results import describe_shared_prompts
+from bioclip.models.text_context import describe_cut_texts
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
 from bioclip.report.data.model_runs import headline_scores, preferred_captions, rank_depth, with_main_metric
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
@@ -113,6 +114,8 @@ def _left_out(facts: BenchmarkFacts) -> Iterator[str]:
             )
     if facts.shared_prompts:
         yield describe_shared_prompts(facts.shared_prompts)
+    if facts.cut_captions:
+        yield describe_cut_texts(facts.cut_captions)
 
 
 def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
