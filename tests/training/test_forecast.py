@@ -34,7 +34,7 @@ def bytes_of_a_real_step(settings: TrainingSettings, num_pairs: int) -> int:
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    images, tokens = torch.zeros(num_pairs, 3, 32, 32), torch.zeros(num_pairs, 40, dtype=torch.int64)
+    images, tokens = torch.zeros(num_pairs, 3, 32, 32), torch.zeros(num_pairs, 77, dtype=torch.int64)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         outputs = PairEncoder(network)(images, [tokens])
     del outputs
