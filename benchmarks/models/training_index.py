@@ -4,7 +4,7 @@ The file of rows is sparse: it has its full size and is mapped and read as any o
 opens the index, makes the training data and looks up its part of each batch of 32,768, across an epoch's end. Memory is what Linux states
 for the process, mapped pages included. Requests are counted on a memory:// storage with tars of 100 samples, eight processes sharing one
 folder.
-No peer: open_clip and webdataset have no random access and no order beyond a shuffle buffer.
+Peer: none; open_clip and webdataset have no random access and no order beyond a shuffle buffer.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from bioclip.storage import Storage
 from bioclip.training.divergence import batch_number, batch_runs, judge_step, rollback_target, skip_batches, spike_limit
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
+from tests.services.servers import wait_until
 from tests.training.killing_log import KilledError, KillingLog
 
 MakeSettings = Callable[..., TrainingSettings]
@@ -40,7 +41,9 @@ class DamagingLog(io.StringIO):
     def write(self, text: str) -> int:
         if json.loads(text).get("step") == self.step:
             self.step = 0
-            (Path(layout.checkpoint_dir(str(self.folder), 10)) / layout.NETWORK_STATE).write_bytes(b"")
+            checkpoint = Path(layout.checkpoint_dir(str(self.folder), 10))
+            wait_until(lambda: any(checkpoint.glob("manifest-*")), 60, "the checkpoint of step 10, written in the background", poll_s=0.01)
+            (checkpoint / layout.NETWORK_STATE).write_bytes(b"")
         return super().write(text)
 
 
