@@ -116,7 +116,7 @@ class Encoder:
 
     def measure_texts(self, texts: Sequence[str]) -> CutTexts | None:
         """How many of the distinct texts the model's context cuts; None if its tokenizer does not tell."""
-        return measure_texts(self.model, texts)
+        return measure_texts(self.model.tokenizer, texts)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 features [len(texts), D] of unit length. Texts with the same tokens, for example after a cut to the model's context, are

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bioclip.models.clip import ClipModel
+from typing import Any
 
 _NUM_ENDS = 2
 """Tokens of the start and the end of a text."""
@@ -39,12 +36,12 @@ class CutTexts:
         )
 
 
-def measure_texts(model: ClipModel, texts: Iterable[str]) -> CutTexts | None:
-    """The counts of the distinct `texts`; None for a tokenizer that does not state the length of a text before it cuts it."""
-    count = _token_counter(model.tokenizer)
+def measure_texts(tokenizer: Any, texts: Iterable[str]) -> CutTexts | None:
+    """The counts of the distinct `texts` for a tokenizer of open_clip; None for one that does not state a length before it cuts."""
+    count = _token_counter(tokenizer)
     if count is None:
         return None
-    context_length = int(model.tokenizer([""]).shape[1])
+    context_length = int(tokenizer([""]).shape[1])
     lengths = [count(text) for text in set(texts)]
     return CutTexts(len(lengths), sum(length > context_length for length in lengths), max(lengths, default=0), context_length)
 

@@ -37,7 +37,9 @@ def check_captions(settings: TrainingSettings, release: Release, workspace: Stor
     """
     chosen = [stream for stream in stream_settings(settings) if not stream.shards]
     texts = _distinct_captions([release_of(stream, release, workspace) for stream in chosen], caption_type_names(settings))
-    found = {name: counts for name, made in texts.items() if (counts := measure_texts(model, made)) is not None and counts.num_cut}
+    found = {
+        name: counts for name, made in texts.items() if (counts := measure_texts(model.tokenizer, made)) is not None and counts.num_cut
+    }
     for name, counts in found.items():
         if counts.share > settings.max_cut_share:
             raise TrainingError(

@@ -34,7 +34,7 @@ def model_with(context_length: int) -> ModelSettings:
 def test_texts_are_counted_as_the_tokenizer_cuts_them() -> None:
     model = create_model(model_with(6), 0)
     texts = ["a", "a photo of a", "a photo of a fish", "a", "a photo of a fish that swims"]
-    counts = measure_texts(model, texts)
+    counts = measure_texts(model.tokenizer, texts)
     assert counts is not None
     assert (counts.num_texts, counts.num_cut, counts.longest, counts.context_length) == (4, 2, 9, 6)
     end = model.tokenizer.encoder["<end_of_text>"]  # type: ignore[attr-defined]
