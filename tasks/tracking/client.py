@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from bioclip.errors import TrackingError
 from bioclip.settings import TrackingSettings
 from tasks.tracking.failures import NOT_INSTALLED, deleted_experiment, explain_failure, without_password
+from tasks.tracking.loading import load_mlflow
 from tasks.tracking.log_lines import MetricPoint
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ def _import_client(timeout_s: int) -> type[MlflowClient]:
         if os.environ.get(name, _own_variables.get(name)) == _own_variables.get(name):
             os.environ[name] = _own_variables[name] = value
     try:
+        load_mlflow()
         from mlflow.tracking import MlflowClient
     except ImportError:
         raise TrackingError(NOT_INSTALLED) from None

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.tracking.loading import load_mlflow
+
 _FIRST_SAMPLE_S = 2.0
 
 
@@ -79,6 +81,7 @@ class SystemSampler:
 def _open_monitors() -> list[Any]:
     """MLflow's monitors that work on this machine."""
     try:
+        load_mlflow()
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
         from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
         from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
