@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from bioclip.errors import TrackingError
 from bioclip.settings import TrackingSettings
 from tasks.tracking.failures import NOT_INSTALLED, deleted_experiment, explain_failure, without_password
-from tasks.tracking.loading import load_mlflow
 from tasks.tracking.log_lines import MetricPoint
+from tasks.tracking.mlflow_import import load_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

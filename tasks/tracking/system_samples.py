@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.tracking.loading import load_mlflow
+from tasks.tracking.mlflow_import import load_mlflow
 
 _FIRST_SAMPLE_S = 2.0
 
