@@ -245,7 +245,7 @@ class TestTheModel:
             )
         assert tags["treeoflife.split"] == params["training.split"] == "train_small"
         assert params["num_training_samples"] == str(ruled.model.num_training_samples)
-        assert metrics["samples_without.description"] == ruled.model.samples_without["description"]
+        assert metrics["summary/samples_without_description"] == ruled.model.samples_without["description"]
 
     def test_trace_claims_no_image_outside_the_part(self, ruled: Ruled) -> None:
         scope, small = Scope(ruled.release, ruled.storage), small_ids(ruled.release)
