@@ -66,11 +66,11 @@ def copy_files(files: Sequence[ExportedFile], last: Sequence[ExportedFile], dest
     `export_release` does."""
     destination.sweep_partials()
     missing = _missing(destination, [*files, *last])
-    copied = [file for file in files if file in missing]
+    copied = [file for file in files if file.target in missing]
     for _ in _at_once(lambda file: _copy(destination, file), copied):
         pass
     for file in last:
-        if file in missing:
+        if file.target in missing:
             _copy(destination, file)
             copied.append(file)
     num_bytes = sum(file.num_bytes for file in [*files, *last])
@@ -95,8 +95,8 @@ def _target(release: Release, name: str) -> str:
     return target
 
 
-def _missing(destination: Storage, files: Sequence[ExportedFile]) -> set[ExportedFile]:
-    """Files that do not exist yet; raises StorageError that names existing files with other content."""
+def _missing(destination: Storage, files: Sequence[ExportedFile]) -> set[str]:
+    """Names in the destination of files that do not exist yet; raises StorageError that names existing files with other content."""
     found = list(_at_once(lambda file: _state(destination, file), files))
     others = [file.target for file, state in zip(files, found, strict=True) if state == "other"]
     if others:
@@ -105,7 +105,7 @@ def _missing(destination: Storage, files: Sequence[ExportedFile]) -> set[Exporte
             f"{len(others):,} files at the destination have other content: {shown}; nothing was copied. Remove them, or choose "
             "another destination."
         )
-    return {file for file, state in zip(files, found, strict=True) if state == "missing"}
+    return {file.target for file, state in zip(files, found, strict=True) if state == "missing"}
 
 
 def _state(destination: Storage, file: ExportedFile) -> str:
