@@ -47,7 +47,7 @@ class LiveRun:
         self._status = ""
         self._problem = f"MLflow at {settings.uri or 'the state folder'} is not connected."
         self._failure: TreeOfLifeError | None = None
-        self._lock = ExitStack()
+        self._lock, self._holds_lock = ExitStack(), False
         self._tracker: Tracker | None = None
         self._run: OpenRun | None = None
         self._thread = threading.Thread(target=self._follow, name="mlflow", daemon=True)
@@ -127,7 +127,7 @@ class LiveRun:
         return self._run
 
     def _take_lock(self) -> bool:
-        if self._tracker is not None or self._run is not None:
+        if self._holds_lock:  # since an earlier attempt to connect
             return True
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         lock = self._lock_path.open("w")
@@ -137,6 +137,7 @@ class LiveRun:
             lock.close()
             return False
         self._lock.enter_context(lock)
+        self._holds_lock = True
         return True
 
     def _finish(self) -> None:

@@ -117,6 +117,17 @@ def test_a_server_that_stays_away_is_one_sentence_and_the_next_run_logs_the_rest
     assert run["info"]["status"] == "FINISHED"
 
 
+def test_a_server_that_comes_after_the_start_gets_every_step_while_the_log_is_written(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    mlflow_server.kill()
+    training = Training(tmp_path, mlflow_server.url, "late", timeout_s=2)
+    training.live.start()
+    training.write_steps(1, 3)
+    time.sleep(6)  # several attempts fail
+    mlflow_server.start()
+    training.wait_for(mlflow_server, 3)
+    assert training.live.close("FINISHED") == ""
+
+
 def test_a_server_that_was_never_there_gets_all_of_it_from_the_next_run(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     training = Training(tmp_path, "http://127.0.0.1:9", "never")
     training.live.start()
@@ -233,4 +244,4 @@ def test_a_server_that_never_answers_is_not_waited_for_longer_than_stated(silent
 
     threading.Thread(target=close, daemon=True).start()
     assert ended.wait(60), "the end is bounded, here by 2 x 2 s and the import of MLflow"
-    assert "3 logged steps" in sentences[0], "a connection that is still tried holds the lock, and is then what the sentence names"
+    assert "does not answer: 3 logged steps" in sentences[0]
