@@ -5,8 +5,8 @@ photographs to adapt to are the other source: groceries and seedlings, `NUM_CLAS
 into 16 images of support and 3 of test. k shots are k images of the support in all: with 4 or more, a quarter of them is the `val` on
 which the mixture with the start (WiSE-FT) is chosen, and with fewer the share is 0.5.
 
-The recipe is shortened to `NUM_STEPS` steps, and its rate raised (`SMALL`), for so small a model. An arm that trains the whole model stands
-beside it.
+The recipe is shortened to `NUM_STEPS` steps, and its rate raised (`SMALL`), for so small a model. Another arm
+trains the whole model.
 
 Peer: the start itself, zero-shot; SimpleShot and a linear probe (logistic regression, L2) on its image features with all k images.
 Accuracies are over the test images of all draws; the 95 % interval resamples classes and draws. TREEOFLIFE_ADAPTATION names a folder to

@@ -15,7 +15,7 @@ _PROBE = "probe"
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """Values of one step; `step` None stands for the seconds since the start of the run.
+    """Values of one step; `step` None means the seconds since the start of the run.
 
     The last step of the metric `anchor` in MLflow states which points MLflow already has.
     """

@@ -28,7 +28,7 @@ NUM_PHOTOGRAPHS = 4
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """A folder of photographs, and beside it `list.csv` with their paths relative to the folder."""
+    """A folder of photographs and `list.csv` in the same place, with their paths relative to the folder."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     with zipfile.ZipFile(sample_path("media")) as media:

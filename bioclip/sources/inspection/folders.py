@@ -25,7 +25,7 @@ def image_folders(root: Path) -> list[tuple[str, ...]]:
 
 
 def class_folder_options(folders: Sequence[tuple[str, ...]]) -> GuessedSource:
-    """The guess for images that lie in `folders`."""
+    """The guess for the images of `folders`."""
     tops, deepest = [one[0] for one in folders], min(len(one) for one in folders)
     if _share([part for one in folders for part in one if _INAT21.fullmatch(part)], len(folders)) > 0.5:
         return GuessedSource("inat21_folder", remarks=(NO_LICENSE,))

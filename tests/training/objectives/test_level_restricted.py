@@ -17,7 +17,7 @@ from tests.training.objectives.test_pairs import SCALE, unit_rows
 
 
 def feature_of(text: str) -> torch.Tensor:
-    """A unit vector that stands for a text."""
+    """A unit vector in place of the features of a text."""
     return unit_rows(sum(ord(letter) * (place + 1) for place, letter in enumerate(text)), 1)[0]
 
 
