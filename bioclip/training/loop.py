@@ -22,8 +22,8 @@ from bioclip.training.data.cut_captions import check_captions
 from bioclip.training.data.streams import open_shard_cache, open_streams
 from bioclip.training.data.unreadable import UnreadableSamples
 from bioclip.training.divergence import batch_runs
-from bioclip.training.finished_model import write_model
-from bioclip.training.mixing import check_mixing
+from bioclip.training.final_weights.finished_model import write_model
+from bioclip.training.final_weights.mixing import check_mixing
 from bioclip.training.objectives.contract import ObjectiveContext
 from bioclip.training.objectives.weighted import build_objectives
 from bioclip.training.probes import open_probe

@@ -31,7 +31,7 @@ def average_models(
     from bioclip.models.reference import ModelRef
     from bioclip.releases import open_release
     from bioclip.storage import Storage, open_workspace
-    from bioclip.training.averaged_models import write_average, write_best_average
+    from bioclip.training.final_weights.averaged_models import write_average, write_best_average
 
     if not models:
         raise UsageError("no model is named; name at least two to average.")

@@ -22,9 +22,9 @@ import torch
 from bioclip.errors import SettingsError
 from bioclip.plugins import read_options
 from bioclip.training.contrast import Labels
-from bioclip.training.feature_table import FeatureTable
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs
 from bioclip.training.objectives.pairs import PairObjective, PairOptions
+from bioclip.training.stored_features.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     from bioclip.training.data import Batch

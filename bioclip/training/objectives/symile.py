@@ -28,9 +28,9 @@ from pydantic import Field
 from bioclip.digests import digest_value
 from bioclip.plugins import read_options
 from bioclip.training.contrast import keep_collective, sum_blocks
-from bioclip.training.feature_table import FeatureTable
 from bioclip.training.objectives.contract import ObjectiveContext, Outputs
 from bioclip.training.objectives.pairs import PairObjective, PairOptions
+from bioclip.training.stored_features.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     from bioclip.training.data import Batch

@@ -20,13 +20,13 @@ from bioclip.releases import Release
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData
 from bioclip.training.data.streams import open_streams
-from bioclip.training.feature_table import FeatureTable
 from bioclip.training.loop import train
 from bioclip.training.objectives.contract import Objective, Outputs
 from bioclip.training.objectives.distillation import DistillationObjective
 from bioclip.training.objectives.frozen_text import FrozenTextObjective
 from bioclip.training.objectives.symile import SymileObjective
-from bioclip.training.teacher_features import write_teacher_features
+from bioclip.training.stored_features.feature_table import FeatureTable
+from bioclip.training.stored_features.teacher_features import write_teacher_features
 from tests.training.conftest import TINY_MODEL
 from tests.training.objectives.material import NUM_CROPS, NUM_PAIRS, PAIRS, SETTINGS, WIDTH, build, make_batch, make_context, outputs_of
 from tests.training.objectives.material import write_required as example_options

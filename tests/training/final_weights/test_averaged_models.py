@@ -16,7 +16,7 @@ from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
-from bioclip.training.averaged_models import write_average, write_best_average
+from bioclip.training.final_weights.averaged_models import write_average, write_best_average
 from bioclip.training.loop import train
 from bioclip.training.step.trainer import build_trainer
 from flows.commands.models import average_models

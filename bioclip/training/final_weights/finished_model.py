@@ -15,7 +15,7 @@ from bioclip.models.adaptation import merge_adaptation, restrict_training
 from bioclip.models.clip import create_model, save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.settings import meaningful
-from bioclip.training.mixing import mix_with_start
+from bioclip.training.final_weights.mixing import mix_with_start
 from bioclip.training.probes import best_probe
 from bioclip.training.run_log import metrics_of
 from bioclip.training.step.sharded_tensors import is_sharded, whole
