@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bioclip.evaluation.metrics.folds import measure_folds
 from bioclip.evaluation.predictions import Predictions, Ranked, rank_answers
-from bioclip.evaluation.statistics import Measurement, Parameter, Proportion, top_credit
+from bioclip.evaluation.statistics import Measurement
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-TOP = 5
 
 
 def run(given: TaskInput) -> TaskResult:
@@ -68,39 +67,16 @@ def measure_few_shot(
     left = (int((sizes > 0).sum()) - len(eligible), int((~taking_part).sum()))
     if len(eligible) < 2:
         return FewShot([], [], len(eligible), *left)
-    hits, top_hits, trials = (np.zeros(len(labels)) for _ in range(3))
-    folds = []
     shown = [names[label] if names else str(label) for label in eligible.tolist()]
+    truth = np.where(taking_part, np.searchsorted(eligible, labels), 0)
+    folds = []
     for fold in range(num_folds):
         support = draw_support(labels, keys, eligible, shots, seed, fold)
-        queries = np.flatnonzero(taking_part & ~np.isin(np.arange(len(labels)), support.ravel()))
+        asked = taking_part & ~np.isin(np.arange(len(labels)), support.ravel())
+        queries = np.flatnonzero(asked)
         distances = centroid_distances(images.astype(np.float64), support, queries)
-        ranked = rank_answers(-distances, np.searchsorted(eligible, labels[queries]))
-        hits[queries] += top_credit(ranked.position, ranked.num_tied, 1)
-        top_hits[queries] += top_credit(ranked.position, ranked.num_tied, TOP)
-        trials[queries] += 1
-        asked = np.isin(np.arange(len(labels)), queries)
-        folds.append(_fold(fold, shots, shown, asked, np.searchsorted(eligible, labels), ranked))
-    return FewShot(_measurements(hits, top_hits, trials, labels, shots, len(eligible)), folds, len(eligible), *left)
-
-
-def _measurements(
-    hits: NDArray[np.float64],
-    top_hits: NDArray[np.float64],
-    trials: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    shots: int,
-    num: int,
-) -> list[Measurement]:
-    parameters: dict[str, Parameter] = {"shots": shots, "rank": "species"}
-    sizes = np.sort(np.bincount(labels, weights=trials))[::-1] / trials.sum()
-    results = [
-        Measurement("few_shot", parameters, "top1", Proportion(hits, trials), 1 / num, float(sizes[0]), num),
-        Measurement("few_shot", parameters, "macro_top1", Proportion(hits, trials, labels), 1 / num, 1 / num, num),
-    ]
-    if num > TOP:
-        results.append(Measurement("few_shot", parameters, "top5", Proportion(top_hits, trials), TOP / num, float(sizes[:TOP].sum()), num))
-    return results
+        folds.append(_fold(fold, shots, shown, asked, truth, rank_answers(-distances, truth[queries])))
+    return FewShot(measure_folds(folds), folds, len(eligible), *left)
 
 
 def _fold(
