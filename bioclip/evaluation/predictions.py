@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from bioclip.digests import canonical_json
-from bioclip.evaluation.statistics import Parameter, place_truth, top_credit
+from bioclip.evaluation.statistics import TIE_MARGIN, Parameter, place_truth, top_credit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_KEPT = 5
+_NUM_WIDE, _BLOCK = 2048, 256
+"""Classes from which a row is searched by blocks, and the classes of a block."""
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -101,18 +103,46 @@ class Ranked:
     truth_score: NDArray[np.float64]
 
 
-def rank_answers(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> Ranked:
-    """Order the classes by `scores` [N, C], highest first; `top` lists tied classes by their number."""
+def rank_answers(scores: NDArray[Any], truth: NDArray[np.int64]) -> Ranked:
+    """Order the classes by `scores` [N, C], highest first; `top` lists tied classes by their number.
+
+    float64 scores are the same if they differ by no more than the rounding of a sum, see `place_truth`; float32 scores if they are equal.
+    """
     kept = min(NUM_KEPT, scores.shape[1])
-    if scores.shape[1] > 4 * kept:
-        near = np.sort(np.argpartition(-scores, kept - 1, axis=1)[:, :kept], axis=1)
-        ties = (scores >= np.take_along_axis(scores, near, axis=1).min(axis=1, keepdims=True)).sum(axis=1) > kept
-        order = np.take_along_axis(near, np.argsort(-np.take_along_axis(scores, near, axis=1), axis=1, kind="stable"), axis=1)
-        order[ties] = np.argsort(-scores[ties], axis=1, kind="stable")[:, :kept]
+    if scores.shape[1] > _NUM_WIDE:
+        order = np.stack([_top_of(row, kept) for row in scores])
     else:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
     true_score = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0]
-    return Ranked(*place_truth(scores, truth), order, np.take_along_axis(scores, order, axis=1), true_score)
+    placed = _place_wide(scores, true_score) if scores.shape[1] > _NUM_WIDE else place_truth(scores, truth)
+    return Ranked(*placed, order, np.take_along_axis(scores, order, axis=1), true_score)
+
+
+def _top_of(scores: NDArray[Any], kept: int) -> NDArray[np.int64]:
+    """The first `kept` of a stable descending order of `scores` [C], without sorting them.
+
+    Each of the `kept` blocks with the greatest maxima has a score that reaches the least of these maxima: no lower one is among the first.
+    """
+    starts = np.arange(0, len(scores), _BLOCK)
+    greatest = np.maximum.reduceat(scores, starts)
+    if len(greatest) <= kept:
+        return np.argsort(-scores, kind="stable")[:kept]
+    floor = np.partition(greatest, len(greatest) - kept)[len(greatest) - kept]
+    blocks = starts[greatest >= floor]
+    places = (blocks[:, None] + np.arange(_BLOCK)).ravel()
+    places = places[places < len(scores)]
+    places = places[scores[places] >= floor]
+    chosen: NDArray[np.int64] = places[np.argsort(-scores[places], kind="stable")[:kept]]
+    return chosen
+
+
+def _place_wide(scores: NDArray[Any], true_score: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`place_truth` with two comparisons of each score."""
+    margin = np.abs(true_score) * (TIE_MARGIN if scores.dtype == np.float64 else 0)
+    better = [np.count_nonzero(row > high) for row, high in zip(scores, true_score + margin, strict=True)]
+    as_good = [np.count_nonzero(row >= low) for row, low in zip(scores, true_score - margin, strict=True)]
+    num_better = np.array(better, dtype=np.int64)
+    return num_better, np.array(as_good, dtype=np.int64) - num_better
 
 
 def read_parameters(text: str) -> dict[str, Parameter]:

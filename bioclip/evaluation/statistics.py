@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Parameter = str | int | float
 _CHUNK_NUMBERS = 4_000_000
 _TAIL_PERCENT = 2.5
-_TIE_MARGIN = 1e-12
+TIE_MARGIN = 1e-12
 BOOTSTRAP, CLUSTER_BOOTSTRAP, CLOPPER_PEARSON = "percentile_bootstrap", "cluster_bootstrap", "clopper_pearson"
 
 
@@ -155,7 +155,7 @@ def place_truth(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
     `scores` [N, C]. Scores are the same if they differ by no more than the rounding of a sum, 1e-12 relative.
     """
     truth = np.take_along_axis(scores, labels[:, None], axis=1)
-    margin = _TIE_MARGIN * np.abs(truth)
+    margin = TIE_MARGIN * np.abs(truth)
     num_better: NDArray[np.int64] = (scores > truth + margin).sum(axis=1)
     num_tied: NDArray[np.int64] = (np.abs(scores - truth) <= margin).sum(axis=1)
     return num_better, num_tied

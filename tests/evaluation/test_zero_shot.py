@@ -7,8 +7,9 @@ from bioclip.errors import UnknownNameError
 from bioclip.evaluation.benchmark import SpeciesClass
 from bioclip.evaluation.benchmarks import BENCHMARKS, build_benchmark
 from bioclip.evaluation.metrics import METRICS
+from bioclip.evaluation.rank_rollup import taxa_at
 from bioclip.evaluation.statistics import Measurement, place_truth, top_credit
-from bioclip.evaluation.tasks.zero_shot import find_shared_prompts, predict, taxa_at
+from bioclip.evaluation.tasks.zero_shot import find_shared_prompts, predict
 from bioclip.records import RANKS
 from bioclip.releases import Release
 

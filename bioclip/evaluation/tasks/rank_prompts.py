@@ -12,8 +12,9 @@ from bioclip.captions import captions
 from bioclip.evaluation.benchmark import SpeciesClass
 from bioclip.evaluation.metrics import find_metric
 from bioclip.evaluation.predictions import Predictions
+from bioclip.evaluation.rank_rollup import taxa_at
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
-from bioclip.evaluation.tasks.zero_shot import predict, taxa_at
+from bioclip.evaluation.tasks.zero_shot import predict
 from bioclip.records import RANKS
 
 

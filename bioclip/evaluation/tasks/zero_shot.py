@@ -10,17 +10,16 @@ classes are counted in the notes and scored as a tie (see `top_credit`), at each
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.metrics import find_metric
-from bioclip.evaluation.predictions import Predictions, Ranked, rank_answers
+from bioclip.evaluation.predictions import Predictions, Ranked
+from bioclip.evaluation.rank_rollup import RankRollup, RankTaxa, taxa_at
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
-from bioclip.records import RANKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from bioclip.evaluation.benchmark import SpeciesClass
     from bioclip.models.text_context import CutTexts
 
-_CHUNK_NUMBERS = 8_000_000
+_PART_NUMBERS = 50_000_000
+"""Cosines in memory at once."""
 _MAX_EXAMPLES, _MAX_NAMES = 3, 4
 
 
@@ -84,20 +84,11 @@ def find_shared_prompts(prompts: Sequence[str], heads: NDArray[np.float32], name
 def distinct_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(the distinct rows [K, D] in the order of their first appearance, the number of each row among them [C])."""
     number: dict[bytes, int] = {}
-    of_row = np.array([number.setdefault(row.tobytes(), len(number)) for row in rows], dtype=np.int64)
-    firsts = np.flatnonzero(np.diff(np.maximum.accumulate(of_row), prepend=-1))
-    return rows[firsts], of_row
-
-
-@dataclass(frozen=True)
-class RankTaxa:
-    """The taxa of one rank: `of_species` [C] numbers them in order, `starts` [T] is each taxon's first species, `is_named` [T] False where
-    the lineage is not filled at the rank."""
-
-    of_species: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    names: tuple[str, ...]
-    is_named: NDArray[np.bool_]
+    digests = (blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(rows))
+    of_row = np.array([number.setdefault(digest, len(number)) for digest in digests], dtype=np.int64)
+    if len(number) == len(rows):
+        return rows, of_row
+    return rows[np.flatnonzero(np.diff(np.maximum.accumulate(of_row), prepend=-1))], of_row
 
 
 def predict(
@@ -114,55 +105,36 @@ def predict(
     Images whose lineage is not filled at a rank are excluded there, and a rank that excludes all images is left out. Guessing draws a
     species at random and takes its taxon, so a kingdom with most of the species has a high chance level.
     """
-    taxa = {rank: taxa_at(classes, rank) for rank in ranks}
-    ranked: dict[str, list[Ranked]] = {rank: [] for rank in ranks}
-    for part, probabilities in _probabilities(images, captions, logit_scale):
-        for rank in ranks:
-            summed = np.add.reduceat(probabilities, taxa[rank].starts, axis=1)
-            ranked[rank].append(rank_answers(summed, taxa[rank].of_species[labels[part]]))
-    found = (_predictions(ranked[rank], taxa[rank], labels, rank, caption_type) for rank in ranks)
+    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in ranks}, logit_scale)
+    for part, similarities in _similarities(images, captions):
+        rollup.add(similarities, labels[part])
+    found = (_predictions(rollup.ranked(rank), rollup.taxa[rank], labels, rank, caption_type) for rank in ranks)
     return [one for one in found if one.asked.any()]
 
 
-def taxa_at(classes: Sequence[SpeciesClass], rank: str) -> RankTaxa:
-    """The taxa of sorted `classes` at `rank`: species share one when their lineages agree down to it."""
-    depth = RANKS.index(rank) + 1
-    paths = [c.lineage[:depth] for c in classes]
-    changes = [0] + [int(now != before) for before, now in pairwise(paths)]
-    of_species = np.cumsum(np.array(changes, dtype=np.int64))
-    starts = np.flatnonzero(np.diff(of_species, prepend=-1))
-    names = tuple(paths[start][-1] for start in starts)
-    return RankTaxa(of_species, starts, names, np.array([bool(name) for name in names]))
-
-
-def _predictions(parts: Sequence[Ranked], taxa: RankTaxa, labels: NDArray[np.int64], rank: str, caption_type: str) -> Predictions:
+def _predictions(ranked: Ranked, taxa: RankTaxa, labels: NDArray[np.int64], rank: str, caption_type: str) -> Predictions:
     truth = taxa.of_species[labels]
     return Predictions(
         task="zero_shot",
         parameters={"caption_type": caption_type, "rank": rank},
         names=taxa.names,
         truth=truth,
-        position=np.concatenate([part.position for part in parts]),
-        top=np.concatenate([part.top for part in parts]),
+        position=ranked.position,
+        top=ranked.top,
         asked=taxa.is_named[truth],
         guess=np.bincount(taxa.of_species) / len(taxa.of_species),
         num_classes=int(taxa.is_named.sum()),
-        num_tied=np.concatenate([part.num_tied for part in parts]),
-        top_probabilities=np.concatenate([part.top_scores for part in parts]),
-        truth_probability=np.concatenate([part.truth_score for part in parts]),
+        num_tied=ranked.num_tied,
+        top_probabilities=ranked.top_scores,
+        truth_probability=ranked.truth_score,
     )
 
 
-def _probabilities(
-    images: NDArray[np.float32],
-    captions: NDArray[np.float32],
-    logit_scale: float,
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """(images of a chunk, probabilities [chunk, C]). Equal captions get exactly equal ones: each distinct caption is multiplied once."""
+def _similarities(images: NDArray[np.float32], captions: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """(images of a part, cosines [part, C]). Equal captions get exactly equal ones: each distinct caption is multiplied once."""
     distinct, of_class = distinct_rows(captions)
-    size = max(1, _CHUNK_NUMBERS // len(captions))
+    size = max(1, _PART_NUMBERS // len(captions))
     for first in range(0, len(images), size):
         part = slice(first, first + size)
-        logits = (images[part] @ distinct.T).astype(np.float64)[:, of_class] * logit_scale
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        yield part, weights / weights.sum(axis=1, keepdims=True)
+        found = images[part] @ distinct.T
+        yield part, found if len(distinct) == len(captions) else found[:, of_class]
