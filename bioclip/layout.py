@@ -15,6 +15,7 @@
     releases/<version>/                              a release; see the names under "Releases"
     models/<id>/, evaluations/<id>/, reports/<id>/   what training, evaluation and the report write
     features/<key>/                                  features of images, kept for further evaluations of the same model
+    comparisons/<id>/                                scores of several models side by side
 
 Names are relative to the workspace (or to the release where it says so) and use `/`.
 """
@@ -274,6 +275,7 @@ OBJECTIVE_WEIGHTS = "objectives.safetensors"
 TEACHER_CAPTIONS = "captions.parquet"
 """A teacher's features of captions, in a folder of features to distill."""
 SCORES_INFO, SCORES_TABLE, SCORES_OUTCOMES = "scores.json", "scores.parquet", "outcomes.parquet"
+COMPARISONS_DIR, COMPARISON_INFO, COMPARISON_TABLE = "comparisons", "comparison.json", "comparison.parquet"
 TRACKING = "mlflow.json"
 """The MLflow run of a model or an evaluation."""
 RELEASE_PAGE, NAMES_PAGE = "report.html", "taxonomy.html"
@@ -347,6 +349,11 @@ def evaluation_dir(evaluation_id: str) -> str:
 def evaluation_info(evaluation_id: str) -> str:
     """Description of an evaluation; it is written last, so an evaluation with one is finished."""
     return f"{evaluation_dir(evaluation_id)}/{SCORES_INFO}"
+
+
+def comparison_dir(comparison_id: str) -> str:
+    """Folder of a comparison of models in the workspace."""
+    return f"{COMPARISONS_DIR}/{comparison_id}"
 
 
 def features_dir(key: str) -> str:

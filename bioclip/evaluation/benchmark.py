@@ -27,6 +27,10 @@ class Benchmark:
     classes. `tasks` are registered names or `module:function`, `options` are passed to them besides the evaluation settings. `unit` is the
     unit that intervals resample: `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts
     images of the set that are not scored, by reason. `reason` states why nothing can be scored, or is empty.
+
+    `texts` gives one text per class for each caption type that the benchmark names itself; other types are made from the lineage.
+    `caption_types` are used unless the settings choose some that the benchmark has.
+    `notes` are counts and names of what was changed in the labels, `about` the facts of its publication; neither changes a score.
     """
 
     name: str
@@ -38,3 +42,7 @@ class Benchmark:
     unit: Unit = "image"
     dropped: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    caption_types: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)

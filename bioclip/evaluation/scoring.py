@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,16 @@ if TYPE_CHECKING:
 _MAX_LOG_LINES_PER_S = 4
 
 
+class LogSink(Protocol):
+    """Receives one JSON object per line."""
+
+    def write(self, text: str, /) -> object:
+        """Take one line with its end."""
+
+    def flush(self) -> object:
+        """Make the lines visible."""
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """A finished evaluation; `reused` if an earlier run finished it. `num_encoded` images were encoded by this run."""
@@ -67,7 +77,7 @@ class Evaluator:
     settings: EvaluationSettings
     encoder: Encoder | EmbeddingTable
     benchmarks: Sequence[Benchmark]
-    log: TextIO | None = None
+    log: LogSink | None = None
     encoded: dict[str, EncodedImages] = field(default_factory=dict)
     unread: dict[str, dict[str, str]] = field(default_factory=dict)
     """Revision of a set -> item id -> why its image cannot be read."""
@@ -96,9 +106,10 @@ class Evaluator:
             "num_classes": len(benchmark.classes),
             "dropped": dict(benchmark.dropped),
             "few_shot": [],
-            "notes": {},
+            "notes": {"labels": dict(benchmark.notes)} if benchmark.notes else {},
             "reason": benchmark.reason,
         }
+        entry |= {"about": dict(benchmark.about)} if benchmark.about else {}
         if benchmark.reason:
             return BenchmarkScores([], [], entry)
         given = self._input(benchmark, entry)
@@ -156,7 +167,7 @@ class Evaluator:
 
 
 def evaluate(
-    settings: EvaluationSettings, model: ModelRef, release: Release, storage: Storage, log: TextIO | None = None
+    settings: EvaluationSettings, model: ModelRef, release: Release, storage: Storage, log: LogSink | None = None
 ) -> EvaluationResult:
     """Score a model on the benchmarks of a release that `settings.benchmarks` names; see `evaluate_on`."""
     descent = (release.version, release.digest)
@@ -168,7 +179,7 @@ def evaluate_on(
     model: ModelRef,
     build: Callable[[], Sequence[Benchmark]],
     storage: Storage,
-    log: TextIO | None = None,
+    log: LogSink | None = None,
     release: tuple[str, str] | None = None,
 ) -> EvaluationResult:
     """Score any model on any benchmarks and write `evaluations/<id>/` to the workspace `storage`, or reuse an existing result.
@@ -205,6 +216,7 @@ def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
                 dict(one.labels),
                 one.tasks,
                 dict(one.options),
+                *([dict(one.texts)] if one.texts else []),
             ]
             for one in benchmarks
         ]
@@ -252,7 +264,7 @@ def _parquet(table: pa.Table) -> bytes:
     return data
 
 
-def _progress(log: TextIO | None, name: str, num_images: int) -> Callable[[int], None]:
+def _progress(log: LogSink | None, name: str, num_images: int) -> Callable[[int], None]:
     started = last = time.perf_counter()
 
     def report(num_done: int) -> None:
@@ -266,7 +278,7 @@ def _progress(log: TextIO | None, name: str, num_images: int) -> Callable[[int],
     return report
 
 
-def _write_log(log: TextIO | None, line: dict[str, Any]) -> None:
+def _write_log(log: LogSink | None, line: dict[str, Any]) -> None:
     if log is not None:
         log.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
         log.flush()

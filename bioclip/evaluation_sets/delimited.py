@@ -12,7 +12,7 @@ from bioclip.delimited.headed import open_headed
 from bioclip.delimited.reading import Column
 from bioclip.errors import ArchiveError, SettingsError
 from bioclip.evaluation_sets.set_format import Listing, SetFormat
-from bioclip.evaluation_sets.table_columns import check_known, choose_columns, table_listing
+from bioclip.evaluation_sets.table_columns import check_known, choose_columns, rows_of, table_listing
 from bioclip.settings import EvaluationSetSettings
 
 _SAMPLE_BYTES = 4096
@@ -59,10 +59,16 @@ def _read(settings: EvaluationSetSettings, path: Path, delimiter: str) -> Listin
         raise SettingsError(f"evaluation set {str(path)!r} cannot be read: {error}.") from None
     table = pa.concat_tables([pa.table({name: pa.array([], pa.string()) for name in text.header}), *parts])
     table = pa.table({name: pc.if_else(pc.is_in(table[name], _NULLS), None, table[name]) for name in table.column_names})
+    return text_listing(table, settings, path)
+
+
+def text_listing(table: pa.Table, settings: EvaluationSetSettings, path: Path) -> Listing:
+    """The items of a table of texts read from `path`; raises SettingsError where no column is known."""
+    table, num_elsewhere = rows_of(table, settings)
     chosen = choose_columns(table.column_names, settings)
     check_known(chosen, table.column_names, settings)
     ours = pa.table([table[column] for column in chosen.values()], names=list(chosen))
-    return table_listing(ours, settings, path, {})
+    return table_listing(ours, settings, path, {}, num_elsewhere)
 
 
 TSV = SetFormat(_is_tsv, _read_tsv, (".csv", ".tsv", ".txt"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from bioclip.records import RANKS
 
 _TEXTS = (
     "item_id", "label", "scientific_name", "common_name", *RANKS, "source", "license",
-    "sha256", "pixel_sha256", "source_occurrence", "occurrence_id", "observer", "event_date",
+    "sha256", "pixel_sha256", "source_occurrence", "occurrence_id", "observer", "event_date", "subset",
 )  # fmt: skip
 EVALUATION_SET_SCHEMA = pa.schema(
     [
@@ -32,9 +32,9 @@ EVALUATION_SET_SCHEMA = pa.schema(
 """One row an item, null where the set states nothing; `item_id` is unique.
 
 `label` is the class as the set names it: the accepted species in a release, else the class folder, label column or category.
-`scientific_name` is the verbatim name, `kingdom` to `species` the lineage as stated. `sha256`, `pixel_sha256`, `phash`, `is_flat` and
-`thumbnail` are those that the set itself states; a set of images states none. `image`, `offset`, `num_bytes` and `row` locate the encoded
-image (`ImageAddress`); `image` is null where the set gives no image."""
+`subset` is the part of a set of several tasks that an item belongs to. `scientific_name` is the verbatim name, `kingdom` to `species` the
+lineage as stated. `sha256`, `pixel_sha256`, `phash`, `is_flat` and `thumbnail` are those that the set itself states; a set of images states
+none. `image`, `offset`, `num_bytes` and `row` locate the encoded image (`ImageAddress`); `image` is null where the set gives no image."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Longest encoded image that is read unless the caller says otherwise."""
@@ -48,7 +48,8 @@ class EvaluationSet:
     """`table` has EVALUATION_SET_SCHEMA; `format` is a name in `reading.FORMATS`.
 
     `counts` are of what the set lists: rows or files read, items written, dropped by reason; notes state what was changed. Images are
-    opened on demand only, so an item whose image cannot be read is still an item.
+    opened on demand only, so an item whose image cannot be read is still an item. `classes` are labels that the set declares, with or
+    without an image, `templates` prompts that come with it.
     """
 
     name: str
@@ -58,6 +59,8 @@ class EvaluationSet:
     files: ImageFiles
     content: Callable[[], str] = field(repr=False, compare=False)
     """Computes `revision`."""
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
     @cached_property
     def revision(self) -> str:
@@ -89,7 +92,7 @@ class EvaluationSet:
         """The same set with the rows of `item_ids` (any collection) only, in the set's order; `revision` and `counts` stay."""
         wanted = pa.array(list(item_ids), pa.string())
         rows = pa.compute.is_in(self.table["item_id"], value_set=wanted)
-        return EvaluationSet(self.name, self.format, self.table.filter(rows), self.counts, self.files, self.content)
+        return replace(self, table=self.table.filter(rows))
 
     def iter_images(self, dropped: Counter[str] | None = None, max_bytes: int = MAX_IMAGE_BYTES) -> Iterator[tuple[str, bytes]]:
         """(item id, encoded image) of every item whose image can be read, in order of the table, read ahead by a few threads.

@@ -21,7 +21,8 @@ def is_image_name(name: str) -> bool:
 def _read(settings: EvaluationSetSettings, path: Path) -> Listing:
     """Every image file below `path`, in order of its path; hidden files and folders are passed over.
 
-    The label is the name of the top folder with spaces for underscores. A file counts as an image by its suffix or its first bytes.
+    The label is the name of the top folder with spaces for underscores. A file counts as an image by its suffix or its first bytes. A
+    folder without images is a declared class; folders of one name (`Pica_pica`, `Pica pica`) are one class (`class_folders_merged`).
     """
     found = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
     files = sorted(file for file in found if not any(part.startswith(".") for part in file.parts))
@@ -31,7 +32,10 @@ def _read(settings: EvaluationSetSettings, path: Path) -> Listing:
     paths = [file.as_posix() for file in images]
     labels = [file.parts[0].replace("_", " ") if len(file.parts) > 1 else None for file in images]
     dropped = {"not_an_image_file": len(files) - len(images)}
-    return Listing({"item_id": paths, "image": paths, "label": labels}, str(path), (), dropped)
+    folders = sorted(one.name for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    classes = tuple(dict.fromkeys(name.replace("_", " ") for name in folders))
+    notes = {"class_folders_merged": len(folders) - len(classes)}
+    return Listing({"item_id": paths, "image": paths, "label": labels}, str(path), (), dropped, notes, classes)
 
 
 def _starts_as_image(path: Path) -> bool:

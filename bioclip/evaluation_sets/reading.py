@@ -16,7 +16,7 @@ import pyarrow as pa
 from bioclip.accounting import Counts
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import SettingsError
-from bioclip.evaluation_sets import coco, delimited, folder, parquet_table, release_splits, tars
+from bioclip.evaluation_sets import coco, delimited, folder, parquet_folder, parquet_table, release_splits, split_folders, tars
 from bioclip.evaluation_sets.evaluation_set import EVALUATION_SET_SCHEMA, EvaluationSet
 from bioclip.evaluation_sets.images import ImageFiles
 from bioclip.evaluation_sets.set_format import Listing, SetFormat
@@ -27,6 +27,8 @@ from bioclip.storage import Storage
 FORMATS: dict[str, SetFormat] = {
     "release": release_splits.FORMAT,
     "tars": tars.FORMAT,
+    "parquet_folder": parquet_folder.FORMAT,
+    "split_folders": split_folders.FORMAT,
     "folder": folder.FORMAT,
     "parquet": parquet_table.FORMAT,
     "coco": coco.FORMAT,
@@ -92,7 +94,8 @@ def _complete(name: str, format_: str, listing: Listing, storage: Storage, conte
     dropped = {reason: number for reason, number in listing.dropped.items() if number}
     notes = {note: number for note, number in {**listing.notes, "item_ids_numbered": num_renamed}.items() if number}
     counts = Counts(num_rows + sum(dropped.values()), num_rows, dropped, notes)
-    return EvaluationSet(name, format_, pa.table(arrays, schema=EVALUATION_SET_SCHEMA), counts, ImageFiles(storage), content)
+    table = pa.table(arrays, schema=EVALUATION_SET_SCHEMA)
+    return EvaluationSet(name, format_, table, counts, ImageFiles(storage), content, listing.classes, listing.templates)
 
 
 def _unique(item_ids: Sequence[str]) -> tuple[list[str], int]:

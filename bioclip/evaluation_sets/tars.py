@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from bioclip.errors import SettingsError
 from bioclip.evaluation_sets.folder import is_image_name
-from bioclip.evaluation_sets.set_format import Listing, SetFormat
+from bioclip.evaluation_sets.set_format import Listing, SetFormat, preferred_split
 from bioclip.evaluation_sets.table_columns import RANK_COLUMNS
 from bioclip.settings import EvaluationSetSettings
 from bioclip.tars import split_member_name
@@ -22,6 +22,8 @@ from bioclip.tars import split_member_name
 _LABELS = ("species", "scientific_name", "scientificName", "label", "class_name")
 _TEXT_MEMBERS = ("sci.txt", "scientific_name.txt", "cls", "txt")
 _MAX_TEXT_BYTES = 16 << 20
+_NUM_SHARDS, _CLASS_NAMES, _TEMPLATES = "nshards.txt", "classnames.txt", "zeroshot_classification_templates.txt"
+"""Files of CLIP_benchmark's layout (https://github.com/LAION-AI/CLIP_benchmark)."""
 
 
 @dataclass
@@ -62,13 +64,38 @@ def _tars(path: Path) -> list[Path]:
     return sorted(path.rglob("*.tar")) if path.is_dir() else [path]
 
 
+def _split_folder(settings: EvaluationSetSettings, path: Path) -> Path:
+    """The folder of one split where the set is laid out as CLIP_benchmark's: `<split>/nshards.txt` beside `classnames.txt`.
+
+    Raises SettingsError for a split that is not there.
+    """
+    splits = sorted(one.parent.name for one in path.glob(f"*/{_NUM_SHARDS}")) if path.is_dir() else []
+    if not splits:
+        return path
+    if not (chosen := preferred_split(splits, settings.split)):
+        raise SettingsError(f"evaluation set {settings.name!r} has no split {settings.split!r}; known: {', '.join(splits)}.")
+    return path / chosen
+
+
+def _lines(path: Path, name: str) -> list[str]:
+    """The lines of a file beside the tars or in the folder above; empty without one."""
+    folder = path if path.is_dir() else path.parent
+    file = next((one / name for one in (folder, folder.parent) if (one / name).is_file()), None)
+    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()] if file else []
+
+
 def _matches(path: Path) -> bool:
     """A tar, or a folder with tars anywhere in it."""
     return any(path.rglob("*.tar")) if path.is_dir() else path.is_file() and path.stat().st_size > 0 and tarfile.is_tarfile(path)
 
 
 def _read(settings: EvaluationSetSettings, path: Path) -> Listing:
-    """One item a sample that has an image: the first one. Item ids are `<tar>/<key>`."""
+    """One item a sample that has an image: the first one. Item ids are `<tar>/<key>`.
+
+    With `classnames.txt`, the number in `cls` is that of the class; a name that occurs twice is one class (`class_names_repeated`).
+    """
+    path = _split_folder(settings, path)
+    names = _lines(path, _CLASS_NAMES)
     root = path if path.is_dir() else path.parent
     rows: list[dict[str, Any]] = []
     dropped, notes = {"sample_without_image": 0}, {"further_images_of_a_sample": 0}
@@ -84,7 +111,13 @@ def _read(settings: EvaluationSetSettings, path: Path) -> Listing:
                     notes["further_images_of_a_sample"] += len(sample.images) - 1
                     _, offset, num_bytes = sample.images[0]
                     rows.append(
-                        {"item_id": f"{name}/{sample.key}", "image": name, "offset": offset, "num_bytes": num_bytes, **_names(sample)}
+                        {
+                            "item_id": f"{name}/{sample.key}",
+                            "image": name,
+                            "offset": offset,
+                            "num_bytes": num_bytes,
+                            **_names(sample, names),
+                        }
                     )
         except (tarfile.TarError, OSError) as error:
             raise SettingsError(
@@ -92,12 +125,17 @@ def _read(settings: EvaluationSetSettings, path: Path) -> Listing:
                 "unpack compressed ones."
             ) from None
     columns = {column: [row.get(column) for row in rows] for column in sorted({column for row in rows for column in row})}
-    return Listing(columns, str(root), tuple(tars), dropped, notes)
+    classes = tuple(dict.fromkeys(names))
+    notes["class_names_repeated"] = len(names) - len(classes)
+    return Listing(columns, str(root), tuple(tars), dropped, notes, classes, tuple(_lines(path, _TEMPLATES)))
 
 
-def _names(sample: TarSample) -> dict[str, str | None]:
+def _names(sample: TarSample, class_names: Sequence[str]) -> dict[str, str | None]:
     stated = _parsed(sample.texts.get("json", b"{}"))
     label = next((str(stated[column]) for column in _LABELS if stated.get(column)), "")
+    number = sample.texts.get("cls", b"").strip()
+    if class_names and number.isdigit() and int(number) < len(class_names):
+        label = class_names[int(number)]
     texts = (sample.texts[member].decode("utf-8", "replace").strip() for member in _TEXT_MEMBERS if member in sample.texts)
     names = {"label": label or next((text for text in texts if text), "")}
     names |= {name: str(stated.get(name) or "") for name in (*RANK_COLUMNS, "species", "common_name", "source", "license")}

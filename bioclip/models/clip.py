@@ -7,6 +7,7 @@ it as `local-dir:FOLDER` and gives the same weights bit for bit. torch and open_
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,7 +224,7 @@ def _known_tag(ref: ModelRef) -> str:
 def _explained(ref: ModelRef, make: Callable[[], T]) -> T:
     try:
         return make()
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError, ImportError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError, AssertionError, ImportError, pickle.UnpicklingError) as error:
         raise ModelError(
             f"model {ref.label!r} cannot be created: {_one_line(error)}; check the architecture and the weights (a download needs the "
             "network: download the file yourself and name it as the checkpoint)."

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from bioclip.settings.base import Settings, operational
+from bioclip.settings.base import Settings, operational, rule
 from bioclip.settings.models import ModelSettings
 
 
@@ -56,6 +56,11 @@ class EvaluationSetSettings(Settings):
     `phash`, `occurrence_id`, `observer`, `event_date`, `scientific_name`, and the ranks `kingdom` to `genus`."""
     splits: tuple[str, ...] = ("val", "heldout")
     """For a release: the splits used for evaluation."""
+    split: str = rule("")
+    """For a set with a folder, a file or a column of splits: the one to read; empty: `test`, else `validation` or `val`, else `train`."""
+    image_path: str = rule("")
+    """For a table without a column of paths: the path of an image from the columns of its row, e.g. `images/{id}.jpg`. `{3}` is the fourth
+    column, `{file:name}` the last part of a path."""
     holds_out_species: bool = False
     """Its species must not be trained on, under any name."""
 

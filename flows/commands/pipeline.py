@@ -1,13 +1,11 @@
-"""`treeoflife demo`, `run`, `curate` and `evaluate`: the flows."""
+"""`treeoflife demo`, `run` and `curate`: the flows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from flows.commands.answers import Answer
-from flows.commands.parameters import DEMO, SETTINGS, DemoOptions, Release, SettingsOptions
+from flows.commands.parameters import DEMO, SETTINGS, DemoOptions, SettingsOptions
 from flows.services import open_services
 
 if TYPE_CHECKING:
@@ -56,29 +54,6 @@ def curate(*, options: SettingsOptions = SETTINGS) -> Answer:
         from flows.curate import curate
 
         return answer_release(curate(settings))
-
-
-def evaluate(
-    *,
-    release: Release = "latest",
-    model: Annotated[
-        str,
-        Parameter(metavar="MODEL", help="id, folder, NAME:TAG, hf-hub:ORG/NAME, timm:NAME (default: the model that the settings describe)"),
-    ] = "",
-    options: SettingsOptions = SETTINGS,
-) -> Answer:
-    """Evaluate a model on a release of the workspace.
-
-    Example: `treeoflife evaluate --release latest --settings settings.yaml`
-
-    JSON keys: evaluation, scores.
-    """
-    settings = options.load()
-    with open_services(settings, options.verbose):
-        from flows.commands.summary import answer_evaluation
-        from flows.learning import evaluate
-
-        return answer_evaluation(evaluate(settings, release, model), settings)
 
 
 def _run_pipeline(settings: PipelineSettings, verbose: bool) -> Answer:

@@ -38,7 +38,7 @@ COMMANDS = {
     "run": "flows.commands.pipeline:run",
     "curate": "flows.commands.pipeline:curate",
     "train": "flows.commands.training.train:train",
-    "evaluate": "flows.commands.pipeline:evaluate",
+    "evaluate": "flows.commands.evaluation.evaluate:evaluate",
     "release list": "flows.commands.release.listing:list_releases",
     "release show": "flows.commands.release.listing:show_release",
     "release shards": "flows.commands.release.listing:list_shards",
@@ -60,13 +60,14 @@ COMMANDS = {
     "models average": "flows.commands.models:average_models",
     "settings": "flows.commands.settings:print_settings",
     "recipes": "flows.commands.training.recipes:list_recipes",
+    "benchmarks": "flows.commands.evaluation.benchmarks:list_benchmarks",
     "ui": "flows.commands.ui:open_uis",
     "doctor": "flows.commands.doctor:check_environment",
 }
 """Words of the command -> `module:function`, in the order of `--help`."""
 _PANEL_OF = {
     **dict.fromkeys(("demo", "init", "check", "run", "curate", "train", "evaluate"), "Pipeline"),
-    **dict.fromkeys(("settings", "recipes", "ui", "doctor"), "Workspace"),
+    **dict.fromkeys(("settings", "recipes", "benchmarks", "ui", "doctor"), "Workspace"),
 }
 """Panel of each command outside a group."""
 

@@ -84,8 +84,29 @@ def write_tars(root: Path) -> Path:
     return root / "part-0.tar"
 
 
+def write_split_folders(root: Path) -> Path:
+    write_folder(root / "set" / "test")
+    write_folder(root / "set" / "train")
+    return root / "set"
+
+
+def write_parquet_folder(root: Path) -> Path:
+    names = sorted(set(LABELS.values()))
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    table = pa.table(
+        {"label": [names.index(one) for one in LABELS.values()], "image": [{"bytes": data, "path": name} for _, name, data in rows()]}
+    )
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (root / "set" / "data").mkdir(parents=True)
+    for number, part in enumerate((table.slice(0, 2), table.slice(2))):
+        pq.write_table(part, root / "set" / "data" / f"test-0000{number}-of-00002.parquet")
+    pq.write_table(table, root / "set" / "data" / "train-00000-of-00001.parquet")
+    return root / "set"
+
+
 WRITERS = {
     "folder": write_folder_set, "csv": write_csv, "tsv": write_tsv, "parquet": write_parquet, "coco": write_coco, "tars": write_tars,
+    "split_folders": write_split_folders, "parquet_folder": write_parquet_folder,
 }  # fmt: skip
 
 
@@ -117,11 +138,9 @@ def test_the_revision_follows_the_content_and_not_the_place(name: str, tmp_path:
         folder.mkdir()
     paths = [WRITERS[name](folder) for folder in (first, second)]
     assert read(paths[0]).revision == read(paths[1]).revision
-    changed = paths[1] / "Pica_pica/a.jpg" if name == "folder" else second / "Pica_pica/a.jpg"
-    if changed.is_file():
-        changed.write_bytes(b"\xff\xd8\xffz")
-    else:
-        paths[1].write_bytes(paths[1].read_bytes().replace(b"\xff\xd8\xffa", b"\xff\xd8\xffz"))
+    photos = [path for path in second.rglob("a.jpg") if "train" not in path.parts]
+    changed = photos[0] if photos else paths[1] if paths[1].is_file() else next(second.rglob("test-00000*"))
+    changed.write_bytes(changed.read_bytes().replace(b"\xff\xd8\xffa", b"\xff\xd8\xffz"))
     assert read(paths[0]).revision != read(paths[1]).revision
 
 

@@ -51,7 +51,9 @@ class TaskInput:
     settings: EvaluationSettings
 
     def prompts(self, caption_type: str) -> list[str]:
-        """[C] one caption per class."""
+        """[C] one caption per class: of the benchmark's own texts where it has some of that type, else from the lineage."""
+        if caption_type in self.benchmark.texts:
+            return [f"a photo of {text}." for text in self.benchmark.texts[caption_type]]
         made = [captions(dict(zip(RANKS, c.lineage, strict=True)), c.common_name) for c in self.benchmark.classes]
         return [text[caption_type] for text in made]
 

@@ -42,6 +42,7 @@ CASES = {
     "check": "--settings {settings}",
     "settings": "",
     "recipes": "",
+    "benchmarks": "",
     "doctor": "--workspace {out}",
 }
 FLOWS = {"demo", "run", "curate", "train", "evaluate"}

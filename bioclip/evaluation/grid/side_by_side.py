@@ -1,0 +1,86 @@
+"""The scores of a grid as one table: tidy Parquet, JSON, and the folder of the workspace that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bioclip import layout
+from bioclip.digests import digest_value, readable_json
+from bioclip.evaluation.grid.cells import CellResult
+from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
+from bioclip.parquet import PARQUET_OPTIONS
+from bioclip.storage import Storage
+
+COMPARISON_VERSION = 1
+COMPARISON_SCHEMA = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("model_kind", pa.string(), nullable=False),
+        pa.field("model_digest", pa.string(), nullable=False),
+        pa.field("evaluation_id", pa.string(), nullable=False),
+        *MEASUREMENT_SCHEMA,
+    ]
+)
+"""comparisons/<id>/comparison.parquet, one row per measurement of one model: the model's label in the comparison, its kind
+(`bioclip.models.reference`), the digest of its weights, architecture, preprocessing and tokenizer, the evaluation that has its outcomes,
+and the columns of MEASUREMENT_SCHEMA."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`comparison.json`, its table and its folder in the workspace."""
+
+    comparison_id: str
+    folder: str
+    info: dict[str, Any]
+    table: pa.Table
+
+
+def write_comparison(results: Sequence[CellResult], storage: Storage) -> Comparison:
+    """Gather the scores of all cells into `comparisons/<id>/`; the id is a digest of its evaluations, so the same grid has the same."""
+    rows: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
+    for result in results:
+        cells.append(_describe(result))
+        if result.info is not None:
+            common = {
+                "model": result.model.label,
+                "model_kind": result.model.ref.kind,
+                "model_digest": result.model.identity.digest,
+                "evaluation_id": result.info.evaluation_id,
+            }
+            rows += [common | row for row in load_scores(storage, result.info.evaluation_id).table.to_pylist()]
+    info = {"version": COMPARISON_VERSION, "cells": cells}
+    comparison_id = digest_value(["comparison", info])[:12]
+    table = pa.Table.from_pylist(rows, schema=COMPARISON_SCHEMA)
+    folder = layout.comparison_dir(comparison_id)
+    for name, data in comparison_files(info | {"comparison_id": comparison_id}, table).items():
+        storage.write_bytes(f"{folder}/{name}", data)
+    return Comparison(comparison_id, folder, info | {"comparison_id": comparison_id}, table)
+
+
+def comparison_files(info: dict[str, Any], table: pa.Table) -> dict[str, bytes]:
+    """The files of a comparison by name, the description last."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **PARQUET_OPTIONS)
+    return {layout.COMPARISON_TABLE: sink.getvalue().to_pybytes(), layout.COMPARISON_INFO: readable_json(info)}
+
+
+def cell_headlines(result: CellResult, storage: Storage) -> list[Headline]:
+    """The headline scores of one cell; empty where it failed."""
+    return headlines(load_scores(storage, result.info.evaluation_id)) if result.info else []
+
+
+def _describe(result: CellResult) -> dict[str, Any]:
+    """What `comparison.json` states about a cell: the model, the benchmarks with counts and notes, and a failure or the evaluation."""
+    identity = result.model.identity
+    model = {"label": result.model.label, "kind": result.model.ref.kind, "digest": identity.digest, "by_name": identity.by_name}
+    found = {"model": model, "target": result.target.name, "failure": result.failure}
+    if result.info is None:
+        return found
+    return found | {"evaluation_id": result.info.evaluation_id, "benchmarks": result.info.benchmarks}

@@ -1,0 +1,104 @@
+"""Any models on any benchmarks in this process: progress, one table at the end, and the comparison's files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bioclip.errors import TreeOfLifeError, UsageError
+from bioclip.evaluation.benchmarks.references import BenchmarkRef
+from bioclip.evaluation.grid.cells import CellResult, GridModel, Target, find_targets, name_models, score_cell
+from bioclip.evaluation.grid.side_by_side import comparison_files, write_comparison
+from bioclip.models.reference import ModelRef
+from bioclip.releases import open_release
+from bioclip.settings import PipelineSettings
+from bioclip.storage import Storage, open_storage, open_workspace
+from flows.commands.answers import Answer
+from flows.commands.evaluation.scores_table import describe_cells, scores_table, scores_values
+from flows.commands.exit_codes import ExitCode
+
+
+def evaluate_grid(settings: PipelineSettings, models: Sequence[str], benchmarks: Sequence[str], release: str, out: str) -> Answer:
+    """Score every model on every benchmark. Everything that is named is found before the first image is read.
+
+    A model that fails is named in the table, the others are scored, and the exit code is 1. Raises UsageError and the errors of what
+    cannot be found.
+    """
+    if not models:
+        raise UsageError("no model is named; give at least one, e.g. `treeoflife evaluate ViT-B-16:openai --benchmark FOLDER`.")
+    storage = open_workspace(settings.workspace)
+    storage.check_writable()
+    refs = [BenchmarkRef.parse(text) for text in benchmarks or settings.evaluation.benchmarks]
+    needs_release = any(not ref.path for ref in refs)
+    found = name_models([ModelRef.parse(text) for text in models], storage)
+    targets = find_targets(refs, open_release(storage, release) if needs_release else None)
+    results = _score_all(found, targets, settings, storage)
+    comparison = write_comparison(results, storage)
+    uri = storage.uri(comparison.folder)
+    if out:
+        _write_out(out, settings, comparison_files(comparison.info, comparison.table))
+    failures = [f"{one.model.label} on {one.target.name}: {one.failure}" for one in results if one.failure]
+    data = {
+        "comparison": {"comparison_id": comparison.comparison_id, "uri": uri},
+        "scores": scores_values(results, storage),
+        "failures": failures,
+    }
+    lines = [*describe_cells(results), *(f"no score: {one}" for one in failures), f"\ncomparison  {uri}"]
+    text: list[RenderableType] = ["", scores_table(results, storage), *lines, *([f"written to  {out}"] if out else [])]
+    return Answer(data, text, ExitCode.FAILED if failures else ExitCode.DONE)
+
+
+def _score_all(models: Sequence[GridModel], targets: Sequence[Target], settings: PipelineSettings, storage: Storage) -> list[CellResult]:
+    """All cells, model by model, so that each network is loaded once; a single cell that fails raises its error."""
+    results = []
+    is_alone = len(models) * len(targets) == 1
+    with _progress() as progress:
+        for model in models:
+            for target in targets:
+                bar = progress.add_task(f"{model.label} on {target.name}", total=target.num_images or None, note="")
+                try:
+                    result = score_cell(model, target, settings.evaluation, storage, _Lines(progress, bar))
+                except TreeOfLifeError as error:
+                    if is_alone:
+                        raise
+                    result = CellResult(model, target, None, failure=str(error))
+                results.append(result)
+                note = "failed" if result.failure else "reused" if result.reused else f"{result.num_encoded:,} images encoded"
+                total = target.num_images or 1
+                progress.update(bar, total=total, completed=0 if result.failure else total, note=note)
+    return results
+
+
+class _Lines:
+    """Shows the evaluator's lines on a bar."""
+
+    def __init__(self, progress: Progress, bar: TaskID) -> None:
+        self._progress, self._bar = progress, bar
+
+    def write(self, text: str) -> None:
+        """Show one line."""
+        line: dict[str, Any] = json.loads(text)
+        if line["event"] == "encoded":
+            note = f"{line['images_per_second']:.0f} images/s"
+            self._progress.update(self._bar, completed=line["done"], total=line["num_images"], note=note)
+        elif line["event"] == "scored":
+            self._progress.update(self._bar, note=f"scored {line['benchmark']}")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def _write_out(out: str, settings: PipelineSettings, files: dict[str, bytes]) -> None:
+    folder = open_storage(out.rstrip("/"), settings.workspace.s3)
+    for name, data in files.items():
+        folder.write_bytes(name, data)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(file=sys.stderr))

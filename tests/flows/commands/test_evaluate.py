@@ -1,0 +1,140 @@
+"""`treeoflife evaluate MODEL... --benchmark ...`: any models on any image sets, each image encoded once, one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bioclip.evaluation.grid.side_by_side import COMPARISON_SCHEMA
+from bioclip.models.clip import create_model, save_model
+from bioclip.models.trained import ModelInfo
+from bioclip.releases import Release
+from bioclip.storage import Storage
+from flows.commands.cli import main
+from tests.evaluation.conftest import model, release, workspace  # noqa: F401  the fixtures of a small trained model
+from tests.evaluation.test_contracts import trees
+from tests.training.conftest import TINY_MODEL
+
+FEW = ["--set", "evaluation.num_bootstraps=20", "--set", "evaluation.num_folds=2", "--set", "evaluation.shots=[1]"]
+Run = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two open_clip models of random weights, `one` and `two`."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("one", "two")):
+        save_model(Storage(str(folder)), name, create_model(TINY_MODEL, seed=seed))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command on a workspace of the test; returns the exit code and the JSON."""
+
+    def start(*words: str, root: Path = tmp_path / "workspace") -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        code = main(["evaluate", *words, "--workspace", str(root), *FEW, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return start
+
+
+def test_models_are_scored_on_a_folder_without_settings_or_release(models: Path, tmp_path: Path, run: Run) -> None:
+    trees(tmp_path / "trees")
+    code, answer = run(str(models / "one"), str(models / "two"), "--benchmark", str(tmp_path / "trees"), "--out", str(tmp_path / "out"))
+    assert code == 0
+    shown = [(one["model"], one["measure"], one["num_classes"], one["num_encoded"]) for one in answer["scores"]]
+    assert shown == [(name, measure, 2, 6) for name in ("one", "two") for measure in ("zero-shot top-1, asis", "1-shot top-1")]
+    assert answer["scores"][0]["num_images"] == 6
+    table = pq.read_table(tmp_path / "out" / "comparison.parquet")
+    assert table.schema.equals(COMPARISON_SCHEMA)
+    assert set(table["model"].to_pylist()) == {"one", "two"}
+    described = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [cell["benchmarks"][0]["dropped"] for cell in described["cells"]] == [{"image_undecodable": 1}] * 2
+
+
+def test_a_second_evaluation_of_a_model_on_a_set_encodes_no_image(models: Path, tmp_path: Path, run: Run) -> None:
+    trees(tmp_path / "trees")
+    words = [str(models / "one"), "--benchmark", str(tmp_path / "trees")]
+    first, again = run(*words)[1], run(*words)[1]
+    assert [one["num_encoded"] for one in first["scores"]] == [6, 6]
+    assert all(one["reused"] and one["num_encoded"] == 0 for one in again["scores"])
+    assert first["comparison"] == again["comparison"]
+    other = run(*words, "--set", "evaluation.seed=3")[1]
+    assert not any(one["reused"] for one in other["scores"])
+    assert [one["num_encoded"] for one in other["scores"]] == [0, 0]
+
+
+def test_an_interrupted_evaluation_continues_with_the_features_it_stored(
+    models: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees(tmp_path / "trees")
+    words = [str(models / "one"), str(models / "two"), "--benchmark", str(tmp_path / "trees")]
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bioclip.evaluation.scoring.find_task", stop)
+        assert run(*words)[0] == 130
+    code, answer = run(*words)
+    assert code == 0
+    assert {one["model"]: one["num_encoded"] for one in answer["scores"]} == {"one": 0, "two": 6}
+
+
+def test_a_model_that_cannot_be_used_is_named_and_the_others_are_scored(models: Path, tmp_path: Path, run: Run) -> None:
+    trees(tmp_path / "trees")
+    (tmp_path / "empty.pt").write_bytes(b"no weights")
+    broken = f"ViT-B-32:{tmp_path / 'empty.pt'}"
+    code, answer = run(broken, str(models / "one"), "--benchmark", str(tmp_path / "trees"))
+    assert code == 1
+    assert [one["model"] for one in answer["scores"]] == ["one", "one"]
+    assert len(answer["failures"]) == 1
+    assert answer["failures"][0].startswith("ViT-B-32:empty.pt on trees: model")
+
+
+def test_a_trained_model_and_a_foreign_one_stand_side_by_side_on_benchmarks_of_a_release(
+    release: Release,  # noqa: F811
+    model: ModelInfo,  # noqa: F811
+    workspace: Path,  # noqa: F811
+    models: Path,
+    run: Run,
+) -> None:
+    words = [model.model_id, str(models / "one"), "--benchmark", "known_species", "--release", release.version]
+    code, answer = run(*words, root=workspace)
+    assert code == 0
+    assert {(one["model"], one["benchmark"]) for one in answer["scores"]} == {(model.model_id, "known_species"), ("one", "known_species")}
+    assert {one["num_images"] for one in answer["scores"] if one["measure"].startswith("zero-shot")} == {27}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--benchmark", "trees"], "no model is named; give at least one"),
+        (["{one}", "--benchmark", "rare_species"], "benchmark 'rare_species' needs its folder: write rare_species=FOLDER"),
+        (["{one}", "--benchmark", "rare_spices"], "benchmark 'rare_spices' is not registered; known: "),
+        (["{one}", "--benchmark", "rare_species=/nowhere"], "benchmark 'rare_species': '/nowhere' does not exist"),
+        (["{one}", "--benchmark", "rare_species={one}"], "has no label file metadata.csv or rarespecies-catalog.csv"),
+        (["{one}", "--benchmark", "nowhere/birds"], "is neither a registered name nor a path that exists"),
+        (["nothing", "--benchmark", "{one}"], "model 'nothing' is unknown"),
+        (["{one}", "--benchmark", "known_species"], "holds no release"),
+    ],
+)
+def test_what_is_not_there_is_named_before_any_work(words: list[str], message: str, models: Path, run: Run) -> None:
+    code, answer = run(*(word.format(one=models / "one") for word in words))
+    assert code in {1, 2}
+    assert message in answer["error"]["message"]
+
+
+def test_the_catalog_is_listed_with_source_licence_and_citation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmarks"]) == 0
+    printed = capsys.readouterr().out
+    assert "11,983 images, 400 classes, zero_shot, few_shot" in printed
+    for words in ("https://huggingface.co/datasets/imageomics/rare-species", "arXiv:2311.18803", "heldout_generalised"):
+        assert words in printed
