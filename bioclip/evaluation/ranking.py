@@ -1,7 +1,7 @@
 """Ranking of very many classes by inner products, a block of classes at a time.
 
 Q queries, C classes, D embedding width. The products are computed in single precision, and every comparison that rounding could change is
-made again in double precision, so that the result is that of double precision. Memory is bounded by the blocks.
+repeated in double precision, so that the result is that of double precision. Memory is bounded by the blocks.
 
 The rounding error of an inner product of D terms is below 8 sqrt(D) u |q| |w| with a probability of more than 1 - 1e-13, for random
 errors of the unit roundoff u (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis").
@@ -34,7 +34,7 @@ def rank_products(
 ) -> Ranked:
     """Order the classes by `queries` [Q, D] @ `weights` [C, D].T + `offsets` [C], highest first; see `rank_answers`.
 
-    Takes about 200 MB beside its arguments and its result, whatever Q and C.
+    Takes about 200 MB beside its arguments and its result, for any Q and C.
     """
     parts = []
     for first in range(0, len(queries), _QUERIES):

@@ -26,7 +26,7 @@ from bioclip.evaluation.classifiers import (
     tip_adapter_f,
     zero_shot_head,
 )
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Scorer, Support, check_support
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Scorer, Support, check_support
 from bioclip.evaluation.predictions import Ranked, rank_answers
 from bioclip.evaluation.ranking import join_ranked, rank_products
 

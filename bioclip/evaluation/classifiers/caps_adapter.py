@@ -15,7 +15,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bioclip.errors import EvaluationError
-from bioclip.evaluation.classifiers.contract import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
+from bioclip.evaluation.classifiers.classifier import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
 from bioclip.evaluation.classifiers.selection import accuracy, select
 from bioclip.evaluation.classifiers.tip_adapter import ALPHAS, BETAS, cache_logits
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support, class_means
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support, class_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bioclip.evaluation.classifiers.contract import CLIP_SCALE, Classifier, LinearScorer, Support
+from bioclip.evaluation.classifiers.classifier import CLIP_SCALE, Classifier, LinearScorer, Support
 from bioclip.evaluation.classifiers.gda import estimate
 from bioclip.evaluation.classifiers.selection import accuracy, select
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, FunctionScorer, Support, one_hot
+from bioclip.evaluation.classifiers.classifier import Classifier, FunctionScorer, Support, one_hot
 from bioclip.evaluation.statistics import TIE_MARGIN
 
 if TYPE_CHECKING:

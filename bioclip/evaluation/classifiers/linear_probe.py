@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support, one_hot, softmax
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support, one_hot, softmax
 from bioclip.evaluation.classifiers.selection import accuracy, select
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support, softmax
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support, softmax
 from bioclip.evaluation.classifiers.gda import estimate
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from bioclip.evaluation.statistics import place_truth, top_credit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bioclip.evaluation.classifiers.contract import Support
+    from bioclip.evaluation.classifiers.classifier import Support
 
 T = TypeVar("T")
 MAX_PARTS = 3

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support, unit_rows
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support, unit_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

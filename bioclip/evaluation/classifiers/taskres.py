@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support, unit_rows
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support, unit_rows
 from bioclip.evaluation.classifiers.descent import train
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
+from bioclip.evaluation.classifiers.classifier import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
 from bioclip.evaluation.classifiers.selection import accuracy, select
 
 if TYPE_CHECKING:

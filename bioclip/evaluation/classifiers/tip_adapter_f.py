@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bioclip.evaluation.classifiers import tip_adapter
-from bioclip.evaluation.classifiers.contract import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
+from bioclip.evaluation.classifiers.classifier import CLIP_SCALE, Classifier, FunctionScorer, Support, one_hot
 from bioclip.evaluation.classifiers.descent import train
 
 if TYPE_CHECKING:

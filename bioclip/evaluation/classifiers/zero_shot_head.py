@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Classifier, LinearScorer, Support
+from bioclip.evaluation.classifiers.classifier import Classifier, LinearScorer, Support
 
 
 def fit(support: Support) -> LinearScorer:

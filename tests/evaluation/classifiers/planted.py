@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bioclip.evaluation.classifiers.contract import Support, unit_rows
+from bioclip.evaluation.classifiers.classifier import Support, unit_rows
 
 
 def plant(

@@ -10,7 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from bioclip.evaluation.classifiers import caps_adapter, fit_classifier, gda, gda_zero_shot, pseudo_labels, tip_adapter
-from bioclip.evaluation.classifiers.contract import Support
+from bioclip.evaluation.classifiers.classifier import Support
 from bioclip.evaluation.classifiers.selection import split_support
 from tests.evaluation.classifiers.planted import plant
 

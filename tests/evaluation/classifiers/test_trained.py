@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bioclip.evaluation.classifiers import clip_adapter, fit_classifier, linear_probe, lp_plus_plus, taskres, tip_adapter_f
-from bioclip.evaluation.classifiers.contract import one_hot, softmax
+from bioclip.evaluation.classifiers.classifier import one_hot, softmax
 from tests.evaluation.classifiers.planted import plant
 
 
