@@ -34,12 +34,13 @@ def rank_products(
 ) -> Ranked:
     """Order the classes by `queries` [Q, D] @ `weights` [C, D].T + `offsets` [C], highest first; see `rank_answers`.
 
-    Takes about 200 MB beside its arguments and its result, for any Q and C.
+    Takes a copy of the weights in single precision and about 200 MB beside its arguments and its result, for any Q and C.
     """
+    classes = _Classes.of(weights, offsets)
     parts = []
     for first in range(0, len(queries), _QUERIES):
         part = slice(first, first + _QUERIES)
-        parts.append(_Block(queries[part].astype(np.float64), weights, offsets, truth[part]).rank())
+        parts.append(_Block(queries[part].astype(np.float64), classes, truth[part]).rank())
     return join_ranked(parts)
 
 
@@ -78,33 +79,49 @@ class _Pairs:
         return rows[order], columns[order]
 
 
+@dataclass(frozen=True)
+class _Classes:
+    """`weights` [C, D] and `offsets` [C] in double and in single precision, with the greatest length and offset."""
+
+    weights: NDArray[np.float64]
+    offsets: NDArray[np.float64]
+    narrow: NDArray[np.float32]
+    narrow_offsets: NDArray[np.float32]
+    length: float
+    offset: float
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float64], offsets: NDArray[np.float64]) -> _Classes:
+        """The copies and the bounds."""
+        length = float(np.sqrt(np.einsum("cd,cd->c", weights, weights).max()))
+        return cls(weights, offsets, weights.astype(np.float32), offsets.astype(np.float32), length, float(np.abs(offsets).max()))
+
+
 class _Block:
     """The classes seen so far for some queries: how many are surely better than the truth, the best scores, and pairs to compute again."""
 
-    def __init__(
-        self, queries: NDArray[np.float64], weights: NDArray[np.float64], offsets: NDArray[np.float64], truth: NDArray[np.int64]
-    ) -> None:
-        self.queries, self.weights, self.offsets = queries, weights, offsets
-        self.truth = truth
+    def __init__(self, queries: NDArray[np.float64], classes: _Classes, truth: NDArray[np.int64]) -> None:
+        self.queries, self.classes, self.truth = queries, classes, truth
         self.truth_score = self._exact(np.arange(len(queries)), truth)
+        bound = np.linalg.norm(queries, axis=1) * classes.length + classes.offset
+        self.error = 2 * _DEVIATIONS * np.sqrt(queries.shape[1]) * _ROUNDOFF * bound
         self.num_better = np.zeros(len(queries), dtype=np.int64)
-        self.best = np.full((len(queries), min(NUM_KEPT, len(weights))), -np.inf, dtype=np.float32)
+        self.best = np.full((len(queries), min(NUM_KEPT, len(classes.weights))), -np.inf, dtype=np.float32)
         self.near, self.first = _Pairs(np.zeros(len(queries), dtype=np.int64)), _Pairs(np.zeros(len(queries), dtype=np.int64))
 
     def rank(self) -> Ranked:
         """See `rank_products`."""
-        narrow, lengths = self.queries.astype(np.float32), np.linalg.norm(self.queries, axis=1)
-        for first in range(0, len(self.weights), _CLASSES):
-            weights, offsets = self.weights[first : first + _CLASSES], self.offsets[first : first + _CLASSES]
-            largest = np.sqrt(np.einsum("cd,cd->c", weights, weights).max())
-            error = 2 * _DEVIATIONS * np.sqrt(weights.shape[1]) * _ROUNDOFF * (lengths * largest + np.abs(offsets).max())
-            scores = narrow @ weights.astype(np.float32).T
-            scores += offsets.astype(np.float32)
-            self._compare(scores, error + TIE_MARGIN * np.abs(self.truth_score), first)
-            self._keep_best(scores, error, first)
+        narrow = self.queries.astype(np.float32)
+        for first in range(0, len(self.classes.weights), _CLASSES):
+            part = slice(first, first + _CLASSES)
+            scores = narrow @ self.classes.narrow[part].T
+            scores += self.classes.narrow_offsets[part]
+            self._compare(scores, first)
+            self._keep_best(scores, first)
         return self._decide()
 
-    def _compare(self, scores: NDArray[np.float32], error: NDArray[np.float64], first: int) -> None:
+    def _compare(self, scores: NDArray[np.float32], first: int) -> None:
+        error = self.error + TIE_MARGIN * np.abs(self.truth_score)
         above, below = (self.truth_score + error).astype(np.float32), (self.truth_score - error).astype(np.float32)
         num_above = np.count_nonzero(scores > above[:, None], axis=1)
         self.num_better += num_above
@@ -112,15 +129,14 @@ class _Block:
         if len(rows):
             self.near.add((scores[rows] >= below[rows, None]) & (scores[rows] <= above[rows, None]), rows, first)
 
-    def _keep_best(self, scores: NDArray[np.float32], error: NDArray[np.float64], first: int) -> None:
-        kept = self.best.shape[1]
-        rows = np.flatnonzero(scores.max(axis=1) >= self.best[:, -1] - 2 * error)
+    def _keep_best(self, scores: NDArray[np.float32], first: int) -> None:
+        rows = np.flatnonzero(scores.max(axis=1) >= self.best[:, -1] - 2 * self.error)
         if not len(rows):
             return
-        found = scores[rows]
+        found, kept = scores[rows], self.best.shape[1]
         top = -np.partition(-found, kept - 1, axis=1)[:, :kept] if found.shape[1] > kept else found
         self.best[rows] = -np.sort(-np.concatenate([self.best[rows], top], axis=1), axis=1)[:, :kept]
-        self.first.add(found >= (self.best[rows, -1] - 2 * error[rows])[:, None], rows, first)
+        self.first.add(found >= (self.best[rows, -1] - 2 * self.error[rows])[:, None].astype(np.float32), rows, first)
 
     def _decide(self) -> Ranked:
         rows, columns = self.near.all()
@@ -131,10 +147,10 @@ class _Block:
         top, top_scores = self._best_answers()
         result = Ranked(position, num_tied, top, top_scores, self.truth_score)
         crowded = np.flatnonzero(self.near.crowded | self.first.crowded)
-        size = max(1, _CHUNK_NUMBERS // len(self.weights))
+        size = max(1, _CHUNK_NUMBERS // len(self.classes.weights))
         for start in range(0, len(crowded), size):
             part = crowded[start : start + size]
-            whole = rank_answers(self.queries[part] @ self.weights.T + self.offsets, self.truth[part])
+            whole = rank_answers(self.queries[part] @ self.classes.weights.T + self.classes.offsets, self.truth[part])
             for name in ("position", "num_tied", "top", "top_scores", "truth_score"):
                 getattr(result, name)[part] = getattr(whole, name)
         return result
@@ -156,5 +172,7 @@ class _Block:
         found = np.empty(len(rows))
         for first in range(0, len(rows), _PAIRS_A_CHUNK):
             part = slice(first, first + _PAIRS_A_CHUNK)
-            found[part] = np.einsum("pd,pd->p", self.queries[rows[part]], self.weights[columns[part]]) + self.offsets[columns[part]]
+            found[part] = (
+                np.einsum("pd,pd->p", self.queries[rows[part]], self.classes.weights[columns[part]]) + self.classes.offsets[columns[part]]
+            )
         return found
