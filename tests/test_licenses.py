@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bioclip.licenses import is_allowed, normalize_license
+from bioclip.licenses.vocabulary import NEUTRAL, OTHER_SCOPES, without_accents
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_a_licence_text_becomes_its_identifier(text: str, identifier: str) -> No
 )
 def test_each_class_admits_what_it_promises(license_id: str, classes: set[str]) -> None:
     assert {name for name in ("any", "open", "commercial", "no-nd") if is_allowed(license_id, (name,))} == classes
+    assert normalize_license(license_id) == license_id
 
 
 def test_words_that_only_look_like_a_licence_stay_unknown() -> None:
@@ -137,10 +139,94 @@ def test_an_allow_list_admits_what_it_names() -> None:
         ("no known copyright restrictions", "LicenseRef-public-domain"),
         ("Attribution required", "LicenseRef-other"),
         ("by Jane Doe", "LicenseRef-other"),
+        ("This image isn't in the public domain", "LicenseRef-other"),
+        ("formerly CC0", "LicenseRef-other"),
+        ("possibly CC BY", "LicenseRef-other"),
+        ("CC BY?", "LicenseRef-other"),
+        ("kein CC0", "LicenseRef-other"),
+        ("CC BY sauf mention contraire", "LicenseRef-other"),
+        ("non-CC0", "LicenseRef-other"),
+        # another scope, purpose or condition
+        ("CC0 (metadata)", "LicenseRef-other"),
+        ("CC BY 4.0 for text only", "LicenseRef-other"),
+        ("Text CC BY 4.0, photos © the photographers", "LicenseRef-other"),
+        ("metadata CC0, media CC BY-SA 4.0", "CC-BY-SA-4.0"),
+        ("CC BY 4.0 for educational use", "LicenseRef-other"),
+        ("CC BY (Research Use)", "LicenseRef-other"),
+        ("CC BY 4.0; commercial use requires permission", "LicenseRef-other"),
+        ("CC BY 4.0, no machine learning", "LicenseRef-other"),
+        ("CC BY after 2030", "LicenseRef-other"),
+        ("MIT OR Apache-2.0", "LicenseRef-other"),
+        ("GPL-3.0; images CC BY", "LicenseRef-other"),
+        # elements in other letters, abbreviated or misspelt
+        ("CC BY N.C.", "CC-BY-NC"),
+        ("CC BY N\u0421", "LicenseRef-other"),
+        ("CC BY-N", "LicenseRef-other"),
+        ("CC BY non-commerical", "CC-BY-NC"),
+        ("CC BY&ndash;NC", "CC-BY-NC"),
+        ('<a href="https://creativecommons.org/licenses/by-nc/4.0/">CC BY</a>', "CC-BY-NC-4.0"),
     ],
 )
 def test_a_licence_is_never_read_as_more_open_than_its_text(text: str, identifier: str) -> None:
     assert normalize_license(text) == identifier
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier"),
+    [
+        ("Licencia Creative Commons Atribución-NoComercial 4.0 Internacional", "CC-BY-NC-4.0"),
+        ("Creative Commons Reconocimiento-CompartirIgual 3.0 España", "CC-BY-SA-3.0"),
+        ("CC BY SinDerivadas", "CC-BY-ND"),
+        ("CC BY sin fines de lucro", "CC-BY-NC"),
+        ("Creative Commons Atribuição-NãoComercial-SemDerivações 4.0", "CC-BY-NC-ND-4.0"),
+        ("Attribution - Pas d’Utilisation Commerciale - Partage dans les Mêmes Conditions 4.0 (CC BY-NC-SA 4.0)", "CC-BY-NC-SA-4.0"),
+        ("Namensnennung-Nicht kommerziell-Weitergabe unter gleichen Bedingungen 4.0 International (CC BY-NC-SA 4.0)", "CC-BY-NC-SA-4.0"),
+        ("Creative Commons Attribuzione - Non commerciale - Non opere derivate 4.0", "CC-BY-NC-ND-4.0"),
+        ("Creative Commons Naamsvermelding-NietCommercieel-GelijkDelen 4.0", "CC-BY-NC-SA-4.0"),
+        ("CC BY ikke-kommersiell", "CC-BY-NC"),
+        ("CC BY некоммерческое использование", "LicenseRef-other"),
+        ("署名-非商业性使用 4.0 国际", "CC-BY-NC-4.0"),
+        ("CC BY 改変禁止", "CC-BY-ND"),
+        ("Все права защищены, CC BY", "LicenseRef-all-rights-reserved"),
+        ("Alla rättigheter förbehållna; CC BY", "LicenseRef-all-rights-reserved"),
+        ("版权所有 CC BY", "LicenseRef-all-rights-reserved"),
+    ],
+)
+def test_licences_are_read_in_the_languages_that_providers_write(text: str, identifier: str) -> None:
+    assert normalize_license(text) == identifier
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier"),
+    [
+        ("(c) jane_doe, some rights reserved (CC BY-NC), uploaded by jane_doe", "CC-BY-NC"),
+        ("© the trustees of the museum (CC BY 4.0)", "CC-BY-4.0"),
+        ("© Research Institute, CC BY", "CC-BY"),
+        ("H. Zell, CC BY-SA 3.0 <https://creativecommons.org/licenses/by-sa/3.0>, via Wikimedia Commons", "CC-BY-SA-3.0"),
+        ("This work is licensed under a Creative Commons Attribution (CC-BY) 4.0 License.", "CC-BY-4.0"),
+        ("https://creativecommons.org/licenses/by-nc-sa/4.0/?ref=chooser-v1", "CC-BY-NC-SA-4.0"),
+        ("https://creativecommons.org/licenses/by/3.0/igo/", "CC-BY-3.0"),
+        ("http://creativecommons.org/licenses/by-nc-sa/2.5/ar/legalcode.es", "CC-BY-NC-SA-2.5"),
+        ("CC-BY-NC-SA-3.0-IGO", "CC-BY-NC-SA-3.0"),
+        ("CC BY 4", "CC-BY-4.0"),
+        ("© 2020 Jane alle Rechte vorbehalten, CC BY", "LicenseRef-all-rights-reserved"),
+        ("© Museum no commercial use, CC BY", "LicenseRef-other"),
+    ],
+)
+def test_a_notice_or_a_sentence_around_a_licence_keeps_it(text: str, identifier: str) -> None:
+    assert normalize_license(text) == identifier
+
+
+_UNKNOWN_WORDS = st.text("abcdefghijklmnopqrstuvwxyzäößéłшжя非", min_size=3, max_size=9).filter(
+    lambda word: word not in NEUTRAL | OTHER_SCOPES and not set("bcns") >= set(without_accents(word))
+)
+
+
+@given(_UNKNOWN_WORDS, st.sampled_from(("CC0", "CC BY 4.0", "public domain", "https://creativecommons.org/licenses/by/4.0/")))
+def test_an_unknown_word_beside_a_licence_closes_it(word: str, license_text: str) -> None:
+    """In any language: only neutral words and names may be there."""
+    for text in (f"{license_text} {word}", f"{word} {license_text}", f"{license_text} ({word})", f"images: {word}; {license_text}"):
+        assert not is_allowed(normalize_license(text), ("open",)) or normalize_license(text).startswith("CC-BY-SA")
 
 
 _SEPARATORS = ("-", " ", "–", "—", "‑", "_", "/", ".", ", ", " - ", "%2D", "\u00a0", "+", " & ", "")
@@ -169,6 +255,7 @@ def test_no_spelling_and_no_combination_opens_a_licence(spelled: list[tuple[str,
     read = normalize_license(wrapper.format(joint.join(text for text, _ in spelled)))
     named = set().union(*(elements for _, elements in spelled))
     assert read == "LicenseRef-other" or named <= set(read.split("-"))
+    assert normalize_license(read) == read
     for group, element in (("open", "NC"), ("open", "ND"), ("commercial", "NC"), ("no-nd", "ND")):
         assert not (element in named and is_allowed(read, (group,)))
 

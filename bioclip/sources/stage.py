@@ -34,7 +34,7 @@ from bioclip.storage import Storage, state_dir
 from bioclip.withdrawals import WITHDRAWN, Withdrawals, read_withdrawals
 
 STAGE = "records"
-_VERSION = 4
+_VERSION = 5
 _ROWS_PER_BATCH = 4096
 
 
