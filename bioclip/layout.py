@@ -276,6 +276,8 @@ TEACHER_CAPTIONS = "captions.parquet"
 """A teacher's features of captions, in a folder of features to distill."""
 SCORES_INFO, SCORES_TABLE, SCORES_OUTCOMES = "scores.json", "scores.parquet", "outcomes.parquet"
 COMPARISONS_DIR, COMPARISON_INFO, COMPARISON_TABLE = "comparisons", "comparison.json", "comparison.parquet"
+COMPARISON_LEAKS = "benchmark-leaks.parquet"
+"""Evidence that images of a benchmark were trained on."""
 TRACKING = "mlflow.json"
 """The MLflow run of a model or an evaluation."""
 RELEASE_PAGE, NAMES_PAGE = "report.html", "taxonomy.html"
@@ -354,6 +356,11 @@ def evaluation_info(evaluation_id: str) -> str:
 def comparison_dir(comparison_id: str) -> str:
     """Folder of a comparison of models in the workspace."""
     return f"{COMPARISONS_DIR}/{comparison_id}"
+
+
+def set_fingerprints(key: str) -> str:
+    """Hashes of the images of a benchmark."""
+    return f"{COMPARISONS_DIR}/fingerprints/{key}{PARQUET}"
 
 
 def features_dir(key: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -80,11 +81,16 @@ def _hashed_as(training: Path, settings: PipelineSettings) -> PipelineSettings:
     """`settings` with the decoding and hashing that the release in `training` was made with; unchanged where that is no release."""
     if not is_release(training) or not (training / layout.MANIFEST).is_file():
         return settings
-    stated = json.loads((training / layout.MANIFEST).read_bytes())["settings"]
+    return settings_of_hashes(json.loads((training / layout.MANIFEST).read_bytes())["settings"], settings)
+
+
+def settings_of_hashes(stated: Mapping[str, Any], settings: PipelineSettings) -> PipelineSettings:
+    """`settings` with the decoding and hashing of `stated`, the settings in a release's manifest, so that hashes are comparable."""
     sections: dict[str, type[DownloadSettings | DuplicateSettings]] = {"download": DownloadSettings, "duplicates": DuplicateSettings}
     known = {
         name: kind.model_validate({key: value for key, value in stated[name].items() if key in kind.model_fields})
         for name, kind in sections.items()
+        if name in stated
     }
     return settings.model_copy(update=known)
 

@@ -177,6 +177,9 @@ class EvaluationSettings(Settings):
     and would be cut; lower shares are counted in `scores.json`."""
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
+    on_leak: Literal["mark", "refuse"] = operational("mark")
+    """What happens where images of a benchmark are among a model's training images: they are counted and the scores marked, or the model
+    is not scored there."""
     preprocessing: Literal["exact", "fast"] = "exact"
     """Transform from an image to the model's input: `exact` gives the pixels of open_clip's own transform, `fast` decodes JPEGs at a
     reduced scale and resizes in one step; its pixels differ."""

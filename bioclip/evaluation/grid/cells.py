@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bioclip.errors import UsageError
 from bioclip.evaluation.benchmark import Benchmark
+from bioclip.evaluation.benchmarks import build_benchmark
 from bioclip.evaluation.benchmarks.references import BenchmarkRef
+from bioclip.evaluation.grid.leak_check import LeakCheck, check_benchmarks
 from bioclip.evaluation.runs import EvaluationInfo
 from bioclip.evaluation.scoring import EvaluationResult, LogSink, evaluate, evaluate_on
 from bioclip.models.reference import ModelIdentity, ModelRef
-from bioclip.settings import EvaluationSettings
+from bioclip.settings import EvaluationSettings, PipelineSettings
 
 if TYPE_CHECKING:
     from bioclip.releases import Release
@@ -54,6 +56,7 @@ class CellResult:
     reused: bool = False
     num_encoded: int = 0
     failure: str = ""
+    leaks: LeakCheck = field(default_factory=lambda: LeakCheck("unknown"))
 
 
 def name_models(refs: Sequence[ModelRef], storage: Storage) -> list[GridModel]:
@@ -96,11 +99,26 @@ def settings_for(settings: EvaluationSettings, target: Target) -> EvaluationSett
     return settings.model_copy(update=changes)
 
 
-def score_cell(model: GridModel, target: Target, settings: EvaluationSettings, storage: Storage, log: LogSink | None = None) -> CellResult:
-    """Score `model` on `target` or reuse its scores. Raises EvaluationError, ModelError and UnknownNameError."""
-    chosen = settings_for(settings, target)
+def score_cell(
+    model: GridModel,
+    target: Target,
+    settings: PipelineSettings,
+    storage: Storage,
+    log: LogSink | None = None,
+    against: Release | None = None,
+) -> CellResult:
+    """Check `model` for leaks of `target`, then score it there or reuse its scores.
+
+    `against` is a release that is compared with the target besides the model's own. Raises EvaluationError, ModelError, LeakageError,
+    UnreadableSetError and UnknownNameError.
+    """
+    benchmarks = target.benchmarks
+    if target.release is not None:
+        benchmarks = tuple(build_benchmark(name, target.release) for name in target.release_benchmarks)
+    leaks = check_benchmarks(model.ref, benchmarks, settings, storage, against)
+    chosen = settings_for(settings.evaluation, target)
     if target.release is not None:
         result: EvaluationResult = evaluate(chosen, model.ref, target.release, storage, log)
     else:
-        result = evaluate_on(chosen, model.ref, lambda: target.benchmarks, storage, log)
-    return CellResult(model, target, result.info, result.reused, result.num_encoded)
+        result = evaluate_on(chosen, model.ref, lambda: benchmarks, storage, log)
+    return CellResult(model, target, result.info, result.reused, result.num_encoded, leaks=leaks)

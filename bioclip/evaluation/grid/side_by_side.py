@@ -13,6 +13,7 @@ from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.evaluation.grid.cells import CellResult
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
+from bioclip.leakage import LEAK_SCHEMA
 from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.storage import Storage
 
@@ -23,27 +24,43 @@ COMPARISON_SCHEMA = pa.schema(
         pa.field("model_kind", pa.string(), nullable=False),
         pa.field("model_digest", pa.string(), nullable=False),
         pa.field("evaluation_id", pa.string(), nullable=False),
+        pa.field("leak_status", pa.string(), nullable=False),
+        pa.field("leak_releases", pa.list_(pa.string()), nullable=False),
+        pa.field("num_leaking", pa.int64()),
         *MEASUREMENT_SCHEMA,
     ]
 )
 """comparisons/<id>/comparison.parquet, one row per measurement of one model: the model's label in the comparison, its kind
 (`bioclip.models.reference`), the digest of its weights, architecture, preprocessing and tokenizer, the evaluation that has its outcomes,
-and the columns of MEASUREMENT_SCHEMA."""
+the status of its leak check (`unknown`, `none`, `found`) with the releases compared and the number of leaking benchmark images
+(null where it is unknown), and the
+columns of MEASUREMENT_SCHEMA."""
+LEAK_EVIDENCE_SCHEMA = pa.schema([pa.field("model", pa.string(), nullable=False), *LEAK_SCHEMA])
+"""comparisons/<id>/benchmark-leaks.parquet: rows of LEAK_SCHEMA with the model whose training images leak."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`comparison.json`, its table and its folder in the workspace."""
+    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA) and its folder in the workspace."""
 
     comparison_id: str
     folder: str
     info: dict[str, Any]
     table: pa.Table
+    leaks: pa.Table
+
+    def files(self) -> dict[str, bytes]:
+        """The content of its files by name, the description last."""
+        files = {layout.COMPARISON_TABLE: _parquet(self.table), layout.COMPARISON_LEAKS: _parquet(self.leaks)}
+        return files | {layout.COMPARISON_INFO: readable_json(self.info)}
 
 
 def write_comparison(results: Sequence[CellResult], storage: Storage) -> Comparison:
     """Gather the scores of all cells into `comparisons/<id>/`; the id is a digest of its evaluations, so the same grid has the same."""
     rows: list[dict[str, Any]] = []
+    leaks = [
+        one.leaks.evidence.add_column(0, "model", pa.array([one.model.label] * one.leaks.evidence.num_rows, pa.string())) for one in results
+    ]
     cells: list[dict[str, Any]] = []
     for result in results:
         cells.append(_describe(result))
@@ -53,22 +70,22 @@ def write_comparison(results: Sequence[CellResult], storage: Storage) -> Compari
                 "model_kind": result.model.ref.kind,
                 "model_digest": result.model.identity.digest,
                 "evaluation_id": result.info.evaluation_id,
+                "leak_status": result.leaks.status,
+                "leak_releases": list(result.leaks.releases),
             }
-            rows += [common | row for row in load_scores(storage, result.info.evaluation_id).table.to_pylist()]
+            leaking = result.leaks.num_leaking
+            rows += [
+                common | row | {"num_leaking": leaking.get(row["benchmark"])}
+                for row in load_scores(storage, result.info.evaluation_id).table.to_pylist()
+            ]
     info = {"version": COMPARISON_VERSION, "cells": cells}
     comparison_id = digest_value(["comparison", info])[:12]
     table = pa.Table.from_pylist(rows, schema=COMPARISON_SCHEMA)
-    folder = layout.comparison_dir(comparison_id)
-    for name, data in comparison_files(info | {"comparison_id": comparison_id}, table).items():
-        storage.write_bytes(f"{folder}/{name}", data)
-    return Comparison(comparison_id, folder, info | {"comparison_id": comparison_id}, table)
-
-
-def comparison_files(info: dict[str, Any], table: pa.Table) -> dict[str, bytes]:
-    """The files of a comparison by name, the description last."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **PARQUET_OPTIONS)
-    return {layout.COMPARISON_TABLE: sink.getvalue().to_pybytes(), layout.COMPARISON_INFO: readable_json(info)}
+    evidence = pa.concat_tables([LEAK_EVIDENCE_SCHEMA.empty_table(), *(one.cast(LEAK_EVIDENCE_SCHEMA) for one in leaks)])
+    made = Comparison(comparison_id, layout.comparison_dir(comparison_id), info | {"comparison_id": comparison_id}, table, evidence)
+    for name, data in made.files().items():
+        storage.write_bytes(f"{made.folder}/{name}", data)
+    return made
 
 
 def cell_headlines(result: CellResult, storage: Storage) -> list[Headline]:
@@ -76,11 +93,18 @@ def cell_headlines(result: CellResult, storage: Storage) -> list[Headline]:
     return headlines(load_scores(storage, result.info.evaluation_id)) if result.info else []
 
 
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **PARQUET_OPTIONS)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
 def _describe(result: CellResult) -> dict[str, Any]:
     """What `comparison.json` states about a cell: the model, the benchmarks with counts and notes, and a failure or the evaluation."""
     identity = result.model.identity
     model = {"label": result.model.label, "kind": result.model.ref.kind, "digest": identity.digest, "by_name": identity.by_name}
-    found = {"model": model, "target": result.target.name, "failure": result.failure}
+    found = {"model": model, "target": result.target.name, "failure": result.failure, "leaks": result.leaks.to_dict()}
     if result.info is None:
         return found
     return found | {"evaluation_id": result.info.evaluation_id, "benchmarks": result.info.benchmarks}

@@ -22,13 +22,20 @@ def evaluate(
     ] = None,
     release: Release = "latest",
     model: Annotated[str, Parameter(metavar="MODEL", help="one model (default: the model that the settings describe)")] = "",
+    against: Annotated[
+        str,
+        Parameter(
+            metavar="RELEASE", help="release whose training images are looked for in the benchmarks of any model (version, folder, URL)"
+        ),
+    ] = "",
     out: Annotated[str, Parameter(metavar="DIR", help="folder for the comparison as JSON and Parquet (path or URL)")] = "",
     options: SettingsOptions = SETTINGS,
 ) -> Answer:
     """Evaluate models on benchmarks, and print their scores side by side.
 
     With models or --benchmark, any model is scored on any image set; neither a settings file nor a release is needed. Each model encodes
-    each image once; features and finished scores are kept in the workspace, so the same command continues an interrupted one.
+    each image once; features and finished scores are kept in the workspace, so the same command continues an interrupted one. Images of a
+    benchmark that a model was trained on are counted first (`evaluation.on_leak`); for foreign models, --against names a release to search.
     `treeoflife benchmarks` lists the catalog. Without both, a model of the workspace is scored on a release.
 
     Example: `treeoflife evaluate ViT-B-16:openai hf-hub:imageomics/bioclip --benchmark rare_species=rare_species/ --out scores`
@@ -36,11 +43,11 @@ def evaluate(
     JSON keys: evaluation, scores. With models or --benchmark: comparison, scores, failures.
     """
     settings = options.load()
-    if models or benchmark is not None or out:
+    if models or benchmark is not None or against or out:
         from flows.commands.evaluation.grid import evaluate_grid
 
         chosen = [*models, *([model] if model else [])]
-        return evaluate_grid(settings, chosen, benchmark or [], release, out)
+        return evaluate_grid(settings, chosen, benchmark or [], release, against, out)
     from flows.services import open_services
 
     with open_services(settings, options.verbose):

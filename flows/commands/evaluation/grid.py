@@ -13,9 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bioclip.errors import TreeOfLifeError, UsageError
 from bioclip.evaluation.benchmarks.references import BenchmarkRef
 from bioclip.evaluation.grid.cells import CellResult, GridModel, Target, find_targets, name_models, score_cell
-from bioclip.evaluation.grid.side_by_side import comparison_files, write_comparison
+from bioclip.evaluation.grid.side_by_side import write_comparison
 from bioclip.models.reference import ModelRef
-from bioclip.releases import open_release
+from bioclip.releases import Release, open_release
+from bioclip.releases.locating import locate_release
+from bioclip.releases.manifest import open_release_folder
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage, open_storage, open_workspace
 from flows.commands.answers import Answer
@@ -23,7 +25,9 @@ from flows.commands.evaluation.scores_table import describe_cells, scores_table,
 from flows.commands.exit_codes import ExitCode
 
 
-def evaluate_grid(settings: PipelineSettings, models: Sequence[str], benchmarks: Sequence[str], release: str, out: str) -> Answer:
+def evaluate_grid(
+    settings: PipelineSettings, models: Sequence[str], benchmarks: Sequence[str], release: str, against: str, out: str
+) -> Answer:
     """Score every model on every benchmark. Everything that is named is found before the first image is read.
 
     A model that fails is named in the table, the others are scored, and the exit code is 1. Raises UsageError and the errors of what
@@ -37,11 +41,12 @@ def evaluate_grid(settings: PipelineSettings, models: Sequence[str], benchmarks:
     needs_release = any(not ref.path for ref in refs)
     found = name_models([ModelRef.parse(text) for text in models], storage)
     targets = find_targets(refs, open_release(storage, release) if needs_release else None)
-    results = _score_all(found, targets, settings, storage)
+    probed = open_release_folder(locate_release(settings.workspace, against)) if against else None
+    results = _score_all(found, targets, settings, storage, probed)
     comparison = write_comparison(results, storage)
     uri = storage.uri(comparison.folder)
     if out:
-        _write_out(out, settings, comparison_files(comparison.info, comparison.table))
+        _write_out(out, settings, comparison.files())
     failures = [f"{one.model.label} on {one.target.name}: {one.failure}" for one in results if one.failure]
     data = {
         "comparison": {"comparison_id": comparison.comparison_id, "uri": uri},
@@ -53,7 +58,9 @@ def evaluate_grid(settings: PipelineSettings, models: Sequence[str], benchmarks:
     return Answer(data, text, ExitCode.FAILED if failures else ExitCode.DONE)
 
 
-def _score_all(models: Sequence[GridModel], targets: Sequence[Target], settings: PipelineSettings, storage: Storage) -> list[CellResult]:
+def _score_all(
+    models: Sequence[GridModel], targets: Sequence[Target], settings: PipelineSettings, storage: Storage, against: Release | None
+) -> list[CellResult]:
     """All cells, model by model, so that each network is loaded once; a single cell that fails raises its error."""
     results = []
     is_alone = len(models) * len(targets) == 1
@@ -62,7 +69,7 @@ def _score_all(models: Sequence[GridModel], targets: Sequence[Target], settings:
             for target in targets:
                 bar = progress.add_task(f"{model.label} on {target.name}", total=target.num_images or None, note="")
                 try:
-                    result = score_cell(model, target, settings.evaluation, storage, _Lines(progress, bar))
+                    result = score_cell(model, target, settings, storage, _Lines(progress, bar), against)
                 except TreeOfLifeError as error:
                     if is_alone:
                         raise

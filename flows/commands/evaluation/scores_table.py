@@ -21,6 +21,7 @@ def scores_values(results: Sequence[CellResult], storage: Storage) -> list[dict[
     for result in results:
         evaluation_id = result.info.evaluation_id if result.info else ""
         common = {"model": result.model.label, "evaluation_id": evaluation_id, "reused": result.reused, "num_encoded": result.num_encoded}
+        common["leaks"] = result.leaks.to_dict()
         found += [common | asdict(line) for line in cell_headlines(result, storage)]
     return found
 
@@ -31,14 +32,19 @@ def scores_table(results: Sequence[CellResult], storage: Storage) -> Table:
     measures = list(dict.fromkeys(_short(line.measure) for _, line in lines if line.value is not None))
     benchmarks = list(dict.fromkeys(line.benchmark for _, line in lines))
     models = list(dict.fromkeys(label for label, _ in lines))
-    table = Table("benchmark", "model", *measures, title="Top-1 in percent, with 95 % intervals", title_justify="left")
+    leaks = {(one.model.label, entry["name"]): one.leaks for one in results if one.info for entry in one.info.benchmarks}
+    table = Table("benchmark", "model", *measures, "leaks", title="Top-1 in percent, with 95 % intervals", title_justify="left")
     for benchmark in benchmarks:
         of_models = {
             model: {_short(line.measure): line for name, line in lines if (name, line.benchmark) == (model, benchmark)} for model in models
         }
-        rows = [(model, [_cell(found.get(measure)) for measure in measures]) for model, found in of_models.items() if found]
+        rows = [
+            (model, [*(_cell(found.get(measure)) for measure in measures), leaks[model, benchmark].describe(benchmark)])
+            for model, found in of_models.items()
+            if found
+        ]
         known = [found for found in of_models.values() if found]
-        rows += [(what, [_baseline(known, measure, what) for measure in measures]) for what in ("chance", "majority")]
+        rows += [(what, [*(_baseline(known, measure, what) for measure in measures), ""]) for what in ("chance", "majority")]
         for place, (name, shown) in enumerate(rows):
             table.add_row(benchmark if not place else "", name, *shown, end_section=place == len(rows) - 1)
     return table
