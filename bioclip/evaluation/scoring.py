@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from bioclip.storage import Storage
 
 _MAX_LOG_LINES_PER_S = 4
+_SAME_FEATURES = 1e-6
+"""Largest difference between the unit-length features of images that a model does not distinguish."""
 
 
 class LogSink(Protocol):
@@ -113,6 +115,8 @@ class Evaluator:
         if benchmark.reason:
             return BenchmarkScores([], [], entry)
         given = self._input(benchmark, entry)
+        if len(given.images) > 1 and np.ptp(given.images, axis=0).max() < _SAME_FEATURES:
+            entry["notes"]["features"] = {"constant": True}
         measurements: list[Measurement] = []
         predictions: list[Predictions] = []
         for name in benchmark.tasks:

@@ -94,6 +94,7 @@ def _model_notes(entry: dict[str, Any]) -> list[str]:
     for task, notes in entry["notes"].items():
         if task == "labels":
             continue
+        found += ["all images have the same features, so its answers do not depend on the image"] if notes.get("constant") else []
         found += [f"{task}: {notes['skipped']}"] if "skipped" in notes else []
         found += [describe_shared_prompts(notes["shared_prompts"])] if notes.get("shared_prompts") else []
         found += [describe_cut_texts(notes["cut_captions"])] if notes.get("cut_captions") else []
