@@ -68,8 +68,10 @@ def name_models(refs: Sequence[ModelRef], storage: Storage) -> list[GridModel]:
 
 
 def _short_label(ref: ModelRef) -> str:
-    name = PurePath(ref.path).name if ref.path else ref.label
-    return f"{ref.name}:{name}" if ref.path and ref.name else name
+    if not ref.path or ref.kind == "timm":
+        return ref.name if ref.path else ref.label
+    name = PurePath(ref.path).name
+    return f"{ref.name}:{name}" if ref.name else name
 
 
 def find_targets(refs: Sequence[BenchmarkRef], release: Release | None) -> list[Target]:

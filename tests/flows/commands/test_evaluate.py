@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bioclip.evaluation.grid.side_by_side import COMPARISON_SCHEMA
-from bioclip.models.clip import create_model, save_model
+from bioclip.models.clip import create_model, import_open_clip, save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.releases import Release
+from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
 from flows.commands.cli import main
 from tests.evaluation.conftest import model, release, workspace  # noqa: F401  the fixtures of a small trained model
@@ -138,3 +142,57 @@ def test_the_catalog_is_listed_with_source_licence_and_citation(capsys: pytest.C
     assert "11,983 images, 400 classes, zero_shot, few_shot" in printed
     for words in ("https://huggingface.co/datasets/imageomics/rare-species", "arXiv:2311.18803", "heldout_generalised"):
         assert words in printed
+
+
+def foreign_encoders(folder: Path, item_ids: list[str]) -> dict[str, str]:
+    """Six encoders of other makings with random weights, by what they are."""
+    open_clip = import_open_clip()  # first, since timm imports torchvision
+    timm = pytest.importorskip("timm")
+    for name in ("vit_tiny_patch16_224", "convnext_atto"):
+        torch.save(timm.create_model(name, pretrained=False, num_classes=0).state_dict(), folder / f"{name}.pth")
+    siglip2 = json.loads(json.dumps(open_clip.get_model_config("ViT-B-32-SigLIP2-256")))
+    del siglip2["text_cfg"]["hf_tokenizer_name"], siglip2["text_cfg"]["tokenizer_kwargs"]  # its tokenizer needs a download
+    siglip2["text_cfg"] |= {"vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    custom_text = TINY_MODEL.architecture | {"custom_text": True}
+    custom_text["text_cfg"] = custom_text["text_cfg"] | {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    for name, architecture in (("siglip2", siglip2), ("custom-text", custom_text), ("open-clip", TINY_MODEL.architecture)):
+        settings = ModelSettings(name=name, architecture=architecture)
+        save_model(Storage(str(folder)), name, create_model(settings, seed=1))
+    vectors = np.random.default_rng(0).normal(size=(len(item_ids), 8))
+    pq.write_table(pa.table({"item_id": item_ids, "embedding": vectors.tolist()}), folder / "table.parquet")
+    return {
+        "SigLIP2": str(folder / "siglip2"),
+        "timm ViT": f"timm:vit_tiny_patch16_224:{folder / 'vit_tiny_patch16_224.pth'}",
+        "ConvNeXt": f"timm:convnext_atto:{folder / 'convnext_atto.pth'}",
+        "custom text tower": str(folder / "custom-text"),
+        "table of embeddings": str(folder / "table.parquet"),
+        "open_clip folder": str(folder / "open-clip"),
+    }
+
+
+@pytest.mark.slow
+def test_six_foreign_encoders_are_evaluated_by_one_command_in_one_table(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = trees(tmp_path / "trees")[0]
+    encoders = foreign_encoders(tmp_path, images.item_ids)
+    words = [*encoders.values(), "--benchmark", str(tmp_path / "trees")]
+    code, answer = run(*words)
+    assert (code, answer["failures"]) == (0, [])
+    measures: dict[str, list[str]] = {}
+    for one in answer["scores"]:
+        measures.setdefault(one["model"], []).append(one["measure"])
+        assert 0 <= one["ci_low"] <= one["value"] <= one["ci_high"] <= 1
+    with_texts, without = ["zero-shot top-1, asis", "1-shot top-1"], ["1-shot top-1"]
+    assert measures == {
+        "siglip2": with_texts, "vit_tiny_patch16_224": without, "convnext_atto": without,
+        "custom-text": with_texts, "table.parquet": without, "open-clip": with_texts,
+    }  # fmt: skip
+    table = pq.read_table(Path(answer["comparison"]["uri"]) / "comparison.parquet")
+    assert set(table["model_kind"].to_pylist()) == {"folder", "timm", "embeddings"}
+    assert len(set(table["model_digest"].to_pylist())) == len(encoders)
+    again = run(*words)[1]
+    assert again["comparison"] == answer["comparison"]
+    assert {one["num_encoded"] for one in again["scores"]} == {0}
+    assert main(["evaluate", *words, "--workspace", str(tmp_path / "workspace"), *FEW]) == 0
+    assert capsys.readouterr().out.count("┃ benchmark") == 1
