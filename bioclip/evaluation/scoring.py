@@ -119,7 +119,7 @@ class Evaluator:
             entry["notes"]["features"] = {"constant": True}
         measurements: list[Measurement] = []
         predictions: list[Predictions] = []
-        for name in benchmark.tasks:
+        for name in self.settings.tasks or benchmark.tasks:
             result = find_task(name)(given)
             measurements += result.measurements
             predictions += result.predictions

@@ -175,6 +175,8 @@ class EvaluationSettings(Settings):
     max_cut_share: float = operational(0.5, ge=0, le=1)
     """Zero-shot evaluation is refused if more than this share of the classes' captions of a type is longer than the model's text context
     and would be cut; lower shares are counted in `scores.json`."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to run instead of those of each benchmark: registered names, or `module:function`."""
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
     on_leak: Literal["mark", "refuse"] = operational("mark")

@@ -6,13 +6,18 @@ An external one is named `module:function` and is not registered.
 from __future__ import annotations
 
 from bioclip.evaluation.registered import find_function
-from bioclip.evaluation.tasks import few_shot, rank_prompts, zero_shot
+from bioclip.evaluation.tasks import confidence, embedding_structure, few_shot, hierarchy, open_set, rank_prompts, retrieval, zero_shot
 from bioclip.evaluation.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "zero_shot": zero_shot.run,
     "few_shot": few_shot.run,
     "rank_prompts": rank_prompts.run,
+    "hierarchy": hierarchy.run,
+    "confidence": confidence.run,
+    "open_set": open_set.run,
+    "retrieval": retrieval.run,
+    "embedding_structure": embedding_structure.run,
 }
 
 
