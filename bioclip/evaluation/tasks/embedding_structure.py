@@ -73,7 +73,8 @@ class CentroidCorrelation:
 
 
 def run(given: TaskInput) -> TaskResult:
-    """Every rank of the settings with two taxa or more, and the correlation; fewer than two species give a note."""
+    """Every rank of the settings with two taxa or more, and the correlation; it is left out
+    where all species are equally far apart. Fewer than two species give a note."""
     present = np.unique(given.labels)
     if len(present) < 2:
         return TaskResult([], notes={"skipped": "the images are of fewer than two classes"})
@@ -96,10 +97,11 @@ def run(given: TaskInput) -> TaskResult:
             results.append(
                 Measurement("embedding_structure", {"rank": rank}, "silhouette", Proportion(spread, taking_part), 0.0, None, num)
             )
-    if len(species) > 2:
+    distances = tree.distances(species[:, None], species[None, :])
+    if len(np.unique(distances[np.triu_indices(len(species), 1)])) > 1:
         number = np.full(len(given.benchmark.classes), -1)
         number[species] = np.arange(len(species))
-        statistic = CentroidCorrelation(given.images, number[given.labels], tree.distances(species[:, None], species[None, :]))
+        statistic = CentroidCorrelation(given.images, number[given.labels], distances)
         results.append(Measurement("embedding_structure", {}, "taxonomic_correlation", statistic, 0.0, None, len(species)))
     return TaskResult(results)
 

@@ -95,7 +95,7 @@ def run(given: TaskInput) -> TaskResult:
 
 
 def plan_rounds(given: TaskInput) -> list[Round]:
-    """The rounds that have known and unknown images."""
+    """The rounds that have known and unknown images, and enough images to fit scores on where any round has."""
     genus = taxa_at(given.benchmark.classes, "genus").of_species
     part_of_genus = np.array([_hash(given.settings.seed, "genus", str(number)) % NUM_ROUNDS for number in range(int(genus.max()) + 1)])
     present = np.unique(genus[given.labels])
@@ -107,7 +107,7 @@ def plan_rounds(given: TaskInput) -> list[Round]:
         known = np.isin(given.labels, answers)
         if (known & ~half).any() and (~known).any():
             rounds.append(Round(known & half, ~(known & half), known, answers))
-    return rounds
+    return [one for one in rounds if one.fitted.sum() >= LEAST_FITTED] or rounds
 
 
 def _scores(
