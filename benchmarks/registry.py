@@ -39,6 +39,7 @@ MODULES = {
     "name_resolution": "benchmarks.names.name_resolution",
     "adapt_small": "benchmarks.models.adapt_small",
     "training_ablation": "benchmarks.models.training_ablation",
+    "interval_coverage": "benchmarks.models.interval_coverage",
     "training_speed": "benchmarks.training.training_speed",
     "command_start": "benchmarks.command_start",
 }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from bioclip.evaluation.statistics import Unit
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
-
-Unit = Literal["image", "species"]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,7 +24,8 @@ class Benchmark:
 
     `labels` maps the item id of each scored image to its class; classes are sorted by lineage, so each taxon is a contiguous range of
     classes. `tasks` are registered names or `module:function`, `options` are passed to them besides the evaluation settings. `unit` is the
-    unit that intervals resample: `species` where the species are a sample of all species, `image` where they are fixed. `dropped` counts
+    unit of the intervals: `species` where the species are a sample of all species, `image` where they are fixed; images become
+    observations where the set states them and some have several images. `dropped` counts
     images of the set that are not scored, by reason. `reason` states why nothing can be scored, or is empty.
 
     `texts` gives one text per class for each caption type that the benchmark names itself; other types are made from the lineage.

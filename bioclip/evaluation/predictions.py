@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bioclip.digests import canonical_json
-from bioclip.evaluation.statistics import TIE_MARGIN, Parameter, place_truth, top_credit
+from bioclip.evaluation.statistics import TIE_MARGIN, Parameter, Rivals, place_truth, top_credit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("task", pa.string(), nullable=False),
         pa.field("parameters", pa.string(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
+        pa.field("observation", pa.string()),
         pa.field("truth", pa.string(), nullable=False),
         pa.field("truth_position", pa.int32(), nullable=False),
         pa.field("num_tied", pa.int32(), nullable=False),
@@ -34,10 +35,11 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("top_probabilities", pa.list_(pa.float32())),
     ]
 )
-"""evaluations/<id>/outcomes.parquet, one row per image and set of parameters. `parameters` is canonical JSON as in scores.parquet, `truth`
-and `top` (up to five answers, best first, ties in the order of the classes) are the names of classes. `truth_position` is the number of
-classes with a higher score than the true one, `num_tied` the number with the same score, the true one included: 1 without a tie. The
-credit for top-k is min(max((k - truth_position) / num_tied, 0), 1). Probabilities are null for tasks that give none."""
+"""evaluations/<id>/outcomes.parquet, one row per image and set of parameters. `parameters` is canonical JSON as in scores.parquet,
+`observation` is what the image shows (the item id if the set states none), `truth` and `top` (up to five answers, best first, ties in the
+order of the classes) are the names of classes. `truth_position` is the number of classes with a higher score than the true one, `num_tied`
+the number with the same score, the true one included: 1 without a tie. The credit for top-k is min(max((k - truth_position) / num_tied,
+0), 1). Probabilities are null for tasks that give none."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,27 @@ class Predictions:
         """[N] credit for the true class among the first `top`; see `top_credit`."""
         return top_credit(self.position, self._num_tied, top)
 
+    def rivals(self, top: int) -> Rivals:
+        """What the credit of each image for the first `top` would gain without each class of its kept answers."""
+        tied, classes = self._num_tied, self.top
+        place = np.arange(classes.shape[1])
+        is_other = (classes != self.truth[:, None]) & self.asked[:, None]
+        is_better = is_other & (place < self.position[:, None])
+        is_tied = is_other & ~is_better & (place < (self.position + tied)[:, None])
+        credit = self.credit(top)
+        without_better = top_credit(self.position - 1, tied, top) - credit
+        without_tied = top_credit(self.position, np.maximum(tied - 1, 1), top) - credit
+        gain = np.where(is_better, without_better[:, None], 0) + np.where(is_tied, without_tied[:, None], 0)
+        image, slot = np.nonzero(gain > 0)
+        return Rivals(self.truth, image, classes[image, slot], gain[image, slot])
+
     @property
     def _num_tied(self) -> NDArray[np.int64]:
         return np.ones_like(self.position) if self.num_tied is None else self.num_tied
 
-    def outcomes(self, benchmark: str, item_ids: Sequence[str]) -> pa.Table:
-        """The PREDICTION_SCHEMA rows of the included images."""
+    def outcomes(self, benchmark: str, item_ids: Sequence[str], observations: Sequence[str] | None = None) -> pa.Table:
+        """The PREDICTION_SCHEMA rows of the included images; `observations` [N] are the images themselves if None."""
+        shown = item_ids if observations is None else observations
         rows = np.flatnonzero(self.asked)
         names = np.array(self.names, dtype=object)
         probabilities = None if self.top_probabilities is None else self.top_probabilities[rows].astype(np.float32).tolist()
@@ -81,7 +98,7 @@ class Predictions:
         common = [benchmark, self.task, canonical_json(dict(self.parameters)).decode()]
         columns = [
             *(pa.array([value] * len(rows), pa.string()) for value in common),
-            pa.array([item_ids[row] for row in rows.tolist()], pa.string()),
+            *(pa.array([values[row] for row in rows.tolist()], pa.string()) for values in (item_ids, shown)),
             pa.array(names[self.truth[rows]].tolist(), pa.string()),
             pa.array(self.position[rows].astype(np.int32)),
             pa.array(self._num_tied[rows].astype(np.int32)),

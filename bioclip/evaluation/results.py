@@ -35,9 +35,9 @@ MEASUREMENT_SCHEMA = pa.schema(
 )
 """evaluations/<id>/scores.parquet, one row per measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
 rank of few_shot, others for an external task. The interval is of 95 %, made by `interval_method` over `num_units` units of
-`interval_unit` (`image` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of the best
-constant answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics have their
-own units."""
+`interval_unit` (`image`, `observation` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of
+the best constant answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics
+have their own units."""
 
 _PREFERRED_CAPTION_TYPE = "taxon_com"
 
@@ -97,6 +97,11 @@ def headlines(scores: Scores) -> list[Headline]:
             reason = benchmark["reason"] or "no task gave a top-1 at the species"
             lines.append(Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], reason=reason))
     return lines
+
+
+def describe_units(num_units: int, unit: str) -> str:
+    """A number of units with their noun, e.g. `8 species` or `209 images`."""
+    return f"{num_units:,} {unit}{'' if unit == 'species' or num_units == 1 else 's'}"
 
 
 def describe_shared_prompts(shared: Mapping[str, Mapping[str, Any]]) -> str:

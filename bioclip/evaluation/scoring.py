@@ -20,10 +20,11 @@ from bioclip.encoding.embedding_table import EmbeddingTable, read_embedding_tabl
 from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions, open_encoder
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.benchmarks import build_benchmark
+from bioclip.evaluation.observations import choose_units, observations_of
 from bioclip.evaluation.predictions import PREDICTION_SCHEMA, Predictions
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA
 from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluation
-from bioclip.evaluation.statistics import Measurement, score
+from bioclip.evaluation.statistics import Measurement, Units, score
 from bioclip.evaluation.tasks import find_task
 from bioclip.evaluation.tasks.task import TaskInput
 from bioclip.parquet import PARQUET_OPTIONS
@@ -31,8 +32,6 @@ from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bioclip.evaluation.benchmark import Benchmark
     from bioclip.evaluation_sets.evaluation_set import EvaluationSet
     from bioclip.models.reference import ModelRef
@@ -126,9 +125,10 @@ class Evaluator:
             notes = dict(result.notes)
             entry["few_shot"] += notes.pop("few_shot", [])
             entry["notes"] |= {name: notes} if notes else {}
-        rows = self._rows(benchmark, measurements, given.labels if benchmark.unit == "species" else None)
+        observations = observations_of(benchmark.images.table, given.item_ids)
+        rows = self._rows(benchmark, measurements, choose_units(benchmark.unit, given.labels, observations))
         _write_log(self.log, {"event": "scored", "benchmark": benchmark.name, "num_images": len(given.labels), "num_scores": len(rows)})
-        return BenchmarkScores(rows, [one.outcomes(benchmark.name, given.item_ids) for one in predictions], entry)
+        return BenchmarkScores(rows, [one.outcomes(benchmark.name, given.item_ids, observations) for one in predictions], entry)
 
     def _input(self, benchmark: Benchmark, entry: dict[str, Any]) -> TaskInput:
         encoded = self.encode(benchmark)
@@ -145,10 +145,8 @@ class Evaluator:
         labels = np.array([benchmark.labels[key] for key in ids], dtype=np.int64)
         return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings)
 
-    def _rows(self, benchmark: Benchmark, measurements: list[Measurement], species: NDArray[np.int64] | None) -> list[dict[str, Any]]:
-        if not measurements:
-            return []
-        found = score(measurements, self.settings.num_bootstraps, self.settings.seed, species)
+    def _rows(self, benchmark: Benchmark, measurements: list[Measurement], units: Units) -> list[dict[str, Any]]:
+        found = score(measurements, self.settings.num_bootstraps, self.settings.seed, units)
         return [
             {
                 "benchmark": benchmark.name,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bioclip import layout
 from bioclip.evaluation import headlines, load_scores
-from bioclip.evaluation.results import Headline, describe_shared_prompts
+from bioclip.evaluation.results import Headline, describe_shared_prompts, describe_units
 from bioclip.models.text_context import describe_cut_texts
 from bioclip.settings import PipelineSettings
 from bioclip.storage import open_workspace
@@ -127,7 +127,7 @@ def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline], rem
         if line.value is None or line.ci_low is None or line.ci_high is None or line.chance is None:
             table.add_row(f"{line.benchmark}", f"{line.measure}: no score, {line.reason}")
             continue
-        unit = f"over {line.num_units:,} {'species' if line.interval_unit == 'species' else 'images'}"
+        unit = f"over {describe_units(line.num_units, line.interval_unit)}"
         interval = f"{100 * line.value:.1f} % (95 % {unit}: {100 * line.ci_low:.1f} to {100 * line.ci_high:.1f})"
         baseline = f"chance {100 * line.chance:.1f} %" + (f", majority {100 * line.majority:.1f} %" if line.majority is not None else "")
         table.add_row(line.benchmark, f"{line.measure}: {interval}; {baseline}; {line.num_images:,} images, {line.num_classes:,} classes")

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bioclip.evaluation.benchmark import Benchmark, SpeciesClass, Unit
+from bioclip.evaluation.benchmark import Benchmark, SpeciesClass
 from bioclip.evaluation.benchmarks.class_texts import TEXT_TYPES, bioclip_texts
+from bioclip.evaluation.statistics import Unit
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.records import RANKS
 

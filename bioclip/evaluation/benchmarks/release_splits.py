@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from bioclip.evaluation.benchmark import Benchmark, SpeciesClass, Unit
+from bioclip.evaluation.benchmark import Benchmark, SpeciesClass
+from bioclip.evaluation.statistics import Unit
 from bioclip.evaluation_sets.evaluation_set import EvaluationSet
 from bioclip.evaluation_sets.reading import read_release_split
 from bioclip.records import RANKS

@@ -44,7 +44,7 @@ def _measurement(
     predictions: Predictions, metric: str, top: int, chance: float, majority: float, classes: NDArray[np.int64] | None = None
 ) -> Measurement:
     trials = predictions.asked.astype(np.float64)
-    share = Proportion(predictions.credit(top) * trials, trials, classes)
+    share = Proportion(predictions.credit(top) * trials, trials, classes, predictions.rivals(top))
     return Measurement(predictions.task, predictions.parameters, metric, share, chance, majority, predictions.num_classes)
 
 

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.statistics import Measurement, Proportion
+from bioclip.evaluation.statistics import Folds, Measurement, Proportion, Rivals
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bioclip.evaluation.predictions import Predictions
 
 TOP = 5
@@ -22,24 +20,31 @@ def measure_folds(folds: Sequence[Predictions]) -> list[Measurement]:
     """Top-1, its mean over classes and top-5 (for more than five classes) over the queries of all folds together; an image counts as often
     as it was a query.
 
-    The folds have the same N images and C classes, and the same parameters but for `fold`, which the measurements leave out. The classes
-    are equally likely to be guessed.
+    The folds have the same N images and C classes, and the same parameters but for `fold`, which the measurements leave out; `shots` is
+    among them. The classes are equally likely to be guessed.
     """
     first = folds[0]
     parameters = {name: value for name, value in first.parameters.items() if name != FOLD}
-    trials = _summed([one.asked.astype(np.float64) for one in folds])
-    hits, top_hits = (_summed([one.credit(top) * one.asked for one in folds]) for top in (1, TOP))
-    num = first.num_classes
+    num, trials = first.num_classes, np.sum([one.asked for one in folds], axis=0)
     sizes = np.sort(np.bincount(first.truth, weights=trials))[::-1] / trials.sum()
+
+    def measured(metric: str, share: Proportion, top: int, majority: float) -> Measurement:
+        return Measurement(first.task, parameters, metric, share, top / num, majority, num)
+
     results = [
-        Measurement(first.task, parameters, "top1", Proportion(hits, trials), 1 / num, float(sizes[0]), num),
-        Measurement(first.task, parameters, "macro_top1", Proportion(hits, trials, first.truth), 1 / num, 1 / num, num),
+        measured("top1", pool_folds(folds, 1), 1, float(sizes[0])),
+        measured("macro_top1", pool_folds(folds, 1, is_macro=True), 1, 1 / num),
     ]
-    if num > TOP:
-        results.append(Measurement(first.task, parameters, "top5", Proportion(top_hits, trials), TOP / num, float(sizes[:TOP].sum()), num))
-    return results
+    return results if num <= TOP else [*results, measured("top5", pool_folds(folds, TOP), TOP, float(sizes[:TOP].sum()))]
 
 
-def _summed(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    total: NDArray[np.float64] = np.sum(parts, axis=0)
-    return total
+def pool_folds(folds: Sequence[Predictions], top: int, is_macro: bool = False) -> Proportion:
+    """The share of queries of all folds whose class is among the first `top` answers."""
+    truth = folds[0].truth
+    asked = np.stack([one.asked for one in folds]).astype(np.float64)
+    hits = np.stack([one.credit(top) for one in folds]) * asked
+    found = [one.rivals(top) for one in folds]
+    image, rival = (np.concatenate(parts) for parts in ([one.image for one in found], [one.rival for one in found]))
+    rivals = Rivals(truth, image, rival, np.concatenate([one.gain for one in found]))
+    by_fold = Folds(hits, asked, truth, int(folds[0].parameters["shots"]))
+    return Proportion(hits.sum(axis=0), asked.sum(axis=0), truth if is_macro else None, rivals, by_fold)

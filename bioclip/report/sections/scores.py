@@ -6,22 +6,27 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from bioclip.evaluation.results import describe_shared_prompts
+from bioclip.evaluation.results import describe_shared_prompts, describe_units
 from bioclip.models.text_context import describe_cut_texts
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
 from bioclip.report.data.model_runs import headline_scores, preferred_captions, rank_depth, with_main_metric
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
 from bioclip.report.html.components import absent, details, figure, group, heading, join, name_of, note, span, table
 from bioclip.report.html.section import Section
-from bioclip.report.html.text import count_of, number, percent, shorten
+from bioclip.report.html.text import number, percent, shorten
 from bioclip.report.sections.training import facts_table
 
 METRIC_TITLES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "macro_top1": "top-1 accuracy, mean over classes"}
 METHOD_TITLES = {
+    "wilson": "Wilson",
+    "wilson_stratified": "Wilson with the variance within classes",
+    "wilson_jackknife": "Wilson with the jackknife variance",
+    "wilson_nested": "Wilson with the nested variance of support and query",
     "percentile_bootstrap": "percentile bootstrap",
     "cluster_bootstrap": "cluster bootstrap",
     "clopper_pearson": "Clopper-Pearson",
 }
+UNIT_TITLES = {"image": "images", "observation": "observations", "species": "species"}
 TASK_TITLES = {"zero_shot": "zero-shot", "few_shot": "SimpleShot"}
 MAX_OPEN_ROWS = 24
 MAX_HEADLINES = 4
@@ -55,7 +60,7 @@ def _describe_intervals(scores: Sequence[Score]) -> list[str]:
         if score.method and score.ci_low is not None:
             found.setdefault((score.method, score.interval_unit), {})[title_of(score.benchmark)] = None
     sentences = [
-        f"{METHOD_TITLES.get(method, method)} over {'species' if unit == 'species' else 'images'} ({', '.join(names)})"
+        f"{METHOD_TITLES.get(method, method)} over {UNIT_TITLES.get(unit, unit)} ({', '.join(names)})"
         for (method, unit), names in found.items()
     ]
     return [f"Methods of the intervals: {'; '.join(sentences)}."] if sentences else []
@@ -86,7 +91,7 @@ def _over(score: Score) -> str:
 
 
 def _units(score: Score) -> str:
-    return f"{number(score.num_units)} species" if score.interval_unit == "species" else count_of(score.num_units, "image")
+    return describe_units(score.num_units, score.interval_unit)
 
 
 def _benchmark(name: str, summary: ScoreSummary) -> Markup:

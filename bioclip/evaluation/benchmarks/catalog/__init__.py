@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from bioclip.errors import SettingsError
-from bioclip.evaluation.benchmark import Unit
 from bioclip.evaluation.benchmarks.labelled_sets import LabelForm
+from bioclip.evaluation.statistics import Unit
 from bioclip.settings.base import Settings
 
 FOLDER = Path(__file__).parent
