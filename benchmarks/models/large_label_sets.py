@@ -62,7 +62,7 @@ def _work(side: str, num_images: int, num_classes: int) -> dict[str, Any]:
     images = np.concatenate([photograph(heads, labels[first : first + 50], NOISE, 4 + first) for first in range(0, num_images, 50)])
     started = time.process_time()
     if side == "ours":
-        answers = {str(one.parameters["rank"]): one for one in predict(images, heads, SCALE, labels, classes, RANKS, "taxon")}
+        answers = {str(one.parameters["rank"]): one for one in predict(images, heads, SCALE, labels, classes, RANKS, "taxon", 2)}
         top = {rank: answers[rank].top for rank in RANKS}
         truth = {rank: answers[rank].truth for rank in RANKS}
     else:

@@ -130,9 +130,10 @@ def rank_answers(scores: NDArray[Any], truth: NDArray[np.int64]) -> Ranked:
         order = np.stack([_top_of(row, kept) for row in scores])
     else:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
-    true_score = np.take_along_axis(scores, truth[:, None], axis=1)[:, 0]
+    rows = np.arange(len(scores))
+    true_score = scores[rows, truth]
     placed = _place_wide(scores, true_score) if scores.shape[1] > _NUM_WIDE else place_truth(scores, truth)
-    return Ranked(*placed, order, np.take_along_axis(scores, order, axis=1), true_score)
+    return Ranked(*placed, order, scores[rows[:, None], order], true_score)
 
 
 def _top_of(scores: NDArray[Any], kept: int) -> NDArray[np.int64]:

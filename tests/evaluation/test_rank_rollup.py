@@ -9,7 +9,7 @@ import pytest
 
 from bioclip.evaluation.benchmark import SpeciesClass
 from bioclip.evaluation.predictions import Ranked, rank_answers
-from bioclip.evaluation.rank_rollup import RankRollup, sum_segments, taxa_at
+from bioclip.evaluation.rank_rollup import RankRollup, segment_matrix, sum_segments, taxa_at
 from bioclip.records import RANKS
 
 
@@ -38,7 +38,7 @@ def loop(similarities: np.ndarray, scale: float, classes: Sequence[SpeciesClass]
 
 
 def rolled(similarities: np.ndarray, labels: np.ndarray, classes: Sequence[SpeciesClass], scale: float) -> dict[str, Ranked]:
-    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in RANKS}, scale)
+    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in RANKS}, scale, num_threads=2)
     for first in range(0, len(labels), 7):
         rollup.add(similarities[first : first + 7], labels[first : first + 7])
     return {rank: rollup.ranked(rank) for rank in RANKS}
@@ -94,4 +94,4 @@ def test_segments_need_no_order() -> None:
     random = np.random.default_rng(5)
     weights, number = random.random((3, 50)), random.integers(6, size=50)
     plain = np.array([[row[number == taxon].sum() for taxon in range(6)] for row in weights])
-    assert sum_segments(weights, number, 6) == pytest.approx(plain)
+    assert sum_segments(weights, segment_matrix(number, 6)) == pytest.approx(plain)

@@ -99,13 +99,14 @@ def predict(
     classes: Sequence[SpeciesClass],
     ranks: Sequence[str],
     caption_type: str,
+    num_threads: int = 1,
 ) -> list[Predictions]:
     """Predictions of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`.
 
     Images whose lineage is not filled at a rank are excluded there, and a rank that excludes all images is left out. Guessing draws a
     species at random and takes its taxon, so a kingdom with most of the species has a high chance level.
     """
-    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in ranks}, logit_scale)
+    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in ranks}, logit_scale, num_threads)
     for part, similarities in _similarities(images, captions):
         rollup.add(similarities, labels[part])
     found = (_predictions(rollup.ranked(rank), rollup.taxa[rank], labels, rank, caption_type) for rank in ranks)
