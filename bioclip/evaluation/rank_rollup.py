@@ -125,7 +125,7 @@ class RankRollup:
                 )
                 true = true[:, 0]
             else:
-                sums = sum_segments(sums, step.matrix) if summed and step.matrix is not None else sums
+                sums = sum_by_matrix(sums, step.matrix) if summed and step.matrix is not None else sums
                 summed = True
                 ranked = rank_answers(sums, truth)
                 top, true = ranked.top_scores, ranked.truth_score
@@ -148,11 +148,16 @@ class RankRollup:
             np.exp(np.multiply(weights, dtype.type(self.scale), out=weights), out=weights)
             total[part] = weights.sum(axis=1, dtype=np.float64)
             if step and step.matrix is not None:
-                sums[part] = sum_segments(weights, step.matrix)
+                sums[part] = sum_by_matrix(weights, step.matrix)
         return total, sums
 
 
-def sum_segments(weights: NDArray[Any], matrix: csr_array) -> NDArray[np.float64]:
+def sum_segments(weights: NDArray[Any], number: NDArray[np.int64], num_taxa: int) -> NDArray[np.float64]:
+    """float64 [N, T]: the sums of `weights` [N, C] over the classes of each taxon, `number` [C] being the taxon of each class."""
+    return sum_by_matrix(weights, segment_matrix(number, num_taxa))
+
+
+def sum_by_matrix(weights: NDArray[Any], matrix: csr_array) -> NDArray[np.float64]:
     """float64 [N, T]: the product of `weights` [N, C] with the transpose of `matrix` [T, C], some rows at a time."""
     size = max(1, _CACHED_NUMBERS // weights.shape[1])
     parts = [(matrix @ weights[first : first + size].T).T for first in range(0, len(weights), size)]

@@ -9,7 +9,7 @@ import pytest
 
 from bioclip.evaluation.benchmark import SpeciesClass
 from bioclip.evaluation.predictions import Ranked, rank_answers
-from bioclip.evaluation.rank_rollup import RankRollup, segment_matrix, sum_segments, taxa_at
+from bioclip.evaluation.rank_rollup import RankRollup, sum_segments, taxa_at
 from bioclip.records import RANKS
 
 
@@ -94,4 +94,4 @@ def test_segments_need_no_order() -> None:
     random = np.random.default_rng(5)
     weights, number = random.random((3, 50)), random.integers(6, size=50)
     plain = np.array([[row[number == taxon].sum() for taxon in range(6)] for row in weights])
-    assert sum_segments(weights, segment_matrix(number, 6)) == pytest.approx(plain)
+    assert sum_segments(weights, number, 6) == pytest.approx(plain)
