@@ -331,6 +331,13 @@ def divergence_report(model_dir: str, step: int) -> str:
 NETWORK_STATE, OBJECTIVES_STATE, OPTIMIZER_STATE = "network.safetensors", "objectives-state.safetensors", "optimizer.safetensors"
 AVERAGED_STATE, STEP_HISTORY = "averaged.safetensors", "history.safetensors"
 """Files of a checkpoint: tensors of the network, the objectives, the optimizer, the averaged network, and the metrics of each step."""
+SHARDED_TENSORS = "tensors.json"
+"""In a checkpoint of a sharded network: type, shape and parts of each tensor. The parts are in the files of `process_parts`."""
+
+
+def process_parts(rank: int) -> str:
+    """The parts that the process `rank` of a sharded run wrote."""
+    return f"process-{rank:05d}.safetensors"
 
 
 def unreadable_dir(model_dir: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from bioclip.errors import ModelError
 
@@ -70,6 +71,8 @@ def best_alpha(points: Sequence[PathPoint], mode: Literal["max", "min"] = "max")
 class MovingAverage(torch.nn.Module):
     """A copy of a network that follows it: after a step n, counted from 0, it keeps the share min(decay, (1 + n) / (10 + n)) of itself, so
     that the first weights are soon forgotten. Buffers are copied. Its state is that of the copy and the number of steps.
+
+    If the network is sharded over processes, so must the copy be; each process then averages its parts.
     """
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
@@ -83,7 +86,8 @@ class MovingAverage(torch.nn.Module):
         num_steps = cast(torch.Tensor, self.num_steps)
         share = min(self.decay, (1 + int(num_steps)) / (10 + int(num_steps)))
         num_steps += 1
-        torch._foreach_lerp_(list(self.copy.parameters()), list(network.parameters()), 1 - share)
+        pairs = [(_local(mine), _local(its)) for mine, its in zip(self.copy.parameters(), network.parameters(), strict=True)]
+        torch._foreach_lerp_([mine for mine, _ in pairs], [its for _, its in pairs], 1 - share)
         for mine, its in zip(self.copy.buffers(), network.buffers(), strict=True):
             mine.copy_(its)
 
@@ -131,6 +135,11 @@ def _layer_of(parameter: str) -> str:
     parts = parameter.split(".")
     numbers = [place for place, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[: numbers[0] + 1] if numbers else parts[:-1] or parts)
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a sharded tensor that this process holds; another tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _mean(tensors: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Tensor:

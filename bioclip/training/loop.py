@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import torch
@@ -67,7 +67,8 @@ def train(
         torch.set_num_threads(settings.num_threads)
     with join_processes(settings.device) as processes:
         torch.use_deterministic_algorithms(processes.device.type == "cpu")
-        checkpoints = Checkpoints(storage, layout.model_dir(key[:12]), settings.num_checkpoints_kept)
+        group = processes.new_group() if settings.parallelism == "fsdp" else None
+        checkpoints = Checkpoints(storage, layout.model_dir(key[:12]), settings.num_checkpoints_kept, group)
         with closing(checkpoints.writer):
             run = _start(settings, release, checkpoints, processes, RunLog(log if processes.is_first else None), stop or StopRequest())
             _run_steps(run)
@@ -98,8 +99,7 @@ def _start(
     model.network.train()
     objectives = build_objectives(settings.objectives, ObjectiveContext(model, lineages, processes, settings))
     trainer = build_trainer(settings, processes, model, objectives)
-    result = model if trainer.averaged is None else replace(model, network=trainer.averaged.copy)
-    probe = open_probe(settings, release, result) if processes.is_first else None
+    probe = open_probe(settings, release, trainer.result) if processes.is_first else None
     state = RunState(torch.zeros(0, len(STEP_METRICS), dtype=torch.float64), environment=processes.environment())
     run = Run(trainer, data, probe, missing, cut, checkpoints, log, stop, state)
     log.write_cut_captions(cut)

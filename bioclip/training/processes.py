@@ -21,6 +21,10 @@ from bioclip.models.devices import choose_device
 
 T = TypeVar("T")
 
+_groups: list[dist.ProcessGroup] = []
+"""All groups of this process, also ended ones. If DDP's reducer were the last to hold a gloo group, the group's destructor would run with
+the interpreter's lock and could wait forever for a thread that waits for the lock."""
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -103,6 +107,15 @@ class Processes:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak << 10  # macOS states bytes, Linux KiB
 
+    def new_group(self) -> dist.ProcessGroup | None:
+        """A further group of all processes for objects in host memory, whose operations may run in a thread beside those of training; None
+        for a single process. Called by all."""
+        if self.world_size == 1:
+            return None
+        group: dist.ProcessGroup = dist.new_group(backend="gloo")
+        _groups.append(group)
+        return group
+
     def wait(self) -> None:
         """Wait until every process has called it."""
         if self.world_size > 1:
@@ -119,6 +132,7 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
         torch.cuda.set_device(chosen)
     if world_size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=world_size)
+        _groups.append(dist.distributed_c10d._get_default_group())
     try:
         yield Processes(rank, world_size, chosen)
     finally:

@@ -143,6 +143,7 @@ class Run:
 
     def probe_weights(self) -> bool:
         """Probe the present weights in the first process; True if a checkpoint must keep them, the best so far, in all processes."""
+        self.trainer.gather_result()
         result = {"step": self.num_done, **self.processes.agree(lambda: self.probe.measure() if self.probe is not None else {})}
         self.log.write({"event": "probe", **result})
         self.state = replace(self.state, probes=(*self.state.probes, result))
@@ -165,11 +166,9 @@ class Run:
         return {"mfu": mfu, "peak_memory_mb": self.processes.peak_memory_bytes() >> 20}
 
     def write_checkpoint(self) -> None:
-        """Write the present state in the background, in the first process; the others give their parts of a sharded network."""
-        if self.processes.is_first:
+        """Write the present state in the background, in the first process or, if the network is sharded, in all."""
+        if self.processes.is_first or self.parts.are_sharded:
             self.checkpoints.write(replace(self.state, environment=self.processes.environment()), self.parts, self._protected_steps())
-        elif self.parts.are_sharded:
-            self.parts.snapshot()
 
     def _protected_steps(self) -> list[int]:
         """Checkpoints that are kept however old they are: the target of a rollback, and the best probe's if its weights are the result."""

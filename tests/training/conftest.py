@@ -1,23 +1,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bioclip.releases import Release
-from bioclip.settings import ModelSettings, TrainingSettings
+from bioclip.settings import TrainingSettings
+from tests.training.models import TINY_MODEL
+from tests.training.paired_runs import PairedRuns
+from tests.training.process_pair import ProcessPair
 from tests.training.sample_release import write_release
-
-TINY_MODEL = ModelSettings(
-    name="tiny",
-    architecture={
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    },
-)
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +44,18 @@ def workspace(release: Release, tmp_path: Path) -> Path:
     """A workspace of its own that holds the release."""
     shutil.copytree(Path(release.storage.root).parent, tmp_path / "releases")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def process_pair() -> Iterator[ProcessPair]:
+    """Two processes for functions that run in both."""
+    pair = ProcessPair()
+    yield pair
+    pair.close()
+    pair.folder.cleanup()
+
+
+@pytest.fixture(scope="session")
+def paired_runs(process_pair: ProcessPair, release: Release, tmp_path_factory: pytest.TempPathFactory) -> PairedRuns:
+    """Runs of two processes on the release."""
+    return PairedRuns(process_pair, release, tmp_path_factory.mktemp("paired"))

@@ -14,7 +14,7 @@ from bioclip.models.clip import create_model, import_open_clip, load_model, open
 from bioclip.models.reference import ModelRef
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
-from tests.training.conftest import TINY_MODEL
+from tests.training.models import TINY_MODEL
 
 
 def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:

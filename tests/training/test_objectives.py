@@ -29,8 +29,8 @@ from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.plain_step import run_plain_step
 from bioclip.training.step.texts import TextGrouping, distinct_texts
 from bioclip.training.step.towers import text_pooling
-from tests.training.conftest import TINY_MODEL
 from tests.training.killing_log import KilledError, KillingLog
+from tests.training.models import TINY_MODEL
 from tests.training.plain_objectives import ALONE, CONTEXT, NUM_PAIRS, WIDTH, gradients
 
 MakeSettings = Callable[..., TrainingSettings]

@@ -14,8 +14,8 @@ from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.loop import train
-from tests.training.conftest import TINY_MODEL
 from tests.training.killing_log import KilledError, KillingLog
+from tests.training.models import TINY_MODEL
 
 
 @pytest.mark.parametrize("adaptation", [{"image": "lora", "text": "lora"}, {"image": "projection", "text": "none"}])

@@ -20,7 +20,7 @@ from bioclip.training.data.streams import sizes_of
 from bioclip.training.loop import train
 from bioclip.training.objectives import options_class
 from bioclip.training.recipes import Recipe, list_recipes, read_recipe
-from tests.training.conftest import TINY_MODEL
+from tests.training.models import TINY_MODEL
 
 MakeSettings = Callable[..., TrainingSettings]
 

@@ -1,22 +1,25 @@
 """The checkpoints of a run: written in the background, checked before use, and as many kept as the settings state.
 
-A checkpoint is a folder `checkpoints/step-<steps done>/` of safetensors files with a manifest of their SHA-256.
+A checkpoint is a folder `checkpoints/step-<steps done>/` of safetensors files with a manifest of their SHA-256. The first process writes
+whole tensors; of a sharded network each process writes its parts. Either kind is read by any number of processes, sharded or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load, save_file
 
 from bioclip import layout
 from bioclip.errors import TrainingError
 from bioclip.storage import Storage
 from bioclip.training.checkpoints.background import BackgroundWriter
+from bioclip.training.checkpoints.parts_of_processes import TensorPlaces, read_parts, write_parts
 from bioclip.training.checkpoints.state import RunState, Tensors, TrainedParts
 from bioclip.training.checkpoints.verified_folder import VerifiedFolder, list_folders
 
@@ -39,11 +42,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Checkpoints of the run in `folder`; the last `num_kept` are kept, and those that a write protects."""
+    """Checkpoints of the run in `folder`; the last `num_kept` are kept, and those that a write protects.
+
+    `group` is that of the collective operations of writing, which run beside those of training; None if the network is not sharded.
+    """
 
     storage: Storage
     folder: str
     num_kept: int = 2
+    group: dist.ProcessGroup | None = None
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     @property
@@ -54,15 +61,23 @@ class Checkpoints:
     def write(self, state: RunState, parts: TrainedParts, protected: Collection[int] = ()) -> None:
         """Copy the state to host memory and write it in the background, then remove old checkpoints except those of steps `protected`.
 
-        Waits for the write before it, and raises its error.
+        Called by the first process; by all if the parts are sharded. Waits for the write before it, and raises its error.
         """
-        self.writer.start(lambda: partial(self._write, state.copy(), parts.snapshot(), frozenset(protected)))
+        write = self._write_parts if parts.are_sharded else self._write_whole
+        self.writer.start(lambda: partial(write, state.copy(), parts.snapshot(), frozenset(protected)))
 
-    def _write(self, state: RunState, tensors: Tensors, protected: frozenset[int]) -> None:
-        every_file = tensors | {layout.STEP_HISTORY: {_HISTORY: state.history}}
-        files = {name: partial(_save, content) for name, content in every_file.items()}
-        self._at(state.num_steps).write(files, {"num_steps": state.num_steps, **state.to_json()})
+    def _write_whole(self, state: RunState, tensors: Tensors, protected: frozenset[int]) -> None:
+        files = {name: partial(save_file, content) for name, content in {**tensors, **_history(state)}.items()}
+        self._at(state.num_steps).write(files, _about(state))
         self._remove_old(protected | {state.num_steps})
+
+    def _write_parts(self, state: RunState, tensors: Tensors, protected: frozenset[int]) -> None:
+        assert self.group is not None, "a sharded run has a group for its checkpoints"
+        flat = {f"{file}/{name}": tensor for file, of_file in tensors.items() for name, tensor in of_file.items()}
+        files = {name: partial(save_file, content) for name, content in _history(state).items()}
+        write_parts(self._at(state.num_steps), flat, self.group, files, _about(state))
+        if dist.get_rank(self.group) == 0:
+            self._remove_old(protected | {state.num_steps})
 
     def _remove_old(self, protected: frozenset[int]) -> None:
         """A checkpoint without a manifest is unfinished and removed; later ones than the newest protected step are replaced in time."""
@@ -96,11 +111,14 @@ class Checkpoints:
         return Choice(rejected=tuple(rejected))
 
     def read(self, choice: Choice, parts: TrainedParts) -> RunState:
-        """Load a chosen checkpoint into `parts`; raises StorageError for a file that differs from its digest."""
+        """Load a chosen checkpoint into `parts`, in all processes; raises StorageError for a file that differs from its digest."""
         chosen = VerifiedFolder(self.storage, layout.checkpoint_dir(self.folder, choice.num_steps), choice.manifest)
-        tensors = {file: load(chosen.read(file)) for file in chosen.files()}
-        history = tensors.pop(layout.STEP_HISTORY)[_HISTORY]
-        parts.load(tensors)
+        files = set(chosen.files())
+        history = load(chosen.read(layout.STEP_HISTORY))[_HISTORY]
+        if layout.SHARDED_TENSORS in files:
+            parts.load(_read_parts(chosen, parts))
+        else:
+            parts.load({file: load(chosen.read(file)) for file in files - {layout.STEP_HISTORY}})
         return RunState.from_json(history, chosen.about())
 
     def remove_after(self, num_steps: int) -> None:
@@ -121,5 +139,26 @@ class Checkpoints:
         return VerifiedFolder(self.storage, layout.checkpoint_dir(self.folder, num_steps))
 
 
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    save_file(tensors, path)
+def _history(state: RunState) -> Tensors:
+    return {layout.STEP_HISTORY: {_HISTORY: state.history}}
+
+
+def _about(state: RunState) -> dict[str, Any]:
+    return {"num_steps": state.num_steps, **state.to_json()}
+
+
+def _read_parts(chosen: VerifiedFolder, parts: TrainedParts) -> Tensors:
+    """The tensors by file and name, sharded as `parts` are."""
+
+    def make_targets(places: Mapping[str, TensorPlaces]) -> dict[str, torch.Tensor]:
+        shapes: dict[str, dict[str, tuple[Sequence[int], torch.dtype]]] = {}
+        for key, one in places.items():
+            file, _, name = key.partition("/")
+            shapes.setdefault(file, {})[name] = one.shape, one.dtype
+        return {f"{file}/{name}": tensor for file, of_file in parts.make_targets(shapes).items() for name, tensor in of_file.items()}
+
+    tensors: Tensors = {}
+    for key, tensor in read_parts(chosen, make_targets).items():
+        file, _, name = key.partition("/")
+        tensors.setdefault(file, {})[name] = tensor
+    return tensors

@@ -5,14 +5,14 @@ No random state is stored: each step seeds every generator from (seed, step, ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from bioclip import layout
-from bioclip.training.step.sharded_tensors import is_sharded, sharded_like, whole
+from bioclip.training.step.sharded_tensors import empty_like_shards, is_sharded, sharded_like
 
 Tensors = dict[str, dict[str, torch.Tensor]]
 """Tensors by file and name."""
@@ -65,11 +65,11 @@ class TrainedParts:
 
     @property
     def are_sharded(self) -> bool:
-        """True if every process holds a part of the network, so that all must call `snapshot`."""
+        """True if every process holds a part of the network, and writes it."""
         return is_sharded(self.network)
 
     def snapshot(self) -> Tensors:
-        """A copy of all tensors in host memory, whole; later steps do not change it."""
+        """A copy of all tensors in host memory, of a sharded one this process's part; later steps do not change it."""
         found = {
             layout.NETWORK_STATE: self.network.state_dict(),
             layout.OBJECTIVES_STATE: self.objectives.state_dict(),
@@ -78,12 +78,25 @@ class TrainedParts:
         }
         return {file: {name: _copied(tensor) for name, tensor in tensors.items()} for file, tensors in found.items() if tensors}
 
+    def make_targets(self, shapes: Mapping[str, Mapping[str, tuple[Sequence[int], torch.dtype]]]) -> Tensors:
+        """Tensors without values, of these shapes and types by file and name, each sharded as `load` needs it."""
+        examples = {(layout.NETWORK_STATE, name): tensor for name, tensor in self.network.state_dict().items()}
+        examples |= {(layout.OPTIMIZER_STATE, f"network.{name}"): parameter for name, parameter in self.network.named_parameters()}
+        if self.averaged is not None:
+            examples |= {(layout.AVERAGED_STATE, name): tensor for name, tensor in self.averaged.state_dict().items()}
+        targets: Tensors = {}
+        for file, of_file in shapes.items():
+            for name, (shape, dtype) in of_file.items():
+                example = examples.get((file, name.rpartition("/")[0] if file == layout.OPTIMIZER_STATE else name))
+                targets.setdefault(file, {})[name] = empty_like_shards(shape, dtype, example)
+        return targets
+
     def load(self, tensors: Tensors) -> None:
-        """Give the tensors of a snapshot back; each must have its counterpart."""
+        """Give the tensors of a snapshot back, whole or sharded as they are now; each must have its counterpart."""
         self.network.load_state_dict(sharded_like(tensors[layout.NETWORK_STATE], self.network.state_dict()))
         self.objectives.load_state_dict(tensors.get(layout.OBJECTIVES_STATE, {}))
         if self.averaged is not None:
-            self.averaged.load_state_dict(tensors[layout.AVERAGED_STATE])
+            self.averaged.load_state_dict(sharded_like(tensors[layout.AVERAGED_STATE], self.averaged.state_dict()))
         numbers = {name: number for number, name in self._optimizer_names().items()}
         parameters = {f"network.{name}": parameter for name, parameter in self.network.named_parameters()}
         state: dict[int, dict[str, torch.Tensor]] = {}
@@ -109,4 +122,4 @@ class TrainedParts:
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return whole(tensor.detach()).to("cpu", copy=True).contiguous()
+    return tensor.detach().to("cpu", copy=True).contiguous()

@@ -10,12 +10,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bioclip import layout
 from bioclip.digests import digest_bytes, digest_stream, readable_json
 from bioclip.errors import StorageError
 from bioclip.storage import Storage
+
+WriteFile = Callable[[Path], Any]
+"""Writes a file at a local path."""
+
+
+class FileEntry(TypedDict):
+    """A file in the manifest."""
+
+    sha256: str
+    num_bytes: int
 
 
 @dataclass(frozen=True)
@@ -26,19 +36,23 @@ class VerifiedFolder:
     name: str
     manifest: str = ""
 
-    def write(self, files: Mapping[str, Callable[[Path], None]], about: Mapping[str, Any]) -> VerifiedFolder:
+    def write(self, files: Mapping[str, WriteFile], about: Mapping[str, Any]) -> VerifiedFolder:
         """Replace the folder's content by `files`, each written by its function to the given local path, and `about` in the manifest.
 
         The old manifest is removed first and the new one written last. Returns the folder with its manifest.
         """
         self.remove()
-        entries = {file: self._write_file(file, write) for file, write in files.items()}
-        data = readable_json({"files": entries, "about": dict(about)})
+        return self.finish({file: self.write_file(file, write) for file, write in files.items()}, about)
+
+    def finish(self, entries: Mapping[str, FileEntry], about: Mapping[str, Any]) -> VerifiedFolder:
+        """Write the manifest of files that `write_file` wrote; returns the folder with it."""
+        data = readable_json({"files": dict(entries), "about": dict(about)})
         manifest = layout.checkpoint_manifest(digest_bytes(data))
         self.storage.write_bytes(f"{self.name}/{manifest}", data)
         return VerifiedFolder(self.storage, self.name, manifest)
 
-    def _write_file(self, file: str, write: Callable[[Path], None]) -> dict[str, Any]:
+    def write_file(self, file: str, write: WriteFile) -> FileEntry:
+        """Write one file, for a manifest that is written later."""
         with self.storage.writer(f"{self.name}/{file}") as stream:
             path = Path(stream.name)
             mode = path.stat().st_mode

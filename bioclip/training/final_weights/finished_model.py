@@ -11,17 +11,15 @@ from safetensors.torch import save
 from bioclip import layout
 from bioclip.digests import canonical_json
 from bioclip.errors import TrainingError
-from bioclip.models.adaptation import merge_adaptation, restrict_training
-from bioclip.models.clip import create_model, save_model
+from bioclip.models.adaptation import merge_adaptation
+from bioclip.models.clip import save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.settings import meaningful
 from bioclip.training.final_weights.mixing import mix_with_start
 from bioclip.training.probes import best_probe
 from bioclip.training.run_log import metrics_of
-from bioclip.training.step.sharded_tensors import is_sharded, whole
 
 if TYPE_CHECKING:
-    from bioclip.models.clip import ClipModel
     from bioclip.releases import Release
     from bioclip.training.running import Run
 
@@ -30,11 +28,10 @@ _ENDS_SHARE = 0.05
 
 def write_model(run: Run, key: str, release: Release) -> None:
     """Write the model's folder in the first process, `model.json` last, and remove its checkpoints; called by all processes."""
-    step, model = _take_final_weights(run), _whole_model(run)
+    step, trainer = _take_final_weights(run), run.trainer
+    trainer.gather_result()
     if run.processes.is_first:
-        storage, folder, trainer = run.checkpoints.storage, layout.model_dir(key[:12]), run.trainer
-        if trainer.averaged is not None:
-            model.network.load_state_dict(trainer.averaged.copy.state_dict())
+        storage, folder, model = run.checkpoints.storage, layout.model_dir(key[:12]), trainer.result
         merge_adaptation(model.network)
         mixture = mix_with_start(run.settings, release, model) if run.settings.mix_with_start else None
         info = _describe(run, key, release, save_model(storage, folder, model), step)
@@ -50,18 +47,6 @@ def write_model(run: Run, key: str, release: Release) -> None:
         run.checkpoints.clear()
         run.data.unreadable.clear()
     run.processes.wait()
-
-
-def _whole_model(run: Run) -> ClipModel:
-    """The trained model; a sharded one is gathered from all processes into a new one."""
-    model, settings = run.trainer.model, run.settings
-    if not is_sharded(model.network):
-        return model
-    state = {name: whole(tensor).cpu() for name, tensor in model.network.state_dict().items()}
-    gathered = create_model(settings.model, settings.seed)
-    restrict_training(gathered.network, settings.adaptation, settings.seed)
-    gathered.network.load_state_dict(state)
-    return gathered
 
 
 def _take_final_weights(run: Run) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -26,7 +26,23 @@ def sharded_like(tensors: Mapping[str, torch.Tensor], examples: Mapping[str, tor
     return {name: _sharded_like(tensor, examples.get(name)) for name, tensor in tensors.items()}
 
 
+def empty_like_shards(shape: Sequence[int], dtype: torch.dtype, example: torch.Tensor | None) -> torch.Tensor:
+    """A tensor without values of this shape, sharded as `example` if that is sharded and has the same shape."""
+    if isinstance(example, DTensor) and tuple(example.shape) == tuple(shape):
+        return torch.empty_like(example.detach(), dtype=dtype)
+    return torch.empty(tuple(shape), dtype=dtype)
+
+
+def copy_whole(source: torch.nn.Module, target: torch.nn.Module | None) -> None:
+    """Copy the tensors of a sharded network into a whole one; called by all processes, with a target in those that need it."""
+    targets = {} if target is None else target.state_dict()
+    for name, tensor in source.state_dict().items():
+        gathered = whole(tensor)
+        if targets:
+            targets[name].copy_(gathered)
+
+
 def _sharded_like(tensor: torch.Tensor, example: torch.Tensor | None) -> torch.Tensor:
-    if not isinstance(example, DTensor) or tensor.shape != example.shape:
+    if isinstance(tensor, DTensor) or not isinstance(example, DTensor) or tensor.shape != example.shape:
         return tensor
     return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements, src_data_rank=None)

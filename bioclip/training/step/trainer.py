@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from bioclip.training.step.parallelism import replicate, shard, unsharded_parame
 from bioclip.training.step.plain_step import run_plain_step
 from bioclip.training.step.precision import allow_tf32, as_stored, autocast
 from bioclip.training.step.seeds import seed_generators
+from bioclip.training.step.sharded_tensors import copy_whole, is_sharded
 from bioclip.training.step.texts import TextGrouping, bucket_lengths, distinct_texts
 from bioclip.training.step.towers import text_pooling
 
@@ -48,31 +50,32 @@ def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipM
         network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, "inductor" if settings.compile else ""
     )
     averaged = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
-    is_sharded = settings.parallelism == "fsdp" and processes.world_size > 1
-    if is_sharded:
+    result = model if averaged is None else replace(model, network=averaged.copy)
+    shards = settings.parallelism == "fsdp" and processes.world_size > 1
+    if shards:
+        result = replace(model, network=_whole_copy(network, settings) if processes.is_first else network)
         shard(encoder, processes)
+        if averaged is not None:
+            shard(PairEncoder(averaged.copy), processes)
     optimizer = build_optimizer([*network.parameters(), *objectives.parameters()], settings)
-    wrapped = encoder if leads or is_sharded else replicate(encoder, processes, is_static=not settings.micro_batch_size)
+    wrapped = encoder if leads or shards else replicate(encoder, processes, is_static=not settings.micro_batch_size)
     on_cpu = processes.device.type == "cpu"
     grouping = TextGrouping(
         text_pooling(network),
         max_groups=_MAX_TEXT_GROUPS if on_cpu and not settings.compile else 1,
         lengths=bucket_lengths(context_length) if settings.compile else (),
     )
-    return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops, averaged)
+    return Trainer(settings, processes, model, wrapped, objectives, optimizer, grouping, flops, result, averaged)
+
+
+def _whole_copy(network: torch.nn.Module, settings: TrainingSettings) -> torch.nn.Module:
+    """A copy of a network that is not sharded yet, on its device if it will be evaluated there."""
+    is_evaluated = settings.probes.every_steps or settings.mix_with_start
+    copied = copy.deepcopy(network)
+    return copied if is_evaluated else copied.cpu()
 
 
 def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) -> None:
-    if settings.ema_decay and settings.parallelism == "fsdp":
-        raise SettingsError(
-            f"training.ema_decay = {settings.ema_decay}: each process averages whole weights; set training.parallelism to ddp, or "
-            "ema_decay to 0."
-        )
-    if settings.parallelism == "fsdp" and settings.probes.every_steps:
-        raise SettingsError(
-            "training.probes encode images in the first process, which holds only a part of the network under fsdp; set "
-            "training.probes.every_steps to 0, or training.parallelism to ddp."
-        )
     if leads and (settings.micro_batch_size or settings.parallelism == "fsdp"):
         raise SettingsError(
             "an objective that takes over the step runs the network itself; leave training.micro_batch_size at 0 and training.parallelism "
@@ -89,7 +92,8 @@ def _check(settings: TrainingSettings, network: torch.nn.Module, leads: bool) ->
 class Trainer:
     """A model and what updates it. `wrapped` is a PairEncoder of the model's network with gradients averaged over the processes.
 
-    `averaged` follows the network's weights, None without `ema_decay`. `num_flops` are the operations of this process's steps so far.
+    `averaged` follows the network's weights, None without `ema_decay`. `result` is the model that the run ends with: that of the average
+    with `ema_decay`; of a sharded network, the whole model in the first process. `num_flops` are the operations of this process's steps.
     """
 
     settings: TrainingSettings
@@ -100,6 +104,7 @@ class Trainer:
     optimizer: torch.optim.AdamW
     grouping: TextGrouping
     flops: PairFlops
+    result: ClipModel
     averaged: MovingAverage | None = None
     num_flops: int = 0
 
@@ -120,6 +125,12 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.update(self.model.network)
         return torch.stack([loss, logit_scale, norm]).double()
+
+    def gather_result(self) -> None:
+        """Give `result` the present weights if the network is sharded; called by all processes."""
+        trained = self.model.network if self.averaged is None else self.averaged.copy
+        if is_sharded(trained):
+            copy_whole(trained, self.result.network if self.processes.is_first else None)
 
     def _leave_gradients(self, step: Step) -> torch.Tensor:
         """Leave in every parameter the gradient of the whole batch; returns the loss, detached."""

@@ -20,7 +20,7 @@ from bioclip.releases import Release
 from bioclip.settings import EvaluationSettings, ModelSettings, TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.loop import train
-from tests.training.conftest import TINY_MODEL
+from tests.training.models import TINY_MODEL
 
 MakeSettings = Callable[..., TrainingSettings]
 

@@ -11,14 +11,13 @@ import torch
 from safetensors.torch import load
 
 from bioclip import layout
-from bioclip.errors import SettingsError, UsageError
+from bioclip.errors import UsageError
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import TrainingSettings
 from bioclip.storage import Storage
 from bioclip.training.final_weights.averaged_models import write_average, write_best_average
 from bioclip.training.loop import train
-from bioclip.training.step.trainer import build_trainer
 from flows.commands.models import average_models
 from flows.commands.parameters import SettingsOptions
 from tests.training.killing_log import KilledError, KillingLog
@@ -49,20 +48,6 @@ def test_a_killed_run_ends_with_the_same_average(release: Release, tmp_path: Pat
     with pytest.raises(KilledError):
         train(settings, release, killed, KillingLog(step))
     assert train(settings, release, killed).info.weights_sha256 == info.weights_sha256
-
-
-def test_sharded_weights_are_not_averaged(tiny_settings: MakeSettings) -> None:
-    with pytest.raises(SettingsError, match=r"training.ema_decay = 0.9: each process averages whole weights"):
-        build_trainer(tiny_settings(ema_decay=0.9, parallelism="fsdp"), *_parts())
-
-
-def _parts() -> tuple[object, ...]:
-    from bioclip.models.clip import create_model
-    from bioclip.training.objectives.weighted import build_objectives
-    from tests.training.objectives.material import ALONE, SETTINGS, make_context
-
-    context = make_context()
-    return ALONE, create_model(SETTINGS.model, 1), build_objectives(SETTINGS.objectives, context)
 
 
 class TestWritingAverages:

@@ -27,7 +27,7 @@ from bioclip.training.objectives.frozen_text import FrozenTextObjective
 from bioclip.training.objectives.symile import SymileObjective
 from bioclip.training.stored_features.feature_table import FeatureTable
 from bioclip.training.stored_features.teacher_features import write_teacher_features
-from tests.training.conftest import TINY_MODEL
+from tests.training.models import TINY_MODEL
 from tests.training.objectives.material import NUM_CROPS, NUM_PAIRS, PAIRS, SETTINGS, WIDTH, build, make_batch, make_context, outputs_of
 from tests.training.objectives.material import write_required as example_options
 from tests.training.objectives.test_pairs import SCALE, unit_rows
