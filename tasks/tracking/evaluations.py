@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from bioclip import layout
 from bioclip.evaluation import Headline, headlines, load_scores
@@ -18,6 +21,10 @@ from tasks.tracking.client import OpenRun, RunPlan, Tracker
 from tasks.tracking.noted_runs import noted_run
 from tasks.tracking.prefect_runs import describe_run, prefect_tags
 from tasks.tracking.trained_models import copy_folder, dataset_input
+
+MAX_METRICS = 60
+"""Metrics of one run, each of which is a chart in MLflow."""
+_MAX_TASKS = 8
 
 
 def plan_evaluation(context: RunContext, release: Release, model: ModelRef, evaluation_id: str, start_ms: int) -> RunPlan:
@@ -43,9 +50,10 @@ def plan_evaluation(context: RunContext, release: Release, model: ModelRef, eval
 def complete_evaluation(tracker: Tracker, run: OpenRun, context: RunContext, release: Release, evaluation_id: str) -> None:
     """Log the scores, a table of the headline scores as the run's description, and the files."""
     storage, scores = context.storage, load_scores(context.storage, evaluation_id)
-    tracker.log_metrics(run, score_metrics(storage, evaluation_id), 0, run.start_ms, dataset_input(context, release))
+    metrics = bounded_metrics(score_metrics(storage, evaluation_id))
+    tracker.log_metrics(run, metrics, 0, run.start_ms, dataset_input(context, release))
     name, folder = scores.info.model_id or scores.info.model, layout.evaluation_dir(evaluation_id)
-    sentence = f"Scores of model `{name}` on release `{release.version}`.\n\n{_table(headlines(scores))}"
+    sentence = f"Scores of model `{name}` on release `{release.version}`.\n\n{scores_markdown(headlines(scores))}"
     note = {"mlflow.note.content": describe_run(sentence, {"Folder": storage.uri(folder)})}
     tracker.set_tags(run, note | {"treeoflife.model_digest": scores.info.model_digest})
     with tempfile.TemporaryDirectory() as scratch:
@@ -78,7 +86,36 @@ def score_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
     return metrics
 
 
-def _table(lines: Sequence[Headline]) -> str:
+def bounded_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """At most MAX_METRICS of them, in their order: the headline scores, then others at species rank, then the rest.
+
+    Of a set of many tasks (`newt/<task>`) the means over its tasks are shown; every score is in the files.
+    """
+    parts: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        benchmark, _, measure = name.rpartition("/")
+        parts.setdefault(benchmark, {})[measure] = value
+    sizes = Counter(benchmark.partition("/")[0] for benchmark in parts)
+    found: dict[str, float] = {}
+    for family in dict.fromkeys(benchmark.partition("/")[0] for benchmark in parts):
+        members = {name: values for name, values in parts.items() if name.partition("/")[0] == family}
+        if sizes[family] > _MAX_TASKS:
+            measures = dict.fromkeys(measure for values in members.values() for measure in values)
+            means = {measure: [values[measure] for values in members.values() if measure in values] for measure in measures}
+            members = {f"{family} mean of {len(members)}": {measure: fmean(values) for measure, values in means.items()}}
+        found |= {f"{name}/{measure}": value for name, values in members.items() for measure, value in values.items()}
+    chosen = sorted(found, key=lambda name: _priority(name.rpartition("/")[2]))[:MAX_METRICS]
+    return {name: value for name, value in found.items() if name in chosen}
+
+
+def _priority(measure: str) -> int:
+    """0 for headline scores and their baselines, 1 for other metrics of these, 2 for the rest."""
+    if re.fullmatch(r"(zero-shot|\d+-shot) top1|chance|majority", measure):
+        return 0
+    return 1 if re.fullmatch(r"(zero-shot|\d+-shot) \w+", measure) else 2
+
+
+def scores_markdown(lines: Sequence[Headline]) -> str:
     """Markdown of the headline scores with their intervals."""
     made = ["| benchmark | measure | score | 95 % interval | chance | images | classes |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for line in lines:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -53,7 +55,8 @@ def evaluate_grid(
         "scores": scores_values(results, storage),
         "failures": failures,
     }
-    lines = [*describe_cells(results), *(f"no score: {one}" for one in failures), f"\ncomparison  {uri}"]
+    tracked = _log_to_mlflow(settings, results, storage)
+    lines = [*describe_cells(results), *(f"no score: {one}" for one in failures), *tracked, f"\ncomparison  {uri}"]
     text: list[RenderableType] = ["", scores_table(results, storage), *lines, *([f"written to  {out}"] if out else [])]
     return Answer(data, text, ExitCode.FAILED if failures else ExitCode.DONE)
 
@@ -79,6 +82,19 @@ def _score_all(
                 total = target.num_images or 1
                 progress.update(bar, total=total, completed=0 if result.failure else total, note=note)
     return results
+
+
+def _log_to_mlflow(settings: PipelineSettings, results: Sequence[CellResult], storage: Storage) -> list[str]:
+    """Sentences on the runs in MLflow; none where tracking is off or MLflow is not installed."""
+    if not settings.tracking.enabled or find_spec("mlflow") is None or find_spec("prefect") is None:
+        return []
+    from flows.environment import QUIET
+
+    for name, value in QUIET.items():  # read when MLflow is imported
+        os.environ.setdefault(name, value)
+    from tasks.tracking.grid_evaluations import log_grid
+
+    return log_grid(settings, results, storage)
 
 
 class _Lines:

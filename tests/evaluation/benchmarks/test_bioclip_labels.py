@@ -74,7 +74,16 @@ def test_class_texts_are_those_of_bioclips_evaluation(labels: Path, tmp_path: Pa
 def test_every_label_file_is_evaluated_with_its_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_model(Storage(str(tmp_path)), "model", create_model(TINY_MODEL, seed=1))
     words = ["evaluate", str(tmp_path / "model"), "--workspace", str(tmp_path / "workspace"), "--json"]
-    words += ["--set", "evaluation.num_bootstraps=10", "--set", "evaluation.shots=[1]", "--set", "evaluation.num_folds=2"]
+    words += [
+        "--set",
+        "evaluation.num_bootstraps=10",
+        "--set",
+        "evaluation.shots=[1]",
+        "--set",
+        "evaluation.num_folds=2",
+        "--set",
+        "tracking.enabled=false",
+    ]
     expected = {}
     for labels in LABEL_FILES:
         rows = write_set(tmp_path / labels.stem, labels)

@@ -24,7 +24,16 @@ from tests.evaluation.conftest import model, release, workspace  # noqa: F401  t
 from tests.evaluation.test_contracts import trees
 from tests.training.conftest import TINY_MODEL
 
-FEW = ["--set", "evaluation.num_bootstraps=20", "--set", "evaluation.num_folds=2", "--set", "evaluation.shots=[1]"]
+FEW = [
+    "--set",
+    "tracking.enabled=false",
+    "--set",
+    "evaluation.num_bootstraps=20",
+    "--set",
+    "evaluation.num_folds=2",
+    "--set",
+    "evaluation.shots=[1]",
+]
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
 

@@ -19,7 +19,16 @@ from flows.commands.cli import main
 from tests.leakage.planting import photographs
 from tests.training.conftest import TINY_MODEL
 
-FEW = ["--set", "evaluation.num_bootstraps=200", "--set", "evaluation.num_folds=2", "--set", "evaluation.shots=[1]"]
+FEW = [
+    "--set",
+    "tracking.enabled=false",
+    "--set",
+    "evaluation.num_bootstraps=200",
+    "--set",
+    "evaluation.num_folds=2",
+    "--set",
+    "evaluation.shots=[1]",
+]
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 PHOTOS = photographs(12)
 

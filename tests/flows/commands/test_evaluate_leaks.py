@@ -21,7 +21,17 @@ from tests.leakage.planting import reencode_jpeg
 from tests.training.conftest import TINY_MODEL
 
 MODEL_ID = "0123456789ab"
-FEW = ["--set", "evaluation.num_bootstraps=10", "--set", "evaluation.num_folds=1", "--set", "evaluation.shots=[1]", "--json"]
+FEW = [
+    "--set",
+    "tracking.enabled=false",
+    "--set",
+    "evaluation.num_bootstraps=10",
+    "--set",
+    "evaluation.num_folds=1",
+    "--set",
+    "evaluation.shots=[1]",
+    "--json",
+]
 
 
 @pytest.fixture(scope="module")
