@@ -52,6 +52,7 @@ _BY_STAGES: tuple[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], ...] = (
         (
             ("no_media_url", "The row has no address of an image."),
             ("crop_out_of_range", "The crop is beyond the pixels that an image can have."),
+            ("sample_damaged", "A text or JSON member of the WebDataset sample cannot be read, so its label may be missing."),
             ("not_a_photograph", "The WebDataset member is a mask, a depth map or another annotation of the image."),
             ("not_a_still_image", "The media item is a sound, a video or another type that is not a still image."),
             ("record_repeated", "An earlier row of the source has the same id and address."),

@@ -15,7 +15,7 @@ from xml.parsers import expat
 from bioclip.delimited.headers import local_name
 from bioclip.errors import ArchiveError
 
-_ESCAPES = {"\\t": "\t", "\\r": "\r", "\\n": "\n", "\\f": "\f", "\\\\": "\\"}
+_ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "f": "\f", "\\": "\\"}
 
 
 class FieldLayout(NamedTuple):
@@ -137,7 +137,7 @@ def _table(element: _Element, where: str, id_required: bool) -> TableLayout:
         )
     attributes = {name: _unescape(value) for name, value in element.attributes.items()}
     table = TableLayout(
-        row_type=attributes.get("rowType", "").strip(),
+        row_type=re.sub("^https:", "http:", attributes.get("rowType", "").strip()),
         files=files,
         fields=_fields(element, where),
         id_index=_index(ids[0], where) if ids else None,
@@ -146,7 +146,7 @@ def _table(element: _Element, where: str, id_required: bool) -> TableLayout:
         fields_terminated_by=attributes.get("fieldsTerminatedBy", ","),
         lines_terminated_by=attributes.get("linesTerminatedBy", "\n"),
         fields_enclosed_by=attributes.get("fieldsEnclosedBy", '"'),
-        ignore_header_lines=_number(attributes.get("ignoreHeaderLines", "0"), "ignoreHeaderLines", place),
+        ignore_header_lines=_number(attributes.get("ignoreHeaderLines", "").strip() or "0", "ignoreHeaderLines", place),
         where=place,
     )
     _check_delimiters(table)
@@ -184,7 +184,7 @@ def _encoding(name: str, place: str) -> str:
 
 
 def _unescape(value: str) -> str:
-    return re.sub(r"\\[trnf\\]", lambda match: _ESCAPES[match.group()], value)
+    return re.sub(r"\\(?:([trnf\\])|(?:u00|x)([0-9A-Fa-f]{2}))", lambda at: _ESCAPES[at[1]] if at[1] else chr(int(at[2], 16)), value)
 
 
 def _check_delimiters(table: TableLayout) -> None:

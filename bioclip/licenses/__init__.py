@@ -9,5 +9,6 @@ empty text, or one that states only that no licence is given, becomes an empty s
 
 from bioclip.licenses.classes import CLASSES, is_allowed, license_url, needs_attribution
 from bioclip.licenses.statements import normalize_license
+from bioclip.licenses.vocabulary import OTHER
 
-__all__ = ["CLASSES", "is_allowed", "license_url", "needs_attribution", "normalize_license"]
+__all__ = ["CLASSES", "OTHER", "is_allowed", "license_url", "needs_attribution", "normalize_license"]

@@ -221,12 +221,13 @@ class TestParquet:
         columns = {
             "media_url": pa.array(["http://e.org/1.jpg"], pa.large_string()),
             "scientific_name": pa.array(["Apis"]).dictionary_encode(),
-            "crop_x": pa.array([1.0]), "crop_y": pa.array([float("nan")]),
+            "crop_x": pa.array([1.0]), "crop_y": pa.array([2.0]), "crop_width": pa.array([30.0]), "crop_height": pa.array([40.0]),
+            "media_index": pa.array([float("nan")]),
             "tags": pa.array([["a", "b"]], pa.large_list(pa.large_string())),
         }  # fmt: skip
         pq.write_table(pa.table(columns), tmp_path / "a.parquet")
         [record] = records(source(tmp_path / "a.parquet", "table"))
-        assert (record.media_url, record.scientific_name, record.crop_x, record.crop_y) == ("http://e.org/1.jpg", "Apis", 1, None)
+        assert (record.media_url, record.scientific_name, record.crop_x, record.crop_height) == ("http://e.org/1.jpg", "Apis", 1, 40)
         assert record.verbatim == {"tags": '["a", "b"]'}
 
     def test_each_element_of_a_large_list_is_a_record(self, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
             if version is None:
                 version = _version(row, where)
                 layout = _layout(source, version, row, where)
-            yield _record(source, version, row, base, layout, where)
+            yield _record(source, version, row, base, layout)
     yield from damaged_media(log)
 
 
@@ -114,12 +114,8 @@ def _media_path(layout: str, row: Mapping[str, str]) -> str:
     return "/".join(part for part in parts if part) if parts[-1] and not parts[-1].startswith(".") else ""
 
 
-def _record(
-    source: SourceSettings, version: _Version, raw: Mapping[str, str], base: MediaBase, layout: str, where: str
-) -> Record | Dropped:
+def _record(source: SourceSettings, version: _Version, raw: Mapping[str, str], base: MediaBase, layout: str) -> Record | Dropped:
     row = {column: "" if value.strip() in MISSING else value.strip() for column, value in raw.items()}
-    if not row.get("processid") and not row.get("sampleid"):
-        raise ArchiveError(f"{where}: neither processid nor sampleid; every specimen has one.")
     if not (path := _media_path(layout, row)):
         return Dropped("no_media_url")
     try:
@@ -132,7 +128,7 @@ def _record(
     values: dict[str, Any] = rights(source, row.get("copyright_license", ""), row.get("copyright_holder", ""))  # type: ignore[assignment]
     return Record(
         source=source.name,
-        source_id=row.get("processid") or row["sampleid"],
+        source_id=row.get("processid") or row.get("sampleid") or url,
         media_url=url,
         occurrence_id=row.get("sampleid", ""),
         creator=row.get("photographer", ""),

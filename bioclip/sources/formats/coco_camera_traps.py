@@ -25,7 +25,7 @@ from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_others
 from bioclip.sources.parsing.boxes import Crop, crop_of
-from bioclip.sources.parsing.coco import CocoFile, Image, number_of, open_coco, text_of, verbatim_of
+from bioclip.sources.parsing.coco import CocoFile, Image, license_of, number_of, open_coco, text_of, url_of, verbatim_of
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
 
 NON_TAXA = frozenset(
@@ -76,7 +76,7 @@ FORMAT = SourceFormat(
 
 
 def _records(reading: _Reading, image: Image) -> Iterator[Record | Dropped]:
-    file_name = text_of(image.values, "file_name")
+    file_name = url_of(image.values)
     reason = "no_media_url" if not file_name else "marked_corrupt" if image.values.get("corrupt") is True else ""
     url = ""
     if not reason:
@@ -88,7 +88,8 @@ def _records(reading: _Reading, image: Image) -> Iterator[Record | Dropped]:
         yield Dropped(reason, len(image.annotations))
         return
     whole: set[str] = set()
-    for annotation in image.annotations:
+    boxed: set[str] = set()
+    for number, annotation in enumerate(image.annotations):
         category_id = text_of(annotation, "category_id")
         category = reading.coco.categories.get(category_id)
         if category is None:
@@ -100,10 +101,14 @@ def _records(reading: _Reading, image: Image) -> Iterator[Record | Dropped]:
         else:
             if not annotation.get("bbox"):
                 whole.add(category_id)
-            yield _record(reading, image, annotation, category, url)
+            yield _record(reading, image, annotation, category, url, f"/{number}" if category_id in boxed else "")
+            boxed.add(category_id)
 
 
-def _record(reading: _Reading, image: Image, annotation: Mapping[str, Any], category: Mapping[str, Any], url: str) -> Record | Dropped:
+def _record(
+    reading: _Reading, image: Image, annotation: Mapping[str, Any], category: Mapping[str, Any], url: str, number: str
+) -> Record | Dropped:
+    """The record of an annotation; `number` distinguishes it from an earlier one of the same category."""
     crop = Crop()
     if box := annotation.get("bbox"):
         sides = [number_of({"side": side}, "side") for side in box] if isinstance(box, list) else []
@@ -117,7 +122,7 @@ def _record(reading: _Reading, image: Image, annotation: Mapping[str, Any], cate
     names = reading.taxa.get(_label_key(label), {"scientific_name": label, "vernacular_name": text_of(category, "common_name")})
     return Record(
         source=reading.source.name,
-        source_id=text_of(annotation, "id") or f"{text_of(values, 'id')}/{text_of(annotation, 'category_id')}",
+        source_id=text_of(annotation, "id") or f"{text_of(values, 'id')}/{text_of(annotation, 'category_id')}{number}",
         media_url=url,
         occurrence_id=text_of(values, "seq_id"),
         media_index=_frame(values),
@@ -129,7 +134,7 @@ def _record(reading: _Reading, image: Image, annotation: Mapping[str, Any], cate
             "image_id": text_of(values, "id"),
             "category": label,
         },
-        **rights(reading.source, "", text_of(values, "rights_holder")),
+        **rights(reading.source, license_of(reading.coco, values), text_of(values, "rights_holder")),
         **crop,
         **names,
     )

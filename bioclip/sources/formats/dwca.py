@@ -77,7 +77,7 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
     with ExitStack() as stack:
         folder = scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive = stack.enter_context(open_archive(source.path))
-        media, row_name = MediaReader(archive, _media_tables(archive, source), source), _CORES[archive.layout.core.row_type]
+        media, row_name = MediaReader(archive, _media_tables(archive, source), source), _CORES[_core_type(archive)]
         occurrences = _Occurrences(archive, folder / "names", buffer_bytes, is_verbatim, DamageLog(source.max_damaged_share))
         associated = _AssociatedMedia(media)
         join = HashJoin("_core_id", "_id", folder / "media", buffer_bytes, associated.add)
@@ -109,11 +109,17 @@ def _wants_verbatim(source: SourceSettings) -> bool:
     return names == "verbatim"
 
 
+def _core_type(archive: Archive) -> str:
+    """The core's row type in the standard's spelling."""
+    given = archive.layout.core.row_type
+    return next((row_type for row_type in _CORES if row_type.lower() == given.lower()), given)
+
+
 def _media_tables(archive: Archive, source: SourceSettings) -> list[TableLayout]:
     core, extensions = archive.layout.core, archive.layout.extensions
-    if core.row_type not in _CORES:
+    if _core_type(archive) not in _CORES:
         raise ArchiveError(f"{core.where}: the core is {core.row_type!r}; format 'dwca' reads the cores {', '.join(_CORES)}.")
-    tables = [extension for row_type in MEDIA_ROW_TYPES for extension in extensions if extension.row_type == row_type]
+    tables = [extension for row_type in MEDIA_ROW_TYPES for extension in extensions if extension.row_type.lower() == row_type.lower()]
     if not tables and "associatedMedia" not in core.fields:
         known = ", ".join(MEDIA_ROW_TYPES)
         raise ArchiveError(
@@ -132,7 +138,11 @@ class _Occurrences:
         self._archive, self._core = archive, core
         self._folder, self._buffer_bytes = folder, buffer_bytes
         self._terms = [term for term in core.fields if term != core.id_key]
-        verbatim = [table for table in archive.layout.extensions if table.row_type == core.row_type == _OCCURRENCE] if is_verbatim else []
+        verbatim = (
+            [table for table in archive.layout.extensions if table.row_type == core.row_type and _core_type(archive) == _OCCURRENCE]
+            if is_verbatim
+            else []
+        )
         self._verbatim = verbatim[0] if verbatim else None
 
     def tables(self) -> Iterator[pa.Table]:

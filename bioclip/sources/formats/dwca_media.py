@@ -18,7 +18,7 @@ from bioclip.local_media import LocalMediaError, is_local, local_url
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped
 from bioclip.sources.parsing.columns import constant, first_of, is_empty, per_distinct, text, trimmed, verbatim_map
-from bioclip.sources.parsing.defaults import MediaBase
+from bioclip.sources.parsing.defaults import MediaBase, license_text
 from bioclip.sources.parsing.media_kinds import is_still_image, judge_kind, media_format_of
 from bioclip.sources.parsing.media_urls import expand_addresses, is_address, with_scheme
 from bioclip.sources.parsing.prefetch import read_ahead
@@ -74,7 +74,7 @@ class MediaReader:
         columns = {
             "_core_id": trimmed(table[layout.id_key]),
             "media_url": urls,
-            "_license": trimmed(_first_of(table, *LICENSE_TERMS)),
+            "_license": _license_texts(table),
             "_rights_holder": trimmed(_first_of(table, *HOLDER_TERMS)),
             "creator": text(table, "creator"),
             "title": text(table, "title"),
@@ -162,6 +162,14 @@ def _first_of(table: pa.Table, *names: str) -> Any:
     """The first of the columns that is not empty, row by row."""
     there = [column for name in names for column in _named(table, name)]
     return first_of(*there) if there else constant("", table.num_rows)
+
+
+def _license_texts(table: pa.Table) -> Any:
+    """The licence of each medium: the first term's, with those of other terms that are not as open."""
+    there = [trimmed(column) for name in LICENSE_TERMS for column in _named(table, name)]
+    if len(there) < 2:
+        return there[0] if there else constant("", table.num_rows)
+    return per_distinct(pc.binary_join_element_wise(*there, "\x1f"), lambda joined: license_text(*joined.split("\x1f")), pa.string())
 
 
 def _per_pair(kinds: Any, formats: Any, urls: Any) -> Any:

@@ -26,6 +26,7 @@ from bioclip.sources.contract import Dropped, Item, SourceFormat, damaged_media,
 from bioclip.sources.external.hash_join import HashJoin
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
 from bioclip.sources.parsing.columns import filled, first_of, is_empty, per_distinct, verbatim_map
+from bioclip.sources.parsing.media_urls import first_addresses
 
 MANIFEST_COLUMNS = ("EOL content ID", "EOL page ID", "Medium Source URL", "EOL Full-Size Copy URL", "License Name", "Copyright Owner")
 _TAXON_COLUMNS = ("taxonID", "parentNameUsageID", "scientificName", "taxonRank", "eolID")
@@ -43,7 +44,7 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
         pages = page_names(Path(source.options["taxa"]), taxa)
         join = HashJoin("EOL page ID", "_page", folder, buffer_bytes)
         for joined in join.join(lambda: _manifest(Path(source.path), media), [pages]):
-            url = first_of(joined["EOL Full-Size Copy URL"], joined["Medium Source URL"])
+            url = first_of(first_addresses(joined["EOL Full-Size Copy URL"]), first_addresses(joined["Medium Source URL"]))
             has_url = pc.invert(is_empty(url))
             if num_without := joined.num_rows - (pc.sum(has_url).as_py() or 0):
                 yield Dropped("no_media_url", num_without)

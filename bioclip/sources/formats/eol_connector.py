@@ -24,6 +24,7 @@ from bioclip.sources.contract import Dropped, Item, Noted, SourceFormat, damaged
 from bioclip.sources.external.hash_join import HashJoin
 from bioclip.sources.external.spill import DEFAULT_BUFFER_BYTES
 from bioclip.sources.parsing.columns import degrees, filled, first_of, is_empty, per_distinct, verbatim_map
+from bioclip.sources.parsing.media_urls import first_addresses
 
 _MEDIA_REQUIRED = ("identifier", "taxonID", "accessURI")
 _MEDIA_OPTIONAL = (
@@ -54,6 +55,8 @@ def read(source: SourceSettings, scratch: Path | None = None, buffer_bytes: int 
         media, taxa = DamageLog(source.max_damaged_share), DamageLog(source.max_damaged_share)
         join = HashJoin("_first_taxon", "_taxon", folder, buffer_bytes)
         for joined in join.join(lambda: _media(path, media), _taxa(path, taxa)):
+            place = joined.column_names.index("accessURI")
+            joined = joined.set_column(place, "accessURI", first_addresses(joined["accessURI"]))
             has_url = pc.invert(is_empty(joined["accessURI"]))
             is_still = per_distinct(joined["type"], lambda kind: not kind or kind.lower().endswith("stillimage"), pa.bool_())
             is_kept = pc.and_(has_url, is_still)

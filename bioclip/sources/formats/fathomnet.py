@@ -36,13 +36,13 @@ def read(source: SourceSettings) -> Iterator[Record | Dropped]:
             items = ((f"{where}, line {number}", item) for number, item in read_lines(stream, where))
         else:
             items = ((f"{where}: {name}[{index}]", item) for name, index, item in read_items(stream, where) if index >= 0)
-        is_empty = True
+        is_first = True
         for place, image in items:
-            is_empty = False
-            if not isinstance(image, dict) or "boundingBoxes" not in image:
+            if not isinstance(image, dict) or (is_first and "boundingBoxes" not in image):
                 raise ArchiveError(f"{place}: an image object with 'boundingBoxes' is required.")
+            is_first = False
             yield from _records(source, image, base, place)
-        if is_empty:
+        if is_first:
             raise ArchiveError(f"{where}: no image object found; a FathomNet export is an array of image objects.")
 
 
@@ -50,7 +50,7 @@ FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=
 
 
 def _records(source: SourceSettings, image: Mapping[str, Any], base: MediaBase, where: str) -> Iterator[Record | Dropped]:
-    boxes = image["boundingBoxes"] or []
+    boxes = image.get("boundingBoxes") or []
     if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
         raise ArchiveError(f"{where}: boundingBoxes must be an array of objects.")
     if not boxes:

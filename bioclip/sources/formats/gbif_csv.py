@@ -20,7 +20,7 @@ from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, Noted, SourceFormat, damaged_media
 from bioclip.sources.external.row_index import RowIndex, row_index
 from bioclip.sources.parsing.columns import parse_degrees
-from bioclip.sources.parsing.defaults import RIGHTS_OPTIONS, rights
+from bioclip.sources.parsing.defaults import RIGHTS_OPTIONS, license_text, rights
 from bioclip.sources.parsing.media_kinds import is_still_image
 from bioclip.sources.parsing.media_urls import read_addresses, with_scheme
 
@@ -42,6 +42,7 @@ _TERMS = {
     "genus": "genus",
 }
 _HANDLED = {"gbifID", *_TERMS.values()}
+_LICENSE_TERMS = ("license", "UsageTerms", "WebStatement", "rights")
 _TABS = Dialect("\t", quote="")
 
 
@@ -96,7 +97,8 @@ def _records(source: SourceSettings, row: Mapping[str, str], media: RowIndex) ->
 
 def _record(source: SourceSettings, row: Mapping[str, str], item: Mapping[str, str], url: str, index: int) -> Record:
     names: dict[str, Any] = {name: row.get(term, "") for name, term in _TERMS.items()}
-    stated = rights(source, item.get("license") or row["license"], item.get("rightsHolder") or row.get("rightsHolder", ""))
+    license_ = license_text(*(item.get(term, "") for term in _LICENSE_TERMS)) or row["license"]
+    stated = rights(source, license_, item.get("rightsHolder") or item.get("Owner") or row.get("rightsHolder", ""))
     latitude, longitude = parse_degrees(row.get("decimalLatitude", ""), 90.0), parse_degrees(row.get("decimalLongitude", ""), 180.0)
     handled = _HANDLED | ({"decimalLatitude"} if latitude is not None else set())
     handled |= {"decimalLongitude"} if longitude is not None else set()

@@ -14,7 +14,7 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, SourceFormat
-from bioclip.sources.parsing.coco import CocoFile, Image, open_coco, text_of, verbatim_of
+from bioclip.sources.parsing.coco import CocoFile, Image, license_of, open_coco, text_of, url_of, verbatim_of
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MEDIA_OPTIONS, RIGHTS_OPTIONS, MediaBase, rights
 
@@ -48,7 +48,7 @@ FORMAT = SourceFormat(read, options=MEDIA_OPTIONS | RIGHTS_OPTIONS, local_media=
 
 def _records(source: SourceSettings, coco: CocoFile, image: Image, base: MediaBase) -> Iterator[Record | Dropped]:
     values = image.values
-    file_name = text_of(values, "file_name")
+    file_name = url_of(values)
     if not file_name:
         yield Dropped("no_media_url", len(image.annotations))
         return
@@ -89,6 +89,6 @@ def _record(source: SourceSettings, coco: CocoFile, values: Mapping[str, Any], s
             "category_id": category_id,
             **verbatim_of({"license_name": stated.get("name"), "supercategory": category.get("supercategory")}, set()),
         },
-        **rights(source, text_of(stated, "url") or text_of(stated, "name"), text_of(values, "rights_holder")),
+        **rights(source, license_of(coco, values), text_of(values, "rights_holder")),
         **names,
     )

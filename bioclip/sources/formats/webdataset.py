@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bioclip.delimited.text import valid_text
 from bioclip.errors import ArchiveError, SettingsError
@@ -50,6 +50,8 @@ class _Sample:
     images: list[tuple[str, str]] = field(default_factory=list)
     """(extension before the image's own, member)."""
     columns: dict[str, str] = field(default_factory=dict)
+    is_damaged: bool = False
+    """True when a text or JSON member cannot be read, so the label may be missing."""
 
 
 def read(source: SourceSettings) -> Iterator[Record | Dropped | Noted]:
@@ -75,6 +77,9 @@ FORMAT = SourceFormat(read, options=frozenset({"map", "key_ends_at"}) | RIGHTS_O
 
 
 def _records(sample: _Sample, tar: str, columns: ColumnMap, base: MediaBase) -> Iterator[Record | Dropped | Noted]:
+    if sample.is_damaged:
+        yield Dropped("sample_damaged", max(1, len(sample.images)), (f"{sample.where}: a text or JSON member cannot be read",))
+        return
     photographs = [(part, member) for part, member in sample.images if not _is_annotation(part, sample)]
     if num_others := len(sample.images) - len(photographs):
         yield Dropped("not_a_photograph", num_others)
@@ -143,21 +148,20 @@ def _take(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, name: 
     if f".{kind}" in IMAGE_SUFFIXES:
         sample.images.append((part, name))
     elif kind in {"json", *_TEXTS}:
-        if member.size > MAX_TEXT_BYTES:
-            raise ArchiveError(f"{sample.where}: {PurePosixPath(name).name} has {member.size} bytes; a text has at most {MAX_TEXT_BYTES}.")
         stream = tar.extractfile(member)
         assert stream is not None
-        for column, text in _columns(stream.read(), kind, sample.where).items():
+        columns = _columns(stream.read(), kind) if member.size <= MAX_TEXT_BYTES else None
+        sample.is_damaged |= columns is None
+        for column, text in (columns or {}).items():
             sample.columns[f"{part}{_OWNER}{column}"] = text
 
 
-def _columns(data: bytes, kind: str, where: str) -> dict[str, str]:
+def _columns(data: bytes, kind: str) -> dict[str, str] | None:
+    """The columns of a text or JSON member; None for what is not UTF-8 text or one JSON object."""
+    if kind != "json":
+        return {kind: data.decode("utf-8-sig", "replace").strip()}
     try:
-        if kind != "json":
-            return {kind: data.decode("utf-8-sig", "replace").strip()}
         value = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{where}: not UTF-8 text or JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise ArchiveError(f"{where}: an object is required, found {type(value).__name__}.")
-    return flatten(value)
+    except (ValueError, RecursionError):
+        return None
+    return flatten(value) if isinstance(value, dict) else None

@@ -23,19 +23,22 @@ class Crop(TypedDict, total=False):
     crop_image_height: int
 
 
-def crop_of(box: Sequence[float | None], image_width: float | None, image_height: float | None) -> Crop | Dropped:
+def crop_of(
+    box: Sequence[float | None], image_width: float | None, image_height: float | None, *, may_be_relative: bool = True
+) -> Crop | Dropped:
     """The record's crop fields of (left, top, width, height), rounded outwards to whole pixels.
 
     `image_width` and `image_height` are the size of the image that the box was drawn on, None where they are not stated. Where they are,
     the box is clipped to it, and the size is kept so that the crop can be scaled to the image that is served. A box within 0 to 1 is
-    relative to the image. Dropped for a box that is malformed, empty, beyond 2^31 pixels, or has no pixel inside the image.
+    relative to the image unless `may_be_relative` is False.
+    Dropped for a box that is malformed, empty, beyond 2^31 pixels, or has no pixel inside the image.
     """
     if len(box) != 4 or not all(side is not None and math.isfinite(side) for side in box):
         return Dropped("box_malformed")
     left, top, width, height = (float(side) for side in box if side is not None)
     if width <= 0 or height <= 0:
         return Dropped("box_empty")
-    if is_relative(left, top, width, height):
+    if may_be_relative and is_relative(left, top, width, height):
         left, top, width, height = (side * RELATIVE_SIDE for side in (left, top, width, height))
         image_width = image_height = RELATIVE_SIDE
     right = min(left + width, image_width or math.inf)

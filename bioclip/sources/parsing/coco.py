@@ -78,6 +78,18 @@ def text_of(item: Mapping[str, Any], name: str) -> str:
     return as_text(item.get(name))
 
 
+def url_of(item: Mapping[str, Any]) -> str:
+    """Where an image is: its `file_name`, else its address."""
+    return next((text for name in ("file_name", "coco_url", "url", "flickr_url") if (text := text_of(item, name).strip())), "")
+
+
+def license_of(coco: CocoFile, item: Mapping[str, Any]) -> str:
+    """The text of an image's licence: the entry of the document's list, else what the image states."""
+    stated = text_of(item, "license")
+    entry = coco.licenses.get(stated, {})
+    return text_of(entry, "url") or text_of(entry, "name") or (f"licence {stated}" if stated.isdigit() else stated)
+
+
 def number_of(item: Mapping[str, Any], name: str) -> float | None:
     """A member as a finite number, or None."""
     try:
@@ -93,7 +105,7 @@ def verbatim_of(item: Mapping[str, Any], handled: set[str], prefix: str = "") ->
 
 
 def _objects(path: Path, arrays: Mapping[str, str]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-    """(where, array, key, item) of the arrays, each with the member that is its key."""
+    """(where, array, key, item) of the arrays, each with the member that is its key; an annotation without one belongs to no image."""
     with open_content(path, {".json"}) as (where, stream):
         for name, index, item in read_items(stream, where, arrays):
             place = f"{where}: {name}[{index}]"
@@ -101,6 +113,6 @@ def _objects(path: Path, arrays: Mapping[str, str]) -> Iterator[tuple[str, str, 
                 raise ArchiveError(f"{where}: {name}: an array is required, found {type(item).__name__}.")
             if not isinstance(item, dict):
                 raise ArchiveError(f"{place}: an object is required, found {type(item).__name__}.")
-            if not (key := as_text(item.get(arrays[name]))):
+            if not (key := as_text(item.get(arrays[name]))) and name != "annotations":
                 raise ArchiveError(f"{place}: {arrays[name]} is missing; every item must have one.")
             yield place, name, key, item

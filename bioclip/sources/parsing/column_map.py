@@ -14,10 +14,10 @@ from bioclip.local_media import LocalMediaError
 from bioclip.records import Record
 from bioclip.settings import SourceSettings
 from bioclip.sources.contract import Dropped, Noted
-from bioclip.sources.parsing.boxes import crop_of
+from bioclip.sources.parsing.boxes import Crop, crop_of
 from bioclip.sources.parsing.columns import parse_degrees
 from bioclip.sources.parsing.defaults import MediaBase, rights
-from bioclip.sources.parsing.media_urls import read_addresses
+from bioclip.sources.parsing.media_urls import is_placeholder, read_addresses
 
 TARGETS = tuple(f.name.rstrip("_") for f in fields(Record) if f.name not in {"source", "verbatim", "license_verbatim"})
 """Fields that a column may be mapped to."""
@@ -115,27 +115,20 @@ class ColumnMap:
         """
         columns = self._columns(row)
         values, verbatim = dict(defaults), {column: text for column, text in row.items() if text and column not in columns.values()}
-        is_share = all(
-            "." in row.get(columns.get(side, ""), "") or row.get(columns.get(side, ""), "").strip() in {"0", "1"} for side in _BOX
-        )
         for target, column in columns.items():
             if text := row.get(column, "").strip():
-                value = _value(target, text, column, where, is_share)
-                if value is None and target in _CROP:
-                    yield Dropped("crop_out_of_range")
-                    return
+                value = _value(target, text)
                 if value is None:
                     verbatim[column] = text
                     if target == "media_index":
                         yield Noted("media_index_out_of_range")
                 else:
                     values[target] = value
-        if is_share:
-            crop = crop_of([values.pop(side) for side in _BOX], None, None)
-            if isinstance(crop, Dropped):
-                yield crop
-                return
-            values |= crop
+        crop = _crop({side: values.pop(side) for side in _CROP if side in values})
+        if isinstance(crop, Dropped):
+            yield crop
+            return
+        values |= crop
         given = values.pop("media_url", "")
         addresses = [given] if "media_url" in defaults else read_addresses(given)
         if not addresses:
@@ -170,22 +163,37 @@ class AnyColumns(ColumnMap):
         """Nothing is required."""
 
 
-def _value(target: str, text: str, column: str, where: str, is_share: bool) -> Any:
-    """The value of a field; None for text that is not a coordinate and for whole numbers that a table cannot hold.
+def _value(target: str, text: str) -> Any:
+    """The value of a field; None for text that is not a coordinate or a whole number that a table can hold.
 
-    `is_share`: the four sides of the box are decimal numbers, as shares of the image's sides are.
+    Sides of boxes stay text, since `_crop` judges them together.
     """
     if limit := _DEGREES.get(target):
         return parse_degrees(text, limit)
-    if target not in {"media_index", *_CROP}:
+    if target != "media_index":
         return text
     try:
-        if is_share and target in _BOX:
-            return float(text)
         number = int(text.removesuffix(".0"))
     except ValueError:
-        raise ArchiveError(f"{where}: {column} is {text!r}; {target} takes a whole number.") from None
+        return None
     return number if abs(number) <= _MAX_WHOLE else None
+
+
+def _crop(given: Mapping[str, str]) -> Crop | Dropped:
+    """The crop of a row that states sides of a box; none where it states no number."""
+    stated = {side: text for side, text in given.items() if not is_placeholder(text)}
+    if stated.keys().isdisjoint(_BOX):
+        return Crop()
+    is_share = all("." in stated.get(side, "") or stated.get(side, "") in {"0", "1"} for side in _BOX)
+    numbers = [_number(stated.get(side, "")) for side in _CROP]
+    return crop_of(numbers[:4], numbers[4] or None, numbers[5] or None, may_be_relative=is_share)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        return None
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from bioclip.errors import ArchiveError
-from bioclip.licenses import normalize_license
+from bioclip.licenses import OTHER, normalize_license
 from bioclip.local_media import local_url, media_root
 from bioclip.settings import SourceSettings
 
@@ -33,6 +33,13 @@ def rights(source: SourceSettings, license_text: str = "", holder: str = "") -> 
     }
 
 
+def license_text(*texts: str) -> str:
+    """The first of the texts, or all that state a licence where a later one states another: the strictest then applies."""
+    first, *others = [text for text in dict.fromkeys(map(str.strip, texts)) if text] or [""]
+    stated = normalize_license(first)
+    return " | ".join([first, *(text for text in others if normalize_license(text) not in {stated, OTHER, ""})])
+
+
 class MediaBase:
     """Turns a file's path, as the provider writes it, into a media URL; raises ArchiveError if a local root does not exist."""
 
@@ -43,6 +50,11 @@ class MediaBase:
             raise ArchiveError(f"source {source.name!r}: options.images {str(root)!r} does not exist; correct the setting.")
 
     def url(self, path: str) -> str:
-        """The URL of a path below the base; raises LocalMediaError (`unsafe_path`) for one that would leave it."""
-        local = local_url(path.removeprefix("./"))
+        """The URL of a path below the base, with or without a leading slash; an address stays as it is.
+
+        Raises LocalMediaError (`unsafe_path`) for a path that would leave the base.
+        """
+        if "://" in path:
+            return path
+        local = local_url(path.removeprefix("./").removeprefix("/"))
         return f"{self._remote}/{local.partition(':')[2]}" if self._remote else local

@@ -12,6 +12,7 @@ import re
 from collections.abc import Container, Iterator
 from typing import IO, Any
 
+from bioclip.delimited.damage import ROW_DAMAGED, DamagedRow, OnDamage, refuse
 from bioclip.errors import ArchiveError
 
 MAX_ITEM_CHARS = 64 << 20
@@ -45,16 +46,25 @@ def read_items(stream: IO[bytes], where: str, arrays: Container[str] | None = No
         cursor.end()
 
 
-def read_lines(stream: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of JSON lines; blank lines are skipped. Raises ArchiveError with file, line and rule."""
+def read_lines(stream: IO[bytes], where: str, on_damage: OnDamage = refuse) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of JSON lines; blank lines are skipped.
+
+    A line that is not an object in UTF-8 goes to `on_damage`. Raises ArchiveError with file, line and rule.
+    """
     number = 0
     try:
-        with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                if text := line.strip():
-                    yield number, json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{where}, line {number or 1}: not one JSON value per line in UTF-8: {error}.") from None
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                value = json.loads(text) if text else None
+            except (ValueError, RecursionError) as error:
+                on_damage(DamagedRow(where, number, ROW_DAMAGED, f"not one JSON object per line in UTF-8: {error}"))
+                continue
+            if isinstance(value, dict):
+                yield number, value
+            elif text:
+                rule = f"not one JSON object per line: an object is required, found {type(value).__name__}"
+                on_damage(DamagedRow(where, number, ROW_DAMAGED, rule))
     except (OSError, EOFError) as error:
         raise ArchiveError(f"{where}, line {number + 1}: the rest of the file cannot be read ({error}); download it again.") from None
 

@@ -9,6 +9,7 @@ _OTHER = frozenset(
     {"movingimage", "sound", "video", "audio", "text", "dataset", "collection", "event", "interactiveresource", "physicalobject", "service",
      "software", "movie", "recording", "document"}
 )  # fmt: skip
+_OTHER_FORMATS = frozenset({"mp3", "wav", "ogg", "flac", "m4a", "mp4", "mov", "avi", "webm", "mpg", "mpeg", "wmv", "pdf", "doc", "docx"})
 _IMAGE_FORMATS = frozenset({"jpg", "jpeg", "jpe", "png", "gif", "tif", "tiff", "webp", "bmp", "jp2", "avif"})
 
 
@@ -23,7 +24,8 @@ def is_still_image(kind: str, media_format: str = "", address: str = "") -> bool
     by_format = judge_kind(media_format)
     if by_format is not None:
         return by_format
-    return not kind.strip() or _word(address.rpartition(".")[2]) in _IMAGE_FORMATS
+    suffix = re.split("[?#]", address)[0].rpartition(".")[2].lower()
+    return suffix in _IMAGE_FORMATS or not (kind.strip() or suffix in _OTHER_FORMATS)
 
 
 def media_format_of(kind: str, media_format: str) -> str:
@@ -35,7 +37,7 @@ def media_format_of(kind: str, media_format: str) -> str:
 def judge_kind(text: str) -> bool | None:
     """True for a still image, False for another medium, None if undecided."""
     whole = text.strip().lower()
-    if "://" not in whole and re.match(r"(image|video|audio)/", whole):
+    if "://" not in whole and re.match(r"(?:image|video|audio|text|model)/|application/(?!octet-stream)", whole):
         return whole.startswith("image/")
     word = _word(re.split(r"[/#:]", whole)[-1])
     return True if word in _STILL or word in _IMAGE_FORMATS else False if word in _OTHER else None

@@ -41,6 +41,11 @@ def read_addresses(cell: str) -> list[str]:
     return [address for part in _split(text) if (address := _unwrapped(part))]
 
 
+def is_placeholder(text: str) -> bool:
+    """True for an empty cell, `NULL`, `NA` and the like."""
+    return _trimmed(text).casefold() in _NOTHING
+
+
 def is_address(text: str) -> bool:
     """True for an address with a scheme under which media can be read: not for UUIDs, DOIs and other identifiers."""
     return _ADDRESS.match(text) is not None
@@ -48,12 +53,20 @@ def is_address(text: str) -> bool:
 
 def with_scheme(text: str) -> str:
     """The address with `http://` added if it has no scheme; empty if it is not an address."""
-    return text if is_address(text) else f"http://{text}" if _HOST_AND_PATH.fullmatch(text) else ""
+    bare = text.removeprefix("//")
+    return text if is_address(text) else f"http://{bare}" if _HOST_AND_PATH.fullmatch(bare) else ""
 
 
 def is_image_name(address: str) -> bool:
     """True if the address's path has the suffix of an image."""
     return re.split(r"[?#]", address)[0].lower().endswith(tuple(IMAGE_SUFFIXES))
+
+
+def first_addresses(column: Any) -> Any:
+    """The first address in each cell of a column, empty where there is none."""
+    if pc.all(pc.match_substring_regex(column, _PLAINEST)).as_py() is not False:
+        return column
+    return per_distinct(column, lambda cell: next(iter(read_addresses(cell)), ""), pa.string())
 
 
 def expand_addresses(column: Any) -> tuple[pa.Array, np.ndarray]:
@@ -100,7 +113,7 @@ def _unwrapped(part: str) -> str:
     while len(text) > 1 and _WRAPS.get(text[0]) == text[-1]:
         text = _trimmed(text[1:-1])
     text = text.rstrip(";,|").rstrip()
-    return "" if text.casefold() in _NOTHING else text.replace("&amp;", "&")
+    return "" if is_placeholder(text) else text.replace("&amp;", "&")
 
 
 def _trimmed(text: str) -> str:

@@ -73,6 +73,6 @@ class TestFathomNet(FormatContract):
         assert records_table(found)["scientific_name"].to_pylist() == ["Sebastes \ufffd\ufffd\ufffd é"]
 
     def test_an_object_of_another_kind_is_named(self, tmp_path: Path) -> None:
-        path = write_json(tmp_path / "x.json", [IMAGES[0], {"uuid": "z"}])
-        with pytest.raises(ArchiveError, match=r"x\.json: \[1\]: an image object with 'boundingBoxes' is required"):
+        path = write_json(tmp_path / "x.json", [{"uuid": "z"}, IMAGES[0]])
+        with pytest.raises(ArchiveError, match=r"x\.json: \[0\]: an image object with 'boundingBoxes' is required"):
             records(self.source.model_copy(update={"path": str(path)}))

@@ -70,9 +70,9 @@ class TestInat21Json(FormatContract):
         with pytest.raises(ArchiveError, match=r"train\.json: images\[\d\] \(character \d+\): not JSON"):
             records(self.source.model_copy(update={"path": str(whole)}))
 
-    def test_an_item_without_its_key_is_named(self, tmp_path: Path) -> None:
-        path = write_json(tmp_path / "train.json", {**DOCUMENT, "annotations": [{"id": 1, "category_id": 0}]})
-        with pytest.raises(ArchiveError, match=r"annotations\[0\]: image_id is missing"):
+    def test_an_image_without_its_key_is_named(self, tmp_path: Path) -> None:
+        path = write_json(tmp_path / "train.json", {**DOCUMENT, "images": [{"file_name": "1.jpg"}]})
+        with pytest.raises(ArchiveError, match=r"images\[0\]: id is missing"):
             records(self.source.model_copy(update={"path": str(path)}))
 
 

@@ -34,6 +34,9 @@ def write_csv(path: Path) -> Path:
     return path
 
 
+_BOXES = "media_url,crop_x,crop_y,crop_width,crop_height\n"
+
+
 class TestTable(FormatContract):
     num_rows = 3
 
@@ -81,10 +84,19 @@ class TestTable(FormatContract):
             with pytest.raises(ArchiveError, match=r"a\.(csv, line 1|jsonl): column 'lic' is missing; options\.map names it"):
                 records(table(tmp_path / name, map="media_url=url,license=lic"))
 
-    def test_a_crop_must_be_whole_numbers(self, tmp_path: Path) -> None:
-        (tmp_path / "a.csv").write_text("url,left\nhttps://a.org/1,3\nhttps://a.org/2,3.5\n")
-        with pytest.raises(ArchiveError, match=r"a\.csv, line 3: left is '3\.5'; crop_x takes a whole number"):
-            records(table(tmp_path / "a.csv", map="media_url=url,crop_x=left"))
+    @pytest.mark.parametrize(
+        ("cells", "reason"),
+        [("1,2,,", "box_malformed"), ("a,2,3,4", "box_malformed"), ("nan,2,3,4", "box_malformed"), ("1,2,-3,4", "box_empty")],
+    )
+    def test_a_box_that_is_none_costs_its_own_row(self, cells: str, reason: str, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_text(f"{_BOXES}https://a.org/1,{cells}\nhttps://a.org/2,1,2,3,4\nhttps://a.org/3,,NA,,\n")
+        assert [record.crop_x for record in records(table(tmp_path / "a.csv"))] == [1, None]
+        assert drops(table(tmp_path / "a.csv")) == {reason: 1}
+
+    def test_a_box_in_parts_of_pixels_is_rounded_outwards(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_text(f"{_BOXES}https://a.org/1,1.5,2.5,10.2,20\n")
+        record = only_record(table(tmp_path / "a.csv"))
+        assert (record.crop_x, record.crop_y, record.crop_width, record.crop_height) == (1, 2, 11, 21)
 
 
 def test_a_list_of_urls_needs_no_map(tmp_path: Path) -> None:
@@ -128,8 +140,8 @@ def test_paths_lie_below_the_images_and_may_not_leave_them(tmp_path: Path) -> No
         ("a.csv", b"media_url,media_url\nx,1\n", r"a\.csv, line 1: column 'media_url' occurs twice"),
         ("a.csv", b"media_url,n\nx,caf\xe9\n", r"a\.csv, line 2: not UTF-8 text"),
         ("a.csv.gz", b"\x1f\x8b nothing", r"a\.csv\.gz, line 1: the rest of the file cannot be read"),
-        ("a.jsonl", b'{"media_url": "x"}\n{"media_url"\n', r"a\.jsonl, line 2: not one JSON value per line"),
-        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1: an object is required, found list"),
+        ("a.jsonl", b'{"media_url"\n', r"a\.jsonl, line 1: not one JSON object per line in UTF-8.*1 of 1 rows are damaged"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1: .*an object is required, found list"),
         ("a.json", b'[{"media_url": "https://a"}, 4]', r"a\.json: item \[1\]: an object is required, found int"),
         ("a.parquet", b"PAR1 no", r"a\.parquet, row 0: not readable as Parquet"),
         ("a.xlsx", b"PK", r"'\.xlsx' is not a table; known: \.csv"),

@@ -71,7 +71,10 @@ class TestWebDataset(FormatContract):
         with pytest.raises(SettingsError, match="a WebDataset's images are in its tars"):
             records(self.source.model_copy(update={"options": {"map": "media_url=url"}}))
 
-    def test_json_that_is_none_is_named(self, tmp_path: Path) -> None:
-        path = write_tar(tmp_path / "x.tar", {"k1.jpg": b"1", "k1.json": b"{"})
-        with pytest.raises(ArchiveError, match=r"x\.tar:k1\.jpg: not UTF-8 text or JSON"):
-            records(SourceSettings(name="x", format="webdataset", path=str(path)))
+    def test_json_that_is_none_costs_its_own_sample(self, tmp_path: Path) -> None:
+        path = write_tar(
+            tmp_path / "x.tar", {"k1.jpg": b"1", "k1.json": b"{", "k2.jpg": b"2", "k2.json": b"{}", "k3.jpg": b"3", "k3.json": b"[1]"}
+        )
+        source = SourceSettings(name="x", format="webdataset", path=str(path))
+        assert [record.source_id for record in records(source)] == ["k2"]
+        assert drops(source) == {"sample_damaged": 2}
