@@ -61,8 +61,8 @@ def make_archive(path: Path, num_rows: int) -> None:
         media = sample.read("multimedia.txt").decode().splitlines()
         num_occurrences = num_rows * 2 // 3 + (num_rows * 2 % 3 > 0)
         names = _names()
-        _write(out, "occurrence.txt", occurrences[0], _occurrence_rows(occurrences[1:], names, num_occurrences))
-        _write(out, "multimedia.txt", media[0], _media_rows(media[1:], num_rows))
+        _write(out, "occurrence.txt", occurrences[0], _occurrence_rows(occurrences, names, num_occurrences))
+        _write(out, "multimedia.txt", media[0], _media_rows(media, num_rows))
 
 
 def _write(out: zipfile.ZipFile, name: str, header: str, rows: Iterator[str]) -> None:
@@ -87,28 +87,29 @@ def _names() -> list[tuple[str, str]]:
 
 
 def _occurrence_rows(real: list[str], names: list[tuple[str, str]], num_occurrences: int) -> Iterator[str]:
-    parsed = [row.split("\t") for row in real]
+    header, *parsed = [row.split("\t") for row in real]
     for index in range(num_occurrences):
-        row = list(parsed[index % len(parsed)])
-        row[0] = str(1_000_000_000 + index)
-        row[1] = f"{row[1]}:{index}"
-        row[4] = f"20{index % 24:02d}-{index % 12 + 1:02d}-{index % 28 + 1:02d}"
-        row[6], row[7] = f"{index * 7919 % 180_000 / 1000 - 90:.5f}", f"{index * 104_729 % 360_000 / 1000 - 180:.5f}"
+        row = dict(zip(header, parsed[index % len(parsed)], strict=True))
+        row["gbifID"] = str(1_000_000_000 + index)
+        row["occurrenceID"] += f":{index}"
+        row["eventDate"] = f"20{index % 24:02d}-{index % 12 + 1:02d}-{index % 28 + 1:02d}"
+        row["decimalLatitude"] = f"{index * 7919 % 180_000 / 1000 - 90:.5f}"
+        row["decimalLongitude"] = f"{index * 104_729 % 360_000 / 1000 - 180:.5f}"
         if index % 3 == 0:
-            row[8], row[10] = names[index // 3 % len(names)]
-            row[9] = f"Author, {1750 + sum(map(ord, row[8])) % 250}"
-        yield "\t".join(row)
+            row["scientificName"], row["taxonRank"] = names[index // 3 % len(names)]
+            row["scientificNameAuthorship"] = f"Author, {1750 + sum(map(ord, row['scientificName'])) % 250}"
+        yield "\t".join(row.values())
 
 
 def _media_rows(real: list[str], num_rows: int) -> Iterator[str]:
-    parsed = [row.split("\t") for row in real]
+    header, *parsed = [row.split("\t") for row in real]
     for index in range(num_rows):
-        row = list(parsed[index % len(parsed)])
-        row[0] = str(1_000_000_000 + index // 3 * 2 + (index % 3 > 0))
-        stem, _, suffix = row[3].rpartition(".")
-        row[3] = f"{stem}-{index}.{suffix}"
-        row[9] = _LICENSES[index % len(_LICENSES)]
-        yield "\t".join(row)
+        row = dict(zip(header, parsed[index % len(parsed)], strict=True))
+        row["coreid"] = str(1_000_000_000 + index // 3 * 2 + (index % 3 > 0))
+        stem, _, suffix = row["identifier"].rpartition(".")
+        row["identifier"] = f"{stem}-{index}.{suffix}"
+        row["license"] = _LICENSES[index % len(_LICENSES)]
+        yield "\t".join(row.values())
 
 
 def measure_read(archive: Path) -> int:

@@ -66,7 +66,9 @@ def degrees(column: Any, limit: float) -> Any:
     try:
         values = pc.cast(given, pa.float64())
     except pa.ArrowInvalid:
-        values = pa.array([parse_degrees(value or "", limit) for value in given.to_pylist()], pa.float64())
+        is_decimal = pc.match_substring_regex(given, _DECIMAL)
+        others = per_distinct(pc.if_else(is_decimal, "", given), lambda value: parse_degrees(value, limit), pa.float64())
+        values = pc.if_else(is_decimal, pc.cast(pc.if_else(is_decimal, given, None), pa.float64()), others)
     return pc.if_else(pc.less_equal(pc.abs(values), limit), values, None)
 
 
@@ -82,6 +84,7 @@ def parse_degrees(value: str, limit: float) -> float | None:
     return number if number is not None and -limit <= number <= limit else None
 
 
+_DECIMAL = r"^-?\d+(?:\.\d+)?$"
 _DEGREES = re.compile(
     r"(?P<before>[NSEWO])?\s*(?P<sign>[-+]?)\s*(?P<degrees>\d{1,3}(?:\.\d+)?)\s*(?:[\u00b0\u00ba]|deg\.?)?\s*"
     r"(?:(?P<minutes>\d{1,2}(?:\.\d+)?)\s*['\u2032\u2019])?\s*(?:(?P<seconds>\d{1,2}(?:\.\d+)?)\s*(?:\"|\u2033|\u201d|''))?\s*(?P<after>[NSEWO])?",
