@@ -199,6 +199,13 @@ CHECKS = {
         [measured] = find_task("nearest_image")(given).measurements
         assert measured.statistic(np.ones((1, 4)), None)[0] == 0.5
     """,
+    "a few-shot classifier": """
+        import numpy as np
+        from bioclip.evaluation.classifiers import Support, fit_classifier
+        images = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+        scores = fit_classifier("ridge", Support(images, np.array([0, 0, 1, 2]), 3))(images)
+        assert np.allclose(scores, [[2 / 3, 0, 0], [2 / 3, 0, 0], [0, 1 / 2, 0], [0, 0, 1 / 2]])
+    """,
     "a benchmark of models": """
         from bioclip.evaluation.benchmarks import build_benchmark
         from bioclip.releases import open_release

@@ -29,7 +29,7 @@ from benchmarks.measuring import FactTable, Report
 from benchmarks.models.training_ablation import Outcome, cell, make_release
 from benchmarks.registry import Context
 from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions
-from bioclip.evaluation.tasks.few_shot import centroid_distances
+from bioclip.evaluation.classifiers import Support, fit_classifier
 from bioclip.models.averaging import best_alpha, interpolate_weights, measure_path
 from bioclip.models.clip import ClipModel, load_model
 from bioclip.releases import Release
@@ -136,7 +136,7 @@ def score_arms(
     model = _load(start)
     features = _encode(model, photographs, np.arange(len(photographs.keys))).features
     classes = np.repeat(np.arange(len(support)), support.shape[1])
-    distances = centroid_distances(features.astype(np.float64), support, test.ravel())
+    nearest = fit_classifier("simpleshot", Support(features[support.ravel()], classes, len(support)))(features[test.ravel()])
     probe = fit_probe(features[support.ravel()], classes, features[test.ravel()])
     num_val = support.shape[1] // 4
     fitted, val = support[:, num_val:], support[:, :num_val]
@@ -145,7 +145,7 @@ def score_arms(
     mixed = mix(_load(start), tuned, photographs, val)
     return {
         "zero-shot": _zero_shot(model, photographs, test) == truth,
-        "SimpleShot": distances.argmin(axis=1) == truth,
+        "SimpleShot": nearest.argmax(axis=1) == truth,
         "linear probe": probe == truth,
         "adapt_small": _zero_shot(mixed, photographs, test) == truth,
         "adapt_small, not mixed": _zero_shot(_load(tuned), photographs, test) == truth,

@@ -23,7 +23,7 @@ from benchmarks.models.sampled_worlds import TRUE_SHARE, GaussianWorld, draw_hit
 from benchmarks.registry import Context
 from bioclip.evaluation.comparison.paired import PairedHits, difference_score
 from bioclip.evaluation.statistics import Measurement, Proportion, Units, score
-from bioclip.evaluation.tasks.few_shot import measure_few_shot
+from bioclip.evaluation.tasks.few_shot import Problem, measure_few_shot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,7 +168,8 @@ def sample_few_shot(num_classes: int, repeats: int, random: np.random.Generator,
                     expected = _truths(worlds[0], shots, random, 200, 40)
             labels = worlds[0].draw_labels(random, shots, MEAN_QUERIES)
             images, keys = worlds[0].draw_images(random, labels), [str(number) for number in range(len(labels))]
-            found = measure_few_shot(images, labels, keys, shots, NUM_FOLDS, repeat)
+            problem = Problem(images, labels, keys, [str(number) for number in range(num_classes)])
+            found = measure_few_shot(problem, shots, NUM_FOLDS, repeat)
             units = Units("species", labels) if kind == "species" else Units.images(len(labels))
             for name, measurement, truth in zip(("micro", "macro"), found.measurements, expected, strict=False):
                 assert isinstance(measurement.statistic, Proportion)

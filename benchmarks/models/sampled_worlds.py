@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.tasks.few_shot import centroid_distances
+from bioclip.evaluation.classifiers import Support, fit_classifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,10 +81,10 @@ class GaussianWorld:
         num_classes = len(self.means)
         labels = np.repeat(np.arange(num_classes), shots + num_queries)
         places = np.arange(len(labels)).reshape(num_classes, -1)
-        queries = places[:, shots:].ravel()
+        support, queries = places[:, :shots].ravel(), places[:, shots:].ravel()
         hits = np.zeros(num_classes)
         for _ in range(num_draws):
-            images = self.draw_images(random, labels).astype(np.float64)
-            nearest = centroid_distances(images, places[:, :shots], queries).argmin(axis=1)
+            images = self.draw_images(random, labels)
+            nearest = fit_classifier("simpleshot", Support(images[support], labels[support], num_classes))(images[queries]).argmax(axis=1)
             hits += (nearest == labels[queries]).reshape(num_classes, -1).mean(axis=1)
         return hits / num_draws

@@ -33,13 +33,14 @@ MEASUREMENT_SCHEMA = pa.schema(
         pa.field("majority", pa.float64()),
     ]
 )
-"""evaluations/<id>/scores.parquet, one row per measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots and
-rank of few_shot, others for an external task. The interval is of 95 %, made by `interval_method` over `num_units` units of
+"""evaluations/<id>/scores.parquet, one row per measurement. `parameters` is canonical JSON: caption_type and rank of zero_shot, shots,
+rank and method of few_shot, others for an external task. The interval is of 95 %, made by `interval_method` over `num_units` units of
 `interval_unit` (`image`, `observation` or `species`); `num_images` were included. `chance` is the value of guessing and `majority` that of
 the best constant answer; both, and `num_classes`, are null for a metric that has none. Accuracies are shares from 0 to 1, other metrics
 have their own units."""
 
 _PREFERRED_CAPTION_TYPE = "taxon_com"
+DEFAULT_METHOD = "simpleshot"
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,24 @@ def describe_shared_prompts(shared: Mapping[str, Mapping[str, Any]]) -> str:
 
 def shown_caption_type(rows: Sequence[Mapping[str, Any]]) -> str:
     """The caption type that summaries show: taxonomic and common names, or the first one scored; '' without zero-shot rows."""
-    types = [row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"]
+    return preferred_caption_type([row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"])
+
+
+def preferred_caption_type(types: Sequence[str]) -> str:
+    """Taxonomic and common names if they are among `types`, else the first one; '' of none."""
     return _PREFERRED_CAPTION_TYPE if _PREFERRED_CAPTION_TYPE in types else next(iter(types), "")
+
+
+def method_name(parameters: Mapping[str, Any]) -> str:
+    """The few-shot method of a row where it has to be named: '' for SimpleShot, which every evaluation has by default."""
+    name = str(parameters.get("method", ""))
+    return "" if name == DEFAULT_METHOD else name
 
 
 def _headline(benchmark: str, row: dict[str, Any]) -> Headline:
     parameters = row["parameters"]
-    measure = f"{parameters['shots']}-shot top-1" if row["task"] == "few_shot" else f"zero-shot top-1, {parameters.get('caption_type', '')}"
+    measure = f"zero-shot top-1, {parameters.get('caption_type', '')}"
+    if row["task"] == "few_shot":
+        measure = ", ".join(filter(None, [f"{parameters['shots']}-shot top-1", method_name(parameters)]))
     names = ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes", "majority", "interval_unit", "num_units")
     return Headline(benchmark, measure, *(row[name] for name in names))

@@ -20,6 +20,7 @@ from bioclip.encoding.embedding_table import EmbeddingTable, read_embedding_tabl
 from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions, open_encoder
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.benchmarks import build_benchmark
+from bioclip.evaluation.classifiers import find_classifier
 from bioclip.evaluation.observations import choose_units, observations_of
 from bioclip.evaluation.predictions import PREDICTION_SCHEMA, Predictions
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA
@@ -193,8 +194,7 @@ def evaluate_on(
     key = evaluation_key(settings, model.identity(storage).digest, release[1] if release else sets_digest(benchmarks or ()))
     if (info := find_evaluation(storage, key[:12])) is not None and info.key == key:
         return EvaluationResult(info, reused=True)
-    if unknown := [rank for rank in settings.ranks if rank not in RANKS]:
-        raise EvaluationError(f"rank {unknown[0]!r} of evaluation.ranks is unknown; choose from {', '.join(RANKS)}.")
+    _check_names(settings)
     benchmarks = build() if benchmarks is None else benchmarks
     options = EncodingOptions(settings.preprocessing, settings.precision, settings.batch_size, settings.num_loader_workers)
     encoder = (
@@ -205,6 +205,15 @@ def evaluate_on(
     evaluator = Evaluator(settings, encoder, benchmarks, log)
     found = [evaluator.evaluate(benchmark) for benchmark in benchmarks]
     return EvaluationResult(_write(found, settings, key, model, release or ("", ""), storage), False, evaluator.num_encoded)
+
+
+def _check_names(settings: EvaluationSettings) -> None:
+    """Raises EvaluationError and UnknownNameError for a rank or a few-shot method that does not exist, before images are encoded."""
+    for name, ranks in (("ranks", settings.ranks), ("few_shot_ranks", settings.few_shot_ranks)):
+        if unknown := [rank for rank in ranks if rank not in RANKS]:
+            raise EvaluationError(f"rank {unknown[0]!r} of evaluation.{name} is unknown; choose from {', '.join(RANKS)}.")
+    for method in settings.few_shot_methods:
+        find_classifier(method)
 
 
 def sets_digest(benchmarks: Sequence[Benchmark]) -> str:

@@ -192,7 +192,11 @@ class EvaluationSettings(Settings):
     ranks: tuple[str, ...] = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
     """Ranks scored by summing species probabilities."""
     shots: tuple[int, ...] = (1, 5)
-    """Support images per class of SimpleShot."""
+    """Support images per class of few-shot classification."""
+    few_shot_methods: tuple[str, ...] = ("simpleshot",)
+    """Few-shot methods: registered names, or `module:name`. Those that need texts are skipped for a model without a text tower."""
+    few_shot_ranks: tuple[str, ...] = ("species",)
+    """Ranks whose taxa are the classes of few-shot classification."""
     num_folds: int = Field(5, gt=0)
     """Random draws of the support set."""
     num_bootstraps: int = Field(1000, gt=1)

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from bioclip import layout
 from bioclip.evaluation import Headline, headlines, load_scores
-from bioclip.evaluation.results import shown_caption_type
+from bioclip.evaluation.results import method_name, shown_caption_type
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import meaningful
@@ -76,8 +76,13 @@ def score_metrics(storage: Storage, evaluation_id: str) -> dict[str, float]:
             is_shown, is_top1 = caption == shown, row["metric"] == "top1"
             if row["task"] == "zero_shot" and not (is_shown and (is_top1 or rank == "species")) and not (is_top1 and rank == "species"):
                 continue
+            known["method"] = method_name(known)
             words = [f"{shots}-shot" if shots else row["task"].replace("_", "-"), "" if is_shown else caption]
-            words += ["" if rank == "species" else rank, *(f"{key} {value}" for key, value in sorted(known.items())), row["metric"]]
+            words += [
+                "" if rank == "species" else rank,
+                *(f"{key} {value}" for key, value in sorted(known.items()) if value != ""),
+                row["metric"],
+            ]
             name = f"{row['benchmark']}/{' '.join(filter(None, map(str, words)))}"
             metrics[name] = row["value"]
             if is_shown and is_top1 and rank == "species" and row["chance"] is not None:

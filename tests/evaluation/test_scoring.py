@@ -79,8 +79,8 @@ def test_a_finished_evaluation_is_found_and_the_bytes_stay(release: Release, mod
 def test_classes_too_small_for_the_shots_are_counted(release: Release, model: ModelInfo, storage: Storage) -> None:
     entries = {entry["name"]: entry for entry in evaluate(SETTINGS, ref(model), release, storage).info.benchmarks}
     one, five = entries["known_species"]["few_shot"]
-    assert one == {"shots": 1, "num_classes": 9, "left_out_classes": 0, "left_out_images": 0}
-    assert five == {"shots": 5, "num_classes": 0, "left_out_classes": 9, "left_out_images": 27}
+    assert one == {"shots": 1, "rank": "species", "num_classes": 9, "left_out_classes": 0, "left_out_images": 0}
+    assert five == {"shots": 5, "rank": "species", "num_classes": 0, "left_out_classes": 9, "left_out_images": 27}
     assert entries["heldout_species"]["few_shot"][1]["num_classes"] == 3
     assert entries["heldout_generalised"]["few_shot"] == []
 

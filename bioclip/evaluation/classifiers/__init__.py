@@ -48,6 +48,7 @@ CLASSIFIERS: dict[str, Classifier] = {
     "clip_adapter": clip_adapter.CLASSIFIER,
     "pseudo_labels": pseudo_labels.CLASSIFIER,
 }
+__all__ = ["CLASSIFIERS", "Classifier", "Scorer", "Support", "find_classifier", "fit_classifier", "rank_queries"]
 _CHUNK_NUMBERS = 8_000_000
 _MANY_CLASSES = 20_000
 

@@ -59,4 +59,4 @@ def _accuracies(fitted: Support, held: Support) -> Sequence[float]:
     return found
 
 
-CLASSIFIER = Classifier("CapS-Adapter", fit, needs_texts=True)
+CLASSIFIER = Classifier("CapS-Adapter", fit, needs_texts=True, needs_captions=True)

@@ -110,11 +110,13 @@ class FunctionScorer:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A few-shot method: its name in tables, how it is fitted, and whether it needs the model's texts."""
+    """A few-shot method: its name in tables, how it is fitted, whether it needs the model's text features of the classes, and whether it
+    needs those of the images' own captions too."""
 
     title: str
     fit: Callable[[Support], Scorer]
     needs_texts: bool = False
+    needs_captions: bool = False
 
 
 def check_support(support: Support) -> None:

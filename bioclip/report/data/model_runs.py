@@ -161,6 +161,7 @@ def _score(row: dict[str, Any]) -> Score:
         interval_unit=row["interval_unit"],
         num_units=row["num_units"],
         method=row["interval_method"],
+        classifier=parameters.get("method", "simpleshot") if row["task"] == "few_shot" else "",
     )
 
 

@@ -165,6 +165,8 @@ class Score:
     num_units: int = 0
     method: str = ""
     """Method of the interval, as the evaluation names it; empty where it names none."""
+    classifier: str = ""
+    """Few-shot method; empty for other tasks."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,8 @@ class BenchmarkFacts:
     reason: str
     dropped: Mapping[str, int]
     """Reason -> images of the split that are not scored."""
-    few_shot: tuple[Mapping[str, int], ...]
-    """For each number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
+    few_shot: tuple[Mapping[str, Any], ...]
+    """For each `rank` and number of `shots`: `num_classes`, and `left_out_classes` and `left_out_images` with too few images."""
     shared_prompts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Caption type -> `num_classes` that share `num_prompts` prompts, and `examples`."""
     cut_captions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

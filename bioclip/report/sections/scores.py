@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
-from bioclip.evaluation.results import describe_shared_prompts, describe_units
+from bioclip.evaluation.results import DEFAULT_METHOD, describe_shared_prompts, describe_units
 from bioclip.models.text_context import describe_cut_texts
+from bioclip.records import RANKS
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
 from bioclip.report.data.model_runs import headline_scores, preferred_captions, rank_depth, with_main_metric
 from bioclip.report.data.report_data import BenchmarkFacts, ReportData, Score, ScoreSummary
@@ -27,7 +29,7 @@ METHOD_TITLES = {
     "clopper_pearson": "Clopper-Pearson",
 }
 UNIT_TITLES = {"image": "images", "observation": "observations", "species": "species"}
-TASK_TITLES = {"zero_shot": "zero-shot", "few_shot": "SimpleShot"}
+TASK_TITLES = {"zero_shot": "zero-shot"}
 MAX_OPEN_ROWS = 24
 MAX_HEADLINES = 4
 _Chart = tuple[str, str, list[ScorePoint]]
@@ -113,14 +115,17 @@ def _left_out(facts: BenchmarkFacts) -> Iterator[str]:
         yield f"Images of split {facts.split} that are not scored: {reasons}."
     for shots in facts.few_shot:
         if shots.get("left_out_images"):
-            yield (
-                f"{shots['shots']}-shot: {number(shots['left_out_classes'])} classes ({number(shots['left_out_images'])} images) "
-                "have too few images and are not scored."
-            )
+            classes, images = number(shots["left_out_classes"]), number(shots["left_out_images"])
+            yield f"{shots['shots']}-shot{_at_rank(shots)}: {classes} classes ({images} images) have too few images and are not scored."
     if facts.shared_prompts:
         yield describe_shared_prompts(facts.shared_prompts)
     if facts.cut_captions:
         yield describe_cut_texts(facts.cut_captions)
+
+
+def _at_rank(shots: Mapping[str, Any]) -> str:
+    rank = shots.get("rank", RANKS[-1])
+    return "" if rank == RANKS[-1] else f" ({rank})"
 
 
 def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
@@ -134,8 +139,15 @@ def _charts(scores: Sequence[Score]) -> Iterator[_Chart]:
         ranked = sorted((score for score in zero if score.caption_type == shown), key=lambda score: rank_depth(score.rank))
         if len(ranked) > 1:
             yield f"Zero-shot by rank (captions {shown})", _metric(ranked[0]), [_dot(score.rank, score) for score in ranked]
-    if few:
-        yield "SimpleShot by support images per class", _metric(few[0]), [_dot(f"{score.shots}-shot", score) for score in few]
+    for classifier, rank in dict.fromkeys((score.classifier, score.rank) for score in few):
+        chosen = [score for score in few if (score.classifier, score.rank) == (classifier, rank)]
+        at = "" if rank in {"", RANKS[-1]} else f" ({rank})"
+        title = f"{_title_of_classifier(chosen[0])} by support images per class{at}"
+        yield title, _metric(chosen[0]), [_dot(f"{score.shots}-shot", score) for score in chosen]
+
+
+def _title_of_classifier(score: Score) -> str:
+    return "SimpleShot" if score.classifier == DEFAULT_METHOD else score.classifier
 
 
 def _metric(score: Score) -> str:
@@ -171,7 +183,7 @@ def _score_table(name: str, scores: Sequence[Score]) -> Markup:
 def _score_row(score: Score) -> tuple[str, ...]:
     interval = f"{percent(score.ci_low)} – {percent(score.ci_high)}" if score.ci_low is not None and score.ci_high is not None else "—"
     return (
-        TASK_TITLES.get(score.task, score.task),
+        _title_of_classifier(score) if score.classifier else TASK_TITLES.get(score.task, score.task),
         score.caption_type or "—",
         score.rank or "—",
         str(score.shots) if score.shots else "—",
