@@ -37,6 +37,7 @@ MODULES = {
     "name_suites": "benchmarks.names.name_suites",
     "name_matching": "benchmarks.names.name_matching",
     "name_resolution": "benchmarks.names.name_resolution",
+    "large_supports": "benchmarks.models.large_supports",
     "few_shot_methods": "benchmarks.models.few_shot_methods",
     "adapt_small": "benchmarks.models.adapt_small",
     "training_ablation": "benchmarks.models.training_ablation",

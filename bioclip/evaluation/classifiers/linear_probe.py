@@ -2,8 +2,9 @@
 transferable visual models from natural language supervision", arXiv:2103.00020, appendix A.3).
 
 It minimises |W|^2 / 2 + C sum_i -log softmax(W x_i + b)[y_i] by L-BFGS, with b not penalised: scikit-learn's LogisticRegression. C is that
-of `PENALTIES` with the best cross-validated accuracy within the support, the strongest penalty of several, or scikit-learn's C = 1 with
-one image a class. CLIP searches C on a validation set that is larger than a few-shot support.
+of `PENALTIES` with the best cross-validated accuracy within the support, the strongest penalty of several. CLIP searches C on a validation
+set that is larger than a few-shot support. With one image a class C is 100: scikit-learn's C = 1 is meant for features of unit variance,
+and those of unit length have a variance of at most 1 / D in each dimension.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Values of C, the strongest penalty first."""
-_DEFAULT = 1.0
+_DEFAULT = 100.0
 _TOLERANCE, _MAX_STEPS = 1e-7, 2000
 
 
