@@ -6,7 +6,17 @@ An external one is named `module:function` and is not registered.
 from __future__ import annotations
 
 from bioclip.evaluation.registered import find_function
-from bioclip.evaluation.tasks import confidence, embedding_structure, few_shot, hierarchy, open_set, rank_prompts, retrieval, zero_shot
+from bioclip.evaluation.tasks import (
+    confidence,
+    embedding_structure,
+    few_shot,
+    hierarchy,
+    open_set,
+    rank_prompts,
+    retrieval,
+    robustness,
+    zero_shot,
+)
 from bioclip.evaluation.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -18,6 +28,7 @@ TASKS: dict[str, Task] = {
     "open_set": open_set.run,
     "retrieval": retrieval.run,
     "embedding_structure": embedding_structure.run,
+    "robustness": robustness.run,
 }
 
 

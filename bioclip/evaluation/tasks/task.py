@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from bioclip.records import RANKS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bioclip.encoding.encoder import EncodedImages
     from bioclip.evaluation.benchmark import Benchmark
     from bioclip.evaluation.predictions import Predictions
     from bioclip.evaluation.statistics import Measurement
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from bioclip.settings import EvaluationSettings
 
 
-class TextEncoder(Protocol):
-    """The text part of an encoder."""
+class TaskEncoder(Protocol):
+    """What tasks use of an encoder besides the features of the benchmark's images."""
 
     @property
     def no_texts(self) -> str:
@@ -31,6 +32,9 @@ class TextEncoder(Protocol):
     @property
     def logit_scale(self) -> float:
         """Factor on cosines before the softmax."""
+
+    def encode_images(self, images: Iterable[tuple[str, bytes]]) -> EncodedImages:
+        """Features of further (id, encoded image) pairs."""
 
     def measure_texts(self, texts: Sequence[str]) -> CutTexts | None:
         """How many of the distinct texts the context cuts; None if that is unknown."""
@@ -47,7 +51,7 @@ class TaskInput:
     item_ids: tuple[str, ...]
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
-    texts: TextEncoder
+    texts: TaskEncoder
     settings: EvaluationSettings
 
     def prompts(self, caption_type: str) -> list[str]:
