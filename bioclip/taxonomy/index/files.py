@@ -23,7 +23,7 @@ from bioclip.taxonomy.backbones import AUTO, detect_format, open_backbone
 from bioclip.taxonomy.index.build import INDEX_SCHEMA, CompiledBackbone, compile_source
 from bioclip.taxonomy.index.lookup import BackboneIndex
 
-INDEX_VERSION = 7
+INDEX_VERSION = 8
 """Version of the index, incremented when the same download compiles to another index."""
 
 _METADATA_KEY = b"treeoflife.backbone"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,8 @@ from bioclip.taxonomy.names.keys import name_key
 from bioclip.taxonomy.names.ranks import Lineage
 
 _NUM_CACHED = 20_000
+_FEW = 8
+"""Keys are few if there are this many times more rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class BackboneIndex:
         self._texts = {field.name: StringColumn(self._columns[field.name]) for field in INDEX_SCHEMA if field.type == pa.string()}
         self._labels = memoryview(self._columns["label"].to_numpy())
         self._by_stem = memoryview(self._columns["by_stem"].to_numpy())
+        self._candidate_columns = [self._texts[field.name] for field in fields(Candidate)[:-1]]
         self._keys = SortedRows(self._num_rows, self._texts["key"].at)
         self._stems = SortedRows(self._num_rows, self._stem_at)
         self._taxon = lru_cache(_NUM_CACHED)(self._read_taxon)
@@ -89,14 +92,24 @@ class BackboneIndex:
         return self._columns[name]
 
     def first_rows(self, keys: pa.Array) -> npt.NDArray[np.int32]:
-        """The first row of each of many keys, -1 if there is none; further rows of a key follow its first. Builds a hash of all keys."""
-        rows = pc.index_in(keys, value_set=self._columns["key"])
-        first: npt.NDArray[np.int32] = pc.fill_null(rows, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-        return first
+        """The first row of each of many keys, -1 if there is none; further rows of a key follow its first.
+
+        Builds a hash of the shorter side, since that takes most of the time.
+        """
+        known = self._columns["key"]
+        if len(keys) * _FEW > self._num_rows:
+            return _positions(keys, known)
+        rows = np.flatnonzero(pc.is_in(known, value_set=keys).to_numpy(zero_copy_only=False)).astype(np.int32)
+        places = _positions(keys, known.take(pa.array(rows)))
+        return np.append(rows, np.int32(-1))[places]
 
     def rows_below(self, genus: str) -> range:
         """The rows whose keys begin with the genus and have further words."""
-        return range(self._keys.first(f"{genus} ".encode()), self._keys.first(f"{genus}!".encode()))
+        prefix = f"{genus} ".encode()
+        first = self._keys.first(prefix)
+        if first == self._num_rows or not self._texts["key"].at(first).startswith(prefix):
+            return range(first, first)
+        return range(first, self._keys.first(f"{genus}!".encode()))
 
     def texts(self, column: str, rows: range) -> list[str]:
         """The strings of a column in consecutive rows."""
@@ -122,16 +135,8 @@ class BackboneIndex:
         return found
 
     def _candidate(self, row: int) -> Candidate:
-        value = self._value
-        return Candidate(
-            taxon_id=value("taxon_id", row),
-            name=value("name", row),
-            authorship=value("authorship", row),
-            rank=value("rank", row),
-            status=value("status", row),
-            infraspecific=value("infraspecific", row),
-            taxon=self._taxon(self._labels[row]),
-        )
+        taxon_id, name, authorship, rank, status, infraspecific = (column.text(row) for column in self._candidate_columns)
+        return Candidate(taxon_id, name, authorship, rank, status, infraspecific, self._taxon(self._labels[row]))
 
     def _read_taxon(self, row: int) -> Taxon:
         value = self._value
@@ -142,7 +147,14 @@ class BackboneIndex:
         return Taxon(row, value("taxon_id", row), name, rank, lineage, *extra)
 
     def _value(self, column: str, row: int) -> str:
-        return self._texts[column].at(row).decode()
+        return self._texts[column].text(row)
+
+
+def _positions(keys: pa.Array, values: pa.Array) -> npt.NDArray[np.int32]:
+    """The first position of each key in `values`, -1 if there is none."""
+    found = pc.fill_null(pc.index_in(keys, value_set=values), -1)
+    positions: npt.NDArray[np.int32] = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    return positions
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -27,6 +27,11 @@ class StringColumn:
         """The string of a row, in UTF-8."""
         return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
 
+    def text(self, row: int) -> str:
+        """The string of a row."""
+        start, end = self._offsets[row], self._offsets[row + 1]
+        return str(self._data[start:end], "utf-8") if start < end else ""
+
     def between(self, first: int, end: int) -> list[str]:
         """The strings of the rows from `first` up to `end`, decoded at once."""
         offsets = self._offsets[first : end + 1].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -37,7 +38,7 @@ def decision_columns(resolutions: Sequence[Resolution]) -> pa.Table:
         elif field.name == "match_type":
             values = [one.match_type.value for one in resolutions]
         else:
-            values = [getattr(one, field.name) for one in resolutions]
+            values = list(map(attrgetter(field.name), resolutions))
         columns[field.name] = pa.array(values, field.type)
     return pa.table(columns, schema=DECISION_SCHEMA)
 

@@ -28,6 +28,7 @@ _RARE_GENUS_PENALTY, _SHORT_GENUS, _FEW = 36, 7, 3
 often differ by only a letter or two."""
 _ELEMENTS = (("micro", "macro"), ("brachy", "trachy"), ("rugi", "rufi"), ("hypo", "hyper"))
 """Prefixes of epithets that are different words despite differing by only a letter or two."""
+_ALL_ELEMENTS = tuple(element for pair in _ELEMENTS for element in pair)
 _NUM_CACHED = 2_048
 
 
@@ -79,7 +80,9 @@ def _genitive(epithet: str) -> str:
 
 
 def _is_other_word(one: str, other: str) -> bool:
-    return any((one.startswith(a) and other.startswith(b)) or (one.startswith(b) and other.startswith(a)) for a, b in _ELEMENTS)
+    return one.startswith(_ALL_ELEMENTS) and any(
+        (one.startswith(a) and other.startswith(b)) or (one.startswith(b) and other.startswith(a)) for a, b in _ELEMENTS
+    )
 
 
 class FuzzyIndex:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 
 from bioclip.records import RANKS
 from bioclip.taxonomy.matching.decisions import VerbatimLineage
@@ -18,7 +19,7 @@ _VERBATIM_TYPES = {NameType.VIRUS, NameType.IDENTIFIER, NameType.FORMULA}
 """Types whose strings have no parts, but may occur verbatim in a backbone."""
 _OPEN_TYPES = {NameType.INFORMAL, NameType.FORMULA}
 _SAYS_NOTHING = {NameType.EMPTY, NameType.PLACEHOLDER, NameType.NON_TAXON, NameType.IDENTIFIER, NameType.UNPARSABLE}
-_RANK_COLUMNS = tuple(zip(RANKS[:-1], (field.name for field in fields(VerbatimLineage)[3:9]), strict=True))
+_STATED = attrgetter(*(field.name for field in fields(VerbatimLineage)[3:9]))
 _WITHOUT_UMLAUTS = str.maketrans("äöüÄÖÜ", "aouAOU")
 """Zoological names of 1985 and later drop the dots (ICZN art. 32.5.2.1)."""
 _NUM_CACHED = 65_536
@@ -116,9 +117,10 @@ def _joined(parsed: ParsedName) -> str:
     return f"{genus} {epithet}-{rest[0]}" if len(rest) == 1 and parsed.rank == "infraspecific_name" else ""
 
 
+@lru_cache(maxsize=8)  # asked for more than once for each name
 def stated_lineage(verbatim: VerbatimLineage) -> Lineage:
     """Taxa that the rank columns state, cleaned; values that name no taxon (`not_classified`) are omitted."""
-    return (*(stated_taxon(rank, getattr(verbatim, column)) for rank, column in _RANK_COLUMNS), "")
+    return (*map(stated_taxon, RANKS[:-1], _STATED(verbatim)), "")
 
 
 @lru_cache(_NUM_CACHED)

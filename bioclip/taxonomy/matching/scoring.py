@@ -197,7 +197,7 @@ def authorship_score(given: str, known: str, rank: str) -> int:
 
     Genera of one name by different authors are usually homonyms.
     """
-    if "\ufffd" in given:  # lost letters leave the comparison undecided
+    if not given or "\ufffd" in given:  # lost letters leave the comparison undecided
         return 0
     agreement, note = compare_authorship(given, known), usage_note(given)
     note_score = _SAME_NOTE_SCORE if note and note == usage_note(known) else 0
@@ -207,7 +207,7 @@ def authorship_score(given: str, known: str, rank: str) -> int:
         return note_score
     if agreement < 0:
         return -6 if is_suprageneric(rank) else _OTHER_AUTHOR_OF_GENUS if rank == "genus" else -18
-    return -1 if given and not known else 0
+    return 0 if known else -1
 
 
 @cache

@@ -92,9 +92,13 @@ class Authorship:
 _PLAIN_AUTHOR = re.compile(r"\(?(?!(?:Anon|Auct|Hort|Nec|Non|Not|Sensu)\b)[A-Z][a-z]{2,}")
 
 
-@lru_cache(maxsize=200_000)
 def compare_authorship(one: str, other: str) -> int:
     """1 when they agree, -1 when they differ, 0 when either is empty or the comparison is undecided."""
+    return _compare(one, other) if one and other else 0
+
+
+@lru_cache(maxsize=200_000)
+def _compare(one: str, other: str) -> int:
     if one == other and _PLAIN_AUTHOR.match(one):
         return 1
     if one == other:
@@ -126,7 +130,7 @@ def is_other_publication(one: str, other: str) -> bool:
 
     Letters lost to a wrong encoding (U+FFFD) say neither yes nor no.
     """
-    if "\ufffd" in one or "\ufffd" in other:
+    if not one or not other or "\ufffd" in one or "\ufffd" in other:
         return False
     if compare_authorship(one, other) < 0:
         return True
@@ -157,12 +161,22 @@ def parse_authorship(authorship: str) -> Authorship:
     return Authorship(authors, original_authors, years)
 
 
+@lru_cache(maxsize=65_536)
 def normalise_surname(word: str) -> str:
     """Normal form of a surname: Müller, Mueller; Rollisson, Rollison."""
     word = fold(word).lower()
     for pattern, replacement in _REWRITES:
         word = pattern.sub(replacement, word)
     return word
+
+
+_SURNAME_ENDING = re.compile(r"(?:ck|dt|ff|ght|ld|ll|nn|rd|rt|tz|berg|ham|ille|ley|quist|ski|sky|ville|wood)$")
+
+
+def is_surname(word: str) -> bool:
+    """True for the surname of a usual abbreviation, and for words with an ending that Latin names do not have."""
+    surnames = {surname for meanings in _meanings().values() for surname in meanings}
+    return normalise_surname(word) in surnames or _SURNAME_ENDING.search(word) is not None
 
 
 def _compare_teams(a: Authorship, b: Authorship) -> int:

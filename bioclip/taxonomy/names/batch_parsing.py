@@ -46,6 +46,14 @@ _OTHER_WORD, _UNINOMIAL = re.compile(_OTHER), re.compile(_GENUS)
 _TRINOMIAL = "infraspecific_name"
 _NOTES = {"auct", "comb", "ined", "nec", "nom", "non", "not", "part", "pro", "sensu", "syn"} - set(_PARTICLES)
 _ANY_NAME = "Abies alba"
+_SURNAME = r"[A-Z][a-zà-öø-ÿ]{2,}(?:-[A-Z][a-zà-öø-ÿ]{2,})?"
+_INITIALS = r"(?:[A-Z]\. ?)*"
+_SHORTENED = rf"{_INITIALS}{_SURNAME}\.?(?:(?:, | & ){_INITIALS}{_SURNAME}\.?)*"
+_WITHOUT_YEAR = re.compile(rf"(?:\({_SHORTENED}\) )?{_SHORTENED}(?: ex {_SHORTENED})?")
+_WITH_YEAR = re.compile(
+    rf"(?P<open>\()?{_INITIALS}{_SURNAME}(?:(?:, | & ){_INITIALS}{_SURNAME})*, (?:175[89]|17[6-9]\d|1[89]\d\d|20[01]\d)(?(open)\))"
+)
+"""Zoological citations; zoological names begin in 1758, and the parser takes no year to come."""
 _NUM_CACHED = 200_000
 
 
@@ -121,12 +129,20 @@ def _ranks_by_author(asked: pa.Array, authorships: pa.Array, spaces: npt.NDArray
     """For three words the author indicates the code, and the code the rank."""
     is_open = pc.and_(pc.equal(asked, _TRINOMIAL), pc.and_(pc.greater(pa.array(spaces), 1), pc.not_equal(authorships, "")))
     is_open = pc.fill_null(is_open, False)
-    texts = [_rank_by_author(text) for text in authorships.filter(is_open).to_pylist()]
+    texts = [rank_by_author(text) for text in authorships.filter(is_open).to_pylist()]
     return pc.replace_with_mask(asked, is_open, pa.array(texts, pa.string()))
 
 
 @lru_cache(_NUM_CACHED)
-def _rank_by_author(authorship: str) -> str:
+def rank_by_author(authorship: str) -> str:
+    """The rank of a name of three words with this author: subspecies if the citation is zoological, else any below the species.
+
+    Usual citations are decided by their form, others by the parser.
+    """
+    if _WITHOUT_YEAR.fullmatch(authorship) and not _others().search(authorship):
+        return _TRINOMIAL
+    if _WITH_YEAR.fullmatch(authorship) and not _others().search(authorship):
+        return "subspecies"
     return parse_name(f"{_ANY_NAME} nigra", authorship).rank
 
 
@@ -165,6 +181,11 @@ def _no_author() -> str:
     capitals = r"(?:[A-CE-Z][A-Z]|D[ABD-Z]|DC[A-Z])[A-Z]*"
     initials = r"\b[A-Z]$|\bDC(?:[^.]|$)|(?:[A-Z][a-z]+|\d)[.,)]* DC\b"
     return rf"\b(?:(?i:{'|'.join(sorted(words))})|And|Apud|Em|Et|Ex|In|Ms|Sp|{capitals})\b|{initials}"
+
+
+@cache
+def _others() -> re.Pattern[str]:
+    return re.compile(_no_author())
 
 
 @cache

@@ -9,11 +9,12 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import unquote
 
 from bioclip.taxonomy.names.ranks import rank_by_suffix
 
+_NUM_CACHED = 65_536
 _PARTICLES = r"and|aus|da|das|de|del|den|der|des|di|do|dos|du|emend|et|ex|filius|fil|in|la|le|los|non|nec|sensu|van|ver|vom|von|zu|zur"
 _MARKS = r"cf|aff|nr|near|var|subsp|ssp|fo|forma"
 _ENDINGS = re.compile(r"(?:us|a|um|is|ae|i|es|ans|ens|or|ix|ax|ex|ys|os|oides|as|fer|ger)$")
@@ -197,6 +198,7 @@ _TOUCHED = re.compile(
 )
 
 
+@lru_cache(_NUM_CACHED)
 def clean_name(verbatim: str) -> str:
     """`verbatim` after all of `CLEANING`."""
     text = verbatim

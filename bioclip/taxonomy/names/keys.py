@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from bioclip.taxonomy.names.parsing import NameType, fold, parse_name
 
 _PLAIN = re.compile(r"[A-Z][a-z]+(?:-[a-z]+)*(?: [a-z]{2,}(?:-[a-z]+)*){0,2}")
+_NUM_CACHED = 65_536
 _MARKERS = {"×", "x", "subsp.", "ssp.", "var.", "f.", "forma", "nothosubsp.", "nothovar.", "subvar.", "subf.", "fo."}
 
 
+@lru_cache(_NUM_CACHED)
 def name_key(name: str) -> str:
     """`name` (without authorship) in lower-case ASCII, without hybrid signs, rank markers and apostrophes, with numerals in words."""
     words = name.replace("×", "× ").lower().split()
@@ -23,7 +26,7 @@ _NUMERALS = {
     "18": "octodecim", "19": "novendecim", "20": "viginti", "22": "vigintiduo", "24": "vigintiquatuor",
 }  # fmt: skip
 """Numerals that begin an epithet are words (ICZN art. 32.5.2.4.3, ICN art. 60.11)."""
-_WRITTEN_OTHERWISE = re.compile(r"(?<= )(\d+)-(?=[a-z]{3})|(?<= st)\.(?=-)|'(?=[a-z])")
+_WRITTEN_OTHERWISE = re.compile(r"(?<= )(\d+)[-.]?(?=[a-z]{3})|(?<= st)\.(?=-)|'(?=[a-z])")
 
 
 def _spell(match: re.Match[str]) -> str:

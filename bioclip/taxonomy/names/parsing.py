@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import nameparser
 
+from bioclip.taxonomy.names.authorship import is_surname
 from bioclip.taxonomy.names.casing import restore_case
 from bioclip.taxonomy.names.cleaning import clean_name as clean_name
 from bioclip.taxonomy.names.cleaning import fold as fold
@@ -128,7 +129,9 @@ def _structured(verbatim: str, parsed: nameparser.ParsedName) -> ParsedName:
     name = " ".join(part for part in (genus, epithet) if part) or fold(parsed.uninomial or "")
     infrageneric = "" if epithet else fold(parsed.infrageneric_epithet or "")
     infraspecific = fold(parsed.infraspecific_epithet or "")
-    authorship = parsed.authorship_complete() or ""
+    authorship, rank = parsed.authorship_complete() or "", normalise_rank(parsed.rank)
+    if f"{genus or name} ({infrageneric})" in verbatim and is_surname(infrageneric):  # an author in brackets
+        authorship, rank, infrageneric = f"({infrageneric}) {authorship}".strip(), "", ""
     if authorship.islower() and "." not in authorship and not verbatim.islower():
         authorship = ""  # words of a vernacular name or a note
     return ParsedName(
@@ -138,7 +141,7 @@ def _structured(verbatim: str, parsed: nameparser.ParsedName) -> ParsedName:
         canonical_full=infrageneric or (f"{name} {infraspecific}" if infraspecific else name),
         authorship=authorship,
         year=parsed.combination_authorship.year or parsed.basionym_authorship.year or "",
-        rank=normalise_rank(parsed.rank),
+        rank=rank,
         hybrid=bool(parsed.notho),
         infraspecific=infraspecific,
         note=parsed.taxonomic_note or "",

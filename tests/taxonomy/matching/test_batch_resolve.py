@@ -20,7 +20,7 @@ from bioclip.taxonomy.matching.decision_table import decision_columns, lineage_c
 from bioclip.taxonomy.matching.decisions import MatchType, Resolution, VerbatimLineage
 from bioclip.taxonomy.matching.resolve import resolve_lineages
 from bioclip.taxonomy.names.authorship import compare_authorship
-from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial, plain_names
+from bioclip.taxonomy.names.batch_parsing import is_plain_uninomial, plain_names, rank_by_author
 from bioclip.taxonomy.names.parsing import NameType, parse_name
 
 _WORDS = """
@@ -155,3 +155,40 @@ def test_the_binomial_of_the_columns_is_plain_where_there_is_no_name() -> None:
     ]
     plain = plain_names(lineage_columns(asked))
     assert (plain.rows.tolist(), plain.names.to_pylist()) == ([0, 1], ["Abies alba", "Abies alba"])
+
+
+_SURNAMES = st.sampled_from(
+    ("Mill.", "Smith", "A.Gray", "J. E. Gray", "Saint-Hilaire", "Rchb.", "Müller", "In", "Non", "Ms", "St.", "Auct")
+)
+_TEAMS = st.lists(_SURNAMES, min_size=1, max_size=3).flatmap(
+    lambda team: st.sampled_from((", ", " & ", " ex ", " ")).map(lambda s: s.join(team))
+)
+_CITATIONS = st.one_of(
+    _TEAMS,
+    st.tuples(_TEAMS, st.integers(1740, 2031)).map(lambda cited: f"{cited[0]}, {cited[1]}"),
+    st.tuples(_TEAMS, _TEAMS).map(lambda two: f"({two[0]}) {two[1]}"),
+)
+
+
+@settings(max_examples=300)
+@given(_CITATIONS, st.booleans())
+def test_a_citation_gives_three_words_the_rank_that_the_parser_gives(citation: str, is_enclosed: bool) -> None:
+    citation = f"({citation})" if is_enclosed else citation
+    assert rank_by_author(citation) == parse_name("Abies alba nigra", citation).rank
+
+
+def test_citations_of_the_backbone_give_three_words_the_rank_that_the_parser_gives(sample_index: BackboneIndex) -> None:
+    for citation in set(sample_index.column("authorship").to_pylist()) - {""}:
+        assert rank_by_author(citation) == parse_name("Abies alba nigra", citation).rank
+
+
+def test_few_keys_are_found_as_many_are(sample_index: BackboneIndex) -> None:
+    keys = sample_index.column("key").to_pylist()
+    few = pa.array([keys[0], "abies nigra nigra", keys[-1], keys[len(keys) // 2], keys[0]])
+    many = pa.array([*few.to_pylist(), *keys])
+    assert (
+        sample_index.first_rows(few).tolist()
+        == sample_index.first_rows(many)[: len(few)].tolist()
+        == [keys.index(key) if key in keys else -1 for key in few.to_pylist()]
+    )
+    assert sample_index.first_rows(pa.array(["abies nigra nigra"])).tolist() == [-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from benchmarks.names.name_suites import READERS, SUITES, outcomes_of, peer_percent_right, percent_right, run
 from benchmarks.peers import Peers
 from benchmarks.registry import Context
+from bioclip.taxonomy.names.keys import name_key
 from bioclip.taxonomy.names.parsing import parse_name
 
 
@@ -60,3 +62,15 @@ def test_only_an_author_tells_a_real_epithet_from_a_marker_that_looks_the_same()
         "Hemicloeina spec",
         "Zygonyx spec",
     }
+
+
+def test_unusual_spellings_of_each_kind_give_the_canonical_name() -> None:
+    with (SUITES / "spellings.csv").open(encoding="utf-8", newline="") as stream:
+        cases = list(csv.DictReader(stream))
+    wrong = [
+        (case["kind"], case["name"], case["canonical"], found)
+        for case in cases
+        if name_key(found := parse_name(case["name"]).canonical_full) != name_key(case["canonical"])
+    ]
+    assert len(cases) >= 260
+    assert len(wrong) <= 0.02 * len(cases), wrong
