@@ -21,7 +21,7 @@ from bioclip.settings import PipelineSettings, meaningful
 from bioclip.storage import Storage
 
 STAGE = "report"
-_VERSION = 5
+_VERSION = 6
 
 
 def plan_report(

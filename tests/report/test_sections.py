@@ -133,6 +133,23 @@ def test_taxa_count_families_and_genera_of_each_kingdom(data: ReportData) -> Non
     assert [f">{text}<" in row for text in ("8", "100.0\N{NO-BREAK SPACE}%", "1", "2")] == [True] * 4
 
 
+def test_labels_without_a_lineage_give_no_tree_and_say_why(data: ReportData) -> None:
+    lineages = {("",) * 6: 8}
+    assert (
+        "No sample has a lineage" in taxa_section(replace(data, samples=replace(data.samples, lineages=lineages, num_samples=8))).render()
+    )
+    assert "holds no samples" in taxa_section(replace(data, samples=replace(data.samples, lineages={}, num_samples=0))).render()
+
+
+def test_local_files_have_no_host_and_no_http_status(new_workspace: Callable[[], Workspace]) -> None:
+    workspace = new_workspace()
+    workspace.add_outcome("00000000", "local:a.jpg", status="permanent", reason="media_missing", attempts=1, http_status=None)
+    section = downloads_section(gather_report(workspace.write(), VERSION)).render()
+    assert "(local files)" in section
+    assert "media_missing" in section
+    assert "HTTP" not in section
+
+
 def test_a_run_without_metrics_and_a_benchmark_without_images_say_so(data: ReportData) -> None:
     training = TrainingSummary("m", "0" * 64, (), (("recipe", SCRIPT),))
     assert "The run wrote no metrics." in training_section(replace(data, training=training)).render()

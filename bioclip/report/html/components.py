@@ -129,7 +129,8 @@ def reason_glossary(reasons: Iterable[str]) -> Markup:
     rows = [(code(name_of(reason)), explain_reason(reason)) for reason in sorted(set(reasons))]
     if not rows:
         return Markup("")
-    return details(f"What the {len(rows)} drop reasons mean", table("Drop reasons", ("Reason", "Meaning"), rows, class_="dense"))
+    title = f"What the {len(rows)} drop reasons mean" if len(rows) > 1 else "What the drop reason means"
+    return details(title, table("Drop reasons", ("Reason", "Meaning"), rows, class_="dense"))
 
 
 def tiles(entries: Iterable[tuple[str, str]], class_: str = "") -> Markup:

@@ -38,7 +38,7 @@ def describe_days(downloads: DownloadSummary | None) -> str:
 def _hosts_table(downloads: DownloadSummary) -> Markup:
     rows = [
         (
-            name_of(host.host or "(no host)"),
+            name_of(host.host or "(local files)"),
             number(host.num_urls),
             number(host.num_attempts),
             number(host.num_fetched),
@@ -56,8 +56,9 @@ def _failure_tables(downloads: DownloadSummary) -> Markup:
         (code(name_of(reason)), status.replace("_", " "), number(n), explain_reason(reason))
         for (status, reason), n in downloads.failures.items()
     ]
-    statuses = [(str(status) if status else "no answer", number(count)) for status, count in downloads.http_statuses.items()]
-    tables = [table("Final HTTP status", ("Status", "Media"), statuses, numeric=(1,))]
+    statuses = [(str(status) if status else "none", number(count)) for status, count in downloads.http_statuses.items()]
+    title = "Final HTTP status; none: no answer, or a local file"
+    tables = [table(title, ("Status", "Media"), statuses, numeric=(1,))] if any(downloads.http_statuses) else []
     if reasons:
         tables.insert(0, table("Media that gave no image", ("Reason", "Status", "Media", "Meaning"), reasons, numeric=(2,)))
-    return columns(*tables)
+    return columns(*tables) if tables else Markup("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from bioclip.local_media import is_local
 from bioclip.report.data.report_data import ReportData
 from bioclip.report.data.samples.sample_summary import DropGroup, FailedMedia, Photo
 from bioclip.report.html.components import code, explain_reason, group, join, link, name_of, note, span, strong
@@ -52,7 +53,7 @@ def _photo_tile(photo: Photo) -> Markup:
 
 
 def _failed_tile(failed: FailedMedia) -> Markup:
-    status = f"HTTP {failed.http_status}" if failed.http_status else "no answer"
+    status = f"HTTP {failed.http_status}" if failed.http_status else "no file" if is_local(failed.media_url) else "no answer"
     attempts = f"after {number(failed.attempts)} attempts" if failed.attempts > 1 else ""
     detail = [span(name_of(failed.detail, 90), "detail")] if failed.detail else []
     if not failed.page_url:

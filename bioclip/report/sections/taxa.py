@@ -13,13 +13,14 @@ from bioclip.report.html.section import Section
 from bioclip.report.html.text import number, percent
 
 _NO_SAMPLES = "This release holds no samples, so there is nothing to draw."
+_NO_LINEAGES = "No sample has a lineage: the labels are not names of a backbone, so there is no tree to draw."
 
 
 def taxa_section(data: ReportData) -> Section:
     """A sunburst of the lineages, with counts by kingdom."""
     samples = data.samples
     if not any(any(lineage) for lineage in samples.lineages):
-        return Section("taxa", "Tree of life", None, _NO_SAMPLES)
+        return Section("taxa", "Tree of life", None, _NO_LINEAGES if samples.num_samples else _NO_SAMPLES)
     drawing = figure(
         "Rings from the centre: kingdom, phylum, class, order, family, genus. The length of an arc is its number of samples; a gap is an "
         "unresolved rank.",
