@@ -214,6 +214,16 @@ CHECKS = {
         assert len(benchmark.labels) > 100
         assert len(benchmark.classes) == len(set(benchmark.labels.values()))
     """,
+    "a published benchmark": """
+        from bioclip.evaluation.benchmarks.references import BenchmarkRef
+        (tmp / "labels.csv").write_text("photo,bird\\na.jpg,magpie\\nb.jpg,raven\\n")
+        (tmp / "photos").mkdir()
+        (tmp / "photos" / "a.jpg").write_bytes(b"a photo")
+        [benchmark] = BenchmarkRef.parse(f"my_birds={tmp}").build()
+        assert benchmark.texts == {"asis": ("magpie", "raven")}
+        assert benchmark.images.read_image(0, 100) == b"a photo"
+        assert benchmark.about["license"] == "CC-BY-4.0"
+    """,
     "a report section": """
         from bioclip.report.data.workspace_report import gather_report
         from bioclip.report.pages.release import render_report, render_sections

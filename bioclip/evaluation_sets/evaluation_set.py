@@ -34,7 +34,8 @@ EVALUATION_SET_SCHEMA = pa.schema(
 `label` is the class as the set names it: the accepted species in a release, else the class folder, label column or category.
 `subset` is the part of a set of several tasks that an item belongs to. `scientific_name` is the verbatim name, `kingdom` to `species` the
 lineage as stated. `sha256`, `pixel_sha256`, `phash`, `is_flat` and `thumbnail` are those that the set itself states; a set of images states
-none. `image`, `offset`, `num_bytes` and `row` locate the encoded image (`ImageAddress`); `image` is null where the set gives no image."""
+none. `image`, `offset`, `num_bytes`, `row` and `crop` locate the encoded image (`ImageAddress`); `image` is null where the set
+gives no image."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Longest encoded image that is read unless the caller says otherwise."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bioclip.errors import StorageError
+from bioclip.images.hashing import decode_upright
 from bioclip.local_media import LocalMediaError, is_local, local_url, read_local_media
 from bioclip.storage import Storage
 
@@ -21,6 +24,7 @@ IMAGE_COLUMNS = pa.schema(
         pa.field("num_bytes", pa.int64()),
         pa.field("row", pa.int64()),
         pa.field("column", pa.string()),
+        pa.field("crop", pa.list_(pa.int64())),
     ]
 )
 """The fields of ImageAddress, one row an item."""
@@ -32,7 +36,8 @@ class ImageAddress:
     """`image` is a path below the root of the set's images, a `local:` address (member of a zip or tar), or an http(s) URL.
 
     With `offset` and `num_bytes` (bytes) the image is that part of the file, as of a tar; with `row` (from 0) and `column` it is a cell of
-    a Parquet table. `image` is None where the set gives no image.
+    a Parquet table. `image` is None where the set gives no image. `crop` is the part that the item shows: left, top, width and height in
+    pixels of the upright image; what is read is then a PNG of that part.
     """
 
     image: str | None
@@ -40,6 +45,7 @@ class ImageAddress:
     num_bytes: int | None = None
     row: int | None = None
     column: str | None = None
+    crop: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,11 @@ class ImageFiles:
     storage: Storage
 
     def read(self, address: ImageAddress, max_bytes: int) -> bytes:
-        """The encoded image; raises LocalMediaError with a reason."""
+        """The encoded image, or its crop; raises LocalMediaError with a reason."""
+        data = self._read_whole(address, max_bytes)
+        return data if address.crop is None else _cut_out(data, address)
+
+    def _read_whole(self, address: ImageAddress, max_bytes: int) -> bytes:
         if not address.image:
             raise LocalMediaError("media_missing", "no image is given for this item; fill the column or leave the row out.")
         if address.image.startswith(("http://", "https://")):
@@ -123,6 +133,23 @@ class ImageFiles:
         except (pa.ArrowException, OSError) as error:
             raise LocalMediaError("archive_unreadable", f"{address.image!r}: {' '.join(str(error).split())}.") from None
         raise LocalMediaError("media_missing", f"{address.image!r} has no row {address.row}; the table was changed.")
+
+
+def _cut_out(data: bytes, address: ImageAddress) -> bytes:
+    """A PNG of the crop, clipped to the image; raises LocalMediaError where the image cannot be decoded or the crop is outside it."""
+    left, top, width, height = address.crop or (0, 0, 0, 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            image = decode_upright(data, max(1 << 14, width, height))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise LocalMediaError("image_undecodable", f"{address.image!r}: {' '.join(str(error).split())}") from None
+    box = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise LocalMediaError("crop_empty", f"{address.image!r}: the box {list(address.crop or ())} is outside the {image.size} image.")
+    sink = io.BytesIO()
+    image.crop(box).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def iter_rows(table: pa.Table) -> Iterator[dict[str, Any]]:

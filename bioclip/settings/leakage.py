@@ -61,6 +61,8 @@ class EvaluationSetSettings(Settings):
     image_path: str = rule("")
     """For a table without a column of paths: the path of an image from the columns of its row, e.g. `images/{id}.jpg`. `{3}` is the fourth
     column, `{file:name}` the last part of a path."""
+    crops: bool = rule(False)
+    """For COCO: one item per annotated box, cut out of its image, instead of one per image."""
     holds_out_species: bool = False
     """Its species must not be trained on, under any name."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from bioclip.errors import SettingsError
 from tests.evaluation_sets.test_formats import PHOTOS, read, rows, write_folder, write_parquet_folder, write_split_folders
@@ -127,3 +130,35 @@ def test_folders_of_one_name_are_one_class_and_an_empty_folder_is_a_class(tmp_pa
     assert sorted(found.classes) == ["Corvus corax", "Grus grus", "Pica pica"]
     assert found.counts.notes == {"class_folders_merged": 1}
     assert sorted(found.table["label"].to_pylist()) == ["Corvus corax", *["Pica pica"] * 3]
+
+
+def test_boxes_of_a_camera_trap_are_cut_out_of_their_images(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[10:30, 20:50] = (200, 10, 10)
+    Image.fromarray(pixels).save(tmp_path / "trap.png")
+    Image.fromarray(pixels).save(tmp_path / "other.png")
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    boxes = [(1, 0, [20, 10, 30, 20], 0), (2, 0, [50, 30, 30, 30], 1), (3, 1, None, 0), (4, 0, [70, 0, 5, 5], 0), (5, 2, [0, 0, 5, 5], 0)]
+    document = {
+        "images": [
+            {"id": 0, "file_name": "trap.png", "width": 60, "height": 40}, {"id": 1, "file_name": "other.png"},
+            {"id": 2, "file_name": "torn.jpg"}, {"id": 3, "file_name": "empty.png"},
+        ],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": category, **({"bbox": box} if box else {})}
+            for number, image, box, category in boxes
+        ],
+        "categories": [{"id": 0, "name": "Ursus arctos"}, {"id": 1, "name": "Vulpes vulpes"}],
+    }  # fmt: skip
+    (tmp_path / "set.json").write_text(json.dumps(document))
+    found = read(tmp_path / "set.json", crops=True)
+    assert found.item_ids == ["0#1", "0#2", "1#3", "2#5"]
+    assert found.table["label"].to_pylist() == ["Ursus arctos", "Vulpes vulpes", "Ursus arctos", "Ursus arctos"]
+    assert found.counts.dropped == {"box_outside_image": 1}
+    assert found.counts.notes == {"without_box": 1, "images_without_annotation": 1}
+    dropped: Counter[str] = Counter()
+    images = {name: np.asarray(Image.open(io.BytesIO(data))) for name, data in found.iter_images(dropped)}
+    assert {name: image.shape for name, image in images.items()} == {"0#1": (20, 30, 3), "0#2": (10, 10, 3), "1#3": (40, 60, 3)}
+    assert np.array_equal(images["0#1"], pixels[10:30, 20:50])
+    assert dropped == {"image_undecodable": 1}
+    assert len(read(tmp_path / "set.json")) == 4, "without crops, one item an image"

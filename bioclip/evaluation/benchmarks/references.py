@@ -87,7 +87,7 @@ def entry_settings(name: str, path: str, entry: CatalogEntry) -> EvaluationSetSe
     Raises SettingsError that lists the files that are expected.
     """
     root = Path(path).expanduser()
-    common = {"name": name, "columns": entry.columns, "split": entry.split, "image_path": entry.image_path}
+    common = {"name": name, "columns": entry.columns, "split": entry.split, "image_path": entry.image_path, "crops": entry.crops}
     if not root.exists():
         raise SettingsError(f"benchmark {name!r}: {path!r} does not exist; correct the path.")
     if root.is_file():

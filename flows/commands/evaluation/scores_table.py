@@ -59,6 +59,11 @@ def describe_cells(results: Sequence[CellResult]) -> list[str]:
             counts = f"{entry['name']}: {entry['num_images']:,} images, {entry['num_classes']:,} classes"
             said |= {counts + (f"; left out: {dropped}" if dropped else ""): None}
             said |= dict.fromkeys(f"{entry['name']}: {words}" for words in _label_notes(entry["notes"].get("labels", {})))
+            few = [one for one in entry["few_shot"] if one["left_out_classes"]]
+            said |= {
+                f"{entry['name']}: {one['shots']}-shot leaves out {one['left_out_classes']:,} classes with too few images": None
+                for one in few
+            }
             said |= dict.fromkeys(f"{entry['name']}, {result.model.label}: {words}" for words in _model_notes(entry))
     return list(said)
 
@@ -98,5 +103,4 @@ def _model_notes(entry: dict[str, Any]) -> list[str]:
         found += [f"{task}: {notes['skipped']}"] if "skipped" in notes else []
         found += [describe_shared_prompts(notes["shared_prompts"])] if notes.get("shared_prompts") else []
         found += [describe_cut_texts(notes["cut_captions"])] if notes.get("cut_captions") else []
-    few = [one for one in entry["few_shot"] if one["left_out_classes"]]
-    return found + [f"{one['shots']}-shot leaves out {one['left_out_classes']:,} classes with too few images" for one in few]
+    return found

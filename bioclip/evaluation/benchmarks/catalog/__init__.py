@@ -59,6 +59,8 @@ class CatalogEntry(Settings):
     """Path of an image from the columns of its row."""
     columns: dict[str, str] = Field({})
     """Field -> column of the label file, where the names differ."""
+    crops: bool = False
+    """For COCO: score each annotated box, cut out of its image."""
     by_subset: bool = False
     """True for a set of several tasks: one benchmark for each value of the column `subset`."""
     variants: dict[str, dict[str, str]] = Field({})
