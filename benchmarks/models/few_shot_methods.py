@@ -14,27 +14,26 @@ one short training, one set and two draws.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import FactTable, Report, cpu_seconds_of
+from benchmarks.measuring import FactTable, Report
 from benchmarks.models.training_ablation import make_release
 from benchmarks.registry import Context
 from bioclip.encoding.encoder import Encoder, EncodingOptions
 from bioclip.evaluation.benchmark import Benchmark
 from bioclip.evaluation.benchmarks.release_splits import build_from_splits
 from bioclip.evaluation.classifiers import CLASSIFIERS
-from bioclip.evaluation.results import load_scores
-from bioclip.evaluation.scoring import Evaluator, evaluate_on
+from bioclip.evaluation.scoring import Evaluator
+from bioclip.evaluation.statistics import Score, score
 from bioclip.evaluation.tasks.few_shot import measure_few_shot, pose_problem
 from bioclip.evaluation.tasks.task import TaskInput
 from bioclip.models.clip import load_model
-from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
 from bioclip.settings import EvaluationSettings, TrainingSettings
 from bioclip.storage import Storage
@@ -58,24 +57,36 @@ class Trained:
     unseen: Release
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The score of a method over all draws, the level of guessing, and the CPU seconds of one support."""
+
+    score: Score
+    chance: float
+    seconds: float
+
+
 def run(context: Context) -> Report:
     """One table of accuracies per set, and one of CPU seconds."""
     folder = Path(os.environ.get(_FOLDER) or context.scratch)
     sets = list(SOURCES)[:1] if context.quick else list(SOURCES)
     shots, num_folds, num_steps = ((1, 4), 2, 20) if context.quick else (SHOTS, NUM_FOLDS, 0)
-    trained = {source: train_encoder(folder, source, num_steps) for source in {SOURCES[name] for name in sets}}
-    settings = EvaluationSettings(shots=shots, num_folds=num_folds, few_shot_methods=tuple(CLASSIFIERS), num_bootstraps=1000)
-    tables, seconds = [], {}
+    trained = {source: train_encoder(folder, source, num_steps) for source in dict.fromkeys(SOURCES[name] for name in sets)}
+    settings = EvaluationSettings(shots=shots, num_folds=num_folds, few_shot_methods=tuple(CLASSIFIERS))
+    tables: list[FactTable] = []
+    seconds: dict[tuple[str, str, int], float] = {}
     for name in sets:
-        encoder = trained[SOURCES[name]]
-        benchmark = choose_images(encoder.unseen, name)
-        tables.append(accuracy_table(name, benchmark, settings, encoder))
-        seconds[name] = measure_seconds(benchmark, settings, encoder)
+        given = encode(choose_images(trained[SOURCES[name]].unseen, name), settings, trained[SOURCES[name]])
+        outcomes = measure_methods(given)
+        tables.append(accuracy_table(name, given, outcomes))
+        seconds |= {(name, method, number): one.seconds for (method, number), one in outcomes.items()}
+        print(f"{TITLES[name]}: done", flush=True)
     header = ("method", *(f"{TITLES[name]}, {number}" for name in sets for number in shots))
-    rows = tuple(
-        (CLASSIFIERS[method].title, *(seconds[name][method, number] for name in sets for number in shots)) for method in CLASSIFIERS
+    rows = (
+        (one.title, *(round(1000 * seconds[name, method, number], 1) for name in sets for number in shots))
+        for method, one in CLASSIFIERS.items()
     )
-    return Report((), (*tables, FactTable("CPU milliseconds per support: fitting and ranking its queries", header, rows)))
+    return Report((), (*tables, FactTable("CPU milliseconds per support: fitting and ranking its queries", header, tuple(rows))))
 
 
 def train_encoder(folder: Path, source: str, num_steps: int) -> Trained:
@@ -104,37 +115,35 @@ def choose_images(release: Release, name: str) -> Benchmark:
     return replace(benchmark, classes=classes, labels={key: number[label] for key, label in labels.items() if label in number})
 
 
-def accuracy_table(name: str, benchmark: Benchmark, settings: EvaluationSettings, encoder: Trained) -> FactTable:
-    """Top-1 in percent with its interval, by method and shots."""
-    info = evaluate_on(settings, ModelRef("workspace", encoder.model), lambda: [benchmark], encoder.storage).info
-    cells: dict[tuple[str, int], Mapping[str, Any]] = {
-        (row["parameters"]["method"], row["parameters"]["shots"]): row
-        for row in load_scores(encoder.storage, info.evaluation_id).rows(task="few_shot", metric="top1")
-    }
-    first = next(iter(cells.values()))
-    title = (
-        f"{TITLES[name]}: top-1 in % of {len(benchmark.labels)} images of {len(benchmark.classes)} species, "
-        f"chance {100 * first['chance']:.1f}; 95 % intervals ({first['interval_method']} over {first['interval_unit']}s)"
-    )
-    rows = tuple((one.title, *(_cell(cells[method, number]) for number in settings.shots)) for method, one in CLASSIFIERS.items())
-    return FactTable(title, ("method", *(f"{number} a class" for number in settings.shots)), rows)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['value']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
-
-
-def measure_seconds(benchmark: Benchmark, settings: EvaluationSettings, encoder: Trained) -> dict[tuple[str, int], float]:
-    """CPU milliseconds per support by method and shots."""
-    found: dict[tuple[str, int], float] = {}
-    given = encode(benchmark, settings, encoder)
-    problem = pose_problem(given, "species", tuple(CLASSIFIERS))
-    for method in CLASSIFIERS:
+def measure_methods(given: TaskInput) -> dict[tuple[str, int], Outcome]:
+    """The outcome of each method and number of shots."""
+    settings, found = given.settings, {}
+    problem = pose_problem(given, "species", settings.few_shot_methods)
+    for method in settings.few_shot_methods:
         measure_few_shot(problem, settings.shots[0], 1, settings.seed, [method])  # loads what the method imports
         for shots in settings.shots:
-            seconds = cpu_seconds_of(partial(measure_few_shot, problem, shots, settings.num_folds, settings.seed, [method]))
-            found[method, shots] = 1000 * seconds / settings.num_folds
+            started = time.process_time()
+            measured = measure_few_shot(problem, shots, settings.num_folds, settings.seed, [method])
+            seconds = (time.process_time() - started) / settings.num_folds
+            top1 = next(one for one in measured.measurements if one.metric == "top1")
+            found[method, shots] = Outcome(score([top1], settings.num_bootstraps, settings.seed)[0], float(top1.chance or 0), seconds)
     return found
+
+
+def accuracy_table(name: str, given: TaskInput, outcomes: Mapping[tuple[str, int], Outcome]) -> FactTable:
+    """Top-1 in percent with its interval, by method and shots."""
+    first = next(iter(outcomes.values()))
+    title = (
+        f"{TITLES[name]}: top-1 in % of {len(given.labels)} images of {len(given.benchmark.classes)} species, "
+        f"chance {100 * first.chance:.1f}; 95 % intervals over {first.score.unit}s"
+    )
+    shots = given.settings.shots
+    rows = tuple((one.title, *(_cell(outcomes[method, number].score) for number in shots)) for method, one in CLASSIFIERS.items())
+    return FactTable(title, ("method", *(f"{number} a class" for number in shots)), rows)
+
+
+def _cell(found: Score) -> str:
+    return f"{100 * found.value:.1f} [{100 * found.ci_low:.1f}, {100 * found.ci_high:.1f}]"
 
 
 def encode(benchmark: Benchmark, settings: EvaluationSettings, encoder: Trained) -> TaskInput:

@@ -26,6 +26,8 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Values of C, the strongest penalty first."""
 _DEFAULT = 100.0
 _TOLERANCE, _MAX_STEPS = 1e-7, 2000
+_SEARCH_TOLERANCE, _SEARCH_STEPS = 1e-4, 200
+"""While C is sought, an accuracy needs no exact minimum."""
 
 
 def fit(support: Support) -> LinearScorer:
@@ -36,7 +38,13 @@ def fit(support: Support) -> LinearScorer:
 
 
 def solve(
-    images: Floats, labels: NDArray[np.int64], num_classes: int, penalty: float, start: Floats | None = None, tolerance: float = _TOLERANCE
+    images: Floats,
+    labels: NDArray[np.int64],
+    num_classes: int,
+    penalty: float,
+    start: Floats | None = None,
+    tolerance: float = _TOLERANCE,
+    max_steps: int = _MAX_STEPS,
 ) -> tuple[Floats, Floats]:
     """(weights [C, D], offsets [C]) at C = `penalty`; `start` [C, D + 1] are initial weights with the offsets in the last column.
 
@@ -58,7 +66,7 @@ def solve(
         return float(entropy.mean() + (weights**2 * is_weight).sum() / (2 * penalty * len(inputs))), gradient.ravel()
 
     first = np.zeros(shape) if start is None else np.column_stack([start[:, :-1] @ basis, start[:, -1]])
-    options = {"maxiter": _MAX_STEPS, "maxfun": 2 * _MAX_STEPS, "gtol": tolerance, "ftol": 0.0, "maxcor": 20}
+    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "gtol": tolerance, "ftol": 0.0, "maxcor": 20}
     found = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
     return found[:, :-1] @ basis.T, found[:, -1]
 
@@ -67,7 +75,7 @@ def _accuracies(fitted: Support, held: Support) -> Sequence[float]:
     """At each C, each solution from that of the C before."""
     start, found = None, []
     for penalty in PENALTIES:
-        weights, offsets = solve(fitted.images, fitted.labels, fitted.num_classes, penalty, start, tolerance=1e-5)
+        weights, offsets = solve(fitted.images, fitted.labels, fitted.num_classes, penalty, start, _SEARCH_TOLERANCE, _SEARCH_STEPS)
         start = np.column_stack([weights, offsets])
         found.append(accuracy(held.images @ weights.T + offsets, held.labels))
     return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ALPHAS, BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (1.0, 2.5, 5.5, 10.0, 20.0)
+ALPHAS, BETAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (1.0, 2.5, 5.5, 10.0, 20.0, 50.0)
 GRID = tuple(product(BETAS, ALPHAS))
 DEFAULT = (5.5, 1.0)
 
