@@ -18,7 +18,7 @@ from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
-EVALUATION_VERSION = 8
+EVALUATION_VERSION = 9
 """Version of the evaluator, incremented when the scores of the same inputs change."""
 
 
