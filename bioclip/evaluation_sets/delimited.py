@@ -51,7 +51,7 @@ def _read_tsv(settings: EvaluationSetSettings, path: Path) -> Listing:
 def _read(settings: EvaluationSetSettings, path: Path, delimiter: str) -> Listing:
     try:
         with path.open("rb") as stream:
-            text = open_headed(stream, f"evaluation set {str(path)!r}", Dialect(delimiter))
+            text = open_headed(stream, f"evaluation set {str(path)!r}", Dialect(delimiter, is_usual=True))
             parts = [*text.tables({name: Column(place) for place, name in enumerate(text.header)})]
     except ArchiveError as error:
         raise SettingsError(str(error)) from None

@@ -229,3 +229,9 @@ def test_a_selection_keeps_the_order_and_reads_the_same_images(tmp_path: Path) -
     part = found.select({"row 3", "row 1"})
     assert part.item_ids == ["row 1", "row 3"]
     assert [data for _, data in part.iter_images()] == [PHOTOS["Pica_pica/a.jpg"], PHOTOS["Corvus_corax/c.png"]]
+
+
+def test_a_table_is_divided_where_its_header_is(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "set.csv").write_text("\n".join(["file_name;label", *(f"{name};{LABELS[key]}" for key, name, _ in rows())]))
+    assert sorted(read(tmp_path / "set.csv").table["label"].to_pylist()) == sorted(LABELS.values())

@@ -81,7 +81,7 @@ def _rows(path: Path, log: DamageLog) -> Generator[tuple[str, Mapping[str, str]]
         suffix = suffix_of(Path(where.rpartition(":")[2]))
         if delimiter := _DELIMITERS.get(suffix):
             quote = '"' if delimiter == "," else ""
-            for number, row in open_headed(stream, where, Dialect(delimiter, quote), ("processid",), log).records():
+            for number, row in open_headed(stream, where, Dialect(delimiter, quote, is_usual=True), ("processid",), log).records():
                 yield f"{where}, line {number}", row
             return
         for name, index, item in read_items(stream, where):

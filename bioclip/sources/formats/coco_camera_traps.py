@@ -152,7 +152,7 @@ def _label_key(label: str) -> str:
 def _read_taxa(path: Path, log: DamageLog) -> dict[str, dict[str, Any]]:
     taxa: dict[str, dict[str, Any]] = {}
     with open_content(path, {".csv"}) as (where, stream):
-        for _, row in open_headed(stream, where, Dialect(","), _TAXON_COLUMNS, log).records():
+        for _, row in open_headed(stream, where, Dialect(",", is_usual=True), _TAXON_COLUMNS, log).records():
             if row["scientific_name"].strip():
                 names = {field: row.get(column, "").strip() for column, field in _RANKS.items()}
                 names["taxon_rank"] = row["taxonomy_level"].strip()
