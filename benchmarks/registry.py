@@ -43,6 +43,7 @@ MODULES = {
     "training_ablation": "benchmarks.models.training_ablation",
     "interval_coverage": "benchmarks.models.interval_coverage",
     "training_speed": "benchmarks.training.training_speed",
+    "training_gpu": "benchmarks.training.training_gpu",
     "command_start": "benchmarks.command_start",
 }
 NAMES = tuple(MODULES)

@@ -90,7 +90,7 @@ def create_model(settings: ModelSettings, seed: int) -> ClipModel:
 
     Raises as `open_model`, and ModelError for a tokenizer that cannot be saved with the model.
     """
-    model = open_model(ModelRef.from_settings(settings, seed))
+    model = _open_network(ModelRef.from_settings(settings, seed))
     if model.no_texts or model.config["model_cfg"].get("text_cfg", {}).get("hf_tokenizer_name"):
         raise ModelError(
             f"model {settings.name!r} has a Hugging Face tokenizer or none, which cannot be saved with the model; "
@@ -113,11 +113,24 @@ def _at_size(model: ClipModel, image_px: int) -> ClipModel:
 def open_model(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
     """The model that `ref` names, on the CPU in float32; torch's global random state is left as it was.
 
-    If its tokenizer cannot be created, the model encodes images only. Raises UnknownNameError for an architecture or tag that
-    open_clip does not know, and ModelError for weights that do not exist or do not fit, and for a table of embeddings.
+    If its tokenizer cannot be created, or its text tower took no part in its training, the model encodes images only. Raises
+    UnknownNameError for an architecture or tag that open_clip does not know, and ModelError for weights that do not exist or do not fit,
+    and for a table of embeddings.
     """
     if ref.kind == "embeddings":
         raise ModelError(f"{ref.label!r} is a table of embeddings and encodes no further images; name a model.")
+    model = _open_network(ref, workspace)
+    if ref.kind in {"workspace", "folder"} and (reason := _why_no_texts(*ref.place(workspace))):
+        return _images_only(model.network, model.config, reason)
+    return model
+
+
+def _why_no_texts(storage: Storage, folder: str) -> str:
+    name = f"{folder}/{layout.MODEL_INFO}"
+    return str(json.loads(storage.read_bytes(name)).get("no_texts", "")) if storage.exists(name) else ""
+
+
+def _open_network(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
     open_clip = import_open_clip()
     import torch
 

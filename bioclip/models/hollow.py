@@ -38,6 +38,12 @@ def hollow_network(settings: ModelSettings) -> torch.nn.Module:
     return network
 
 
+def image_px_of(network: torch.nn.Module) -> int:
+    """Side in pixels of the images that an open_clip network takes."""
+    size: Any = network.visual.image_size  # type: ignore[union-attr]
+    return int(size[0] if isinstance(size, tuple | list) else size)
+
+
 def _config(ref: ModelRef, image_px: int) -> dict[str, Any]:
     open_clip = import_open_clip()
     if ref.architecture:

@@ -54,6 +54,9 @@ class ModelInfo:
     mixture: dict[str, Any] = field(default_factory=dict)
     """With `training.mix_with_start`: `alpha`, the share of the trained weights, and the scores on `val` by share; else empty."""
 
+    no_texts: str = ""
+    """Why the model encodes images only, for one whose texts were features of a table; '' if it encodes texts."""
+
     @property
     def folder(self) -> str:
         """Its folder in the workspace."""

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bioclip.errors import TrainingError
 from bioclip.models.adaptation import restrict_training
-from bioclip.models.hollow import hollow_network
+from bioclip.models.hollow import hollow_network, image_px_of
 from bioclip.training.step.flops import count_pair_flops, peak_flops
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.precision import autocast
@@ -134,12 +134,6 @@ def saved_bytes(settings: TrainingSettings, network: torch.nn.Module) -> tuple[f
         num_trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
     per_pair = (four - two) / 2
     return per_pair, max(0.0, two - 2 * per_pair), num_trained
-
-
-def image_px_of(network: torch.nn.Module) -> int:
-    """Side in pixels of the images that an open_clip network takes."""
-    size: Any = network.visual.image_size  # type: ignore[union-attr]
-    return int(size[0] if isinstance(size, tuple | list) else size)
 
 
 def describe_device(name: str, precision: str, peak_tflops: float) -> Device:

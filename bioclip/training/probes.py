@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bioclip.encoding.encoder import Encoder, EncodingOptions
-from bioclip.errors import ModelError, TrainingError
+from bioclip.errors import ModelError, SettingsError, TrainingError
 from bioclip.settings import ProbeSettings, TrainingSettings
 from bioclip.shards.index_building import index_split
 from bioclip.shards.sample_index import image_of, texts_of
@@ -33,7 +33,8 @@ VAL = "val"
 
 @dataclass(frozen=True)
 class Probe:
-    """`images` are (key, encoded image) pairs, `labels` the index of each one's caption in `captions`."""
+    """`images` are (key, encoded image) pairs, `labels` the index of each one's caption in `captions`. A model that encodes images only has
+    the ridge regression alone."""
 
     encoder: Encoder
     images: Sequence[tuple[str, bytes]]
@@ -45,24 +46,36 @@ class Probe:
         """The metrics by name; none if the features are not finite, since the next step then notices the divergence."""
         with evaluated(self.encoder.model.network):
             try:
-                found, heads = self.encoder.encode_images(self.images), self.encoder.encode_texts(self.captions)
+                found = self.encoder.encode_images(self.images)
+                labels = np.array([self.labels[key] for key in found.ids], dtype=np.int64)
+                metrics = {} if self.encoder.no_texts else self._zero_shot(found.features, labels)
             except ModelError:
                 return {}
-            logits = self.encoder.logit_scale * (found.features.astype(np.float64) @ heads.T.astype(np.float64))
-        labels = np.array([self.labels[key] for key in found.ids], dtype=np.int64)
-        metrics = {
-            "zero_shot_top1": float((logits.argmax(axis=1) == labels).mean()),
-            "zero_shot_loss": float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean()),
-        }
         ridge = ridge_top1(found.features, labels, self.ridge_penalty)
         return metrics if ridge is None else metrics | {"ridge_top1": ridge}
 
+    def _zero_shot(self, images: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+        heads = self.encoder.encode_texts(self.captions)
+        logits = self.encoder.logit_scale * (images.astype(np.float64) @ heads.T.astype(np.float64))
+        return {
+            "zero_shot_top1": float((logits.argmax(axis=1) == labels).mean()),
+            "zero_shot_loss": float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean()),
+        }
+
 
 def open_probe(settings: TrainingSettings, release: Release, model: ClipModel) -> Probe | None:
-    """The probe that the settings ask for; None without one. Raises TrainingError if `val` has no usable image."""
+    """The probe that the settings ask for; None without one.
+
+    Raises TrainingError if `val` has no usable image, and SettingsError for a choice by zero-shot scores of a model without texts.
+    """
     probes = settings.probes
     if not probes.every_steps:
         return None
+    if model.no_texts and probes.best_metric != "ridge_top1" and (probes.decides_weights or settings.mix_with_start):
+        raise SettingsError(
+            f"training.probes.best_metric = {probes.best_metric} needs a model that encodes texts; this one encodes images only: "
+            f"{model.no_texts}. Set it to ridge_top1."
+        )
     images, captions = [], {}
     for key, image, caption in _val_samples(settings, release):
         images.append((key, image))

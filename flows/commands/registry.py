@@ -28,7 +28,7 @@ GROUPS = {
     "names": "Scientific names: resolve, parse, explain.",
     "backbone": "Taxonomic backbones: build, info.",
     "source": "Sources and their snapshots: diff.",
-    "models": "Models: average.",
+    "models": "Models: average, features.",
 }
 """Groups of commands, in the order of `--help`, all in the panel `Data`."""
 COMMANDS = {
@@ -58,6 +58,7 @@ COMMANDS = {
     "backbone info": "flows.commands.backbone:describe_backbone",
     "source diff": "flows.commands.source:diff_snapshots",
     "models average": "flows.commands.models:average_models",
+    "models features": "flows.commands.training.features:write_features",
     "settings": "flows.commands.settings:print_settings",
     "recipes": "flows.commands.training.recipes:list_recipes",
     "benchmarks": "flows.commands.evaluation.benchmarks:list_benchmarks",

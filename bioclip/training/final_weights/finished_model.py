@@ -35,7 +35,7 @@ def write_model(run: Run, key: str, release: Release) -> None:
         merge_adaptation(model.network)
         mixture = mix_with_start(run.settings, release, model) if run.settings.mix_with_start else None
         info = _describe(run, key, release, save_model(storage, folder, model), step)
-        info = replace(info, mixture=mixture.to_dict() if mixture else {})
+        info = replace(info, mixture=mixture.to_dict() if mixture else {}, no_texts=model.no_texts)
         probed = {probe["step"]: dict(probe) for probe in run.state.probes}
         rows = [metrics_of(number, run.state, run.settings, run.data) | probed.get(number, {}) for number in range(1, run.num_done + 1)]
         storage.write_bytes(f"{folder}/{layout.TRAINING_METRICS}", b"".join(canonical_json(row) + b"\n" for row in rows))

@@ -67,6 +67,9 @@ class Objective(torch.nn.Module):
     takes_over_step: ClassVar[bool] = False
     """True for an objective that defines `run_step`. At most one of a run's objectives may."""
 
+    no_texts: str = ""
+    """Why a model of this objective encodes images only; '' if its text tower is trained or was before."""
+
     def added_texts(self, batch: Batch) -> Sequence[str]:
         """Texts to encode after the captions of the batch; `batch` has this process's pairs, so the texts may differ between processes."""
         del batch

@@ -11,7 +11,7 @@ with [B, G] logits of each. The gradient is that of open_clip's DistillClipLoss,
 
 The folder `teacher_dir` holds `crop-00.parquet` to `crop-<K-1>.parquet` with `item_id` (the record id) and `embedding`, one for each of the
 `training.num_crops` = K crops that every image is shown in, and `captions.parquet`, whose `item_id` is the caption.
-`bioclip.training.stored_features.teacher_features` writes it from any model.
+`treeoflife models features` writes it from any model, with the settings of the run that reads it.
 
 Use: for small models, with weight w beside `clip` with weight 1 - w (the paper: 1 and 0, or 0.75 and 0.25).
 """

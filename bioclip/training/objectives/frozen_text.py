@@ -7,7 +7,9 @@ With t_i the stored features of the caption of pair i, A a layer [W, D], and v_i
     L_i = -log( exp(s u_i.v_i) / sum_k exp(s u_i.v_k) )
 
 averaged over images and over texts, [B, G] logits each. A starts as the identity where W = D. The model's own text tower takes no part
-and is frozen by default, so a finished model answers texts through the stored features and A, which is stored with the objective.
+and is frozen by default. A finished model then encodes images only: evaluation leaves out tasks that need texts, and scorers by text
+refuse it. Texts are answered through the stored features and A, which is stored with the objective. With `freeze_text_tower: false` beside
+`clip` the model's own texts are trained too.
 
 Use: instead of `clip`, to train an image tower against a large language model whose features of all captions were computed once.
 """
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from bioclip.training.data import Batch
 
 
+_NO_TEXTS = (
+    "its images were trained against stored features of captions (objective frozen_text), which its own text tower does not give; to train "
+    "both, set freeze_text_tower to false and add the objective clip"
+)
+
+
 class FrozenTextOptions(PairOptions):
     """Options of `frozen_text`."""
 
@@ -49,6 +57,7 @@ class FrozenTextObjective(PairObjective):
         if self.adapter.in_features == self.adapter.out_features:
             torch.nn.init.eye_(self.adapter.weight)
         if options.freeze_text_tower:
+            self.no_texts = _NO_TEXTS
             for name, parameter in context.model.network.named_parameters():
                 if not name.startswith(("visual.", "logit_")):
                     parameter.requires_grad_(False)

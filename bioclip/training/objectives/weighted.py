@@ -38,6 +38,11 @@ class WeightedObjectives(torch.nn.Module):
         """The objective that takes over the step, or None."""
         return next((part for part in self.objectives if part.takes_over_step), None)
 
+    @property
+    def no_texts(self) -> str:
+        """The first objective's reason why the model encodes images only, or ''."""
+        return next((part.no_texts for part in self.objectives if part.no_texts), "")
+
     def added_texts(self, batch: Batch) -> list[list[str]]:
         """Texts that each objective adds to a batch."""
         return [list(part.added_texts(batch)) for part in self.objectives]

@@ -50,10 +50,10 @@ def build_trainer(settings: TrainingSettings, processes: Processes, model: ClipM
         network, settings.grad_checkpoint_every if settings.grad_checkpointing else 0, "inductor" if settings.compile else ""
     )
     averaged = MovingAverage(network, settings.ema_decay) if settings.ema_decay else None
-    result = model if averaged is None else replace(model, network=averaged.copy)
+    result = replace(model, network=network if averaged is None else averaged.copy, no_texts=objectives.no_texts)
     shards = settings.parallelism == "fsdp" and processes.world_size > 1
     if shards:
-        result = replace(model, network=_whole_copy(network, settings) if processes.is_first else network)
+        result = replace(result, network=_whole_copy(network, settings) if processes.is_first else network)
         shard(encoder, processes)
         if averaged is not None:
             shard(PairEncoder(averaged.copy), processes)

@@ -7,6 +7,7 @@ all that training needs. The teacher sees the student's own crop, resized to its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ import torch
 
 from bioclip import layout
 from bioclip.encoding.embedding_table import embedding_table_bytes
-from bioclip.errors import SettingsError
+from bioclip.errors import ModelError, SettingsError
+from bioclip.models.hollow import hollow_network, image_px_of
 from bioclip.training.data import TrainingData
 from bioclip.training.data.streams import open_streams
 
@@ -30,27 +32,37 @@ if TYPE_CHECKING:
 Features = dict[str, "NDArray[np.float16]"]
 
 
-def write_teacher_features(
-    settings: TrainingSettings, release: Release, workspace: Storage, teacher: Encoder, student_px: int, folder: Storage
-) -> int:
-    """Write the features of `settings.num_crops` crops of every sample, and of their captions, to `folder`; returns the number of images.
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """Samples and distinct captions whose features were written."""
 
-    `student_px` is the side of the trained model's input. Features are stored as float16. Raises SettingsError without `num_crops`, and
-    as `open_streams`.
+    num_images: int
+    num_captions: int
+
+
+def write_teacher_features(
+    settings: TrainingSettings, release: Release, workspace: Storage, teacher: Encoder, folder: Storage
+) -> TeacherFeatures:
+    """Write the features of `settings.num_crops` crops of every sample, and of their captions, to `folder`.
+
+    Crops have the size of the input of `settings.model`. Features are stored as float16. Raises SettingsError without `num_crops`,
+    ModelError for a teacher that encodes images only, and as `hollow_network` and `open_streams`.
     """
+    if teacher.no_texts:
+        raise ModelError(f"the teacher encodes images only: {teacher.no_texts}; name a model that also encodes captions.")
     if not settings.num_crops:
         raise SettingsError("training.num_crops is 0: each epoch has new crops, which no table can hold; set it to a number above 0.")
     streams, _ = open_streams(settings, release, workspace)
-    data = TrainingData(streams, settings, lambda texts: torch.zeros(len(texts), 1, dtype=torch.int64), student_px)
+    side_px = image_px_of(hollow_network(settings.model))
+    data = TrainingData(streams, settings, lambda texts: torch.zeros(len(texts), 1, dtype=torch.int64), side_px)
     captions: set[str] = set()
-    num_images = 0
+    images: Features = {}
     for crop, images in enumerate(_features_of_crops(data, settings.num_crops, teacher, captions.update)):
         folder.write_bytes(layout.teacher_crop(f"{crop:02d}"), _table(images))
-        num_images += len(images)
     texts = sorted(captions)
     features = dict(zip(texts, teacher.encode_texts(texts).astype(np.float16), strict=True))
     folder.write_bytes(layout.TEACHER_CAPTIONS, _table(features, {"logit_scale": repr(teacher.logit_scale)}))
-    return num_images
+    return TeacherFeatures(len(images), len(texts))
 
 
 def _features_of_crops(

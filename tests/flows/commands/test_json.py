@@ -38,6 +38,7 @@ CASES = {
     "backbone info": "{backbone}",
     "source diff": "{archive} {archive} --settings {settings}",
     "models average": "{model} {model} --folder {out}/mean",
+    "models features": "{model} --release {release} --workspace {workspace} --folder {out}/teacher --set training.num_crops=1",
     "init": "{archive} --backbone {backbone} --output {out}.yaml",
     "check": "--settings {settings}",
     "settings": "",
@@ -68,7 +69,7 @@ def test_the_keys_are_those_that_help_lists(
         "release": curated.release.storage.root, "workspace": curated.storage.root,
         "record": curated.release.samples(["record_id"])[0][0].as_py(),
     }  # fmt: skip
-    if words == "models average":
+    if words.startswith("models "):
         save_model(Storage(str(tmp_path)), "model", create_model(SETTINGS.model, seed=1))
         places["model"] = tmp_path / "model"
     if words == "release promote":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,13 @@ import torch
 
 from bioclip import layout
 from bioclip.encoding.embedding_table import embedding_table_bytes
-from bioclip.encoding.encoder import Encoder
-from bioclip.errors import SettingsError
-from bioclip.models.clip import create_model, import_open_clip
+from bioclip.encoding.encoder import Encoder, open_encoder
+from bioclip.errors import ModelError, SettingsError, UsageError
+from bioclip.models.clip import create_model, import_open_clip, save_model
+from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
+from bioclip.settings import PipelineSettings, TrainingSettings, WorkspaceSettings
+from bioclip.settings.loading import to_yaml
 from bioclip.storage import Storage
 from bioclip.training.data import TrainingData
 from bioclip.training.data.streams import open_streams
@@ -26,7 +30,8 @@ from bioclip.training.objectives.distillation import DistillationObjective
 from bioclip.training.objectives.frozen_text import FrozenTextObjective
 from bioclip.training.objectives.symile import SymileObjective
 from bioclip.training.stored_features.feature_table import FeatureTable
-from bioclip.training.stored_features.teacher_features import write_teacher_features
+from flows.commands.parameters import SettingsOptions
+from flows.commands.training.features import write_features
 from tests.training.models import TINY_MODEL
 from tests.training.objectives.material import NUM_CROPS, NUM_PAIRS, PAIRS, SETTINGS, WIDTH, build, make_batch, make_context, outputs_of
 from tests.training.objectives.material import write_required as example_options
@@ -82,17 +87,24 @@ class TestDistillation:
         with pytest.raises(SettingsError, match=r"has features of 3 crops of each image, and training.num_crops is 5"):
             build("distillation", make_context(settings=SETTINGS.model_copy(update={"num_crops": 5})), teacher_dir=folder)
 
-    def test_a_model_learns_from_a_teacher_whose_features_were_written_once(
-        self, release: Release, tmp_path: Path, tiny_settings: MakeSettings
+    def test_a_model_learns_from_a_teacher_whose_features_a_command_wrote(
+        self, release: Release, workspace: Path, tiny_settings: MakeSettings
     ) -> None:
-        teacher = create_model(TINY_MODEL, seed=99)
-        teacher.network.eval()
-        storage, folder = Storage(str(tmp_path / "w")), Storage(str(tmp_path / "teacher"))
-        settings = tiny_settings(num_crops=2, batch_size=32, num_steps=9, caption_types=["sci", "taxon"])
-        assert write_teacher_features(settings, release, storage, Encoder(teacher), 32, folder) == 2 * settings_size(release)
-        objectives = [{"name": "distillation", "options": {"teacher_dir": folder.root}}]
-        info = train(settings.model_copy(update={"objectives": tiny_settings(objectives=objectives).objectives}), release, storage).info
+        settings = tiny_settings(num_crops=2, batch_size=32, num_steps=10, caption_types=["sci", "taxon"])
+        answer = write_teacher(workspace, settings)
+        assert (answer["num_images"], answer["num_crops"]) == (settings_size(release), 2)
+        objectives = [{"name": "distillation", "options": {"teacher_dir": answer["folder"]}}]
+        chosen = settings.model_copy(update={"objectives": tiny_settings(objectives=objectives).objectives})
+        info = train(chosen, release, Storage(str(workspace))).info
         assert info.loss_last < info.loss_first
+
+    def test_a_teacher_of_images_alone_and_a_folder_that_no_run_reads_are_refused(
+        self, workspace: Path, tiny_settings: MakeSettings
+    ) -> None:
+        with pytest.raises(UsageError, match="reads a local folder"):
+            write_teacher(workspace, tiny_settings(num_crops=1), folder="memory://teacher")
+        with pytest.raises(SettingsError, match=r"training.num_crops is 0"):
+            write_teacher(workspace, tiny_settings())
 
     def test_crops_and_captions_repeat_after_the_number_of_crops(
         self, release: Release, tmp_path: Path, tiny_settings: MakeSettings
@@ -107,6 +119,16 @@ class TestDistillation:
                 seen.setdefault((key, epoch % 2), set()).add(image.numpy().tobytes() + caption.encode())
         assert {len(views) for views in seen.values()} == {1}
         assert any(seen[key, 0] != seen[key, 1] for key, _ in seen)
+
+
+def write_teacher(workspace: Path, settings: TrainingSettings, folder: str = "") -> dict[str, Any]:
+    """The answer of `treeoflife models features` for a random teacher and these settings."""
+    save_model(Storage(str(workspace)), "teacher-model", create_model(TINY_MODEL, seed=99))
+    pipeline = PipelineSettings(workspace=WorkspaceSettings(uri=str(workspace)), training=settings)
+    (workspace / "settings.yaml").write_text(to_yaml(pipeline))
+    options = SettingsOptions(settings=str(workspace / "settings.yaml"))
+    target = folder or str(workspace / "teacher")
+    return write_features(str(workspace / "teacher-model"), folder=target, release="sample", options=options).data
 
 
 def settings_size(release: Release) -> int:
@@ -223,3 +245,23 @@ class TestFrozenText:
         batch = make_batch(pairs=((0, 0, "a photo of nothing."), *PAIRS[1:]))
         with pytest.raises(SettingsError, match=r"lacks the caption 'a photo of nothing\.'; add its features"):
             objective.loss(outputs_of(context, batch, []), batch)
+
+    def test_a_finished_model_encodes_images_only_and_is_probed_and_continued(
+        self, release: Release, workspace: Path, tiny_settings: MakeSettings
+    ) -> None:
+        storage, common = Storage(str(workspace)), {"num_crops": 1, "caption_types": ["sci"], "caption_fallback": "sci"}
+        features = Path(write_teacher(workspace, tiny_settings(**common))["folder"], layout.TEACHER_CAPTIONS)
+        objectives = [{"name": "frozen_text", "options": {"features_path": str(features)}}]
+        info = train(tiny_settings(**common, objectives=objectives, probes={"every_steps": 6}), release, storage).info
+        rows = [json.loads(line) for line in storage.read_bytes(f"{info.folder}/{layout.TRAINING_METRICS}").splitlines()]
+        assert "ridge_top1" in rows[5]
+        assert not any("zero_shot_top1" in row for row in rows)
+        encoder = open_encoder(ModelRef.parse(info.model_id), workspace=storage)
+        assert "objective frozen_text" in encoder.no_texts
+        with pytest.raises(ModelError, match=r"encodes images only: .* freeze_text_tower to false .*; choose tasks that need no texts"):
+            encoder.encode_texts(["a wren"])
+        best = {"every_steps": 6, "final_weights": "best"}
+        with pytest.raises(SettingsError, match=r"best_metric = zero_shot_top1 needs .* Set it to ridge_top1"):
+            train(tiny_settings(**common, objectives=objectives, probes=best), release, storage)
+        start = TINY_MODEL.model_copy(update={"pretrained": str(workspace / info.folder)})
+        assert train(tiny_settings(**common, objectives=objectives, model=start), release, storage).info.no_texts == info.no_texts
