@@ -6,6 +6,7 @@ B  pairs    E  added texts    D  width of the embeddings    W  width of the proj
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,12 +15,12 @@ from pydantic import Field
 
 from bioclip.models.clip import ClipModel
 from bioclip.plugins import read_options
-from bioclip.settings import Settings, TrainingSettings
+from bioclip.settings import ObjectiveSettings, Settings, TrainingSettings
 from bioclip.training.data import Batch
 from bioclip.training.data.lineage_matrix import LineageMatrix
 from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, Step
-from bioclip.training.objectives.weighted import WeightedObjectives
-from bioclip.training.processes import Processes
+from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
+from bioclip.training.processes import Processes, join_processes
 
 NUM_PAIRS, WIDTH = 12, 8
 OBJECTIVES_TO_TRY = ("clip", f"{__name__}:build_sigmoid")
@@ -153,3 +154,18 @@ def gradients(objectives: WeightedObjectives, rows: slice) -> list[torch.Tensor]
     value.backward()
     added = [parameter.grad for parameter in objectives.parameters()]
     return [value.detach(), *(leaf.grad for leaf in (vision, text, scale)), *added]  # type: ignore[list-item]
+
+
+def mean_gradients() -> dict[str, Any]:
+    """The gradients of each objective, averaged over the processes, which share the batch; for a ProcessPair.
+
+    A weight matrix shared by all rows takes the place of a network: its gradients are averaged, as DistributedDataParallel does.
+    """
+    with join_processes("cpu") as processes:
+        size = NUM_PAIRS // processes.world_size
+        rows = slice(processes.rank * size, (processes.rank + 1) * size)
+        context = replace(CONTEXT, processes=processes)
+        return {
+            name: [processes.mean(value).tolist() for value in gradients(build_objectives([ObjectiveSettings(name=name)], context), rows)]
+            for name in OBJECTIVES_TO_TRY
+        }

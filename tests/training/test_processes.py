@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,68 +25,18 @@ from tests.training.process_pair import ProcessPair, free_port
 
 TRAINING = TrainingSettings(model=TINY_MODEL, num_steps=4, batch_size=16, learning_rate=1e-4, warmup_steps=2, num_threads=1)
 
-WORKER = """
-import json, os, sys
-from dataclasses import replace
-
-from bioclip.models.clip import import_open_clip
-from bioclip.settings import ObjectiveSettings
-from bioclip.training.__main__ import main
-from bioclip.training.objectives.weighted import build_objectives
-from bioclip.training.processes import join_processes
-from tests.training.process_pair import ProcessPair, free_port
-from tests.training.plain_objectives import CONTEXT, NUM_PAIRS, OBJECTIVES_TO_TRY, gradients
-
-import_open_clip()
-with join_processes("cpu") as processes:
-    size = NUM_PAIRS // processes.world_size
-    rows = slice(processes.rank * size, (processes.rank + 1) * size)
-    found = {}
-    for name in OBJECTIVES_TO_TRY:
-        # a weight matrix shared by all rows takes the place of a network: its gradients are averaged, as DistributedDataParallel does
-        values = gradients(build_objectives([ObjectiveSettings(name=name)], replace(CONTEXT, processes=processes)), rows)
-        found[name] = [processes.mean(value).tolist() for value in values]
-    if processes.is_first:
-        print(json.dumps(found))
-os.environ["MASTER_PORT"] = sys.argv[1]
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def _free_ports() -> list[str]:
-    probes = [socket.socket() for _ in range(2)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [str(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
 
 @pytest.fixture(scope="module")
-def together(release: Release, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Storage]:
+def together(release: Release, process_pair: ProcessPair, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Storage]:
     """What two gloo processes find: gradients by objective, and the workspace in which they trained on the release."""
-    folder, ports = tmp_path_factory.mktemp("together"), _free_ports()
+    folder = tmp_path_factory.mktemp("together")
     (folder / "releases").symlink_to(Path(release.storage.root).parent)
     settings = PipelineSettings(workspace=WorkspaceSettings(uri=str(folder)), training=TRAINING)
     (folder / "settings.yaml").write_text(to_yaml(settings))
+    found, _ = process_pair.run("tests.training.plain_objectives:mean_gradients")
     arguments = command(folder / "settings.yaml", release.version, None, TRAINING)[3:]
-    python_path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    shared = os.environ | {"PYTHONPATH": python_path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "WORLD_SIZE": "2"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, ports[1], *arguments],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=120) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    assert [errors for _, errors in outputs] == ["", ""]
-    return json.loads(outputs[0][0]), Storage(str(folder))
+    assert process_pair.run("bioclip.training.__main__:main", arguments=arguments) == [0, 0]
+    return found, Storage(str(folder))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES_TO_TRY)

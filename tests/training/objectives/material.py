@@ -27,7 +27,7 @@ from bioclip.training.data.lineage_matrix import LineageMatrix
 from bioclip.training.objectives import options_class
 from bioclip.training.objectives.contract import Objective, ObjectiveContext, Outputs, at_least_float32
 from bioclip.training.objectives.weighted import WeightedObjectives, build_objectives
-from bioclip.training.processes import Processes
+from bioclip.training.processes import Processes, join_processes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -217,3 +217,12 @@ def write_teacher(folder: Path, keys: list[str], captions: list[str]) -> None:
 def random_features(num_rows: int, seed: int) -> NDArray[np.float32]:
     """float32 [num_rows, FEATURE_WIDTH]."""
     return np.random.default_rng(seed).normal(size=(num_rows, FEATURE_WIDTH)).astype(np.float32)
+
+
+def write_gradients(options: dict[str, dict[str, Any]], folder: str) -> None:
+    """Write the gradients of each objective, with this process's half of the batch; for a ProcessPair."""
+    with join_processes("cpu") as processes:
+        for name in options:
+            found = gradients(name, options[name], processes, rows_of(processes))
+            if processes.is_first:
+                torch.save(found, Path(folder, f"{name}.pt"))

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,27 +16,9 @@ from bioclip.storage import Storage
 from bioclip.training.loop import train
 from bioclip.training.objectives import OBJECTIVES, options_class
 from tests.training.objectives.material import PAIRS, gradients, write_required
+from tests.training.process_pair import ProcessPair
 
 MakeSettings = Callable[..., TrainingSettings]
-
-WORKER = """
-import json, sys
-from pathlib import Path
-
-from bioclip.models.clip import import_open_clip
-from bioclip.training.objectives import OBJECTIVES
-from bioclip.training.processes import join_processes
-from tests.training.objectives.material import gradients, rows_of
-
-import_open_clip()
-options = json.loads(Path(sys.argv[1], "options.json").read_text())
-with join_processes("cpu") as processes:
-    for name in OBJECTIVES:
-        found = gradients(name, options[name], processes, rows_of(processes))
-        if processes.is_first:
-            import torch
-            torch.save(found, Path(sys.argv[1], f"{name}.pt"))
-"""
 
 
 def needs_features(name: str) -> bool:
@@ -57,27 +34,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def together(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def together(options: dict[str, Any], process_pair: ProcessPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the gradients that two gloo processes found, each with half of the batch."""
     folder = tmp_path_factory.mktemp("together")
-    (folder / "options.json").write_text(json.dumps(options))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    python_path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
-    shared = os.environ | {"PYTHONPATH": python_path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder)],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=240) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    process_pair.run("tests.training.objectives.material:write_gradients", options=options, folder=str(folder))
     return folder
 
 
