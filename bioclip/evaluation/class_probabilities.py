@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
     from bioclip.evaluation.tasks.task import TaskInput
 
-PREFERRED_CAPTION_TYPE = "taxon_com"
 _PART_NUMBERS = 8_000_000
-
-
-def preferred_caption_type(caption_types: Sequence[str]) -> str:
-    """The type that is scored where only one is: `taxon_com`, or the last one where that is not among them."""
-    return PREFERRED_CAPTION_TYPE if PREFERRED_CAPTION_TYPE in caption_types else caption_types[-1]
 
 
 def iter_logits(given: TaskInput, heads: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float64]]]:

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.evaluation.grid.cells import CellResult
+from bioclip.evaluation.grid.rival_differences import find_differences
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
 from bioclip.leakage import LEAK_SCHEMA
 from bioclip.parquet import PARQUET_OPTIONS
 from bioclip.storage import Storage
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 COMPARISON_SCHEMA = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),
@@ -41,17 +42,22 @@ LEAK_EVIDENCE_SCHEMA = pa.schema([pa.field("model", pa.string(), nullable=False)
 
 @dataclass(frozen=True)
 class Comparison:
-    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA) and its folder in the workspace."""
+    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA, DIFFERENCE_SCHEMA) and its folder in the workspace."""
 
     comparison_id: str
     folder: str
     info: dict[str, Any]
     table: pa.Table
     leaks: pa.Table
+    differences: pa.Table
 
     def files(self) -> dict[str, bytes]:
         """The content of its files by name, the description last."""
-        files = {layout.COMPARISON_TABLE: _parquet(self.table), layout.COMPARISON_LEAKS: _parquet(self.leaks)}
+        files = {
+            layout.COMPARISON_TABLE: _parquet(self.table),
+            layout.COMPARISON_LEAKS: _parquet(self.leaks),
+            layout.COMPARISON_DIFFERENCES: _parquet(self.differences),
+        }
         return files | {layout.COMPARISON_INFO: readable_json(self.info)}
 
 
@@ -82,7 +88,8 @@ def write_comparison(results: Sequence[CellResult], storage: Storage) -> Compari
     comparison_id = digest_value(["comparison", info])[:12]
     table = pa.Table.from_pylist(rows, schema=COMPARISON_SCHEMA)
     evidence = pa.concat_tables([LEAK_EVIDENCE_SCHEMA.empty_table(), *(one.cast(LEAK_EVIDENCE_SCHEMA) for one in leaks)])
-    made = Comparison(comparison_id, layout.comparison_dir(comparison_id), info | {"comparison_id": comparison_id}, table, evidence)
+    folder, differences = layout.comparison_dir(comparison_id), find_differences(results, storage)
+    made = Comparison(comparison_id, folder, info | {"comparison_id": comparison_id}, table, evidence, differences)
     for name, data in made.files().items():
         storage.write_bytes(f"{made.folder}/{name}", data)
     return made

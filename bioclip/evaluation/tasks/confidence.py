@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.class_probabilities import iter_logits, preferred_caption_type, softmax
+from bioclip.evaluation.class_probabilities import iter_logits, softmax
 from bioclip.evaluation.curves import AccuracyAtCoverage, CalibrationError, RiskCoverageArea
+from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import TIE_MARGIN, Measurement, Parameter, Proportion, Statistic
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 

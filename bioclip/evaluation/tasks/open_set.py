@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.class_probabilities import preferred_caption_type
 from bioclip.evaluation.curves import Auroc, FalsePositiveRate
 from bioclip.evaluation.rank_rollup import taxa_at
+from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import Measurement, Parameter, Statistic
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 

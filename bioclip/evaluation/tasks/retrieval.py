@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.class_probabilities import preferred_caption_type
+from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import Measurement, Parameter, Proportion
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bioclip.evaluation.class_probabilities import preferred_caption_type
 from bioclip.evaluation.corruptions import CORRUPTIONS, SEVERITIES, SHORTER_SIDE_PX, corrupt, encode_png, shrink
+from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import Measurement, Parameter, Proportion, place_truth, top_credit
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 

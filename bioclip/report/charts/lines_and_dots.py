@@ -64,7 +64,7 @@ class ScorePoint:
 
 def dots_chart(title: str, dots: Sequence[ScorePoint], axis_title: str) -> Markup:
     """One row per score: a dot with a whisker over its interval, and a diamond at the chance level, on one axis in percent from 0."""
-    width, left, right, row_height = 440.0, 112.0, 70.0, 30.0
+    width, left, right, row_height = 440.0, 144.0, 70.0, 30.0
     bottom = len(dots) * row_height + 8
     highest = max(max(dot.value, dot.high or 0, dot.chance or 0) for dot in dots)
     across = Scale(0, min(1.0, max(highest * 1.08, 0.02)), left, width - right)

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bioclip import layout
 from bioclip.errors import TreeOfLifeError, UsageError
 from bioclip.evaluation.benchmarks.references import BenchmarkRef
 from bioclip.evaluation.grid.cells import CellResult, GridModel, Target, find_targets, name_models, score_cell
@@ -20,10 +21,11 @@ from bioclip.models.reference import ModelRef
 from bioclip.releases import Release, open_release
 from bioclip.releases.locating import locate_release
 from bioclip.releases.manifest import open_release_folder
+from bioclip.report.pages.comparison import render_comparison
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage, open_storage, open_workspace
 from flows.commands.answers import Answer
-from flows.commands.evaluation.scores_table import describe_cells, scores_table, scores_values
+from flows.commands.evaluation.scores_table import describe_cells, describe_differences, scores_table, scores_values
 from flows.commands.exit_codes import ExitCode
 
 
@@ -47,8 +49,10 @@ def evaluate_grid(
     results = _score_all(found, targets, settings, storage, probed)
     comparison = write_comparison(results, storage)
     uri = storage.uri(comparison.folder)
+    page = {layout.COMPARISON_PAGE: render_comparison(comparison.info, comparison.table, comparison.differences)}
+    storage.write_bytes(f"{comparison.folder}/{layout.COMPARISON_PAGE}", page[layout.COMPARISON_PAGE])
     if out:
-        _write_out(out, settings, comparison.files())
+        _write_out(out, settings, comparison.files() | page)
     failures = [f"{one.model.label} on {one.target.name}: {one.failure}" for one in results if one.failure]
     data = {
         "comparison": {"comparison_id": comparison.comparison_id, "uri": uri},
@@ -56,7 +60,13 @@ def evaluate_grid(
         "failures": failures,
     }
     tracked = _log_to_mlflow(settings, results, storage)
-    lines = [*describe_cells(results), *(f"no score: {one}" for one in failures), *tracked, f"\ncomparison  {uri}"]
+    lines = [
+        *describe_cells(results),
+        *describe_differences(comparison.differences),
+        *(f"no score: {one}" for one in failures),
+        *tracked,
+        f"\ncomparison  {uri}/{layout.COMPARISON_PAGE}",
+    ]
     text: list[RenderableType] = ["", scores_table(results, storage), *lines, *([f"written to  {out}"] if out else [])]
     return Answer(data, text, ExitCode.FAILED if failures else ExitCode.DONE)
 

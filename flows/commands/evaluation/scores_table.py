@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
 from rich.table import Table
 
 from bioclip.evaluation.grid.cells import CellResult
 from bioclip.evaluation.grid.side_by_side import cell_headlines
-from bioclip.evaluation.results import Headline, describe_shared_prompts
+from bioclip.evaluation.predictions import read_parameters
+from bioclip.evaluation.results import Headline, describe_shared_prompts, describe_units, preferred_caption_type
 from bioclip.models.text_context import describe_cut_texts
 from bioclip.storage import Storage
 
@@ -66,6 +68,22 @@ def describe_cells(results: Sequence[CellResult]) -> list[str]:
             }
             said |= dict.fromkeys(f"{entry['name']}, {result.model.label}: {words}" for words in _model_notes(entry))
     return list(said)
+
+
+def describe_differences(differences: pa.Table) -> list[str]:
+    """One sentence per benchmark and model on the difference from the first model, zero-shot top-1 where there is one."""
+    rows = [row | {"parameters": read_parameters(row["parameters"])} for row in differences.to_pylist() if row["metric"] == "top1"]
+    rows = [row for row in rows if row["parameters"].get("rank") == "species"]
+    shown = preferred_caption_type([row["parameters"]["caption_type"] for row in rows if row["task"] == "zero_shot"])
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        if row["parameters"].get("caption_type", shown) == shown:
+            what = f"zero-shot {shown}" if row["task"] == "zero_shot" else f"{row['parameters']['shots']}-shot"
+            points = [f"{100 * row[name]:+.1f}" for name in ("difference", "ci_low", "ci_high")]
+            sentence = f"{row['benchmark']}, {what}: {row['model']} less {row['baseline']} is {points[0]} points [{points[1]}, {points[2]}]"
+            over = describe_units(row["num_units"], row["interval_unit"])
+            found.setdefault((row["benchmark"], row["model"]), f"{sentence}, p {row['p_value']:.2g}, paired over {over}")
+    return list(found.values())
 
 
 def _short(measure: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from bioclip.evaluation.grid.rival_differences import DIFFERENCE_SCHEMA
 from bioclip.evaluation.grid.side_by_side import COMPARISON_SCHEMA
 from bioclip.models.clip import create_model, import_open_clip, save_model
 from bioclip.models.trained import ModelInfo
@@ -70,6 +71,37 @@ def test_models_are_scored_on_a_folder_without_settings_or_release(models: Path,
     assert set(table["model"].to_pylist()) == {"one", "two"}
     described = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [cell["benchmarks"][0]["dropped"] for cell in described["cells"]] == [{"image_undecodable": 1}] * 2
+
+
+def test_models_are_compared_on_the_same_images_on_a_page(models: Path, tmp_path: Path, run: Run) -> None:
+    trees(tmp_path / "trees")
+    answer = run(str(models / "one"), str(models / "two"), "--benchmark", str(tmp_path / "trees"), "--out", str(tmp_path / "out"))[1]
+    differences = pq.read_table(tmp_path / "out" / "differences.parquet")
+    assert differences.schema.equals(DIFFERENCE_SCHEMA)
+    scores = {(row["model"], row["task"], row["metric"], row["parameters"]): row for row in _rows(tmp_path / "out" / "comparison.parquet")}
+    rows = differences.to_pylist()
+    assert {row["task"] for row in rows} == {"zero_shot", "few_shot"}
+    for row in rows:
+        assert (row["model"], row["baseline"], row["num_unshared"]) == ("two", "one", 0)
+        key = (row["task"], row["metric"], row["parameters"])
+        assert row["difference"] == pytest.approx(scores["two", *key]["value"] - scores["one", *key]["value"])
+        assert row["ci_low"] <= row["difference"] <= row["ci_high"]
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert page == (Path(answer["comparison"]["uri"]) / "comparison.html").read_text()
+    for text in ("A model less one", "Leak check", "Zero-shot", "1-shot", "unknown", "95 % interval"):
+        assert text in page
+
+
+def test_the_page_of_one_model_has_no_differences(models: Path, tmp_path: Path, run: Run) -> None:
+    trees(tmp_path / "trees")
+    answer = run(str(models / "one"), "--benchmark", str(tmp_path / "trees"))[1]
+    assert pq.read_table(Path(answer["comparison"]["uri"]) / "differences.parquet").num_rows == 0
+    assert "Two models or more on one benchmark" in (Path(answer["comparison"]["uri"]) / "comparison.html").read_text()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return found
 
 
 def test_a_second_evaluation_of_a_model_on_a_set_encodes_no_image(models: Path, tmp_path: Path, run: Run) -> None:
