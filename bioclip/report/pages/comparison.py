@@ -34,7 +34,7 @@ def render_comparison(info: Mapping[str, Any], scores: pa.Table, differences: pa
         Section("all", "All measurements", _all_scores(rows) if rows else None, "No model has a score."),
     ]
     return render_page(
-        "comparison.html",
+        "model_comparison.html",
         title=f"{len(models)} models on {len(benchmarks)} benchmarks",
         name=", ".join(models),
         comparison_id=info["comparison_id"],
