@@ -15,6 +15,7 @@
     releases/<version>/                              a release; see the names under "Releases"
     models/<id>/, evaluations/<id>/, reports/<id>/   what training, evaluation and the report write
     features/<key>/                                  features of images, kept for further evaluations of the same model
+    heads/<key>.parquet                              zero-shot heads: vectors of classes with their lineages, by model and texts
     comparisons/<id>/                                scores of several models side by side
 
 Names are relative to the workspace (or to the release where it says so) and use `/`.
@@ -267,7 +268,7 @@ def shard_index(shard: str) -> str:
 
 # Models, evaluations and reports
 
-MODELS_DIR, EVALUATIONS_DIR, REPORTS_DIR, FEATURES_DIR = "models", "evaluations", "reports", "features"
+MODELS_DIR, EVALUATIONS_DIR, REPORTS_DIR, FEATURES_DIR, HEADS_DIR = "models", "evaluations", "reports", "features", "heads"
 MODEL_INFO, TRAINING_METRICS = "model.json", "metrics.jsonl"
 MODEL_CONFIG, MODEL_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 OBJECTIVE_WEIGHTS = "objectives.safetensors"
@@ -373,6 +374,11 @@ def set_fingerprints(key: str) -> str:
 def features_dir(key: str) -> str:
     """Folder of the features that one way of encoding images gives."""
     return f"{FEATURES_DIR}/{key}"
+
+
+def head_file(key: str) -> str:
+    """Vectors of the classes of one zero-shot head of one model, with their lineages."""
+    return f"{HEADS_DIR}/{key}{PARQUET}"
 
 
 def report_dir(report_id: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bioclip import layout
-from bioclip.digests import digest_value, readable_json
+from bioclip.digests import digest_path, digest_value, readable_json
 from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSettings, settings_digest
 from bioclip.storage import Storage
@@ -59,8 +59,9 @@ class EvaluationInfo:
 
 
 def evaluation_key(settings: EvaluationSettings, model_digest: str, data_digest: str) -> str:
-    """SHA-256 of (evaluator's version, settings, model's identity, release or evaluation sets)."""
-    return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), model_digest, data_digest])
+    """SHA-256 of (evaluator's version, settings and the content of their files, model's identity, release or evaluation sets)."""
+    files = [digest_path(path) for name in (settings.descriptions, settings.within) if name and (path := Path(name).expanduser()).is_file()]
+    return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), files, model_digest, data_digest])
 
 
 def planned_evaluation_id(settings: EvaluationSettings, model: ModelRef, workspace: Storage, data_digest: str) -> str:

@@ -21,6 +21,7 @@ from bioclip.encoding.encoder import EncodedImages, Encoder, EncodingOptions, op
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.benchmarks import build_benchmark
 from bioclip.evaluation.classifiers import find_classifier
+from bioclip.evaluation.heads.head_file import HeadStore
 from bioclip.evaluation.observations import choose_units, observations_of
 from bioclip.evaluation.predictions import PREDICTION_SCHEMA, Predictions
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA
@@ -80,6 +81,7 @@ class Evaluator:
     encoder: Encoder | EmbeddingTable
     benchmarks: Sequence[Benchmark]
     log: LogSink | None = None
+    stored_heads: HeadStore | None = None
     encoded: dict[str, EncodedImages] = field(default_factory=dict)
     unread: dict[str, dict[str, str]] = field(default_factory=dict)
     """Revision of a set -> item id -> why its image cannot be read."""
@@ -144,7 +146,7 @@ class Evaluator:
                 f"none of the {len(benchmark.labels)} images of benchmark {benchmark.name!r} can be decoded; repair the set."
             )
         labels = np.array([benchmark.labels[key] for key in ids], dtype=np.int64)
-        return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings)
+        return TaskInput(benchmark, ids, encoded.features[chosen], labels, self.encoder, self.settings, self.stored_heads)
 
     def _rows(self, benchmark: Benchmark, measurements: list[Measurement], units: Units) -> list[dict[str, Any]]:
         found = score(measurements, self.settings.num_bootstraps, self.settings.seed, units)
@@ -202,7 +204,7 @@ def evaluate_on(
         if model.kind == "embeddings"
         else open_encoder(model, options, settings.device, storage, settings.stored_features)
     )
-    evaluator = Evaluator(settings, encoder, benchmarks, log)
+    evaluator = Evaluator(settings, encoder, benchmarks, log, HeadStore(storage, model.identity(storage).texts_digest))
     found = [evaluator.evaluate(benchmark) for benchmark in benchmarks]
     return EvaluationResult(_write(found, settings, key, model, release or ("", ""), storage), False, evaluator.num_encoded)
 

@@ -179,6 +179,14 @@ class EvaluationSettings(Settings):
     """Tasks to run instead of those of each benchmark: registered names, or `module:function`."""
     metrics: tuple[str, ...] = ("top1", "macro_top1", "top5")
     """Metrics of zero-shot classification: registered names, or `module:function`."""
+    zero_shot_heads: tuple[str, ...] = ("no_template", "imagenet_templates", "biological_templates", "random_templates")
+    """Heads of the task `zero_shot_heads`: registered names, or `module:function`."""
+    descriptions: str = ""
+    """JSON file of descriptions, {scientific name: {attribute: text}}, for the heads `descriptions`, `random_descriptions` and
+    `differential_descriptions`."""
+    within: str = ""
+    """Classes of the task `zero_shot_heads`: those of a clade (`Aves`, `class:Aves`) or of the names in a text file or table, such as the
+    occurrence table of a region; empty: all."""
     on_leak: Literal["mark", "refuse"] = operational("mark")
     """What happens where images of a benchmark are among a model's training images: they are counted and the scores marked, or the model
     is not scored there."""
@@ -206,6 +214,6 @@ class EvaluationSettings(Settings):
     batch_size: int = operational(64, gt=0)
     """Images per batch."""
     num_loader_workers: int = operational(2, ge=0)
-    """Decoding threads; 0: decode in the encoder's thread."""
+    """Threads that decode images and rank taxa; 0: both in the encoder's thread."""
     device: str = operational("auto")
     """`auto`, `cpu` or `cuda`."""

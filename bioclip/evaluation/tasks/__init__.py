@@ -16,11 +16,13 @@ from bioclip.evaluation.tasks import (
     retrieval,
     robustness,
     zero_shot,
+    zero_shot_heads,
 )
 from bioclip.evaluation.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "zero_shot": zero_shot.run,
+    "zero_shot_heads": zero_shot_heads.run,
     "few_shot": few_shot.run,
     "rank_prompts": rank_prompts.run,
     "hierarchy": hierarchy.run,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bioclip.encoding.encoder import EncodedImages
     from bioclip.evaluation.benchmark import Benchmark
+    from bioclip.evaluation.heads.head_file import HeadStore
     from bioclip.evaluation.predictions import Predictions
     from bioclip.evaluation.statistics import Measurement
     from bioclip.models.text_context import CutTexts
@@ -53,6 +54,8 @@ class TaskInput:
     labels: NDArray[np.int64]
     texts: TaskEncoder
     settings: EvaluationSettings
+    stored_heads: HeadStore | None = None
+    """The zero-shot heads that the workspace keeps for this model."""
 
     def prompts(self, caption_type: str) -> list[str]:
         """[C] one caption per class: of the benchmark's own texts where it has some of that type, else from the lineage."""

@@ -9,26 +9,24 @@ classes are counted in the notes and scored as a tie (see `top_credit`), at each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bioclip.errors import EvaluationError
+from bioclip.evaluation.heads.head import LinearHead
+from bioclip.evaluation.heads.head_predictions import predict_with
+from bioclip.evaluation.heads.vectors import distinct_rows
 from bioclip.evaluation.metrics import find_metric
-from bioclip.evaluation.predictions import Predictions, Ranked
-from bioclip.evaluation.rank_rollup import RankRollup, RankTaxa, taxa_at
+from bioclip.evaluation.predictions import Predictions
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from bioclip.evaluation.benchmark import SpeciesClass
     from bioclip.models.text_context import CutTexts
 
-_PART_NUMBERS = 50_000_000
-"""Cosines in memory at once."""
 _MAX_EXAMPLES, _MAX_NAMES = 3, 4
 
 
@@ -45,8 +43,8 @@ def run(given: TaskInput) -> TaskResult:
         heads = given.heads(caption_type)
         if found_shared := find_shared_prompts(given.prompts(caption_type), heads, [c.lineage[-1] for c in given.benchmark.classes]):
             shared[caption_type] = found_shared
-        ranks = given.settings.ranks
-        predictions += predict(given.images, heads, given.texts.logit_scale, given.labels, given.benchmark.classes, ranks, caption_type)
+        ranks, num_threads, scale = given.settings.ranks, given.settings.num_loader_workers, given.texts.logit_scale
+        predictions += predict(given.images, heads, scale, given.labels, given.benchmark.classes, ranks, caption_type, num_threads)
     found = [metric(one) for one in predictions for metric in metrics]
     notes = {name: one for name, one in (("shared_prompts", shared), ("cut_captions", cut)) if one}
     return TaskResult([measurement for measurement in found if measurement is not None], predictions, notes)
@@ -81,16 +79,6 @@ def find_shared_prompts(prompts: Sequence[str], heads: NDArray[np.float32], name
     return {"num_classes": sum(map(len, shared)), "num_prompts": len(shared), "examples": examples[:_MAX_EXAMPLES]}
 
 
-def distinct_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(the distinct rows [K, D] in the order of their first appearance, the number of each row among them [C])."""
-    number: dict[bytes, int] = {}
-    digests = (blake2b(row, digest_size=16).digest() for row in np.ascontiguousarray(rows))
-    of_row = np.array([number.setdefault(digest, len(number)) for digest in digests], dtype=np.int64)
-    if len(number) == len(rows):
-        return rows, of_row
-    return rows[np.flatnonzero(np.diff(np.maximum.accumulate(of_row), prepend=-1))], of_row
-
-
 def predict(
     images: NDArray[np.float32],
     captions: NDArray[np.float32],
@@ -101,41 +89,6 @@ def predict(
     caption_type: str,
     num_threads: int = 1,
 ) -> list[Predictions]:
-    """Predictions of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`.
-
-    Images whose lineage is not filled at a rank are excluded there, and a rank that excludes all images is left out. Guessing draws a
-    species at random and takes its taxon, so a kingdom with most of the species has a high chance level.
-    """
-    rollup = RankRollup({rank: taxa_at(classes, rank) for rank in ranks}, logit_scale, num_threads)
-    for part, similarities in _similarities(images, captions):
-        rollup.add(similarities, labels[part])
-    found = (_predictions(rollup.ranked(rank), rollup.taxa[rank], labels, rank, caption_type) for rank in ranks)
-    return [one for one in found if one.asked.any()]
-
-
-def _predictions(ranked: Ranked, taxa: RankTaxa, labels: NDArray[np.int64], rank: str, caption_type: str) -> Predictions:
-    truth = taxa.of_species[labels]
-    return Predictions(
-        task="zero_shot",
-        parameters={"caption_type": caption_type, "rank": rank},
-        names=taxa.names,
-        truth=truth,
-        position=ranked.position,
-        top=ranked.top,
-        asked=taxa.is_named[truth],
-        guess=np.bincount(taxa.of_species) / len(taxa.of_species),
-        num_classes=int(taxa.is_named.sum()),
-        num_tied=ranked.num_tied,
-        top_probabilities=ranked.top_scores,
-        truth_probability=ranked.truth_score,
-    )
-
-
-def _similarities(images: NDArray[np.float32], captions: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """(images of a part, cosines [part, C]). Equal captions get exactly equal ones: each distinct caption is multiplied once."""
-    distinct, of_class = distinct_rows(captions)
-    size = max(1, _PART_NUMBERS // len(captions))
-    for first in range(0, len(images), size):
-        part = slice(first, first + size)
-        found = images[part] @ distinct.T
-        yield part, found if len(distinct) == len(captions) else found[:, of_class]
+    """Predictions of `images` [N, D] against `captions` [C, D], both of unit length, at each of `ranks`; see `predict_with`."""
+    head, parameters = LinearHead.of(captions, logit_scale), {"caption_type": caption_type}
+    return predict_with(head, images, labels, classes, ranks, "zero_shot", parameters, num_threads)
