@@ -18,7 +18,7 @@ from bioclip.evaluation.heads.head import LinearHead, average_texts
 
 if TYPE_CHECKING:
     from bioclip.evaluation.heads.class_names import NamedClasses
-    from bioclip.evaluation.tasks.task import TextEncoder
+    from bioclip.evaluation.heads.text_encoder import TextEncoder
 
 
 def build(named: NamedClasses, encoder: TextEncoder) -> LinearHead:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bioclip.evaluation.heads.class_names import NamedClasses
-    from bioclip.evaluation.tasks.task import TextEncoder
+    from bioclip.evaluation.heads.text_encoder import TextEncoder
 
 NUM_AMBIGUOUS = 10
 

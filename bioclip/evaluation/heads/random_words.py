@@ -17,7 +17,7 @@ from bioclip.evaluation.heads.template_sets import random_word
 
 if TYPE_CHECKING:
     from bioclip.evaluation.heads.class_names import NamedClasses
-    from bioclip.evaluation.tasks.task import TextEncoder
+    from bioclip.evaluation.heads.text_encoder import TextEncoder
 
 
 def build(named: NamedClasses, encoder: TextEncoder) -> LinearHead:

@@ -36,7 +36,7 @@ class Benchmark:
         self.classes = tuple(classes)
 
 
-def given(texts: LetterTexts, store: HeadStore | None = None, **changes: Any) -> TaskInput:
+def given(texts: Any, store: HeadStore | None = None, **changes: Any) -> TaskInput:
     random = np.random.default_rng(5)
     images = random.normal(size=(30, 16)).astype(np.float32)
     images /= np.linalg.norm(images, axis=1, keepdims=True)
