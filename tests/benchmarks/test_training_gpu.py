@@ -10,7 +10,9 @@ import torch
 from benchmarks.__main__ import run_benchmark
 from benchmarks.peers import Peers
 from benchmarks.training.training_gpu import QUICK, measure
-from tests.training.sample_release import write_release
+from bioclip.releases import open_release
+from bioclip.storage import Storage
+from tests.conftest import Curated
 
 
 def test_without_a_gpu_it_reports_that_nothing_was_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,8 +23,9 @@ def test_without_a_gpu_it_reports_that_nothing_was_measured(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_a_small_model_on_the_cpu_gives_every_figure_beside_the_peers_two_ways(tmp_path: Path) -> None:
-    report = measure(QUICK, write_release(tmp_path / "workspace"), tmp_path)
+def test_a_small_model_on_the_cpu_gives_every_figure_beside_the_peers_two_ways(curated: Curated, tmp_path: Path) -> None:
+    (tmp_path / "releases").symlink_to(Path(curated.release.storage.root).parent)
+    report = measure(QUICK, open_release(Storage(str(tmp_path)), curated.release.version), tmp_path)
     assert [comparison.peer.rpartition(", ")[2] for comparison in report.comparisons] == ["defaults", "best flags"]
     assert all(comparison.ratio for comparison in report.comparisons)
     [table] = report.facts
