@@ -25,6 +25,7 @@ MODULES = {
     "evaluation_preprocessing": "benchmarks.models.evaluation_preprocessing",
     "training_loader": "benchmarks.models.training_loader",
     "training_index": "benchmarks.models.training_index",
+    "zero_shot_evaluation": "benchmarks.models.zero_shot_evaluation",
     "rank_rollup": "benchmarks.models.rank_rollup",
     "large_label_sets": "benchmarks.models.large_label_sets",
     "release_increment": "benchmarks.releases.release_increment",
