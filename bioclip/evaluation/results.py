@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -58,7 +58,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class Headline:
-    """One line of a summary table. Without images, `value` and the interval are None and `reason` states why."""
+    """One line of a summary table. Without images, `value` and the interval are None and `reason` states why. `macro` is the mean over
+    classes beside the share of images, with its interval; None where it was not measured."""
 
     benchmark: str
     measure: str
@@ -72,6 +73,9 @@ class Headline:
     interval_unit: str = "image"
     num_units: int = 0
     reason: str = ""
+    macro: float | None = None
+    macro_ci_low: float | None = None
+    macro_ci_high: float | None = None
 
 
 def load_scores(storage: Storage, evaluation_id: str) -> Scores:
@@ -93,7 +97,12 @@ def headlines(scores: Scores) -> list[Headline]:
         name = benchmark["name"]
         rows = scores.rows(benchmark=name, rank="species", metric="top1")
         shown = shown_caption_type(rows)
-        lines += [_headline(name, row) for row in rows if row["task"] == "few_shot" or row["parameters"].get("caption_type") == shown]
+        macro = {(row["task"], str(row["parameters"])): row for row in scores.rows(benchmark=name, rank="species", metric="macro_top1")}
+        lines += [
+            _headline(name, row, macro.get((row["task"], str(row["parameters"]))))
+            for row in rows
+            if row["task"] == "few_shot" or row["parameters"].get("caption_type") == shown
+        ]
         if not rows:
             reason = benchmark["reason"] or "no task gave a top-1 at the species"
             lines.append(Headline(name, "top-1", None, None, None, None, benchmark["num_images"], benchmark["num_classes"], reason=reason))
@@ -103,6 +112,15 @@ def headlines(scores: Scores) -> list[Headline]:
 def describe_units(num_units: int, unit: str) -> str:
     """A number of units with their noun, e.g. `8 species` or `209 images`."""
     return f"{num_units:,} {unit}{'' if unit == 'species' or num_units == 1 else 's'}"
+
+
+def describe_parameters(task: str, parameters: Mapping[str, Any]) -> str:
+    """A task with its parameters, e.g. `zero-shot sci genus` or `5-shot species`."""
+    rest = dict(parameters)
+    shots = rest.pop("shots", None)
+    caption_type, rank = rest.pop("caption_type", ""), rest.pop("rank", "")
+    words = [f"{shots}-shot" if shots else task.replace("_", "-"), caption_type, rank]
+    return " ".join(filter(None, [*words, *(f"{name} {value}" for name, value in sorted(rest.items()))]))
 
 
 def describe_shared_prompts(shared: Mapping[str, Mapping[str, Any]]) -> str:
@@ -130,10 +148,13 @@ def method_name(parameters: Mapping[str, Any]) -> str:
     return "" if name == DEFAULT_METHOD else name
 
 
-def _headline(benchmark: str, row: dict[str, Any]) -> Headline:
+def _headline(benchmark: str, row: dict[str, Any], macro: dict[str, Any] | None) -> Headline:
     parameters = row["parameters"]
     measure = f"zero-shot top-1, {parameters.get('caption_type', '')}"
     if row["task"] == "few_shot":
         measure = ", ".join(filter(None, [f"{parameters['shots']}-shot top-1", method_name(parameters)]))
     names = ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes", "majority", "interval_unit", "num_units")
-    return Headline(benchmark, measure, *(row[name] for name in names))
+    line = Headline(benchmark, measure, *(row[name] for name in names))
+    if macro is None:
+        return line
+    return replace(line, macro=macro["value"], macro_ci_low=macro["ci_low"], macro_ci_high=macro["ci_high"])

@@ -29,6 +29,7 @@ GROUPS = {
     "backbone": "Taxonomic backbones: build, info.",
     "source": "Sources and their snapshots: diff.",
     "models": "Models: average, features.",
+    "evaluation": "Finished evaluations: compare, slices.",
 }
 """Groups of commands, in the order of `--help`, all in the panel `Data`."""
 COMMANDS = {
@@ -59,6 +60,8 @@ COMMANDS = {
     "source diff": "flows.commands.source:diff_snapshots",
     "models average": "flows.commands.models:average_models",
     "models features": "flows.commands.training.features:write_features",
+    "evaluation compare": "flows.commands.evaluation.compare:compare_models",
+    "evaluation slices": "flows.commands.evaluation.slices:slice_evaluation",
     "settings": "flows.commands.settings:print_settings",
     "recipes": "flows.commands.training.recipes:list_recipes",
     "benchmarks": "flows.commands.evaluation.benchmarks:list_benchmarks",

@@ -130,6 +130,8 @@ def _scores_table(evaluation: EvaluationSummary, scores: Sequence[Headline], rem
         unit = f"over {describe_units(line.num_units, line.interval_unit)}"
         interval = f"{100 * line.value:.1f} % (95 % {unit}: {100 * line.ci_low:.1f} to {100 * line.ci_high:.1f})"
         baseline = f"chance {100 * line.chance:.1f} %" + (f", majority {100 * line.majority:.1f} %" if line.majority is not None else "")
+        if line.macro is not None and line.macro_ci_low is not None and line.macro_ci_high is not None:
+            baseline += f"; over classes {100 * line.macro:.1f} % ({100 * line.macro_ci_low:.1f} to {100 * line.macro_ci_high:.1f})"
         table.add_row(line.benchmark, f"{line.measure}: {interval}; {baseline}; {line.num_images:,} images, {line.num_classes:,} classes")
     for benchmark, remark in remarks:
         table.add_row(benchmark, remark)

@@ -1,9 +1,9 @@
 """Differences of two models on the same images, by a bootstrap over units that draws both models together.
 
-The interval is difference +- t * s, with s the standard error of the bootstrap times sqrt(K / (K - 1)) for K units, and Student's t with
-the effective number of units less one. In simulations it covers where the percentiles of the bootstrap are too narrow for few species. A
-macro average over fixed classes has the variance within classes instead, as a class with two images is too small to resample. Few-shot
-differences add the draw of the support. The answers to choose from are fixed.
+The interval is difference +- t * s. s is the standard error of the bootstrap times sqrt(K / (K - 1)) for K units, or that of the jackknife
+if it is larger; Student's t has the effective number of units less one. In simulations this covers where the percentiles of the bootstrap
+are too narrow for few species. A macro average over fixed classes has the variance within classes instead, as a class with two images is
+too small to resample. Few-shot differences add the draw of the support. The answers to choose from are fixed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bioclip.evaluation.statistics import Folds, Proportion, Units
 from bioclip.evaluation.statistics.limits import student_quantile
 from bioclip.evaluation.statistics.nested import support_variance
 from bioclip.evaluation.statistics.scores import draw_units
-from bioclip.evaluation.statistics.variances import effective_units, stratified_variance
+from bioclip.evaluation.statistics.variances import jackknife_variance, stratified_variance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,8 +92,9 @@ def _score(difference: Proportion, bootstrapped: float | None, units: Units) -> 
         within = stratified_variance(difference, units.numbers)
         variance, degrees, method = within.value, within.degrees, PAIRED_STRATIFIED
     else:
-        variance = bootstrapped * num_units / max(num_units - 1, 1)
-        degrees, method = max(effective_units(difference, units.numbers) - 1, 1.0), PAIRED_BOOTSTRAP
+        left_out = jackknife_variance(difference, units.numbers)
+        variance = max(bootstrapped * num_units / max(num_units - 1, 1), left_out.value if units.kind != "image" else 0.0)
+        degrees, method = left_out.degrees, PAIRED_BOOTSTRAP
     if difference.folds is not None and units.kind != "species" and len(difference.folds.trials) > 1:
         variance += support_variance(difference, difference.folds)
     if variance <= _ROUNDING**2:

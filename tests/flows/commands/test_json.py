@@ -46,8 +46,8 @@ CASES = {
     "benchmarks": "",
     "doctor": "--workspace {out}",
 }
-FLOWS = {"demo", "run", "curate", "train", "evaluate"}
-"""Commands whose answers are made in `flows.commands.summary`; whole runs are tested elsewhere."""
+FLOWS = {"demo", "run", "curate", "train", "evaluate", "evaluation compare", "evaluation slices"}
+"""Commands whose answers need a whole run or a finished evaluation, which are tested elsewhere."""
 
 
 def documented_keys(words: str) -> set[str]:

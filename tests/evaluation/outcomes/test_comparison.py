@@ -15,7 +15,8 @@ from bioclip.evaluation.predictions import PREDICTION_SCHEMA
 from bioclip.evaluation.statistics import Units
 
 
-def _outcomes(hits: np.ndarray, labels: np.ndarray, first: int = 0, benchmark: str = "known", rank: str = "species") -> pa.Table:
+def stored_outcomes(hits: np.ndarray, labels: np.ndarray, first: int = 0, benchmark: str = "known", rank: str = "species") -> pa.Table:
+    """A row of PREDICTION_SCHEMA per image."""
     parameters = f'{{"caption_type":"sci","rank":"{rank}"}}'
     rows = [
         {
@@ -50,7 +51,7 @@ def test_mcnemars_p_values_are_those_of_the_binomial_test(a_only: int, b_only: i
 
 
 def test_a_difference_states_effect_interval_p_value_and_discordant_images() -> None:
-    found = {one.metric: one for one in compare(_outcomes(HITS_A, LABELS), _outcomes(HITS_B, LABELS))}
+    found = {one.metric: one for one in compare(stored_outcomes(HITS_A, LABELS), stored_outcomes(HITS_B, LABELS))}
     top1 = found["top1"]
     assert (top1.value_a, top1.value_b) == pytest.approx((HITS_A.mean(), HITS_B.mean()))
     assert top1.difference == pytest.approx(HITS_A.mean() - HITS_B.mean())
@@ -67,8 +68,8 @@ def test_a_difference_states_effect_interval_p_value_and_discordant_images() -> 
 
 def test_a_comparison_the_other_way_round_has_the_other_sign() -> None:
     there, back = (
-        compare(_outcomes(HITS_A, LABELS), _outcomes(HITS_B, LABELS)),
-        compare(_outcomes(HITS_B, LABELS), _outcomes(HITS_A, LABELS)),
+        compare(stored_outcomes(HITS_A, LABELS), stored_outcomes(HITS_B, LABELS)),
+        compare(stored_outcomes(HITS_B, LABELS), stored_outcomes(HITS_A, LABELS)),
     )
     for one, other in zip(there, back, strict=True):
         assert (one.difference, one.ci_low, one.ci_high) == pytest.approx((-other.difference, -other.ci_high, -other.ci_low))
@@ -77,12 +78,12 @@ def test_a_comparison_the_other_way_round_has_the_other_sign() -> None:
 
 def test_a_model_beside_itself_differs_in_nothing() -> None:
     for unit in ("image", "observation", "species"):
-        for one in compare(_outcomes(HITS_A, LABELS), _outcomes(HITS_A, LABELS), unit):
+        for one in compare(stored_outcomes(HITS_A, LABELS), stored_outcomes(HITS_A, LABELS), unit):
             assert (one.difference, one.ci_low, one.ci_high, one.p_value, one.num_discordant) == (0, 0, 0, 1, 0)
 
 
 def test_species_and_observations_are_units() -> None:
-    tables = _outcomes(HITS_A, LABELS), _outcomes(HITS_B, LABELS)
+    tables = stored_outcomes(HITS_A, LABELS), stored_outcomes(HITS_B, LABELS)
     for unit, num_units in (("species", 10), ("observation", 60)):
         top1 = compare(*tables, {"known": unit})[0]
         assert (top1.unit, top1.num_units, top1.mcnemar_exact) == (unit, num_units, None)
@@ -96,7 +97,7 @@ def test_an_effect_that_differs_by_species_widens_the_interval_over_species() ->
 
 
 def test_images_of_one_evaluation_alone_are_counted() -> None:
-    top1 = compare(_outcomes(HITS_A, LABELS), _outcomes(HITS_B[7:], LABELS[7:], first=7))[0]
+    top1 = compare(stored_outcomes(HITS_A, LABELS), stored_outcomes(HITS_B[7:], LABELS[7:], first=7))[0]
     assert (top1.num_images, top1.num_only_a, top1.num_only_b) == (113, 7, 0)
     assert top1.value_a == pytest.approx(HITS_A[7:].mean())
 
@@ -107,7 +108,7 @@ def test_few_shot_folds_are_one_difference() -> None:
         folds = []
         for fold in range(3):
             kept = np.flatnonzero(np.arange(120) % 12 != fold)
-            one = _outcomes(hits[kept], LABELS[kept]).to_pylist()
+            one = stored_outcomes(hits[kept], LABELS[kept]).to_pylist()
             for row, place in zip(one, kept.tolist(), strict=True):
                 row |= {"task": "few_shot", "parameters": f'{{"fold":{fold},"rank":"species","shots":1}}', "item_id": f"image-{place}"}
             folds += one
@@ -122,24 +123,24 @@ def test_few_shot_folds_are_one_difference() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (_outcomes(HITS_B, LABELS, benchmark="elsewhere"), "share no benchmark (known and elsewhere)"),
-        (_outcomes(HITS_B, LABELS, first=500), "share none of 120 and 120 images"),
+        (stored_outcomes(HITS_B, LABELS, benchmark="elsewhere"), "share no benchmark (known and elsewhere)"),
+        (stored_outcomes(HITS_B, LABELS, first=500), "share none of 120 and 120 images"),
         (
-            _outcomes(HITS_B, LABELS + 1),
+            stored_outcomes(HITS_B, LABELS + 1),
             "image 'image-0' of benchmark 'known' is 'species 0' in one evaluation and 'species 1' in the other",
         ),
-        (_outcomes(HITS_B, LABELS, rank="genus"), "share no set of parameters"),
+        (stored_outcomes(HITS_B, LABELS, rank="genus"), "share no set of parameters"),
     ],
 )
 def test_evaluations_that_cannot_be_compared_are_refused(other: pa.Table, message: str) -> None:
     with pytest.raises(EvaluationError) as error:
-        compare(_outcomes(HITS_A, LABELS), other)
+        compare(stored_outcomes(HITS_A, LABELS), other)
     assert message in str(error.value)
 
 
 def test_seeds_that_differ_widen_the_interval_of_their_mean() -> None:
-    alike = [_outcomes(HITS_A, LABELS) for _ in range(3)]
-    apart = [_outcomes(np.roll(DIFFICULTY, 7 * seed) < level, LABELS) for seed, level in enumerate((0.3, 0.5, 0.7))]
+    alike = [stored_outcomes(HITS_A, LABELS) for _ in range(3)]
+    apart = [stored_outcomes(np.roll(DIFFICULTY, 7 * seed) < level, LABELS) for seed, level in enumerate((0.3, 0.5, 0.7))]
     first, other = summarise_seeds(alike)[0], summarise_seeds(apart)[0]
     assert (first.metric, first.num_seeds, first.seed_deviation, first.num_images) == ("top1", 3, 0, 120)
     expected = binomtest(int(HITS_A.sum()), 120).proportion_ci(method="wilson")
