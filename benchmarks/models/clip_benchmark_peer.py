@@ -17,7 +17,7 @@ def main(model: str, dataset: str, output: str) -> None:
     """Run the command, then write what it computed."""
     import torch
 
-    library = torch.library.Library("torchvision", "DEF")  # torchvision's compiled part is missing beside a CPU build of torch
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call] # torchvision's compiled part is missing beside a CPU build of torch
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torch.set_num_threads(1)

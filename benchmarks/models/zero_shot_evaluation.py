@@ -134,7 +134,7 @@ def write_model(architecture: str, folder: Path) -> None:
     with torch.no_grad():
         for name, parameter in model.network.named_parameters():
             if parameter.ndim == 2 and "resblocks" in name:
-                parameter *= _GAIN
+                parameter.mul_(_GAIN)
     save_model(Storage(str(folder.parent)), folder.name, model)
 
 
