@@ -45,6 +45,7 @@ MODULES = {
     "interval_coverage": "benchmarks.models.interval_coverage",
     "training_speed": "benchmarks.training.training_speed",
     "training_gpu": "benchmarks.training.training_gpu",
+    "loss_memory": "benchmarks.training.loss_memory",
     "command_start": "benchmarks.command_start",
 }
 NAMES = tuple(MODULES)

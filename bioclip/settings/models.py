@@ -105,7 +105,7 @@ class TrainingSettings(Settings):
     """Least area of the random crop (BioCLIP: 0.9)."""
     decoder: Literal["exact", "fast", "scaled"] = "fast"
     """Transform from a JPEG to pixels: `exact` is Pillow's, as open_clip's; `fast` differs from it by less than the noise of a camera
-    (at least 50 dB); `scaled` decodes at 1/2, 1/4 or 1/8 of the size where enough pixels remain (down to 28 dB)."""
+    (at least 43 dB); `scaled` decodes at 1/2, 1/4 or 1/8 of the size where enough pixels remain (down to 28 dB)."""
     order: Literal["auto", "sample", "block"] = rule("auto")
     """`sample` draws from all of a stream; `block` from `window_shards` tars at a time, each read as a whole; `auto`: `block` for a stream
     of more than 64 GiB."""

@@ -20,7 +20,7 @@ from bioclip.storage import Storage
 from bioclip.training.data.streams import stream_identity
 from bioclip.training.objectives import source_digests
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Version of the trainer, incremented when the same inputs give other weights."""
 
 

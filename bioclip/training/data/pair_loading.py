@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bioclip.errors import ShardError, StorageError, TrainingError
 from bioclip.models.preprocessing import Decoded, crop_into, decode
 from bioclip.settings import TrainingSettings
-from bioclip.shards.sample_index import RowValues, image_of, texts_of
+from bioclip.shards.sample_index import RowValues
 from bioclip.training.data.augmentation import decode_px, random_crop
 from bioclip.training.data.batch import Pair
 from bioclip.training.data.caption_types import CaptionDraw, caption_type_names
@@ -41,11 +41,11 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedSample:
-    """A sample as it is used in every epoch: its decoded image and its texts by caption type."""
+    """A sample as it is used in every epoch: its decoded image and its texts, by name of the member."""
 
     key: str
     image: Decoded
-    texts: dict[str, str]
+    texts: Mapping[str, bytes]
 
 
 @dataclass
@@ -85,15 +85,15 @@ class PairLoader:
         box = random_crop(image.width, image.height, settings.min_crop_area, draws[FIRST_CROP_DRAW:])
         crop_into(target, image, box, settings.horizontal_flip and draws[FLIP_DRAW] < 0.5, settings.decoder)
         if self._streams[source.stream].is_foreign:
-            return Pair(sample.key, sample.texts[FOREIGN_CAPTION], -1, lineage)
+            return Pair(sample.key, sample.texts[FOREIGN_CAPTION].decode(errors="replace").strip(), -1, lineage)
         drawn = caption_draw(draws[CAPTION_DRAW])
-        shown = drawn if drawn in sample.texts else settings.caption_fallback
-        if shown not in sample.texts:
+        shown = drawn if f"{drawn}.txt" in sample.texts else settings.caption_fallback
+        if (text := sample.texts.get(f"{shown}.txt")) is None:
             raise MissingCaptionError(
                 f"sample {sample.key!r} has neither member {drawn}.txt nor {settings.caption_fallback}.txt, the training.caption_fallback; "
-                f"choose from {', '.join(sorted(sample.texts))}."
+                f"choose from {', '.join(sorted(name.removesuffix('.txt') for name in sample.texts))}."
             )
-        return Pair(sample.key, sample.texts[shown], self._type_numbers[shown], lineage)
+        return Pair(sample.key, text.decode(), self._type_numbers[shown], lineage)
 
     def _sample(self, source: Source) -> LoadedSample:
         place = source.stream, source.position
@@ -114,10 +114,6 @@ class PairLoader:
         stream = self._streams[source.stream]
         _, _, start, num_bytes, _ = source.row
         stored = stream.index.open_sample(source.shard, source.row, self._readers[source.stream].read(source.shard, start, num_bytes))
-        members = stored.members()
-        if (encoded := image_of(members)) is None:
+        if (encoded := stored.image()) is None:
             raise TrainingError(f"sample {stored.key!r} has no image member; build the release again.")
-        image = decode(encoded, self._settings.decoder, self._least_px, stored.key)
-        if stream.is_foreign:
-            return LoadedSample(stored.key, image, {FOREIGN_CAPTION: members[FOREIGN_CAPTION].decode(errors="replace").strip()})
-        return LoadedSample(stored.key, image, texts_of(members))
+        return LoadedSample(stored.key, decode(encoded, self._settings.decoder, self._least_px, stored.key), stored.texts())

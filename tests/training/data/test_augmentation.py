@@ -94,6 +94,21 @@ def test_pixels_do_not_depend_on_whether_simplejpeg_is_installed(jpegs: list[byt
         assert np.array_equal(decode(data, "scaled", 20, "x").pixels, scaled)
 
 
+def test_a_large_photograph_is_decoded_quickly_if_every_crop_reduces_it(jpegs: list[bytes]) -> None:
+    for number, data in enumerate(jpegs[:8]):
+        sink = io.BytesIO()
+        Image.open(io.BytesIO(data)).convert("RGB").resize((600, 450), Image.Resampling.BICUBIC).save(sink, "JPEG", quality=90)
+        large, box = sink.getvalue(), random_crop(600, 450, 0.9, draws(number))
+        exact = square(large, "exact", box, 224).astype(float)
+        assert not np.array_equal(decode(large, "fast", 273, "x").pixels, decode(large, "exact", 273, "x").pixels)
+        target = torch.zeros((1, 224, 224, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        crop_into(target, decode(large, "fast", 273, "x"), box, False, "fast")
+        error = ((target[0].permute(1, 2, 0).numpy() - exact) ** 2).mean()
+        assert 10 * np.log10(255**2 / error) >= 40
+        for least_px in (0, 451):
+            assert np.array_equal(decode(large, "fast", least_px, "x").pixels, decode(large, "exact", 0, "x").pixels)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_flip_mirrors_the_pixels(jpeg: bytes, decoder: Decoder) -> None:
     box = (0, 0, *Image.open(io.BytesIO(jpeg)).size)
