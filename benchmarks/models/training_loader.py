@@ -3,7 +3,7 @@
 Peer: `open_clip.image_transform(..., is_train=True)` on the same JPEGs in memory. Ours is the whole loader: samples read from tars with a
 release's members, decoded, cropped, resized, captioned, tokenized and collated. CPU seconds of one thread, so no loader threads.
 Photographs are those below the folder that TREEOFLIFE_PHOTOGRAPHS names, or bundled ones, stored as JPEGs of quality 90 whose longer side
-is 600 px (those that have 500 or more, of which the bundled ones have none) or at most 256 px. Speed is that of 192 of them; the picture
+is 600 px (those that have 500 or more, of which the bundled ones have none) or at most 256 px. Speed is that of 128 of them; the picture
 gate takes 500. Python's own part is measured with decoding and resizing left out.
 """
 
@@ -42,7 +42,7 @@ from bioclip.training.data.streams import FOREIGN_CAPTION, Stream
 
 _DECODERS: tuple[Decoder, ...] = ("exact", "fast", "scaled")
 _IMAGE_PX, _BATCH, _LEAST_LARGE_PX = 224, 64, 500
-_NUM_TIMED, _PYTHON_ROUNDS = 192, 10
+_NUM_TIMED, _PYTHON_ROUNDS = 128, 10
 _GATE_DB, _EQUAL_DB = 40.0, 200.0
 _LINEAGE = {
     "kingdom": "Animalia",

@@ -26,7 +26,9 @@ WIDTH, _QUICK, _SIZES = 512, (256, 512), (1024, 2048, 4096, 8192)
 def run(context: Context) -> Report:
     """Memory by batch size, growth from each to its double, and the distance of both losses."""
     sizes = _QUICK if context.quick else _SIZES
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    torch.set_num_threads(1)
+    import_open_clip()  # once, for all processes, which are forks of this one
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
         strips = [pool.apply(measure, (size, True)) for size in sizes]
         whole = [pool.apply(measure, (size, False)) for size in sizes]
     rows, before = [], None
@@ -44,16 +46,22 @@ def measure(num_pairs: int, in_strips: bool) -> tuple[float, float, float]:
     """MiB of peak memory above that of the features, the loss, and the norm of the image features' gradient."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(num_pairs)
-    images_BD, texts_BD = (
+    images, texts = (
         torch.nn.functional.normalize(torch.randn(num_pairs, WIDTH, generator=generator), dim=1).requires_grad_() for _ in range(2)
     )
     scale = torch.tensor(1 / 0.07, requires_grad=True)
     peer_loss = import_open_clip().ClipLoss()
-    _step(images_BD[:8].detach().requires_grad_(), texts_BD[:8].detach().requires_grad_(), scale.detach().requires_grad_(), in_strips, peer_loss)  # what the first call allocates
+    _step(
+        images[:8].detach().requires_grad_(),
+        texts[:8].detach().requires_grad_(),
+        scale.detach().requires_grad_(),
+        in_strips,
+        peer_loss,
+    )  # what the first call allocates
     before = _reset_peak_mib()
-    loss = _step(images_BD, texts_BD, scale, in_strips, peer_loss)
+    loss = _step(images, texts, scale, in_strips, peer_loss)
     used = _memory_mib("VmHWM") - before
-    gradient = images_BD.grad
+    gradient = images.grad
     assert gradient is not None
     return used, loss, float(np.linalg.norm(gradient.numpy()))
 

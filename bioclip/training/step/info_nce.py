@@ -2,6 +2,8 @@
 
 The forward pass keeps only the logarithm of each softmax's denominator; the backward pass computes each strip's logits again. In a single
 process a strip serves both directions, so the logits are computed twice a step and four products are made where autograd makes six.
+Nothing small that outlives a strip is allocated between strips: it would lie in the memory of a freed strip, which the next strip then
+cannot take, and on CPUs memory would again grow with the square.
 
 The last letters of a tensor's name are its shape:
 B  pairs of this process      G  pairs of all processes      S  rows of one strip      D  width of the embeddings
@@ -61,15 +63,14 @@ class _RowInfoNce(torch.autograd.Function):
         ctx: Any, rows_BD: torch.Tensor, columns_GD: torch.Tensor, logit_scale: torch.Tensor, first: int, strip_logits: int
     ) -> torch.Tensor:
         scaled_BD = logit_scale * rows_BD
-        lses, own = [], []
+        lse_B, own_B = rows_BD.new_empty(len(rows_BD)), rows_BD.new_empty(len(rows_BD))
         for strip in _strips(len(rows_BD), len(columns_GD), strip_logits):
             logits_SG = scaled_BD[strip] @ columns_GD.T
-            lses.append(logits_SG.logsumexp(1))
-            own.append(logits_SG.diagonal(first + strip.start)[: len(logits_SG)].clone())
-        lse_B = torch.cat(lses)
+            lse_B[strip] = logits_SG.logsumexp(1)
+            own_B[strip] = logits_SG.diagonal(first + strip.start)[: len(logits_SG)]
         ctx.save_for_backward(rows_BD, columns_GD, logit_scale, lse_B)
         ctx.first, ctx.strip_logits = first, strip_logits
-        return (lse_B - torch.cat(own)).mean()
+        return (lse_B - own_B).mean()
 
     @staticmethod
     @once_differentiable
@@ -93,18 +94,16 @@ class _PairwiseInfoNce(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images_BD: torch.Tensor, texts_BD: torch.Tensor, logit_scale: torch.Tensor, strip_logits: int) -> torch.Tensor:
         scaled_BD = logit_scale * images_BD
-        of_images, own, of_texts = [], [], None
+        image_lse_B, own_B = images_BD.new_empty(len(images_BD)), images_BD.new_empty(len(images_BD))
+        text_lse_B = images_BD.new_full((len(texts_BD),), -torch.inf)
         for strip in _strips(len(images_BD), len(texts_BD), strip_logits):
             logits_SB = scaled_BD[strip] @ texts_BD.T
-            of_images.append(logits_SB.logsumexp(1))
-            own.append(logits_SB.diagonal(strip.start).clone())
-            over_strip_B = logits_SB.logsumexp(0)
-            of_texts = over_strip_B if of_texts is None else torch.logaddexp(of_texts, over_strip_B)
-        image_lse_B, text_lse_B = torch.cat(of_images), of_texts
-        assert text_lse_B is not None
+            image_lse_B[strip] = logits_SB.logsumexp(1)
+            own_B[strip] = logits_SB.diagonal(strip.start)
+            torch.logaddexp(text_lse_B, logits_SB.logsumexp(0), out=text_lse_B)
         ctx.save_for_backward(images_BD, texts_BD, logit_scale, image_lse_B, text_lse_B)
         ctx.strip_logits = strip_logits
-        return ((image_lse_B + text_lse_B) / 2 - torch.cat(own)).mean()
+        return ((image_lse_B + text_lse_B) / 2 - own_B).mean()
 
     @staticmethod
     @once_differentiable
