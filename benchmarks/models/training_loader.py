@@ -113,7 +113,8 @@ def _python_seconds(data: TrainingData, num_samples: int) -> float:
     num_batches = num_samples // data.settings.batch_size
     data.batch(0)
     rounds: list[list[float]] = [[cpu_seconds_of(partial(data.batch, step)) for step in range(num_batches)] for _ in range(_PYTHON_ROUNDS)]
-    return sum(min(of_batch) for of_batch in zip(*rounds, strict=True)) / (num_batches * data.settings.batch_size)
+    least: float = sum(min(of_batch) for of_batch in zip(*rounds, strict=True))
+    return least / (num_batches * data.settings.batch_size)
 
 
 def _loader(folder: Path, photographs: Sequence[bytes], decoder: Decoder) -> TrainingData:
@@ -140,7 +141,7 @@ def _without_pixels() -> Iterator[None]:
         yield
 
 
-def _distances(photographs: Sequence[bytes], decoder: Decoder) -> tuple[int, int, float, float, int]:
+def _distances(photographs: Sequence[bytes], decoder: Decoder) -> tuple[int, int, float, float | str, int]:
     """Images, how many are equal to the exact path's, least PSNR, mean PSNR of the unequal ones, and how many are below the gate."""
     found = []
     ids = np.arange(len(photographs), dtype=np.uint64)
@@ -157,7 +158,7 @@ def _distances(photographs: Sequence[bytes], decoder: Decoder) -> tuple[int, int
         error = float(((pixels[0].double() - pixels[1].double()) ** 2).mean())
         found.append(10 * np.log10(255**2 / error) if error else _EQUAL_DB)
     unequal = [value for value in found if value < _EQUAL_DB]
-    mean = round(float(np.mean(unequal)), 1) if unequal else float("inf")
+    mean = round(float(np.mean(unequal)), 1) if unequal else "-"
     return len(found), len(found) - len(unequal), round(min(found), 1), mean, sum(value < _GATE_DB for value in found)
 
 

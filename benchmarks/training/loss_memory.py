@@ -31,7 +31,8 @@ def run(context: Context) -> Report:
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
         strips = [pool.apply(measure, (size, True)) for size in sizes]
         whole = [pool.apply(measure, (size, False)) for size in sizes]
-    rows, before = [], None
+    rows: list[tuple[object, ...]] = []
+    before: tuple[float, float] | None = None
     for size, (mib, loss, norm), (peer_mib, peer_loss, peer_norm) in zip(sizes, strips, whole, strict=True):
         growth = ("", "") if before is None else (round(mib / before[0], 2), round(peer_mib / before[1], 2))
         distance = max(abs(loss / peer_loss - 1), abs(norm / peer_norm - 1))
@@ -69,7 +70,7 @@ def measure(num_pairs: int, in_strips: bool) -> tuple[float, float, float]:
 def _step(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, in_strips: bool, peer_loss: torch.nn.Module) -> float:
     alone = Processes(0, 1, torch.device("cpu"))
     loss = info_nce(images, texts, scale, alone) if in_strips else peer_loss(images, texts, scale)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return float(loss.detach())
 
 
