@@ -74,7 +74,8 @@ class TestLists:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"\xff\xfe\x00", "line 1: not UTF-8 text"),
+            (b"\xff\xfe\x00", "line 1: not UTF-16 text"),
+            (b"\xff\x00", "line 1: not UTF-8 text"),
             (b"scientificName,x\nPica pica,1,2\n", "line 2: 3 fields, but the header has 2"),
             (b"", "has no names"),
             (b"# none yet\n\n", "has no names"),

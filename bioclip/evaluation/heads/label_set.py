@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bioclip.errors import EvaluationError
+from bioclip.delimited.dialects import Dialect
+from bioclip.delimited.headed import open_headed
+from bioclip.errors import ArchiveError, EvaluationError
 from bioclip.records import RANKS
 
 if TYPE_CHECKING:
@@ -82,13 +82,27 @@ def read_names(path: Path) -> list[str]:
     try:
         if path.suffix == ".txt":
             return path.read_text(encoding="utf-8").splitlines()
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        else:
-            table = pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(delimiter=_TABLES[path.suffix]))
-    except (OSError, ValueError) as error:
+        header, names = _read_parquet(path) if path.suffix == ".parquet" else _read_delimited(path)
+    except (OSError, ValueError, ArchiveError) as error:
         raise EvaluationError(f"list of names {str(path)!r} cannot be read: {error}; name a text file or a table.") from None
-    column = next((name for name in _NAME_COLUMNS if name in table.column_names), None)
-    if column is None:
-        raise EvaluationError(f"list of names {str(path)!r} has no column {' or '.join(_NAME_COLUMNS)}; rename one.")
-    return [str(name) for name in pa.compute.unique(table[column]).to_pylist() if name]
+    if names is None:
+        raise EvaluationError(
+            f"list of names {str(path)!r} has columns {', '.join(header)}, but none is {' or '.join(_NAME_COLUMNS)}; rename one."
+        )
+    return [name for name in dict.fromkeys(names) if name]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[str] | None]:
+    """(columns, the names in the first known one, None without any)."""
+    file = pq.ParquetFile(path)
+    header = file.schema_arrow.names
+    column = next((name for name in _NAME_COLUMNS if name in header), None)
+    return header, None if column is None else [str(name or "") for name in file.read([column])[column].to_pylist()]
+
+
+def _read_delimited(path: Path) -> tuple[list[str], list[str] | None]:
+    """As `_read_parquet`; raises ArchiveError for a damaged row."""
+    with path.open("rb") as stream:
+        table = open_headed(stream, path.name, Dialect(delimiter=_TABLES[path.suffix]))
+        column = next((name for name in _NAME_COLUMNS if name in table.header), None)
+        return table.header, None if column is None else [row[column].strip() for _, row in table.records()]

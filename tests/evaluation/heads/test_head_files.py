@@ -108,7 +108,7 @@ def test_a_region_is_the_names_of_its_occurrence_table(tmp_path: Path, name: str
 def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "region.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(EvaluationError, match="no column species"):
+    with pytest.raises(EvaluationError, match="has columns a, b, but none is species"):
         restrict(CLASSES, str(path))
     with pytest.raises(EvaluationError, match="cannot be read"):
         restrict(CLASSES, str(tmp_path / "away.txt"))
