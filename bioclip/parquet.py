@@ -43,6 +43,14 @@ def write_table(stream: IO[bytes], table: pa.Table, row_group_rows: int | None =
     pq.write_table(table, stream, row_group_size=row_group_rows, **PARQUET_OPTIONS)
 
 
+def table_bytes(table: pa.Table) -> bytes:
+    """A whole table that fits in memory, as the content of its file."""
+    sink = pa.BufferOutputStream()
+    write_table(sink, table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
 def read_batches(storage: Storage, name: str, columns: Sequence[str], batch_rows: int | None = None) -> Iterator[pa.Table]:
     """The table's `columns`, in this order, in tables of at most `batch_rows` rows (None: BATCH_ROWS)."""
     with open_table(storage, name) as file:

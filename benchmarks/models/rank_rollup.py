@@ -3,8 +3,7 @@
 Peer: the method of pybioclip 2: for each image and rank, a dictionary from the taxon's name to the sum of its species' probabilities, and
 the largest of its values. It runs here on a few images, on plain Python floats (pybioclip adds elements of a tensor, which is slower), and
 its time is multiplied up. Both start from cosines in float32; the product that makes the cosines is printed separately. The tree of
-taxa is synthetic. Ours uses two threads; CPU seconds are those of
-both together.
+taxa is synthetic. Ours uses two threads, whose CPU seconds are added up.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bioclip.evaluation.statistics import Statistic, ratio
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ def _in_order(scores: NDArray[np.float64]) -> _Ordered:
 
 
 @dataclass(frozen=True)
-class _OfScores:
+class _OfScores(Statistic):
     """`scores` [N]; images where `asked` [N] is False are left out."""
 
     scores: NDArray[np.float64]
@@ -48,11 +50,6 @@ class _OfScores:
         """See Statistic."""
         return self.asked
 
-    @property
-    def is_share(self) -> bool:
-        """See Statistic."""
-        return False
-
 
 @dataclass(frozen=True)
 class Auroc(_OfScores):
@@ -65,7 +62,7 @@ class Auroc(_OfScores):
         positive, negative = _cumulated(self.ordered, counts * self.asked, self.positive)
         gained = np.diff(negative, axis=1, prepend=0)
         wins = (gained * (positive - np.diff(positive, axis=1, prepend=0) / 2)).sum(axis=1)
-        return _ratio(wins, positive[:, -1] * negative[:, -1])
+        return ratio(wins, positive[:, -1] * negative[:, -1])
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class FalsePositiveRate(_OfScores):
         least = LEAST_TRUE_POSITIVE_RATE * positive[:, -1:] * (1 - 1e-12)
         first = (positive < least).sum(axis=1)
         found = np.take_along_axis(negative, first[:, None], axis=1)[:, 0]
-        return _ratio(np.where(positive[:, -1] > 0, found, np.nan), negative[:, -1])
+        return ratio(np.where(positive[:, -1] > 0, found, np.nan), negative[:, -1])
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class RiskCoverageArea(_OfScores):
         answered = self.ordered.totals(counted)
         wrong = self.ordered.totals(counted * (1 - self.hits))
         risks = wrong / np.maximum(answered, 1)
-        return _ratio((np.diff(answered, axis=1, prepend=0) * risks).sum(axis=1), answered[:, -1])
+        return ratio((np.diff(answered, axis=1, prepend=0) * risks).sum(axis=1), answered[:, -1])
 
 
 @dataclass(frozen=True)
@@ -113,11 +110,11 @@ class AccuracyAtCoverage(_OfScores):
         wanted = self.coverage * answered.sum(axis=1, keepdims=True)
         before = np.cumsum(answered, axis=1) - answered
         taken = np.clip(wanted - before, 0, answered)
-        return _ratio((taken * right / np.maximum(answered, 1e-12)).sum(axis=1), wanted[:, 0])
+        return ratio((taken * right / np.maximum(answered, 1e-12)).sum(axis=1), wanted[:, 0])
 
 
 @dataclass(frozen=True)
-class CalibrationError:
+class CalibrationError(Statistic):
     """Expected calibration error: the mean gap between `confidence` [N] and `hits` [N] over bins with as many images each, weighted by
     their images (Guo et al. 2017, "On calibration of modern neural networks"; bins of equal size as in Nixon et al. 2019)."""
 
@@ -131,11 +128,6 @@ class CalibrationError:
         return np.ones(len(self.hits), dtype=bool)
 
     @property
-    def is_share(self) -> bool:
-        """See Statistic."""
-        return False
-
-    @property
     def bins(self) -> NDArray[np.int64]:
         """[N] the bin of each image, by the order of confidences; equal confidences share one."""
         values, of_image, sizes = np.unique(self.confidence, return_inverse=True, return_counts=True)
@@ -146,15 +138,10 @@ class CalibrationError:
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
         gaps = (counts * (self.hits - self.confidence)) @ np.eye(self.num_bins)[self.bins]
-        return _ratio(np.abs(gaps).sum(axis=1), counts.sum(axis=1))
+        return ratio(np.abs(gaps).sum(axis=1), counts.sum(axis=1))
 
 
 def _cumulated(
     ordered: _Ordered, counts: NDArray[np.float64], positive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return ordered.totals(counts * positive), ordered.totals(counts * ~positive)
-
-
-def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
-    return found

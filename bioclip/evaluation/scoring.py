@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import canonical_json, digest_bytes, digest_value
@@ -29,7 +28,7 @@ from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluat
 from bioclip.evaluation.statistics import Measurement, Units, score
 from bioclip.evaluation.tasks import find_task
 from bioclip.evaluation.tasks.task import TaskInput
-from bioclip.parquet import PARQUET_OPTIONS
+from bioclip.parquet import table_bytes
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
 
@@ -240,8 +239,8 @@ def _write(
     found: list[BenchmarkScores], settings: EvaluationSettings, key: str, model: ModelRef, release: tuple[str, str], storage: Storage
 ) -> EvaluationInfo:
     folder, identity = layout.evaluation_dir(key[:12]), model.identity(storage)
-    scores = _parquet(pa.Table.from_pylist([row for one in found for row in one.rows], schema=MEASUREMENT_SCHEMA))
-    outcomes = _parquet(pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *(table for one in found for table in one.outcomes)]))
+    scores = table_bytes(pa.Table.from_pylist([row for one in found for row in one.rows], schema=MEASUREMENT_SCHEMA))
+    outcomes = table_bytes(pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *(table for one in found for table in one.outcomes)]))
     storage.write_bytes(f"{folder}/{layout.SCORES_TABLE}", scores)
     storage.write_bytes(f"{folder}/{layout.SCORES_OUTCOMES}", outcomes)
     info = EvaluationInfo(
@@ -268,13 +267,6 @@ def _readable(images: EvaluationSet, unread: dict[str, str]) -> Iterator[tuple[s
             yield item_id, found
         else:
             unread[item_id] = found.reason
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **PARQUET_OPTIONS)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def _progress(log: LogSink | None, name: str, num_images: int) -> Callable[[int], None]:

@@ -165,7 +165,7 @@ def _words(text: str) -> list[str]:
 
 
 def _is_harmless(word: str) -> bool:
-    """True for a word that does not restrict the licence beside it: a neutral one, a number, or a name, which begins with a capital."""
+    """True for a word that adds no restriction to the licence: a neutral word, a number, or a name (it begins with a capital)."""
     lower = word.lower()
     if DENIALS.fullmatch(lower) or PURPOSES.fullmatch(lower):
         return False

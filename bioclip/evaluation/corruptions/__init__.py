@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from bioclip.evaluation.corruptions import blur, digital, noise, weather
+from bioclip.evaluation.hashed_choice import hash_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,9 +46,8 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 
 def corrupt(image: Image.Image, name: str, severity: int, key: str) -> Image.Image:
     """`image` (RGB) with the corruption; the random numbers depend on `key`, the name and the severity alone."""
-    digest = blake2b(f"{name}/{severity}/{key}".encode(), digest_size=8).digest()
     pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
-    found = CORRUPTIONS[name](pixels, severity, np.random.default_rng(int.from_bytes(digest, "big")))
+    found = CORRUPTIONS[name](pixels, severity, np.random.default_rng(hash_number(name, severity, key)))
     return Image.fromarray((np.clip(found, 0, 1) * 255).round().astype(np.uint8))
 
 

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bioclip import layout
 from bioclip.digests import canonical_json
 from bioclip.errors import EvaluationError
-from bioclip.evaluation.comparison import Difference, compare
+from bioclip.evaluation.comparison import Difference, compare_evaluations
 from bioclip.evaluation.grid.cells import CellResult
-from bioclip.evaluation.results import load_scores
-from bioclip.evaluation.runs import EvaluationInfo
-from bioclip.evaluation.statistics import Unit
 from bioclip.storage import Storage
 
 DIFFERENCE_SCHEMA = pa.schema(
@@ -56,23 +51,12 @@ def find_differences(results: Sequence[CellResult], storage: Storage) -> pa.Tabl
 def _compare_cells(one: CellResult, baseline: CellResult, storage: Storage) -> list[dict[str, Any]]:
     assert one.info is not None
     assert baseline.info is not None
-    settings = one.info.settings
-    units = _units(one.info, storage)
+    settings, ids = one.info.settings, (one.info.evaluation_id, baseline.info.evaluation_id)
     try:
-        found = compare(
-            _outcomes(one.info, storage), _outcomes(baseline.info, storage), units, settings["num_bootstraps"], settings["seed"]
-        )
+        found = compare_evaluations(storage, *ids, num_bootstraps=settings["num_bootstraps"], seed=settings["seed"])
     except EvaluationError:  # nothing in common, as for a model without texts
         return []
     return [_row(one.model.label, baseline.model.label, difference) for difference in found]
-
-
-def _units(info: EvaluationInfo, storage: Storage) -> dict[str, Unit]:
-    return {row["benchmark"]: row["interval_unit"] for row in load_scores(storage, info.evaluation_id).table.to_pylist()}
-
-
-def _outcomes(info: EvaluationInfo, storage: Storage) -> pa.Table:
-    return pq.read_table(pa.BufferReader(storage.read_bytes(f"{info.folder}/{layout.SCORES_OUTCOMES}")))
 
 
 def _row(model: str, baseline: str, found: Difference) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bioclip import layout
 from bioclip.digests import digest_value, readable_json
@@ -15,7 +14,7 @@ from bioclip.evaluation.grid.cells import CellResult
 from bioclip.evaluation.grid.rival_differences import find_differences
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
 from bioclip.leakage import LEAK_SCHEMA
-from bioclip.parquet import PARQUET_OPTIONS
+from bioclip.parquet import table_bytes
 from bioclip.storage import Storage
 
 COMPARISON_VERSION = 2
@@ -54,9 +53,9 @@ class Comparison:
     def files(self) -> dict[str, bytes]:
         """The content of its files by name, the description last."""
         files = {
-            layout.COMPARISON_TABLE: _parquet(self.table),
-            layout.COMPARISON_LEAKS: _parquet(self.leaks),
-            layout.COMPARISON_DIFFERENCES: _parquet(self.differences),
+            layout.COMPARISON_TABLE: table_bytes(self.table),
+            layout.COMPARISON_LEAKS: table_bytes(self.leaks),
+            layout.COMPARISON_DIFFERENCES: table_bytes(self.differences),
         }
         return files | {layout.COMPARISON_INFO: readable_json(self.info)}
 
@@ -98,13 +97,6 @@ def write_comparison(results: Sequence[CellResult], storage: Storage) -> Compari
 def cell_headlines(result: CellResult, storage: Storage) -> list[Headline]:
     """The headline scores of one cell; empty where it failed."""
     return headlines(load_scores(storage, result.info.evaluation_id)) if result.info else []
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **PARQUET_OPTIONS)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def _describe(result: CellResult) -> dict[str, Any]:

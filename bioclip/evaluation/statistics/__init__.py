@@ -8,7 +8,7 @@ from bioclip.evaluation.statistics.folds import Folds
 from bioclip.evaluation.statistics.limits import clopper_pearson, wilson
 from bioclip.evaluation.statistics.measurements import Measurement, Parameter, Statistic
 from bioclip.evaluation.statistics.scores import Score, score
-from bioclip.evaluation.statistics.shares import Proportion, Rivals
+from bioclip.evaluation.statistics.shares import Proportion, Rivals, ratio
 from bioclip.evaluation.statistics.ties import TIE_MARGIN, place_truth, top_credit
 from bioclip.evaluation.statistics.units import Unit, Units
 
@@ -25,6 +25,7 @@ __all__ = [
     "Units",
     "clopper_pearson",
     "place_truth",
+    "ratio",
     "score",
     "top_credit",
     "wilson",

@@ -22,7 +22,8 @@ class Statistic(Protocol):
 
     @property
     def is_share(self) -> bool:
-        """True for a share of trials, between 0 and 1."""
+        """True for a share of trials, between 0 and 1; False unless a statistic that inherits this says otherwise."""
+        return False
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """[R] the statistic for each of R rows of image counts [R, N]; NaN where it is undefined. Images with equal `units` [N] are

@@ -59,7 +59,7 @@ class Proportion:
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
         if self.classes is None:
-            return _ratio(counts @ self.hits, counts @ self.trials)
+            return ratio(counts @ self.hits, counts @ self.trials)
         order = np.argsort(self.classes, kind="stable")
         starts = np.flatnonzero(np.diff(self.classes[order], prepend=-1))
         hits = np.add.reduceat((counts * self.hits)[:, order], starts, axis=1)
@@ -68,7 +68,7 @@ class Proportion:
         shares = np.where(trials > 0, hits / np.where(trials > 0, trials, 1), 0)
         if units is not None and are_the_same_groups(self.classes, units):
             weights *= counts[:, order[starts]]  # a class that was drawn twice counts twice
-        return _ratio((shares * weights).sum(axis=1), weights.sum(axis=1))
+        return ratio((shares * weights).sum(axis=1), weights.sum(axis=1))
 
 
 def are_the_same_groups(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
@@ -77,6 +77,7 @@ def are_the_same_groups(one: NDArray[np.int64], other: NDArray[np.int64]) -> boo
     return bool(pairs == len(np.unique(one)) == len(np.unique(other)))
 
 
-def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`numerator` / `denominator`, NaN where that is 0."""
     result: NDArray[np.float64] = np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
     return result

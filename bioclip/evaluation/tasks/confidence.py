@@ -19,13 +19,13 @@ N images, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bioclip.evaluation.class_probabilities import iter_logits, softmax
 from bioclip.evaluation.curves import AccuracyAtCoverage, CalibrationError, RiskCoverageArea
+from bioclip.evaluation.hashed_choice import hash_number
 from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import TIE_MARGIN, Measurement, Parameter, Proportion, Statistic
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
@@ -74,7 +74,7 @@ def cut_in_halves(given: TaskInput) -> NDArray[np.bool_]:
     """[N] True for the images of the second half, by a hash of the seed and the class (unit `species`) or the image's id."""
     names = [given.benchmark.classes[label].lineage for label in given.labels.tolist()]
     keys = [" ".join(name) for name in names] if given.benchmark.unit == "species" else list(given.item_ids)
-    return np.array([blake2b(f"{given.settings.seed}/{key}".encode(), digest_size=1).digest()[0] >= 128 for key in keys])
+    return np.array([hash_number(given.settings.seed, "half", key) % 2 == 1 for key in keys])
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -8,14 +8,13 @@ images, C classes, D embedding width."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bioclip.evaluation.statistics import Measurement, Proportion
+from bioclip.evaluation.hashed_choice import choose_some
+from bioclip.evaluation.statistics import Measurement, Proportion, Statistic
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 from bioclip.evaluation.taxonomic_distance import taxon_tree
 from bioclip.records import RANKS
@@ -27,7 +26,7 @@ MAX_IMAGES, MAX_SPECIES = 2_000, 200
 
 
 @dataclass(frozen=True)
-class CentroidCorrelation:
+class CentroidCorrelation(Statistic):
     """Spearman's correlation between distances of centroids and `distances` [K, K] of K species; `species` [N] is the number of each
     image's species, -1 for images that are left out. A species that is drawn twice weighs twice; it is not compared with itself."""
 
@@ -39,11 +38,6 @@ class CentroidCorrelation:
     def takes_part(self) -> NDArray[np.bool_]:
         """See Statistic."""
         return self.species >= 0
-
-    @property
-    def is_share(self) -> bool:
-        """See Statistic."""
-        return False
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
@@ -79,9 +73,9 @@ def run(given: TaskInput) -> TaskResult:
     if len(present) < 2:
         return TaskResult([], notes={"skipped": "the images are of fewer than two classes"})
     tree = taxon_tree(given.benchmark.classes)
-    images = _choose(list(given.item_ids), MAX_IMAGES, given.settings.seed)
+    images = choose_some(given.item_ids, MAX_IMAGES, given.settings.seed)
     species = present[
-        _choose([" ".join(given.benchmark.classes[one].lineage) for one in present.tolist()], MAX_SPECIES, given.settings.seed)
+        choose_some([" ".join(given.benchmark.classes[one].lineage) for one in present.tolist()], MAX_SPECIES, given.settings.seed)
     ]
     results = []
     for rank in given.settings.ranks:
@@ -137,8 +131,3 @@ def _weighted_correlation(one: NDArray[np.float64], other: NDArray[np.float64], 
 def _draws(counts: NDArray[np.float64], members: NDArray[np.float64]) -> NDArray[np.float64]:
     """[R, K] how often each species was drawn: the greatest count of its images."""
     return np.stack([(counts * members[:, species]).max(axis=1) for species in range(members.shape[1])], axis=1)
-
-
-def _choose(names: Sequence[str], most: int, seed: int) -> NDArray[np.int64]:
-    hashes = [blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
-    return np.sort(np.array(sorted(range(len(names)), key=hashes.__getitem__)[:most], dtype=np.int64))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from bioclip.errors import EvaluationError
 from bioclip.evaluation.classifiers import find_classifier, fit_classifier, rank_queries
 from bioclip.evaluation.classifiers.classifier import Support, unit_rows
+from bioclip.evaluation.hashed_choice import hash_parts
 from bioclip.evaluation.metrics.folds import measure_folds
 from bioclip.evaluation.predictions import Predictions, Ranked
 from bioclip.evaluation.rank_rollup import taxa_at
@@ -190,7 +190,7 @@ def draw_support(
     labels: NDArray[np.int64], keys: Sequence[str], eligible: NDArray[np.int64], shots: int, seed: int, fold: int
 ) -> NDArray[np.int64]:
     """[classes, shots] positions of the support images: in each class those with the lowest hash of (seed, fold, key)."""
-    hashes = [blake2b(f"{seed}/{fold}/{key}".encode(), digest_size=16).digest() for key in keys]
+    hashes = [hash_parts(seed, fold, key) for key in keys]
     by_hash = np.array(sorted(range(len(keys)), key=hashes.__getitem__), dtype=np.int64)
     by_class = by_hash[np.argsort(labels[by_hash], kind="stable")]
     starts = np.searchsorted(labels[by_class], eligible)

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bioclip.evaluation.curves import Auroc, FalsePositiveRate
+from bioclip.evaluation.hashed_choice import hash_number
 from bioclip.evaluation.rank_rollup import taxa_at
 from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import Measurement, Parameter, Statistic
@@ -55,7 +55,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class MeanOf:
+class MeanOf(Statistic):
     """The mean of statistics of the same images; one that is undefined for a resample is left out of it."""
 
     parts: tuple[Statistic, ...]
@@ -65,11 +65,6 @@ class MeanOf:
         """See Statistic."""
         found: NDArray[np.bool_] = np.any([one.takes_part for one in self.parts], axis=0)
         return found
-
-    @property
-    def is_share(self) -> bool:
-        """See Statistic."""
-        return False
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
@@ -97,10 +92,11 @@ def run(given: TaskInput) -> TaskResult:
 def plan_rounds(given: TaskInput) -> list[Round]:
     """The rounds that have known and unknown images, and enough images to fit scores on where any round has."""
     genus = taxa_at(given.benchmark.classes, "genus").of_species
-    part_of_genus = np.array([_hash(given.settings.seed, "genus", str(number)) % NUM_ROUNDS for number in range(int(genus.max()) + 1)])
+    seed, genera = given.settings.seed, range(int(genus.max()) + 1)
+    part_of_genus = np.array([hash_number(seed, "genus", number) % NUM_ROUNDS for number in genera])
     present = np.unique(genus[given.labels])
-    part_of_genus[present] = np.argsort(np.argsort([_hash(given.settings.seed, "order", str(one)) for one in present])) % NUM_ROUNDS
-    half = np.array([_hash(given.settings.seed, "half", key) % 2 == 1 for key in given.item_ids])
+    part_of_genus[present] = np.argsort(np.argsort([hash_number(seed, "order", one) for one in present.tolist()])) % NUM_ROUNDS
+    half = np.array([hash_number(seed, "half", key) % 2 == 1 for key in given.item_ids])
     rounds = []
     for number in range(NUM_ROUNDS):
         answers = np.flatnonzero(part_of_genus[genus] != number)
@@ -193,7 +189,3 @@ def _measurements(name: str, parts: list[tuple[Round, NDArray[np.float64]]]) -> 
         "fpr95": (tuple(FalsePositiveRate(values, one.asked, one.known) for one, values in parts), 0.95),
     }
     return [Measurement("open_set", parameters, metric, MeanOf(statistics), chance) for metric, (statistics, chance) in found.items()]
-
-
-def _hash(seed: int, what: str, key: str) -> int:
-    return int.from_bytes(blake2b(f"{seed}/{what}/{key}".encode(), digest_size=8).digest(), "big")

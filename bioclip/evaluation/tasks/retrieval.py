@@ -13,11 +13,11 @@ of its species, so its interval is over queries. N images, C classes, D embeddin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bioclip.evaluation.hashed_choice import choose_some
 from bioclip.evaluation.results import preferred_caption_type
 from bioclip.evaluation.statistics import Measurement, Parameter, Proportion
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
@@ -41,7 +41,8 @@ class Found:
 def run(given: TaskInput) -> TaskResult:
     """Both directions; a model without texts has the first only."""
     sizes = np.bincount(given.labels, minlength=len(given.benchmark.classes))
-    queries = _choose(np.flatnonzero(sizes[given.labels] > 1), given)
+    able = np.flatnonzero(sizes[given.labels] > 1)
+    queries = able[choose_some([given.item_ids[one] for one in able.tolist()], MAX_QUERIES, given.settings.seed)]
     results, notes = [], {"image_queries": len(queries)}
     if len(queries) and (sizes > 0).sum() > 1:
         results += _of_images(given, queries, sizes)
@@ -132,11 +133,3 @@ def _chance_precision(right: NDArray[np.int64], num_images: int) -> float:
     harmonic number (Bestgen 2015, "Exact expected average precision of the random baseline for system evaluation")."""
     harmonic = float((1 / np.arange(1, num_images + 1)).sum()) / num_images
     return float((harmonic + (right - 1) / max(num_images - 1, 1) * (1 - harmonic)).mean())
-
-
-def _choose(positions: NDArray[np.int64], given: TaskInput) -> NDArray[np.int64]:
-    if len(positions) <= MAX_QUERIES:
-        return positions
-    hashes = [blake2b(f"{given.settings.seed}/{given.item_ids[one]}".encode(), digest_size=8).digest() for one in positions.tolist()]
-    chosen = sorted(range(len(positions)), key=hashes.__getitem__)[:MAX_QUERIES]
-    return np.sort(positions[chosen])

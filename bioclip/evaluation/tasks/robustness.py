@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from io import BytesIO
 from itertools import product
 from typing import TYPE_CHECKING
@@ -19,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from bioclip.evaluation.corruptions import CORRUPTIONS, SEVERITIES, SHORTER_SIDE_PX, corrupt, encode_png, shrink
+from bioclip.evaluation.hashed_choice import choose_some
 from bioclip.evaluation.results import preferred_caption_type
-from bioclip.evaluation.statistics import Measurement, Parameter, Proportion, place_truth, top_credit
+from bioclip.evaluation.statistics import Measurement, Parameter, Proportion, Statistic, place_truth, top_credit
 from bioclip.evaluation.tasks.task import TaskInput, TaskResult
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ VARIANTS: tuple[Variant, ...] = (
 
 
 @dataclass(frozen=True)
-class Retained:
+class Retained(Statistic):
     """Accuracy above `chance` on corrupted images as a share of that on clean ones; `corrupted` and `clean` [N] are hits, 0 to 1."""
 
     corrupted: NDArray[np.float64]
@@ -51,11 +51,6 @@ class Retained:
     def takes_part(self) -> NDArray[np.bool_]:
         """See Statistic."""
         return self.asked
-
-    @property
-    def is_share(self) -> bool:
-        """See Statistic."""
-        return False
 
     def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """See Statistic."""
@@ -69,8 +64,7 @@ def run(given: TaskInput) -> TaskResult:
     """All corruptions and sizes. A model without texts gives a note instead."""
     if given.texts.no_texts:
         return TaskResult([], notes={"skipped": given.texts.no_texts})
-    hashes = {key: blake2b(f"{given.settings.seed}/{key}".encode(), digest_size=8).digest() for key in given.item_ids}
-    chosen = sorted(given.item_ids, key=hashes.__getitem__)[:MAX_IMAGES]
+    chosen = [given.item_ids[one] for one in choose_some(given.item_ids, MAX_IMAGES, given.settings.seed).tolist()]
     caption_type = preferred_caption_type(given.settings.caption_types)
     hits = _encode(given, chosen, given.heads(caption_type))
     return TaskResult(_measurements(hits, given, caption_type), notes={"images": len(chosen)})

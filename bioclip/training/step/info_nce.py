@@ -2,8 +2,8 @@
 
 The forward pass keeps only the logarithm of each softmax's denominator; the backward pass computes each strip's logits again. In a single
 process a strip serves both directions, so the logits are computed twice a step and four products are made where autograd makes six.
-Nothing small that outlives a strip is allocated between strips: it would lie in the memory of a freed strip, which the next strip then
-cannot take, and on CPUs memory would again grow with the square.
+All results that remain after a strip are allocated before the first strip. An allocation between strips would fragment the memory that a
+strip frees, the next strip could not reuse it, and memory on a CPU would again grow with the square of the batch.
 
 The last letters of a tensor's name are its shape:
 B  pairs of this process      G  pairs of all processes      S  rows of one strip      D  width of the embeddings

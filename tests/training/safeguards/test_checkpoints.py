@@ -24,9 +24,10 @@ from bioclip.training.checkpoints.background import BackgroundWriter
 from bioclip.training.loop import train
 from bioclip.training.runs import planned_model_id
 from tests.training.killing_log import KilledError, KillingLog
+from tests.training.safeguards.bit_flips import flip_bits
 
 MakeSettings = Callable[..., TrainingSettings]
-NUM_KILLS, NUM_FLIPS = 20, 100
+NUM_KILLS = 20
 
 
 class LosingLog(io.StringIO):
@@ -97,24 +98,15 @@ def test_a_checkpoint_holds_every_part_with_its_digest(release: Release, tmp_pat
 
 
 def test_a_flipped_bit_in_any_file_is_noticed(release: Release, tmp_path: Path, tiny_settings: MakeSettings) -> None:
-    """Half of the flips are in files drawn by their size, half in files drawn evenly, so that small ones have their share."""
-    checkpoints, random = killed(release, Storage(str(tmp_path)), tiny_settings()), Random(5)
-    storage, names = checkpoints.storage, files_at(checkpoints, 9)
-    sizes = [storage.num_bytes(name) for name in names]
+    checkpoints = killed(release, Storage(str(tmp_path)), tiny_settings())
     whole = checkpoints.choose()
     assert whole.num_steps == 9
-    for number in range(NUM_FLIPS):
-        name = random.choices(names, sizes if number % 2 else None)[0]
-        before = storage.read_bytes(name)
-        damaged, bit = bytearray(before), random.randrange(8 * len(before))
-        damaged[bit // 8] ^= 1 << bit % 8
-        storage.write_bytes(name, bytes(damaged))
+    for _ in flip_bits(checkpoints.storage, files_at(checkpoints, 9)):
         choice = checkpoints.choose()
         assert choice.num_steps == 6
         assert len(choice.rejected) == 1
         with pytest.raises(StorageError, match="differs from"):
             checkpoints.read(whole, TrainedParts(*_three_modules()))
-        storage.write_bytes(name, before)
     assert checkpoints.choose() == whole
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
@@ -21,10 +20,10 @@ from bioclip.training.loop import train
 from bioclip.training.optimization import build_optimizer
 from tests.training.paired_runs import PairedRuns, settings_of
 from tests.training.process_pair import ProcessPair
+from tests.training.safeguards.bit_flips import flip_bits
 from tests.training.step.test_parallelism import assert_alike, weights
 
 pytestmark = pytest.mark.slow
-NUM_FLIPS = 100
 STEP = 4
 
 
@@ -109,24 +108,15 @@ def test_a_run_of_two_processes_continues_in_one(paired_runs: PairedRuns, stoppe
 
 
 def test_a_flipped_bit_in_any_file_is_noticed(stopped: dict[str, Path]) -> None:
-    """Half of the flips are in files drawn by their size, half in files drawn evenly, so that small ones have their share."""
-    checkpoints, random, parts = checkpoints_in(copy_of(stopped["fsdp"], "flipped")), Random(5), fresh_parts()
-    storage, names = checkpoints.storage, checkpoints.storage.list(layout.checkpoint_dir(checkpoints.folder, STEP))
-    sizes = [storage.num_bytes(name) for name in names]
+    checkpoints, parts = checkpoints_in(copy_of(stopped["fsdp"], "flipped")), fresh_parts()
     whole = checkpoints.choose()
     assert whole.num_steps == STEP
-    for number in range(NUM_FLIPS):
-        name = random.choices(names, sizes if number % 2 else None)[0]
-        before = storage.read_bytes(name)
-        damaged, bit = bytearray(before), random.randrange(8 * len(before))
-        damaged[bit // 8] ^= 1 << bit % 8
-        storage.write_bytes(name, bytes(damaged))
+    for name in flip_bits(checkpoints.storage, checkpoints.storage.list(layout.checkpoint_dir(checkpoints.folder, STEP))):
         choice = checkpoints.choose()
         assert choice.num_steps == 2
         assert Path(name).name in choice.rejected[0]
         with pytest.raises(StorageError, match="differs from"):
             checkpoints.read(whole, parts)
-        storage.write_bytes(name, before)
     assert checkpoints.choose() == whole
 
 
