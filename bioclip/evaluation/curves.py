@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bioclip.evaluation.hashed_choice import hash_number
 from bioclip.evaluation.statistics import Statistic, ratio
 
 if TYPE_CHECKING:
@@ -139,6 +140,31 @@ class CalibrationError(Statistic):
         """See Statistic."""
         gaps = (counts * (self.hits - self.confidence)) @ np.eye(self.num_bins)[self.bins]
         return ratio(np.abs(gaps).sum(axis=1), counts.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class AgainstOthers(Statistic):
+    """`statistic` of N images of a benchmark and M others, as one of the N: each resample of the N comes with a resample of the M, which
+    is drawn by the counts of the N. All statistics of the same images thus have the same draws."""
+
+    statistic: Statistic
+    num_others: int
+
+    @property
+    def takes_part(self) -> NDArray[np.bool_]:
+        """See Statistic."""
+        return self.statistic.takes_part[: -self.num_others]
+
+    def __call__(self, counts: NDArray[np.float64], units: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """See Statistic."""
+        others = np.stack([self._draw(row) for row in counts])
+        return self.statistic(np.concatenate([counts, others], axis=1), None)
+
+    def _draw(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        if (counts == 1).all():
+            return np.ones(self.num_others)
+        random = np.random.default_rng(hash_number(counts.tobytes().hex()))
+        return np.bincount(random.integers(self.num_others, size=self.num_others), minlength=self.num_others).astype(np.float64)
 
 
 def _cumulated(

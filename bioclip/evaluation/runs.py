@@ -14,8 +14,9 @@ from typing import Any
 
 from bioclip import layout
 from bioclip.digests import digest_path, digest_value, readable_json
+from bioclip.evaluation_sets.reading import read_evaluation_set
 from bioclip.models.reference import ModelRef
-from bioclip.settings import EvaluationSettings, settings_digest
+from bioclip.settings import EvaluationSetSettings, EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
 EVALUATION_VERSION = 9
@@ -59,8 +60,14 @@ class EvaluationInfo:
 
 
 def evaluation_key(settings: EvaluationSettings, model_digest: str, data_digest: str) -> str:
-    """SHA-256 of (evaluator's version, settings and the content of their files, model's identity, release or evaluation sets)."""
+    """SHA-256 of (evaluator's version, settings and the content of their files, model's identity, release or evaluation sets).
+
+    Raises SettingsError if the set of `non_organisms` cannot be read.
+    """
     files = [digest_path(path) for name in (settings.descriptions, settings.within) if name and (path := Path(name).expanduser()).is_file()]
+    if settings.non_organisms:
+        images = EvaluationSetSettings(name="non-organisms", path=str(Path(settings.non_organisms).expanduser()))
+        files.append(read_evaluation_set(images).revision)
     return digest_value(["evaluation", EVALUATION_VERSION, settings_digest(settings), files, model_digest, data_digest])
 
 

@@ -32,6 +32,8 @@ _PATHS = frozenset(
         "release.descriptions",
         "leakage.against.path",
         "leakage.against.images",
+        "evaluation.descriptions",
+        "evaluation.non_organisms",
     ]
 )
 """Settings that are paths; those in a list are named without their place in it."""

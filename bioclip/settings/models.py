@@ -187,6 +187,9 @@ class EvaluationSettings(Settings):
     within: str = ""
     """Classes of the task `zero_shot_heads`: those of a clade (`Aves`, `class:Aves`) or of the names in a text file or table, such as the
     occurrence table of a region; empty: all."""
+    non_organisms: str = rule("")
+    """Images that show no organism, for the task `non_organisms`: a folder of images or any other evaluation set; empty: generated images
+    only."""
     on_leak: Literal["mark", "refuse"] = operational("mark")
     """What happens where images of a benchmark are among a model's training images: they are counted and the scores marked, or the model
     is not scored there."""

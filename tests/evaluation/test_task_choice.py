@@ -13,8 +13,9 @@ from bioclip.releases import Release
 from bioclip.settings import EvaluationSettings
 from bioclip.storage import Storage
 
-CHEAP = tuple(name for name in TASKS if name != "robustness")
-"""`robustness` encodes each image 79 times."""
+COSTLY = {"robustness", "non_organisms"}
+CHEAP = tuple(name for name in TASKS if name not in COSTLY)
+"""The others encode further images."""
 
 
 def test_the_tasks_of_the_settings_are_run_instead_of_the_benchmarks_own(release: Release, model: ModelInfo, workspace: Path) -> None:

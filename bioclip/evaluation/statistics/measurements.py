@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bioclip.evaluation.statistics.units import Units
+
 Parameter = str | int | float
 
 
@@ -35,7 +37,8 @@ class Measurement:
     """One number about N images: how it is computed, under which parameters, and what it is compared with.
 
     `chance` is the value of guessing and `majority` that of the best constant answer, None if the metric has no such level.
-    `num_classes` is None if there are no classes.
+    `num_classes` is None if there are no classes. `units` are those of a share of other images than the benchmark's, None for a
+    statistic of the benchmark's images.
     """
 
     task: str
@@ -45,3 +48,4 @@ class Measurement:
     chance: float | None = None
     majority: float | None = None
     num_classes: int | None = None
+    units: Units | None = None

@@ -43,16 +43,18 @@ class Score:
 
 
 def score(measurements: Sequence[Measurement], num_bootstraps: int, seed: int, units: Units | None = None) -> list[Score]:
-    """Score of each measurement; all are of the same N images. The units are the images if `units` is None.
+    """Score of each measurement; all are of the same N images, except shares with units of their own. The units are the images if `units`
+    is None.
 
     Statistics that are no shares are resampled together, `num_bootstraps` times.
     """
     if not measurements:
         return []
-    chosen = Units.images(len(measurements[0].statistic.takes_part)) if units is None else units
+    num_images = next((len(m.statistic.takes_part) for m in measurements if m.units is None), 0)
+    chosen = Units.images(num_images) if units is None else units
     others = [m.statistic for m in measurements if not _is_share(m.statistic)]
     resampled = iter(_bootstrap(others, num_bootstraps, seed, chosen))
-    return [score_share(m.statistic, chosen) if _is_share(m.statistic) else next(resampled) for m in measurements]
+    return [score_share(m.statistic, m.units or chosen) if _is_share(m.statistic) else next(resampled) for m in measurements]
 
 
 def score_share(statistic: Statistic, units: Units) -> Score:

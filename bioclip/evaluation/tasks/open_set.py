@@ -83,7 +83,7 @@ def run(given: TaskInput) -> TaskResult:
     scale = 1.0 if heads is None else given.texts.logit_scale
     by_score: dict[str, list[tuple[Round, NDArray[np.float64]]]] = {}
     for one in rounds:
-        for name, values in _scores(given.images, given.labels, one, heads, scale).items():
+        for name, values in score_images(given.images, given.labels, one, heads, scale).items():
             by_score.setdefault(name, []).append((one, values))
     results = [measurement for name, parts in by_score.items() for measurement in _measurements(name, parts)]
     return TaskResult(results, notes={"rounds": len(rounds), "unknown_images": [int((r.asked & ~r.known).sum()) for r in rounds]})
@@ -106,10 +106,10 @@ def plan_rounds(given: TaskInput) -> list[Round]:
     return [one for one in rounds if one.fitted.sum() >= LEAST_FITTED] or rounds
 
 
-def _scores(
+def score_images(
     images: NDArray[np.float32], labels: NDArray[np.int64], one: Round, heads: NDArray[np.float32] | None, scale: float
 ) -> dict[str, NDArray[np.float64]]:
-    """[N] values by score; those of fitted images are not used."""
+    """[N] values by score of `images` [N, D]; those of fitted images are not used. `heads` [C, D] is None for a model without texts."""
     found: dict[str, NDArray[np.float64]] = {}
     if heads is not None:
         found |= _logit_scores(images, heads[one.answers], scale)
