@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: demo docs test test-rest test-all check format bench ui clean install
+.PHONY: demo docs test test-rest test-all check format bench ui up down clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -47,6 +47,12 @@ bench: $(STAMP) ## every benchmark, side by side with its peer; prints ratios
 
 ui: $(STAMP) ## Prefect and MLflow UIs on what the demo left
 	$(BIN)/treeoflife ui --workspace demo
+
+up: $(STAMP) ## PostgreSQL, S3, Prefect, MLflow, Dask and workers on loopback; see infra/README.md
+	$(BIN)/python -m infra.services.control up
+
+down: $(STAMP) ## stop what `make up` started
+	$(BIN)/python -m infra.services.control down
 
 clean: ## remove what the verbs above made
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,7 +10,8 @@ from bioclip.settings import PipelineSettings
 from flows.curate import make_release
 from flows.environment import effective
 from tasks.context import open_context
-from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model, train_model
+from tasks.deployed_training import check_deployment, train_release
+from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model
 from tasks.stages import ReleaseSummary, write_report
 
 
@@ -28,8 +29,9 @@ class RunSummary:
 def tree_of_life(settings: PipelineSettings) -> RunSummary:
     """Curate a release, train on it, evaluate the model, write the report; completed work is skipped."""
     with open_context(effective(settings)) as context:
+        check_deployment(context.settings)
         release = make_release(context)
-        model = train_model(context, release.version)
+        model = train_release(context, release.version)
         evaluation = evaluate_model(context, release.version, model.model_id)
         report_uri = write_report(context, release.version, model.model_id, evaluation.evaluation_id)
         return RunSummary(release, model, evaluation, report_uri)

@@ -157,6 +157,11 @@ class TrainingSettings(Settings):
     """Newest checkpoints that are kept; if the newest is damaged, the run continues from the one before."""
     stop_grace_s: float = operational(30.0, ge=0)
     """On SIGTERM training finishes its step and writes a checkpoint; it is killed if that takes longer."""
+    deployment: str = operational("")
+    """Prefect deployment of the flow `train`, e.g. `train/train`: the whole run submits a flow run of it, which a worker of another pool or
+    machine takes, and waits; empty: training runs in the whole run's own process."""
+    max_crashes: int = operational(3, ge=0)
+    """Flow runs of `deployment` that may be preempted or crash; each time the next one continues from the last checkpoint."""
     divergence: DivergenceSettings = rule(DivergenceSettings())
     """What happens when the loss is no number or rises suddenly."""
     probes: ProbeSettings = rule(ProbeSettings())

@@ -55,7 +55,8 @@ def test_a_deployment_names_a_flow_of_the_package_and_settings_that_load(deploym
 @pytest.fixture(scope="module")
 def deployed(prefect_server: PrefectServer) -> PrefectServer:
     """The server with everything deployed as the file's head says."""
-    prefect_server.cli("work-pool", "create", "data", "--type", "process")
+    for pool in ("data", "gpu"):
+        prefect_server.cli("work-pool", "create", pool, "--type", "process")
     prefect_server.cli("deploy", "--prefect-file", PREFECT_FILE, "--all")
     return prefect_server
 
@@ -67,7 +68,7 @@ def test_what_is_deployed_holds_no_path_of_this_machine(deployed: PrefectServer)
     assert str(ROOT) not in json.dumps(found)
     for deployment in found.values():
         assert not deployment["pull_steps"]
-        assert deployment["work_pool_name"] == "data"
+        assert deployment["work_pool_name"] == ("gpu" if deployment["name"] == "train" else "data")
         assert deployment["global_concurrency_limit"]["limit"] == 1
         assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     (schedule,) = found["tree-of-life"]["schedules"]
