@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: demo docs test test-rest test-all check format bench ui up down clean install
+.PHONY: demo docs test test-rest test-nightly test-all check format bench ui up down clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -20,14 +20,17 @@ demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
 	$(BIN)/treeoflife demo --workspace demo
 
 # Shared workspaces and servers are handed out under file locks, so a test can run in any process: `worksteal` keeps all of them busy.
-# The slow tests have fixtures of minutes (a whole run, a deployment); `loadgroup` keeps the tests that share one in one process.
-test: $(STAMP) ## the fast tests: all but those marked slow or service
-	$(PYTEST) --dist worksteal -m "not slow and not service"
+# The slow tests have fixtures of minutes (a whole run, a deployment); `loadgroup` keeps those of a module, or of a group, in one process.
+test: $(STAMP) ## the fast tests: all but those marked slow, service or nightly
+	$(PYTEST) --dist worksteal -m "not slow and not service and not nightly"
 
-test-rest: $(STAMP) ## the tests that `make test` leaves out
-	$(PYTEST) --dist loadgroup -m "slow or service"
+test-rest: $(STAMP) ## the slow tests and those with real servers
+	$(PYTEST) --dist loadgroup -m "(slow or service) and not nightly"
 
-test-all: test test-rest ## every test
+test-nightly: $(STAMP) ## the longest tests, which .ci/run leaves out: every benchmark, every stage interrupted
+	$(PYTEST) --dist loadgroup -m nightly
+
+test-all: test test-rest test-nightly ## every test
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

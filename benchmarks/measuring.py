@@ -8,8 +8,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 _PACKAGES = ("aiohttp", "ImageHash", "numpy", "pillow", "pyarrow", "webdataset")
 
@@ -74,6 +76,11 @@ class FactTable:
     header: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: numpy's scalars, which JSON does not know, become Python's."""
+        plain = [[value.item() if isinstance(value, np.generic) else value for value in row] for row in self.rows]
+        return {"title": self.title, "header": list(self.header), "rows": plain}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -89,7 +96,7 @@ class Report:
             "quick": quick,
             "machine": describe_machine(),
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
-            "facts": [asdict(table) for table in self.facts],
+            "facts": [table.to_dict() for table in self.facts],
         }
 
     def text(self) -> str:

@@ -6,6 +6,7 @@ parent (see `tasks.bound_process`).
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -49,8 +50,9 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
             start_new_session=True,  # Ctrl-C ends this command, which then ends the server
         )
         try:
-            _wait_until_healthy(server, address, log_path)
             os.environ["PREFECT_API_URL"] = address
+            importlib.import_module("tasks.stages")  # imports Prefect, which takes as many seconds as the server's own start
+            _wait_until_healthy(server, address, log_path)
             with _ui_address():
                 yield
         finally:

@@ -29,6 +29,18 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the slow tests of a module in one process, so that their fixtures, of minutes at times, are made once.
+
+    Modules that share a server name a group of their own.
+    """
+    for item in items:
+        is_slow = any(item.get_closest_marker(name) for name in ("slow", "service", "nightly"))
+        if is_slow and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def sample_server() -> Iterator[SampleServer]:
     """The bundled sample's media server, faults included."""

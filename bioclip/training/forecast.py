@@ -2,8 +2,9 @@
 
 Memory is counted, not guessed: the network is built without weights, one forward pass of its training step is run on tensors without data
 (torch's FakeTensorMode), and the bytes that autograd keeps for the backward pass are summed. Weights and gradients take 4 bytes a
-parameter, AdamW's two moments 8. Hours are operations divided by an assumed share of the device's peak, or on a CPU by the time of a few
-pairs on this machine.
+parameter, AdamW's two moments 8, the moving average 4. A sharded run (FSDP) holds its share of these, and whole, with gradients, the
+parameters outside of the blocks and those of two blocks: the one that computes and the one that is fetched. Hours are operations divided by
+an assumed share of the device's peak, or on a CPU by the time of a few pairs on this machine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bioclip.models.hollow import hollow_network, image_px_of
 from bioclip.training.step.flops import count_pair_flops, peak_flops
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.precision import autocast
+from bioclip.training.step.towers import plain_blocks
 
 if TYPE_CHECKING:
     from bioclip.settings import TrainingSettings
@@ -75,8 +77,8 @@ def forecast_run(settings: TrainingSettings, num_samples: float, device: Device,
     per_pair, fixed, num_trained = saved_bytes(settings, network)
     local = math.ceil(settings.batch_size / num_processes)
     at_once = min(settings.micro_batch_size or local, local)
-    sharded = num_processes if settings.parallelism == "fsdp" else 1
-    state = (4 * num_parameters + 12 * num_trained) / sharded
+    kept = 4 * num_parameters * (2 if settings.ema_decay else 1) + 12 * num_trained
+    state = kept / num_processes + gathered_bytes(network) if settings.parallelism == "fsdp" else kept
     width = int(network.visual.output_dim if hasattr(network.visual, "output_dim") else 512)  # type: ignore[arg-type]
     logits = 4 * (4 * settings.batch_size * width) + 4 * local * min(settings.batch_size, 4096)
     pixels = 2 * 3 * image_px**2 * local
@@ -134,6 +136,13 @@ def saved_bytes(settings: TrainingSettings, network: torch.nn.Module) -> tuple[f
         num_trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
     per_pair = (four - two) / 2
     return per_pair, max(0.0, two - 2 * per_pair), num_trained
+
+
+def gathered_bytes(network: torch.nn.Module) -> float:
+    """Bytes of weights and gradients that each process of a sharded run holds whole at one time."""
+    blocks = [sum(one.numel() for one in block.parameters()) for block in plain_blocks(network)]
+    outside = sum(one.numel() for one in network.parameters()) - sum(blocks)
+    return 8.0 * (outside + sum(sorted(blocks)[-2:]))
 
 
 def describe_device(name: str, precision: str, peak_tflops: float) -> Device:

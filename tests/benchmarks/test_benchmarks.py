@@ -57,7 +57,7 @@ def test_an_unknown_benchmark_is_named_with_the_known_ones(capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("no_cached_peers")
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_duplicate_search_finds_what_brute_force_finds_and_misses_its_peer_aloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +90,7 @@ def test_shards_hold_the_same_members_whoever_writes_them() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning", "ignore::ResourceWarning")  # webdataset's own
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_shards_are_read_back_alike_whoever_wrote_them() -> None:
     report = run_benchmark("shard_reading", True, PEERS_LEFT_OUT, None)
     read = facts_of(report, "What was read")
@@ -102,7 +102,7 @@ def test_shards_are_read_back_alike_whoever_wrote_them() -> None:
 
 @pytest.mark.service
 @pytest.mark.usefixtures("no_cached_peers")
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_image_comes_through_http_and_https(tmp_path: Path) -> None:
     report = run_benchmark("download", True, PEERS_LEFT_OUT, tmp_path)
     stored = [(row["case"], row["by"], row["images"]) for row in facts_of(report, "Images stored")]

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.models.interval_coverage import Cases, sample_few_shot, sample_images, sample_species
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 LEAST, MOST = 0.90, 0.995
 """200 repeats of an interval that covers 95 % have a standard error of 1.5 points."""
 

@@ -22,7 +22,7 @@ def test_without_a_gpu_it_reports_that_nothing_was_measured(monkeypatch: pytest.
     assert "not measured: no GPU" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_small_model_on_the_cpu_gives_every_figure_beside_the_peers_two_ways(curated: Curated, tmp_path: Path) -> None:
     (tmp_path / "releases").symlink_to(Path(curated.release.storage.root).parent)
     report = measure(QUICK, open_release(Storage(str(tmp_path)), curated.release.version), tmp_path)

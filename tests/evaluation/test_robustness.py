@@ -82,7 +82,7 @@ def test_the_retained_share_is_that_above_chance() -> None:
     assert np.isnan(Retained(corrupted, clean * 0, asked, 0.1)(once)[0])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_corrupted_photographs_are_scored_through_the_model(
     release: Release, model: ModelInfo, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

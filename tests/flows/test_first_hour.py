@@ -159,7 +159,6 @@ def test_check_says_that_no_licence_is_allowed_and_which_setting_decides(home: P
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("use_shared_prefect")
-@pytest.mark.xdist_group("pipeline")
 def test_a_wrong_folder_is_named_and_taken_up_once_corrected(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = init(capsys, home, "list.csv")
     change(settings, images="../elsewhere")
@@ -183,9 +182,8 @@ def test_a_wrong_folder_is_named_and_taken_up_once_corrected(home: Path, capsys:
     assert third["release"]["splits"]["val"]["num_samples"] > first["release"]["splits"]["val"]["num_samples"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("use_shared_prefect")
-@pytest.mark.xdist_group("pipeline")
 def test_wrong_settings_leave_no_trace_once_corrected(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A workspace in which runs with wrong settings failed gives the release of a new workspace."""
     settings = init(capsys, home, "list.csv")
@@ -213,7 +211,6 @@ def test_wrong_settings_leave_no_trace_once_corrected(home: Path, capsys: pytest
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("use_shared_prefect")
-@pytest.mark.xdist_group("pipeline")
 def test_an_image_is_traced_by_what_the_users_own_table_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By inventory number, path, file name, and a value of a column that fills no field."""
     settings = init(capsys, home, "list.csv")
@@ -265,7 +262,6 @@ def test_the_workspace_of_a_folder_is_beside_it(home: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("use_shared_prefect")
-@pytest.mark.xdist_group("pipeline")
 def test_a_gbif_archive_becomes_a_release_once_its_host_can_be_reached(
     home: Path, sample_server: SampleServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,7 +282,6 @@ def test_a_gbif_archive_becomes_a_release_once_its_host_can_be_reached(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("use_shared_prefect")
-@pytest.mark.xdist_group("pipeline")
 def test_a_source_that_gives_nothing_is_named_beside_others_that_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = init(capsys, home, "photographs")
     tree = yaml.safe_load(settings.read_text())

@@ -16,7 +16,7 @@ import pytest
 from bioclip.sample.server import SampleServer
 from tests.flows.test_pipeline import COMMAND, write_settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 _TIMEOUT_S = 300
 _STAGE_MARKS: dict[str, Callable[[Path], bool]] = {
     "records": lambda folder: (folder / "state" / "dask").exists(),

@@ -25,7 +25,7 @@ from bioclip.verification.verify import verify_release
 from flows.commands.cli import main
 from tests.flows.test_pipeline import TINY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 FOLDERS = ("Amphiprion clarkii", "Zanclus cornutus", "Zebrasoma scopas", "my cat", "orchid no. 3", "Dascyllus sp. 2", "unknown")
 NUM_EACH = 6
 

@@ -38,7 +38,7 @@ TINY = {
     },
 }
 _TIMEOUT_S = 300
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.usefixtures("use_shared_prefect")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("use_shared_prefect")]
 _NOT_OF_THE_RESULT = ("outcomes/", "reports/", "stages/report.json", ".state/", "settings.yaml")
 
 

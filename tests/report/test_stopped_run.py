@@ -13,7 +13,7 @@ import yaml
 from bioclip.sample import sample_path
 from flows.commands.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("use_shared_prefect"), pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("use_shared_prefect")]
 NUM_IMAGES = 6
 
 

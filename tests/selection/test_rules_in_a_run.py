@@ -63,7 +63,7 @@ with embedded_prefect(state_dir(settings) / "prefect.log"):
 """
 """What `treeoflife run` does, without evaluation and report, which rules of a release do not concern."""
 _TIMEOUT_S = 300
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rules")]
+pytestmark = pytest.mark.slow
 
 
 def write_backbone(path: Path) -> Path:

@@ -32,7 +32,6 @@ RUN_STAGES = [stage for stage in STAGES if stage.is_wanted(PipelineSettings()) a
 """Those of a run of the sample's settings."""
 SECRET = "a-secret-of-the-worker-alone"  # noqa: S105 - of no service
 _RUN_S = 600  # a bound for a busy machine; a minute on a quiet one
-pytestmark = pytest.mark.xdist_group("deployment")
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

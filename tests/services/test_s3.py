@@ -18,7 +18,7 @@ from tests.conftest import Curated
 from tests.services.s3_workspaces import CURATE_S, Workspace
 from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3")]
+pytestmark = pytest.mark.service
 BUCKET = "tree-of-life"
 
 

@@ -15,7 +15,7 @@ from bioclip.models.clip import create_model
 from bioclip.models.hollow import hollow_network
 from bioclip.releases import Release
 from bioclip.settings import AdaptationSettings, TrainingSettings
-from bioclip.training.forecast import Device, check_fits, forecast_run, saved_bytes
+from bioclip.training.forecast import Device, check_fits, forecast_run, gathered_bytes, saved_bytes
 from bioclip.training.recipes import load_recipe
 from bioclip.training.step.pair_encoder import PairEncoder
 from flows.commands.cli import main
@@ -60,6 +60,18 @@ def test_low_rank_updates_and_recomputed_activations_need_less(tiny_settings: Ma
     dear = forecast_run(vit.model_copy(update={"grad_checkpointing": False}), 10**6, LARGE, 1)
     assert cheap.activations_gb < dear.activations_gb / 5
     assert cheap.num_parameters == 149_620_737, "ViT-B/16 of open_clip"
+
+
+def test_the_moving_average_is_a_copy_and_a_sharded_run_holds_its_share_and_what_it_gathers() -> None:
+    vit = TrainingSettings.model_validate(load_recipe("vit_b16_8gpu"))
+    plain = forecast_run(vit, 10**7, LARGE, 8)
+    averaged = forecast_run(vit.model_copy(update={"ema_decay": 0.999}), 10**7, LARGE, 8)
+    assert averaged.state_gb - plain.state_gb == pytest.approx(4 * plain.num_parameters / 1e9)
+    network = hollow_network(vit.model)
+    block, embedding = sum(one.numel() for one in network.visual.transformer.resblocks[0].parameters()), 49408 * 512
+    assert 8 * (embedding + 2 * block) < gathered_bytes(network) < 8 * plain.num_parameters / 2
+    sharded = forecast_run(vit.model_copy(update={"parallelism": "fsdp"}), 10**7, LARGE, 8)
+    assert sharded.state_gb == pytest.approx(plain.state_gb / 8 + gathered_bytes(network) / 1e9)
 
 
 def test_a_run_that_cannot_fit_is_refused_with_a_batch_that_does() -> None:
