@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -114,14 +115,15 @@ def test_no_file_name_occurs_in_more_than_two_folders() -> None:
     assert {name: found for name, found in folders.items() if len(found) > 2 and name not in _SHARED_BASENAMES} == {}
 
 
+@cache
+def prose() -> dict[str, str]:
+    """Name and text, on one line, of each file of code or documentation but this one."""
+    paths = [path for folder in (*CODE, "benchmarks", "docs", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+    paths += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return {str(path.relative_to(ROOT)): " ".join(path.read_text(encoding="utf-8").split()) for path in paths if path != Path(__file__)}
+
+
 @pytest.mark.parametrize("phrase", _RIDDLES)
 def test_sentences_say_plainly_what_they_mean(phrase: str) -> None:
-    texts = [path for folder in (*CODE, "benchmarks", "docs", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
-    texts += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-    found = [
-        f"{path.relative_to(ROOT)}: {match[0]!r}; write {_RIDDLES[phrase]!r}"
-        for path in texts
-        if path != Path(__file__)
-        for match in re.finditer(phrase, " ".join(path.read_text(encoding="utf-8").split()))
-    ]
+    found = [f"{name}: {match[0]!r}; write {_RIDDLES[phrase]!r}" for name, text in prose().items() for match in re.finditer(phrase, text)]
     assert found == []
