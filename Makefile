@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: demo docs test test-rest test-nightly test-all check format bench ui up down clean install
+.PHONY: demo docs test test-rest test-nightly test-all test-services check format bench ui up down validate-infra clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -22,7 +22,7 @@ demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
 # Shared workspaces and servers are handed out under file locks, so a test can run in any process: `worksteal` keeps all of them busy.
 # The slow tests have fixtures of minutes (a whole run, a deployment); `loadgroup` keeps those of a module, or of a group, in one process.
 test: $(STAMP) ## the fast tests: all but those marked slow, service or nightly
-	$(PYTEST) --dist worksteal -m "not slow and not service and not nightly"
+	$(PYTEST) --dist worksteal -m "not slow and not service and not nightly and not stack"
 
 test-rest: $(STAMP) ## the slow tests and those with real servers
 	$(PYTEST) --dist loadgroup -m "(slow or service) and not nightly"
@@ -30,7 +30,10 @@ test-rest: $(STAMP) ## the slow tests and those with real servers
 test-nightly: $(STAMP) ## the longest tests, which .ci/run leaves out: every benchmark, every stage interrupted
 	$(PYTEST) --dist loadgroup -m nightly
 
-test-all: test test-rest test-nightly ## every test
+test-all: test test-rest test-nightly ## every test but those of `make test-services`
+
+test-services: $(STAMP) ## the whole by deployment on PostgreSQL, S3, Prefect, MLflow and a Dask cluster, beside the embedded run
+	$(BIN)/pytest -m stack tests/stack
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -56,6 +59,11 @@ up: $(STAMP) ## PostgreSQL, S3, Prefect, MLflow, Dask and workers on loopback; s
 
 down: $(STAMP) ## stop what `make up` started
 	$(BIN)/python -m infra.services.control down
+
+validate-infra: $(STAMP) ## compose, Kubernetes and Slurm files of infra/ by their schemas, without Docker, Kubernetes or Slurm
+	test -e build/validation/bin/python || $(PYTHON) -m venv build/validation
+	build/validation/bin/pip install --quiet --disable-pip-version-check --requirement infra/validation.txt
+	PYTHONPATH=. build/validation/bin/python infra/validate.py
 
 clean: ## remove what the verbs above made
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,1 +1,4 @@
-"""Prefect tasks: each wraps one stage of `bioclip`. Dask is named in `tasks.cluster` only, MLflow in `tasks.tracking` only."""
+"""Prefect tasks: each wraps one stage of `bioclip`.
+
+Dask is named in `tasks.cluster` and `tasks.started_clusters` only, MLflow in `tasks.tracking` only.
+"""

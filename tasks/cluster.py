@@ -1,17 +1,15 @@
 """The Dask cluster: started on first use, with a bounded number of partitions in flight.
 
-This is the one module that knows Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no
+Only this module and `started_clusters` know Dask. Functions sent to workers come from `bioclip` and touch neither Prefect nor MLflow, so no
 worker starts a server.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from multiprocessing import resource_tracker
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from bioclip.errors import TreeOfLifeError, UsageError
 from bioclip.settings import ClusterSettings
+from tasks.started_clusters import start_cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,7 +29,8 @@ _STOP_S = 1
 class Cluster:
     """A cluster from settings; a context manager that closes the cluster if it started it.
 
-    With `address` it connects to that scheduler; otherwise it starts single-thread worker processes on this machine, bound to loopback.
+    With `address` it connects to that scheduler; otherwise it starts the workers of `kind`, by default single-thread processes on this
+    machine, bound to loopback.
     """
 
     def __init__(self, settings: ClusterSettings, scratch_dir: Path) -> None:
@@ -38,7 +38,7 @@ class Cluster:
         self._scratch_dir = scratch_dir
         self._log_path = scratch_dir.parent / "logs" / f"workers-{os.getpid()}.log"
         self._client: Any = None
-        self._local: Any = None
+        self._started: Any = None
 
     def __enter__(self) -> Cluster:
         return self
@@ -51,22 +51,27 @@ class Cluster:
         with suppress(TimeoutError) if is_interrupted else nullcontext():
             if self._client is not None:
                 self._client.close(**timeout)
-            if self._local is not None:
-                self._local.close(**timeout)
+            if self._started is not None:
+                self._started.close(**timeout)
 
     @property
     def num_workers(self) -> int:
-        """Number of worker threads; contacts the scheduler only if an address is given."""
+        """Number of worker threads; contacts the scheduler only if an address is given.
+
+        Of a cluster whose workers start later (pods, jobs), at least the number that was asked for.
+        """
         if self._settings.address:
             return max(1, int(sum(self._connected().nthreads().values())))
+        if self._settings.kind == "ssh":
+            return max(self._settings.num_workers, int(sum(self._connected().nthreads().values())), 1)
         return int(self._settings.num_workers or min(os.cpu_count() or 1, _MAX_LOCAL_WORKERS))
 
     @property
     def own_host(self) -> str:
         """This machine's address for the workers: that of the route to the scheduler, or loopback for a local cluster."""
-        if not self._settings.address:
+        if self._settings.kind == "local" and not self._settings.address:
             return "127.0.0.1"
-        scheduler = urlsplit(self._settings.address)
+        scheduler = urlsplit(self._settings.address or str(self._connected().scheduler.address))
         try:
             [(family, _, _, _, address), *_] = socket.getaddrinfo(scheduler.hostname, scheduler.port or 8786, type=socket.SOCK_DGRAM)
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -119,45 +124,16 @@ class Cluster:
     def _connected(self) -> Any:
         if self._client is None:
             import dask
-            from distributed import Client, LocalCluster
+            from distributed import Client
 
             dask.config.set({"distributed.scheduler.allowed-failures": self._settings.retries})
             if self._settings.address:
                 self._client = _connect(self._settings.address)
             else:
-                self._scratch_dir.mkdir(parents=True, exist_ok=True)
-                with _apart_from_the_terminal(self._log_path):
-                    self._local = LocalCluster(
-                        n_workers=self.num_workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0",
-                        local_directory=str(self._scratch_dir),
-                        silence_logs=40,
-                    )
-                    self._client = Client(self._local, set_as_default=False)
+                number = self._settings.num_workers if self._settings.kind == "ssh" else self.num_workers
+                self._started = start_cluster(self._settings, number, self._scratch_dir, self._log_path)
+                self._client = Client(self._started, set_as_default=False)
         return self._client
-
-
-@contextmanager
-def _apart_from_the_terminal(log_path: Path) -> Iterator[None]:
-    """Processes that are started inside never receive SIGINT and write their standard error to `log_path`.
-
-    Ctrl-C ends this process, which then ends its workers, and what they write while they are ended is no message to the user.
-    """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    terminal = os.dup(2)
-    with log_path.open("wb") as log:
-        os.dup2(log.fileno(), 2)
-    resource_tracker.ensure_running()  # multiprocessing unblocks SIGINT in the thread that starts its tracker
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
-        os.dup2(terminal, 2)
-        os.close(terminal)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+from typing import Any, Literal
+
+from pydantic import SecretStr, model_validator
 
 from bioclip.settings.base import Settings, operational
 
@@ -41,13 +43,30 @@ class ClusterSettings(Settings):
     """The Dask cluster that partitions are mapped over."""
 
     address: str = operational("")
-    """Scheduler address, e.g. tcp://10.0.0.1:8786; empty: a local cluster sized to this machine."""
+    """Address of a running scheduler, e.g. tcp://10.0.0.1:8786; empty: the run starts its own workers."""
+    kind: Literal["local", "address", "kubernetes", "slurm", "ssh"] = operational("local")
+    """How workers are started if `address` is empty: processes of this machine (`local`), pods (`kubernetes`, by the Dask operator), Slurm
+    jobs (`slurm`) or processes of other machines (`ssh`). `address` states that a running scheduler is meant."""
+    options: dict[str, Any] = operational({})
+    """Arguments of dask-kubernetes' KubeCluster, dask-jobqueue's SLURMCluster or Dask's SSHCluster; `infra/` has an example of each."""
     num_workers: int = operational(0, ge=0)
-    """Worker processes of the local cluster; 0: one per core, at most 8."""
+    """Workers of the cluster; 0, for a local one: one per core, at most 8."""
     window_per_worker: int = operational(3, gt=0)
     """Partitions submitted per worker at one time; bounds the work in flight."""
     retries: int = operational(2, ge=0)
     """Retries of a partition whose worker died."""
+
+    @model_validator(mode="after")
+    def _kind_has_what_it_needs(self) -> ClusterSettings:
+        if self.address and self.kind not in {"local", "address"}:
+            raise ValueError(f"cluster.address names a running scheduler, so none of kind {self.kind!r} can be started; remove one of them")
+        if self.kind == "address" and not self.address:
+            raise ValueError("cluster.kind 'address' needs cluster.address, e.g. tcp://10.0.0.1:8786")
+        if self.kind in {"kubernetes", "slurm"} and not self.num_workers:
+            raise ValueError(f"cluster.kind {self.kind!r} needs cluster.num_workers, the number of workers to start")
+        if self.options and self.kind not in {"kubernetes", "slurm", "ssh"}:
+            raise ValueError("cluster.options are of cluster.kind kubernetes, slurm or ssh; set the kind or remove them")
+        return self
 
 
 class TrackingSettings(Settings):

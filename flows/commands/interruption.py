@@ -4,8 +4,8 @@ The signal raises in the main thread, so that running work is ended in order. A 
 long; what is unfinished then is as after `kill -9`, which every stage is safe against. On SIGTERM, which schedulers send before they end
 a process, it waits as long as a trainer may take to write its checkpoint; after Ctrl-C the trainer finishes that by itself.
 
-Children do not receive Ctrl-C themselves (see `tasks.processes` and `tasks.cluster`): they would die first, and the command would report
-their deaths.
+Children do not receive Ctrl-C themselves (see `tasks.processes` and `tasks.started_clusters`): they would die first, and the command
+would report their deaths.
 """
 
 from __future__ import annotations
