@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
 
-.PHONY: demo docs test test-rest test-nightly test-all test-services check format bench ui up down validate-infra clean install
+.PHONY: demo docs test test-rest test-nightly test-all test-services chaos check format bench ui up down validate-infra clean install
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -34,6 +34,9 @@ test-all: test test-rest test-nightly ## every test but those of `make test-serv
 
 test-services: $(STAMP) ## the whole by deployment on PostgreSQL, S3, Prefect, MLflow and a Dask cluster, beside the embedded run
 	$(BIN)/pytest -m stack tests/stack
+
+chaos: $(STAMP) ## kill each server and fill the disk in each stage on those servers; writes build/chaos.md. Takes hours
+	$(BIN)/python -m tests.stack.chaos
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

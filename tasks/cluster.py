@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -90,36 +92,54 @@ class Cluster:
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
         """(name, function(item)) as they finish, with a bounded number in flight.
 
-        A partition that fails does not stop the others; when all have finished, the first failure by name is raised: a TreeOfLifeError
-        unchanged, any other error as a TreeOfLifeError that names the partition and the cause.
+        If the scheduler is lost and comes back, its partitions are submitted again, as often as `cluster.retries` allows; they are then
+        computed twice at worst, with equal bytes. A partition that fails does not stop the others; when all have finished, the first
+        failure by name is raised: a TreeOfLifeError unchanged, any other error as a TreeOfLifeError that names the partition and the
+        cause.
         """
         from distributed import as_completed
 
         client = self._connected()
         waiting = iter(zip(names, items, strict=True))
-        flying: dict[Any, str] = {}
+        flying: dict[Any, tuple[str, Item]] = {}
         failures: dict[str, BaseException] = {}
+        losses: Counter[str] = Counter()
         done = as_completed(loop=client.loop)
 
-        def launch() -> None:
-            for name, item in waiting:
-                future = client.submit(_attempt, function, item, pure=False, retries=self._settings.retries)
-                flying[future] = name
-                done.add(future)
-                return
+        def launch(name: str, item: Item) -> None:
+            future = self._submit(client, function, item)
+            flying[future] = name, item
+            done.add(future)
 
-        for _ in range(self._settings.window_per_worker * self.num_workers):
-            launch()
+        for name, item in islice(waiting, self._settings.window_per_worker * self.num_workers):
+            launch(name, item)
         for future in done:
-            name = flying.pop(future)
-            result = future.result() if future.status == "finished" else future.exception()
+            name, item = flying.pop(future)
+            if future.status == "cancelled" and losses[name] < self._settings.retries:  # the scheduler that knew it is gone
+                losses[name] += 1
+                launch(name, item)
+                continue
+            result = _result(future)
             if isinstance(result, BaseException):
                 failures[name] = result
             else:
                 yield name, result
             future.release()
-            launch()
+            for further in islice(waiting, 1):
+                launch(*further)
         _raise_first(failures, len(items))
+
+    def _submit(self, client: Any, function: Callable[[Item], Result], item: Item) -> Any:
+        """The future of one partition. After the loss of the scheduler the client sends it once it has found a scheduler again."""
+        from distributed.client import ClosedClientError
+
+        try:
+            return client.submit(_attempt, function, item, pure=False, retries=self._settings.retries)
+        except ClosedClientError:
+            raise TreeOfLifeError(
+                f"the Dask scheduler {self._settings.address!r} was lost and did not answer for {_CONNECT_TIMEOUT_S} s; start it and run "
+                "again. Finished partitions are kept."
+            ) from None
 
     def _connected(self) -> Any:
         if self._client is None:
@@ -134,6 +154,13 @@ class Cluster:
                 self._started = start_cluster(self._settings, number, self._scratch_dir, self._log_path)
                 self._client = Client(self._started, set_as_default=False)
         return self._client
+
+
+def _result(future: Any) -> Any:
+    """The result of a future, or its exception; Dask gives none for a future that it has cancelled."""
+    if future.status == "finished":
+        return future.result()
+    return future.exception() or TreeOfLifeError("the Dask scheduler was lost several times; run again. Finished partitions are kept.")
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Result | TreeOfLifeError:

@@ -32,10 +32,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @dataclass(frozen=True)
 class Results:
-    """What must be equal wherever the pipeline runs."""
+    """What must be equal on every set of servers."""
 
     release: str
     weights: str
+    version: str
     wall_s: float
 
 
@@ -44,48 +45,49 @@ def results(storage: Storage, wall_s: float) -> Results:
     (model_id,) = {name.split("/")[1] for name in storage.list("models")}
     model = find_model(storage, model_id)
     assert model is not None
-    return Results(open_release(storage, latest_release(storage)).digest, model.weights_sha256, wall_s)
+    version = latest_release(storage)
+    return Results(open_release(storage, version).digest, model.weights_sha256, version, wall_s)
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def server() -> Iterator[SampleServer]:
+    """The provider of all runs."""
+    with SampleServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def embedded(stack: Stack, server: SampleServer, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """`treeoflife run` with the embedded servers and a folder."""
     folder = tmp_path_factory.mktemp("embedded")
-    with SampleServer() as server:
-        (folder / "settings.yaml").write_text(yaml.safe_dump(small_settings(server.address, str(folder / "workspace"))))
-        command = [program("treeoflife"), "run", "--settings", str(folder / "settings.yaml"), "--json"]
-        started = time.monotonic()
-        done = subprocess.run(command, env=clean_environment(), cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
-        wall_s = time.monotonic() - started
+    tree = small_settings(server.address, str(folder / "workspace"), stack.archive)
+    (folder / "settings.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    command = [program("treeoflife"), "run", "--settings", str(folder / "settings.yaml"), "--json"]
+    started = time.monotonic()
+    done = subprocess.run(command, env=clean_environment(), cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
+    wall_s = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     return results(Storage(str(folder / "workspace")), wall_s)
 
 
 @dataclass(frozen=True)
 class WholeRun:
-    """The whole by its deployment, and once more where nothing changed."""
+    """The whole by its deployment, and once more where nothing changed. `settings` are those of both."""
 
     stack: Stack
+    settings: dict[str, Any]
     first: dict[str, Any]
     second: dict[str, Any]
     results: Results
 
-    def children(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        """Flow runs that a flow run submitted."""
-        return self.stack.prefect.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
-
-    def artifacts(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        """Artifacts of a flow run."""
-        return self.stack.prefect.find("artifacts", flow_runs={"id": {"any_": [run["id"]]}})
-
 
 @pytest.fixture(scope="session")
-def whole(stack: Stack) -> WholeRun:
-    with SampleServer() as server:
-        settings = stack.settings(server.address, WHOLE)
-        started = time.monotonic()
-        first = stack.wait(stack.start(settings))
-        wall_s = time.monotonic() - started
-        assert first["state_type"] == "COMPLETED", stack.logs(first["id"])
-        second = stack.wait(stack.start(settings))
-    return WholeRun(stack, first, second, results(stack.workspace(WHOLE), wall_s))
+def whole(stack: Stack, server: SampleServer, embedded: Results) -> WholeRun:
+    """Made after `embedded`, since later tests change the archive."""
+    settings = stack.settings(server.address, WHOLE)
+    started = time.monotonic()
+    first = stack.wait(stack.start(settings))
+    wall_s = time.monotonic() - started
+    assert first["state_type"] == "COMPLETED", stack.logs(first["id"])
+    second = stack.wait(stack.start(settings))
+    return WholeRun(stack, settings, first, second, results(stack.workspace(WHOLE), wall_s))

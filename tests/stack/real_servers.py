@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bioclip.sample import SAMPLE_DIR
 from bioclip.sample.demo import demo_settings
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_workspace
@@ -22,12 +25,15 @@ from tests.training.conftest import TINY_MODEL
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 RUN_S = 1800
 """A bound for a busy machine."""
+NUM_LATER = 5
+"""Images that the provider's next snapshot has in addition."""
 _FAST = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
 
 
-def small_settings(server_address: str, workspace: str) -> dict[str, Any]:
-    """The whole sample, and as little training and scoring as there can be; results do not depend on where it runs."""
+def small_settings(server_address: str, workspace: str, archive: Path) -> dict[str, Any]:
+    """The sample, its field observations read from `archive`, with as little training and scoring as there can be."""
     tree = demo_settings(server_address, workspace)
+    tree["sources"] = [source | ({"path": str(archive)} if source["name"] == "field-observations" else {}) for source in tree["sources"]]
     tree["cluster"] = {"num_workers": 2}
     tree["training"] = {
         "model": TINY_MODEL.model_dump(mode="json"),
@@ -43,16 +49,16 @@ def small_settings(server_address: str, workspace: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stack:
-    """The running servers."""
+    """The running servers. `environment` is that of `control`; `archive` the field observations that all runs read."""
 
     services: Services
     prefect: PrefectServer
     environment: Mapping[str, str]
-    """Of `control`."""
+    archive: Path
 
     def settings(self, server_address: str, prefix: str, **sections: dict[str, Any]) -> dict[str, Any]:
         """`small_settings` on S3, the Dask cluster by address, MLflow's server and the `train` deployment; without credentials."""
-        tree = small_settings(server_address, f"s3://tree-of-life/{prefix}")
+        tree = small_settings(server_address, f"s3://tree-of-life/{prefix}", self.archive)
         addresses = self.services.client_environment()
         tree["workspace"] |= {
             "state_dir": str(self.services.folder / "state" / prefix),
@@ -95,6 +101,14 @@ class Stack:
         run: dict[str, Any] = self.prefect.get(f"flow_runs/{run_id}")
         return run
 
+    def children(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Flow runs that a flow run submitted."""
+        return self.prefect.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
+
+    def artifacts(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Artifacts of a flow run."""
+        return self.prefect.find("artifacts", flow_runs={"id": {"any_": [run["id"]]}})
+
     def logs(self, run_id: str) -> list[str]:
         """Messages of a flow run, the first first."""
         found = self.prefect.find("logs", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC")
@@ -102,18 +116,41 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path) -> Iterator[Stack]:
-    """Start all servers on free ports, deploy the flows, and stop the servers at the end of the block."""
+def running_stack(folder: Path, is_s3_bounded: bool = False) -> Iterator[Stack]:
+    """Start all servers on free ports, deploy the flows, and stop the servers at the end of the block.
+
+    With `is_s3_bounded` S3's data are on a file system of their own, of 400 MiB, where this user may mount one.
+    """
     environment = _environment(folder)
     services = Services(folder, environment)
+    data = folder / "s3" / "data"
+    if is_s3_bounded and os.geteuid() == 0:
+        data.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(data)], check=True)
     try:
         control(environment, "up")
         client = clean_environment(PREFECT_HOME=str(folder / "client"), PREFECT_CLI_COLORS="false", **services.client_environment())
         prefect = PrefectServer(services.url("PREFECT_PORT", "/api"), folder / "client", client)
         prefect.cli("deploy", "--prefect-file", "infra/prefect.yaml", "--all")
-        yield Stack(services, prefect, environment)
+        archive = folder / "archives" / "field-observations.zip"
+        write_archive(archive, NUM_LATER)
+        yield Stack(services, prefect, environment, archive)
     finally:
         control(environment, "down")
+        if os.path.ismount(data):
+            subprocess.run(["umount", str(data)], check=True)
+
+
+def write_archive(path: Path, num_left_out: int) -> None:
+    """The sample's field observations, without the last `num_left_out` images."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with zipfile.ZipFile(SAMPLE_DIR / "archives/field-observations.zip") as whole, zipfile.ZipFile(partial, "w") as part:
+        for name in whole.namelist():
+            lines = whole.read(name).splitlines(keepends=True)
+            kept = len(lines) - num_left_out if name == "multimedia.txt" else len(lines)
+            part.writestr(zipfile.ZipInfo(name), b"".join(lines[:kept]))
+    partial.replace(path)
 
 
 def _environment(folder: Path) -> dict[str, str]:

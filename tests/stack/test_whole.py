@@ -24,15 +24,15 @@ def test_release_and_weights_are_those_of_the_embedded_run(whole: WholeRun, embe
 
 
 def test_training_is_a_flow_run_of_its_own_on_the_pool_gpu(whole: WholeRun) -> None:
-    (child,) = whole.children(whole.first)
+    (child,) = whole.stack.children(whole.first)
     assert (child["work_pool_name"], child["state_type"]) == ("gpu", "COMPLETED")
     assert whole.first["work_pool_name"] == "data"
 
 
 def test_a_second_run_does_no_work(whole: WholeRun) -> None:
     assert whole.second["state_type"] == "COMPLETED"
-    assert whole.children(whole.second) == []
-    assert "progress" not in {artifact["type"] for artifact in whole.artifacts(whole.second)}
+    assert whole.stack.children(whole.second) == []
+    assert "progress" not in {artifact["type"] for artifact in whole.stack.artifacts(whole.second)}
 
 
 def test_mlflow_has_both_runs_and_their_files_on_s3(whole: WholeRun) -> None:
