@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bioclip.errors import TreeOfLifeError
+from flows.prefect_database import PrefectDatabase
 
 _START_S, _POLL_S, _STOP_S = 120.0, 0.1, 10.0
 PREFECT_PORT = "4200"
@@ -40,6 +41,8 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
     address = f"http://127.0.0.1:{port}/api"
     log_path = log_path.with_stem(f"{log_path.stem}-{os.getpid()}")
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    database = PrefectDatabase()
+    database.start()
     with log_path.open("wb") as log:
         server = subprocess.Popen(
             _command(port),
@@ -53,6 +56,7 @@ def embedded_prefect(log_path: Path) -> Iterator[None]:
             os.environ["PREFECT_API_URL"] = address
             importlib.import_module("tasks.stages")  # imports Prefect, which takes as many seconds as the server's own start
             _wait_until_healthy(server, address, log_path)
+            database.keep()
             with _ui_address():
                 yield
         finally:
