@@ -17,7 +17,7 @@ def make_release(context: RunContext) -> ReleaseSummary:
     return curate_release(context)
 
 
-@flow(name="curate")
+@flow(name="curate", flow_run_name="curate in {settings.workspace.uri}")
 def curate(settings: PipelineSettings) -> ReleaseSummary:
     """Read archives, fetch images, resolve names, group duplicates, split, write shards, publish, and report."""
     with open_context(effective(settings)) as context:

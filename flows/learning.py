@@ -12,7 +12,7 @@ from tasks.context import open_context
 from tasks.learning import EvaluationSummary, ModelSummary, evaluate_model, train_model
 
 
-@flow(name="train")
+@flow(name="train", flow_run_name="train on {release} in {settings.workspace.uri}")
 def train(settings: PipelineSettings, release: str = "latest") -> ModelSummary:
     """Train on a release of the workspace (by version or alias)."""
     with open_context(effective(settings)) as context:
@@ -21,7 +21,7 @@ def train(settings: PipelineSettings, release: str = "latest") -> ModelSummary:
         return summary
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name="evaluate on {release} in {settings.workspace.uri}")
 def evaluate(settings: PipelineSettings, release: str = "latest", model: str = "") -> EvaluationSummary:
     """Score a model (empty: the one that the settings describe) on a release of the workspace."""
     with open_context(effective(settings)) as context:

@@ -25,7 +25,7 @@ class RunSummary:
     report_uri: str
 
 
-@flow(name="tree-of-life")
+@flow(name="tree-of-life", flow_run_name="tree-of-life in {settings.workspace.uri}")
 def tree_of_life(settings: PipelineSettings) -> RunSummary:
     """Curate a release, train on it, evaluate the model, write the report; completed work is skipped."""
     with open_context(effective(settings)) as context:
