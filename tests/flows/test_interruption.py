@@ -28,6 +28,8 @@ _STAGE_MARKS: dict[str, Callable[[Path], bool]] = {
 """Stage -> whether a run in that folder has come to it."""
 _TERMINATED = ("images", "shards", "evaluation")
 """Stages that are ended by SIGTERM, the others by Ctrl-C."""
+_ALWAYS_TESTED = ("images", "training")
+"""One stage of Dask's workers and SIGTERM, one of a process of its own and Ctrl-C; every night tests the others."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,9 @@ def interrupted_run(slow_server: SampleServer, tmp_path_factory: pytest.TempPath
     return folder
 
 
-@pytest.mark.parametrize("stage", list(_STAGE_MARKS))
+@pytest.mark.parametrize(
+    "stage", [stage if stage in _ALWAYS_TESTED else pytest.param(stage, marks=pytest.mark.nightly) for stage in _STAGE_MARKS]
+)
 def test_a_stage_ends_on_ctrl_c_and_sigterm_with_one_sentence(interrupted_run: Path, stage: str) -> None:
     """The signal goes to the whole process group, as a terminal sends it."""
     folder, number = interrupted_run, signal.SIGTERM if stage in _TERMINATED else signal.SIGINT

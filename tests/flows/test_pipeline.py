@@ -161,6 +161,7 @@ def test_a_second_run_asks_writes_and_trains_nothing(undisturbed: tuple[Path, st
     assert "(reused)" in printed
 
 
+@pytest.mark.nightly
 def test_killed_in_the_download_with_other_workers_it_ends_the_same(
     undisturbed: tuple[Path, str], slow_server: SampleServer, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_killed_in_the_download_with_other_workers_it_ends_the_same(
     assert results(tmp_path / "workspace") == results(undisturbed[0] / "workspace")
 
 
+@pytest.mark.nightly
 def test_killed_while_writing_shards_it_ends_the_same(undisturbed: tuple[Path, str], again: Path) -> None:
     workspace = again.parent / "workspace"
     forget(workspace, "releases", "stages/shards.json", "stages/publish.json", "models", "evaluations", "reports", "stages/report.json")

@@ -137,6 +137,7 @@ def killed(bucket: S3Service, server: SampleServer, tmp_path: Path) -> Iterator[
         stop_group(run)
 
 
+@pytest.mark.nightly
 def test_a_run_killed_while_writing_shards_is_finished_by_the_next(
     killed: Workspace, server: SampleServer, local_digests: dict[str, str]
 ) -> None:

@@ -23,7 +23,7 @@ from tests.services.forwarder import Fault, Forwarder, Request
 from tests.services.s3_workspaces import CURATE_S, RestartableS3, Workspace, complete_releases, release_settings
 from tests.services.servers import ROOT, S3Service, stop_group, wait_until
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.nightly]
 BUCKET = "outages"
 _NUM_PARTITIONS, _NUM_IMAGES = 2, 80
 

@@ -115,6 +115,7 @@ def artifacts(server: MlflowServer, run: dict[str, Any]) -> set[str]:
     return {one["path"] for one in found["files"]}
 
 
+@pytest.mark.nightly
 def test_a_training_killed_and_resumed_is_one_run_with_every_step_and_its_model(workspace: Workspace) -> None:
     server = workspace.server
     first = workspace.start("train")
