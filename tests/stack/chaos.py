@@ -139,13 +139,11 @@ class Cell:
 
 
 class Laboratory:
-    """A workspace that is complete, and copies of it in which one stage runs again under a fault."""
+    """A complete workspace `origin`, and copies of it in which one stage runs again under a fault."""
 
-    def __init__(self, stack: Stack, server_address: str) -> None:
+    def __init__(self, stack: Stack, server_address: str, origin: str) -> None:
         self.stack, self._address, self._number = stack, server_address, 0
-        run = stack.wait(stack.start(self._settings(ORIGIN)))
-        assert run["state_type"] == "COMPLETED", stack.logs(run["id"])
-        self.origin = stack.workspace(ORIGIN)
+        self.origin = stack.workspace(origin)
         self.expected = results(self.origin, 0)
 
     def _settings(self, prefix: str) -> dict[str, Any]:
@@ -239,7 +237,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="treeoflife-chaos-", ignore_cleanup_errors=True) as folder, SampleServer() as server:
         Path(folder).chmod(0o755)
         with running_stack(Path(folder), is_s3_bounded=True) as stack:
-            for cell in run_cells(Laboratory(stack, server.address), pairs):
+            run = stack.wait(stack.start(stack.settings(server.address, ORIGIN)))
+            assert run["state_type"] == "COMPLETED", stack.logs(run["id"])
+            for cell in run_cells(Laboratory(stack, server.address, ORIGIN), pairs):
                 print(cell.row(), flush=True)
                 bad += not cell.is_identical
                 rows += cell.row() + "\n"
