@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 T = TypeVar("T")
 _IMAGES_A_LOOKUP = 1024
-_VERSION = 1
+_TEXTS_A_PART = 4096
+"""Texts that are sorted by length together."""
+_VERSION = 2
 _MAX_NETWORKS = 2
 _networks: OrderedDict[tuple[str, str], ClipModel] = OrderedDict()
 
@@ -127,8 +129,8 @@ class Encoder:
         parts: list[NDArray[np.float32]] = []
         of_tokens: dict[bytes, int] = {}
         of_text: dict[str, int] = {}
-        for batch in _batched(sorted(set(texts)), self.options.batch_size):
-            tokens = self.model.tokenizer(list(batch))
+        for batch in _batched(sorted(set(texts)), _TEXTS_A_PART):
+            tokens = self.model.tokenizer(batch)
             new = []
             for position, (text, row) in enumerate(zip(batch, tokens.cpu().numpy(), strict=True)):
                 key = blake2b(row.tobytes(), digest_size=16).digest()
@@ -154,12 +156,16 @@ class Encoder:
         """float32 features [N, D] of unit length of uint8 images [N, 3, H, W] of the network's own size; raises as `encode_images`."""
         import torch
 
+        from bioclip.models.towers import encode_images
+
         images = torch.from_numpy(pixels).to(self.device)
-        return self._run(lambda: self.model.network.encode_image(self.model.normalise(images), normalize=True))  # type: ignore[operator]
+        return self._run(lambda: encode_images(self.model.network, self.model.normalise(images)))
 
     def _encode_tokens(self, tokens: torch.Tensor) -> NDArray[np.float32]:
+        from bioclip.models.towers import encode_texts
+
         on_device = tokens.to(self.device)
-        return self._run(lambda: self.model.network.encode_text(on_device, normalize=True))  # type: ignore[operator]
+        return self._run(lambda: encode_texts(self.model.network, on_device, self.options.batch_size))
 
     def _run(self, encode: Callable[[], torch.Tensor]) -> NDArray[np.float32]:
         import torch

@@ -19,7 +19,7 @@ from bioclip.models.reference import ModelRef
 from bioclip.settings import EvaluationSetSettings, EvaluationSettings, settings_digest
 from bioclip.storage import Storage
 
-EVALUATION_VERSION = 9
+EVALUATION_VERSION = 10
 """Version of the evaluator, incremented when the scores of the same inputs change."""
 
 

@@ -20,6 +20,7 @@ from bioclip.digests import readable_json
 from bioclip.errors import ModelError, UnknownNameError
 from bioclip.models.evaluation_transform import Preprocessing
 from bioclip.models.reference import ModelRef, folder_files, tokenizer_files, weights_file
+from bioclip.models.tokenizers import check_text_tower, open_tokenizer
 from bioclip.models.torchvision_compat import allow_cpu_torch
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+LOCAL_PREFIX = "local-dir:"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ClipModel:
         preprocess = self.config["preprocess_cfg"]
         mean = torch.tensor(preprocess["mean"], device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(preprocess["std"], device=images.device).view(1, 3, 1, 1)
-        return (images.float() / 255 - mean) / std
+        return images.float().div_(255).sub_(mean).div_(std)
 
 
 @cache
@@ -139,17 +141,19 @@ def _open_network(ref: ModelRef, workspace: Storage | None = None) -> ClipModel:
         if ref.kind in {"workspace", "folder"}:
             return _explained(ref, lambda: load_model(*ref.place(workspace), ref.resize_mode))
         if ref.kind == "hub":
-            return _explained(ref, lambda: _from_identifier(ref.name, require_pretrained=True, resize_mode=ref.resize_mode))
+            return _explained(ref, lambda: _from_identifier(ref.name, require_pretrained=True, resize_mode=ref.resize_mode, downloads=True))
         if ref.kind == "timm":
             return _explained(ref, lambda: _from_timm(ref))
         checkpoint = _local_checkpoint(ref)
+        beside = checkpoint.parent if checkpoint else None
         if ref.architecture:
             preprocess = {"resize_mode": ref.resize_mode} if ref.resize_mode else {}
-            model = _explained(ref, lambda: _from_config({"model_cfg": ref.config, "preprocess_cfg": preprocess}))
+            model = _explained(ref, lambda: _from_config({"model_cfg": ref.config, "preprocess_cfg": preprocess}, beside))
         else:
             if ref.name not in open_clip.list_models():
                 raise UnknownNameError("architecture", ref.name, open_clip.list_models())
-            model = _explained(ref, lambda: _from_identifier(ref.name, _known_tag(ref), resize_mode=ref.resize_mode))
+            tag = _known_tag(ref)
+            model = _explained(ref, lambda: _from_identifier(ref.name, tag, False, ref.resize_mode, beside, downloads=bool(tag)))
         if checkpoint:
             _explained(ref, lambda: open_clip.load_checkpoint(model.network, str(checkpoint)))
     return model
@@ -172,7 +176,7 @@ def load_model(storage: Storage, folder: str, resize_mode: str = "") -> ClipMode
     storage.read_range(f"{folder}/{layout.MODEL_CONFIG}", 0, 1)
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         place = storage.uri(folder) if storage.is_local else _copy_folder(storage, folder, Path(scratch))
-        return _from_identifier(f"local-dir:{place}", require_pretrained=True, resize_mode=resize_mode)
+        return _from_identifier(f"{LOCAL_PREFIX}{place}", require_pretrained=True, resize_mode=resize_mode)
 
 
 def _copy_folder(storage: Storage, folder: str, target: Path) -> Path:
@@ -182,15 +186,24 @@ def _copy_folder(storage: Storage, folder: str, target: Path) -> Path:
     return target
 
 
-def _from_config(config: Mapping[str, Any]) -> ClipModel:
+def _from_config(config: Mapping[str, Any], beside: Path | None = None) -> ClipModel:
     with tempfile.TemporaryDirectory() as scratch:
         Path(scratch, layout.MODEL_CONFIG).write_bytes(readable_json(config))
-        return _from_identifier(f"local-dir:{scratch}")
+        return _from_identifier(f"{LOCAL_PREFIX}{scratch}", beside=beside)
 
 
-def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: bool = False, resize_mode: str = "") -> ClipModel:
+def _from_identifier(
+    identifier: str,
+    pretrained: str = "",
+    require_pretrained: bool = False,
+    resize_mode: str = "",
+    beside: Path | None = None,
+    downloads: bool = False,
+) -> ClipModel:
+    """The model of open_clip's identifier. The files of its tokenizer are in its own folder or in `beside`; `downloads` fetches them."""
     open_clip = import_open_clip()
     model_cfg = open_clip.get_model_config(identifier)
+    check_text_tower(model_cfg)
     network = open_clip.create_model(
         identifier,
         pretrained=pretrained or None,
@@ -199,8 +212,12 @@ def _from_identifier(identifier: str, pretrained: str = "", require_pretrained: 
     )
     preprocess_cfg = json.loads(json.dumps(open_clip.get_model_preprocess_cfg(network)))
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+    is_local = identifier.startswith(LOCAL_PREFIX)
+    folder = beside or (Path(identifier.removeprefix(LOCAL_PREFIX)) if is_local else None)
     try:
-        return ClipModel(network, open_clip.get_tokenizer(identifier), config)
+        return ClipModel(network, open_tokenizer(identifier, model_cfg, folder, downloads), config)
+    except ModelError as error:
+        return _images_only(network, config, str(error))
     except (ImportError, OSError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
         return _images_only(network, config, f"its tokenizer cannot be created ({_one_line(error)})")
 

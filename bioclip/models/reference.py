@@ -29,6 +29,7 @@ from typing import Any, Literal
 from bioclip import layout
 from bioclip.digests import digest_path, digest_value
 from bioclip.errors import ModelError, UsageError
+from bioclip.models.tokenizer_files import find_tokenizer, tokenizer_parts
 from bioclip.models.trained import find_model
 from bioclip.settings import ModelSettings
 from bioclip.storage import Storage
@@ -191,6 +192,8 @@ class ModelRef:
             parts = digest_value(config), _preprocessing_digest(config, {}, self.resize_mode), _tokenizer_digest(config, {})
         else:
             parts = source, digest_value([source, self.tag, self.resize_mode]), "" if self.kind == "timm" else source
+        if self.kind == "checkpoint" and (beside := _tokenizer_beside(Path(self.path))):
+            parts = (*parts[:2], digest_value([parts[2], beside]))
         return ModelIdentity(weights, *parts, by_name=by_name)
 
     def _published_name(self) -> str:
@@ -204,6 +207,12 @@ class ModelRef:
         except FileNotFoundError:
             what = "table of embeddings" if self.kind == "embeddings" else "checkpoint"
             raise ModelError(f"{what} {self.path!r} does not exist; name a file, a folder, a tag or hf-hub:ORG/NAME.") from None
+
+
+def _tokenizer_beside(checkpoint: Path) -> dict[str, str]:
+    """Digests of the files of a tokenizer in the folder of a checkpoint."""
+    file = find_tokenizer(checkpoint.parent)
+    return {path.name: digest_path(path) for path in tokenizer_parts(file)} if file else {}
 
 
 def weights_file(names: list[str]) -> str:

@@ -54,6 +54,9 @@ def describe_cut_texts(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _token_counter(tokenizer: Any) -> Callable[[str], int] | None:
+    if hasattr(tokenizer, "count_tokens"):  # of a file
+        counter: Callable[[str], int] = tokenizer.count_tokens
+        return counter
     if hasattr(tokenizer, "encode"):  # open_clip's own
         return lambda text: len(tokenizer.encode(text)) + _NUM_ENDS
     inner = getattr(tokenizer, "tokenizer", None)  # of Hugging Face

@@ -14,6 +14,7 @@ from safetensors.torch import load
 from bioclip import layout
 from bioclip.errors import SettingsError, UnknownNameError
 from bioclip.models.clip import ClipModel, create_model
+from bioclip.models.towers import text_pooling
 from bioclip.records import RANKS
 from bioclip.releases import Release
 from bioclip.settings import ObjectiveSettings, TrainingSettings
@@ -28,7 +29,6 @@ from bioclip.training.runs import planned_model_id, training_key
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.plain_step import run_plain_step
 from bioclip.training.step.texts import TextGrouping, distinct_texts
-from bioclip.training.step.towers import text_pooling
 from tests.training.killing_log import KilledError, KillingLog
 from tests.training.models import TINY_MODEL
 from tests.training.plain_objectives import ALONE, CONTEXT, NUM_PAIRS, WIDTH, gradients

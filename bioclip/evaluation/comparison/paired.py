@@ -106,9 +106,9 @@ def _score(difference: Proportion, bootstrapped: float | None, units: Units) -> 
 
 
 def _p_value(ratio: float, degrees: float) -> float:
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtr
 
-    return float(2 * (norm.sf(abs(ratio)) if math.isinf(degrees) else t.sf(abs(ratio), degrees)))
+    return float(2 * (ndtr(-abs(ratio)) if math.isinf(degrees) else stdtr(degrees, -abs(ratio))))
 
 
 def _bootstrap_variances(differences: Sequence[Proportion], units: Units, num_bootstraps: int, seed: int) -> list[float]:

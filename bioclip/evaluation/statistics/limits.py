@@ -1,4 +1,7 @@
-"""Limits of 95 % intervals of shares, and quantiles of Student's t."""
+"""Limits of 95 % intervals of shares, and quantiles of Student's t.
+
+`scipy.special` computes what `scipy.stats` does and is imported in a fraction of its time.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ _Z = 1.959963984540054
 
 def clopper_pearson(num_hits: float, num_trials: float) -> tuple[float, float]:
     """Limits of the exact interval of a share (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    low = 0.0 if num_hits <= 0 else float(beta.ppf(TAIL, num_hits, num_trials - num_hits + 1))
-    high = 1.0 if num_hits >= num_trials else float(beta.ppf(1 - TAIL, num_hits + 1, num_trials - num_hits))
+    low = 0.0 if num_hits <= 0 else float(betaincinv(num_hits, num_trials - num_hits + 1, TAIL))
+    high = 1.0 if num_hits >= num_trials else float(betaincinv(num_hits + 1, num_trials - num_hits, 1 - TAIL))
     return low, high
 
 
@@ -28,9 +31,9 @@ def wilson(share: float, num_trials: float, quantile: float = _Z) -> tuple[float
 
 def student_quantile(degrees: float) -> float:
     """The 97.5 % quantile of Student's t; the normal quantile for infinitely many degrees of freedom."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return _Z if math.isinf(degrees) else float(t.ppf(1 - TAIL, degrees))
+    return _Z if math.isinf(degrees) else float(stdtrit(degrees, 1 - TAIL))
 
 
 def expanded_tail(num_units: int, degrees: float) -> float:
@@ -39,8 +42,8 @@ def expanded_tail(num_units: int, degrees: float) -> float:
     The bootstrap of `num_units` units is too narrow by sqrt((n - 1) / n) and knows no t quantile; the expanded percentile interval
     (Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3) takes wider percentiles.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     if num_units < 2:
         return 0.0
-    return float(norm.cdf(-math.sqrt(num_units / (num_units - 1)) * student_quantile(degrees)))
+    return float(ndtr(-math.sqrt(num_units / (num_units - 1)) * student_quantile(degrees)))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from bioclip.models.towers import encode_images, encode_tokens
 from bioclip.training.step.texts import StepTexts
-from bioclip.training.step.towers import encode_images, encode_tokens
 
 if TYPE_CHECKING:
     from bioclip.models.clip import ClipModel

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bioclip.training.step.towers import encode_images, encode_tokens, pools_one_token, text_pooling, text_tower
+from bioclip.models.towers import encode_images, encode_tokens, pools_one_token, text_pooling, text_tower
 
 PEAK_TFLOPS: dict[str, float] = {
     "B200": 2250, "H200": 989, "GH200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "A800": 312, "H800": 989,

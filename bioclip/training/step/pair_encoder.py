@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bioclip.training.step.towers import image_encoder, token_encoder
+from bioclip.models.towers import image_encoder, token_encoder
 
 Features = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 

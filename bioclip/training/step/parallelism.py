@@ -11,10 +11,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bioclip.models.towers import plain_blocks
 from bioclip.training.processes import Processes
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.sharded_tensors import is_sharded
-from bioclip.training.step.towers import plain_blocks
 
 
 def replicate(encoder: PairEncoder, processes: Processes, is_static: bool) -> torch.nn.Module:

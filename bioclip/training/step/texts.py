@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bioclip.training.step.towers import TextPooling
+from bioclip.models.towers import TextPooling
 
 _MAX_LENGTHS = 4
 _LENGTH_MULTIPLE = 16

@@ -11,6 +11,7 @@ import torch
 from bioclip.digests import digest_value
 from bioclip.errors import SettingsError
 from bioclip.models.averaging import MovingAverage
+from bioclip.models.towers import text_pooling
 from bioclip.training.objectives.contract import Outputs, Step
 from bioclip.training.optimization import build_optimizer, take_step
 from bioclip.training.step.flops import PairFlops, count_pair_flops
@@ -22,7 +23,6 @@ from bioclip.training.step.precision import allow_tf32, as_stored, autocast
 from bioclip.training.step.seeds import seed_generators
 from bioclip.training.step.sharded_tensors import copy_whole, is_sharded
 from bioclip.training.step.texts import TextGrouping, bucket_lengths, distinct_texts
-from bioclip.training.step.towers import text_pooling
 
 if TYPE_CHECKING:
     from bioclip.models.clip import ClipModel

@@ -22,6 +22,20 @@ CAPTIONS = (
 VISION = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 3, "head_width": 32}
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3}
 
+TOWERS: dict[str, dict[str, Any]] = {
+    "open_clip's CLIP": {},
+    "a text tower of its own": {"custom_text": True},
+    "pooled at the end token": {"text": {"pool_type": "eos", "eos_id": 49407}},
+    "pooled at the first token": {"text": {"pool_type": "first"}},
+    "with layer scale and quick GELU": {"vision": {"ls_init_value": 0.1}, "text": {"ls_init_value": 0.1}, "quick_gelu": True},
+    "images pooled by their mean": {"vision": {"pool_type": "avg"}},
+    "attention to later tokens": {"text": {"no_causal_mask": True}},
+    "a class token behind the text": {"text": {"embed_cls": True}, "custom_text": True},
+    "pooled at the last token": {"text": {"pool_type": "last"}},
+    "with a logit bias": {"init_logit_bias": -3.0},
+}
+"""Changes of an architecture, by what they do."""
+
 
 def small_model(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **architecture: Any) -> ClipModel:
     """A network whose towers have these changes, in float64 and training mode."""

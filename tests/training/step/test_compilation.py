@@ -8,9 +8,9 @@ import re
 import pytest
 import torch
 
+from bioclip.models.towers import text_pooling
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.texts import TextGrouping, bucket_lengths
-from bioclip.training.step.towers import text_pooling
 from tests.training.step.networks import random_images, small_model
 
 WORDS = re.findall(r"\w+", "Animalia Chordata Aves Passeriformes Paridae Cyanistes caeruleus, a photo of it with common name blue tit")

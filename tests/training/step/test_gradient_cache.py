@@ -11,6 +11,7 @@ import torch
 
 from bioclip.errors import SettingsError
 from bioclip.models.clip import ClipModel
+from bioclip.models.towers import text_pooling
 from bioclip.releases import Release
 from bioclip.settings import ObjectiveSettings, TrainingSettings
 from bioclip.storage import Storage
@@ -22,7 +23,6 @@ from bioclip.training.step.gradient_cache import run_cached_step
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.plain_step import run_plain_step
 from bioclip.training.step.texts import TextGrouping, distinct_texts
-from bioclip.training.step.towers import text_pooling
 from tests.training.plain_objectives import ALONE, CONTEXT
 from tests.training.step.networks import CAPTIONS, gradients_of, random_images, small_model
 

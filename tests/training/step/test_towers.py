@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from bioclip.models.clip import ClipModel, import_open_clip
+from bioclip.models.towers import encode_images, pools_one_token, text_pooling
 from bioclip.training.step.info_nce import info_nce
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.texts import StepTexts, TextGrouping
-from bioclip.training.step.towers import encode_images, pools_one_token, text_pooling
 from tests.training.plain_objectives import ALONE
-from tests.training.step.networks import CAPTIONS, gradients_of, random_images, small_model
+from tests.training.step.networks import CAPTIONS, TOWERS, gradients_of, random_images, small_model
 
-TOWERS: dict[str, dict[str, Any]] = {
-    "open_clip's CLIP": {},
-    "a text tower of its own": {"custom_text": True},
-    "pooled at the end token": {"text": {"pool_type": "eos", "eos_id": 49407}},
-    "pooled at the first token": {"text": {"pool_type": "first"}},
-    "with layer scale and quick GELU": {"vision": {"ls_init_value": 0.1}, "text": {"ls_init_value": 0.1}, "quick_gelu": True},
-    "images pooled by their mean": {"vision": {"pool_type": "avg"}},
-    "attention to later tokens": {"text": {"no_causal_mask": True}},
-    "a class token behind the text": {"text": {"embed_cls": True}, "custom_text": True},
-    "pooled at the last token": {"text": {"pool_type": "last"}},
-    "with a logit bias": {"init_logit_bias": -3.0},
-}
 FULL_LENGTH = [
     "attention to later tokens",
     "a class token behind the text",

@@ -2,7 +2,7 @@
 
 Two things are left out where that is exact. Tokens behind the pooled one are not encoded if no earlier token attends to them. In the last
 block of a transformer only the token that is pooled asks, attends and passes the MLP: the outputs of all others would be discarded.
-Every other architecture runs open_clip's own code.
+Every other architecture runs open_clip's own code. Training and evaluation both encode with these functions.
 
 The last letters of a tensor's name are its shape:
 N  images or texts      T  tokens of an image or a text      W  width of a transformer      D  width of the embeddings
@@ -51,7 +51,7 @@ def text_pooling(network: torch.nn.Module) -> TextPooling | None:
     return TextPooling(kind, eos_id) if is_causal and kind in {"argmax", "eos", "first"} and _is_plain(tower.transformer) else None
 
 
-def pools_one_token(visual: torch.nn.Module) -> bool:
+def pools_one_token(visual: Any) -> bool:
     """True for an open_clip vision transformer whose feature is that of its class token."""
     transformer = import_open_clip().transformer
     return type(visual) is transformer.VisionTransformer and visual.attn_pool is None and visual.pool_type == "tok" and _is_plain(
@@ -71,6 +71,10 @@ def text_tower(network: torch.nn.Module) -> Any:
     return getattr(network, "text", network)
 
 
+def _image_tower(network: torch.nn.Module) -> torch.nn.Module | None:
+    return getattr(network, "visual", None)  # a tower of timm alone has no such part
+
+
 def _is_plain(transformer: Any) -> bool:
     block = import_open_clip().transformer.ResidualAttentionBlock
     return transformer.batch_first and all(type(one) is block and not hasattr(one, "ln_1_kv") for one in transformer.resblocks)
@@ -81,19 +85,19 @@ def encode_images(network: torch.nn.Module, images: torch.Tensor, recompute_ever
 
     With `recompute_every` = k, the activations of every k-th block are computed again in the backward pass; 0 keeps all.
     """
-    return _encode_images(network, pools_one_token(network.visual), images, recompute_every)  # type: ignore[arg-type]
+    return _encode_images(network, pools_one_token(_image_tower(network)), images, recompute_every)
 
 
 def image_encoder(network: torch.nn.Module) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """`encode_images` of one network, which decides beforehand how; torch can compile it."""
-    return partial(_encode_images, network, pools_one_token(network.visual))  # type: ignore[arg-type]
+    return partial(_encode_images, network, pools_one_token(_image_tower(network)))
 
 
 def _encode_images(network: torch.nn.Module, pools_one: bool, images: torch.Tensor, recompute_every: int) -> torch.Tensor:
-    visual: Any = network.visual
     if not pools_one:
         encoded: torch.Tensor = network.encode_image(images, normalize=True)  # type: ignore[operator]
         return encoded
+    visual: Any = network.visual
     x_NTW = _run_blocks(visual.transformer.resblocks[:-1], visual._embeds(images), None, recompute_every)
     pooled_NW = _run_last_block(visual.transformer.resblocks[-1], x_NTW, x_NTW.new_zeros(len(x_NTW), dtype=torch.int64), None)
     features_ND = visual.ln_post(pooled_NW)
@@ -110,6 +114,16 @@ def encode_tokens(network: torch.nn.Module, tokens_NT: torch.Tensor, recompute_e
 def token_encoder(network: torch.nn.Module) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """`encode_tokens` of one network, which decides beforehand how; torch can compile it."""
     return partial(_encode_tokens, network, text_pooling(network))
+
+
+def encode_texts(network: torch.nn.Module, tokens_NT: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """`encode_tokens` of any number of texts without gradients, sorted by length, in batches that are cut to their longest text."""
+    pooling = text_pooling(network)
+    needed_N = torch.full((len(tokens_NT),), tokens_NT.shape[1]) if pooling is None else pooling.position(tokens_NT).cpu() + 1
+    order_N = torch.argsort(needed_N, stable=True)
+    with torch.no_grad():
+        parts = [encode_tokens(network, tokens_NT[rows, : int(needed_N[rows[-1]])]) for rows in torch.split(order_N, batch_size)]
+    return torch.cat(parts)[torch.argsort(order_N)]
 
 
 def _encode_tokens(network: torch.nn.Module, pooling: TextPooling | None, tokens_NT: torch.Tensor, recompute_every: int) -> torch.Tensor:
