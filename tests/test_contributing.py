@@ -199,6 +199,19 @@ CHECKS = {
         [measured] = find_task("nearest_image")(given).measurements
         assert measured.statistic(np.ones((1, 4)), None)[0] == 0.5
     """,
+    "a zero-shot head": """
+        import numpy as np
+        from bioclip.evaluation.benchmark import SpeciesClass
+        from bioclip.evaluation.heads import find_head
+        from bioclip.evaluation.heads.class_names import NamedClasses
+        from tests.evaluation.heads.letter_texts import LetterTexts
+        species = (("Pica", "Pica pica"), ("Parus", "Parus ater"))
+        classes = [SpeciesClass(("", "", "", "", "", *names), "") for names in species]
+        head = find_head("genus_names")(NamedClasses(classes, [one.lineage[-1] for one in classes]), LetterTexts())
+        pairs = [LetterTexts().encode_texts([f"a photo of {c.lineage[6]}.", f"a photo of the genus {c.lineage[5]}."]) for c in classes]
+        means = np.stack([pair.mean(axis=0) / np.linalg.norm(pair.mean(axis=0)) for pair in pairs])
+        assert np.allclose(head.similarities(means), means @ means.T, atol=1e-6)
+    """,
     "a few-shot classifier": """
         import numpy as np
         from bioclip.evaluation.classifiers import Support, fit_classifier

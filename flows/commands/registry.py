@@ -28,7 +28,7 @@ GROUPS = {
     "names": "Scientific names: resolve, parse, explain.",
     "backbone": "Taxonomic backbones: build, info.",
     "source": "Sources and their snapshots: diff.",
-    "models": "Models: average, features.",
+    "models": "Models: average, card, features.",
     "evaluation": "Finished evaluations: compare, slices.",
 }
 """Groups of commands, in the order of `--help`, all in the panel `Data`."""
@@ -59,6 +59,7 @@ COMMANDS = {
     "backbone info": "flows.commands.backbone:describe_backbone",
     "source diff": "flows.commands.source:diff_snapshots",
     "models average": "flows.commands.models:average_models",
+    "models card": "flows.commands.training.model_card:write_model_card",
     "models features": "flows.commands.training.features:write_features",
     "evaluation compare": "flows.commands.evaluation.compare:compare_models",
     "evaluation slices": "flows.commands.evaluation.slices:slice_evaluation",

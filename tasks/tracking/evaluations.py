@@ -14,9 +14,11 @@ from bioclip.evaluation import Headline, headlines, load_scores
 from bioclip.evaluation.results import method_name, shown_caption_type
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release
+from bioclip.report.data.answer_counts import gather_answers
 from bioclip.settings import meaningful
 from bioclip.storage import Storage
 from tasks.context import RunContext
+from tasks.tracking.answer_pictures import write_pictures
 from tasks.tracking.client import OpenRun, RunPlan, Tracker
 from tasks.tracking.noted_runs import noted_run
 from tasks.tracking.prefect_runs import describe_run, prefect_tags
@@ -48,7 +50,7 @@ def plan_evaluation(context: RunContext, release: Release, model: ModelRef, eval
 
 
 def complete_evaluation(tracker: Tracker, run: OpenRun, context: RunContext, release: Release, evaluation_id: str) -> None:
-    """Log the scores, a table of the headline scores as the run's description, and the files."""
+    """Log the scores, a table of the headline scores as the run's description, the files and their charts."""
     storage, scores = context.storage, load_scores(context.storage, evaluation_id)
     metrics = bounded_metrics(score_metrics(storage, evaluation_id))
     tracker.log_metrics(run, metrics, 0, run.start_ms, dataset_input(context, release))
@@ -59,6 +61,8 @@ def complete_evaluation(tracker: Tracker, run: OpenRun, context: RunContext, rel
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch) / "files"
         copy_folder(storage, folder, files)
+        for benchmark, answers in gather_answers(storage, evaluation_id).items():
+            write_pictures(files, benchmark, answers)
         tracker.log_files(run, files)
 
 

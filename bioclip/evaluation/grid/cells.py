@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class CellResult:
-    """The evaluation of one model on one target, or why there is none."""
+    """The evaluation of one model on one target with the benchmarks that were scored, or why there is none."""
 
     model: GridModel
     target: Target
@@ -57,6 +57,7 @@ class CellResult:
     num_encoded: int = 0
     failure: str = ""
     leaks: LeakCheck = field(default_factory=lambda: LeakCheck("unknown"))
+    benchmarks: tuple[Benchmark, ...] = ()
 
 
 def name_models(refs: Sequence[ModelRef], storage: Storage) -> list[GridModel]:
@@ -123,4 +124,4 @@ def score_cell(
         result: EvaluationResult = evaluate(chosen, model.ref, target.release, storage, log)
     else:
         result = evaluate_on(chosen, model.ref, lambda: benchmarks, storage, log)
-    return CellResult(model, target, result.info, result.reused, result.num_encoded, leaks=leaks)
+    return CellResult(model, target, result.info, result.reused, result.num_encoded, leaks=leaks, benchmarks=benchmarks)

@@ -11,13 +11,15 @@ import pyarrow as pa
 from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.evaluation.grid.cells import CellResult
+from bioclip.evaluation.grid.embedding_map import map_results
 from bioclip.evaluation.grid.rival_differences import find_differences
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
 from bioclip.leakage import LEAK_SCHEMA
 from bioclip.parquet import table_bytes
+from bioclip.settings import EvaluationSettings
 from bioclip.storage import Storage
 
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 COMPARISON_SCHEMA = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),
@@ -41,7 +43,8 @@ LEAK_EVIDENCE_SCHEMA = pa.schema([pa.field("model", pa.string(), nullable=False)
 
 @dataclass(frozen=True)
 class Comparison:
-    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA, DIFFERENCE_SCHEMA) and its folder in the workspace."""
+    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA, DIFFERENCE_SCHEMA, MAP_SCHEMA) and its folder in the
+    workspace."""
 
     comparison_id: str
     folder: str
@@ -49,6 +52,7 @@ class Comparison:
     table: pa.Table
     leaks: pa.Table
     differences: pa.Table
+    places: pa.Table
 
     def files(self) -> dict[str, bytes]:
         """The content of its files by name, the description last."""
@@ -56,11 +60,12 @@ class Comparison:
             layout.COMPARISON_TABLE: table_bytes(self.table),
             layout.COMPARISON_LEAKS: table_bytes(self.leaks),
             layout.COMPARISON_DIFFERENCES: table_bytes(self.differences),
+            layout.COMPARISON_MAP: table_bytes(self.places),
         }
         return files | {layout.COMPARISON_INFO: readable_json(self.info)}
 
 
-def write_comparison(results: Sequence[CellResult], storage: Storage) -> Comparison:
+def write_comparison(results: Sequence[CellResult], settings: EvaluationSettings, storage: Storage) -> Comparison:
     """Gather the scores of all cells into `comparisons/<id>/`; the id is a digest of its evaluations, so the same grid has the same."""
     rows: list[dict[str, Any]] = []
     leaks = [
@@ -88,7 +93,8 @@ def write_comparison(results: Sequence[CellResult], storage: Storage) -> Compari
     table = pa.Table.from_pylist(rows, schema=COMPARISON_SCHEMA)
     evidence = pa.concat_tables([LEAK_EVIDENCE_SCHEMA.empty_table(), *(one.cast(LEAK_EVIDENCE_SCHEMA) for one in leaks)])
     folder, differences = layout.comparison_dir(comparison_id), find_differences(results, storage)
-    made = Comparison(comparison_id, folder, info | {"comparison_id": comparison_id}, table, evidence, differences)
+    places = map_results(results, settings, storage)
+    made = Comparison(comparison_id, folder, info | {"comparison_id": comparison_id}, table, evidence, differences, places)
     for name, data in made.files().items():
         storage.write_bytes(f"{made.folder}/{name}", data)
     return made

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from markupsafe import Markup, escape
 
@@ -31,6 +34,9 @@ def coordinate(value: float) -> str:
     return "0" if text in {"-0", ""} else text
 
 
+_XMLNS = "http://www.w3.org/2000/svg"
+_STYLES = ("svg ", ".hue-", ".tint-", ".rest")
+"""Beginnings of the rules of report.css that drawings use."""
 TEXT_UNITS, TEXT_PX = 12, 14
 """Size of a chart's text in its own units, and on a page that is wide enough: that of tables and captions."""
 
@@ -58,3 +64,28 @@ def segment(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 def path(points: Sequence[tuple[float, float]]) -> str:
     """Path data of a polyline."""
     return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def standalone(drawing: Markup, title: str) -> bytes:
+    """A drawing as a file of its own, with the light colours of report.css and its title above."""
+    css = (Path(__file__).parents[1] / "html" / "report.css").read_text(encoding="utf-8")
+    root = css[css.index(":root") : css.index("}") + 1]
+    rules = [line for line in css.splitlines() if line.startswith(_STYLES)]
+    view = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', drawing)
+    width, height = (float(length) for length in view.groups()) if view else (440.0, 300.0)
+    lines = textwrap.wrap(title, round(width / 6.6)) or [""]
+    top = 18.0 * len(lines) + 10
+    titles = [label(0, 16.0 + 18 * place, line, class_="strong") for place, line in enumerate(lines)]
+    moved = drawing.replace("<svg ", Markup('<svg y="{}" ').format(coordinate(top)), 1)
+    style = Markup("<style>{}</style>").format(Markup("\n".join([root, *rules])))  # noqa: S704 (the project's own rules)
+    whole = element(
+        "svg",
+        style,
+        element("rect", width="100%", height="100%", fill="#fff"),
+        *titles,
+        moved,
+        xmlns=_XMLNS,
+        viewBox=f"-12 0 {width + 24:g} {height + top + 12:g}",
+        width=round(2 * width),
+    )
+    return whole.encode()

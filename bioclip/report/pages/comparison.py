@@ -11,10 +11,12 @@ from markupsafe import Markup
 from bioclip.evaluation.predictions import read_parameters
 from bioclip.evaluation.results import describe_units, preferred_caption_type
 from bioclip.report.charts.lines_and_dots import ScorePoint, dots_chart
+from bioclip.report.data.shown_answers import ShownAnswers
 from bioclip.report.html.components import absent, details, figure, group, heading, join, name_of, note, span, table, tiles
 from bioclip.report.html.section import Section
 from bioclip.report.html.templates import render_page
 from bioclip.report.html.text import number, percent
+from bioclip.report.pages.comparison_answers import answers_section
 
 Row = dict[str, Any]
 _MAX_TILES = 4
@@ -22,14 +24,16 @@ _SIGNIFICANT = 0.05
 _ACCURACIES = ("top1", "macro_top1", "top5")
 
 
-def render_comparison(info: Mapping[str, Any], scores: pa.Table, differences: pa.Table) -> bytes:
-    """One self-contained page as UTF-8, from `comparison.json`, rows of COMPARISON_SCHEMA and rows of DIFFERENCE_SCHEMA."""
+def render_comparison(info: Mapping[str, Any], scores: pa.Table, differences: pa.Table, shown: Sequence[ShownAnswers] = ()) -> bytes:
+    """One self-contained page as UTF-8, from `comparison.json`, rows of COMPARISON_SCHEMA and rows of DIFFERENCE_SCHEMA, and the answers of
+    each model on each benchmark."""
     rows, pairs = _rows(scores), _rows(differences)
     models = list(dict.fromkeys(cell["model"]["label"] for cell in info["cells"]))
     benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
     sections = [
         Section("scores", "Scores", _scores(rows, benchmarks) if rows else None, "No model has a score."),
         Section("differences", "Differences", _differences(pairs), "Two models or more on one benchmark have differences."),
+        answers_section(shown),
         Section("leaks", "Leak check", _leak_table(rows) if rows else None, "No model has a score."),
         Section("all", "All measurements", _all_scores(rows) if rows else None, "No model has a score."),
     ]

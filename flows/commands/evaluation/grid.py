@@ -16,11 +16,12 @@ from bioclip import layout
 from bioclip.errors import TreeOfLifeError, UsageError
 from bioclip.evaluation.benchmarks.references import BenchmarkRef
 from bioclip.evaluation.grid.cells import CellResult, GridModel, Target, find_targets, name_models, score_cell
-from bioclip.evaluation.grid.side_by_side import write_comparison
+from bioclip.evaluation.grid.side_by_side import Comparison, write_comparison
 from bioclip.models.reference import ModelRef
 from bioclip.releases import Release, open_release
 from bioclip.releases.locating import locate_release
 from bioclip.releases.manifest import open_release_folder
+from bioclip.report.data.shown_answers import ShownAnswers, gather_shown
 from bioclip.report.pages.comparison import render_comparison
 from bioclip.settings import PipelineSettings
 from bioclip.storage import Storage, open_storage, open_workspace
@@ -47,9 +48,11 @@ def evaluate_grid(
     targets = find_targets(refs, open_release(storage, release) if needs_release else None)
     probed = open_release_folder(locate_release(settings.workspace, against)) if against else None
     results = _score_all(found, targets, settings, storage, probed)
-    comparison = write_comparison(results, storage)
+    comparison = write_comparison(results, settings.evaluation, storage)
     uri = storage.uri(comparison.folder)
-    page = {layout.COMPARISON_PAGE: render_comparison(comparison.info, comparison.table, comparison.differences)}
+    pairs = [(one.model.label, one.info.evaluation_id, scored) for one in results if one.info for scored in one.benchmarks]
+    shown = gather_shown(pairs, comparison.places, storage)
+    page = {layout.COMPARISON_PAGE: render_comparison(comparison.info, comparison.table, comparison.differences, shown)}
     storage.write_bytes(f"{comparison.folder}/{layout.COMPARISON_PAGE}", page[layout.COMPARISON_PAGE])
     if out:
         _write_out(out, settings, comparison.files() | page)
@@ -59,7 +62,7 @@ def evaluate_grid(
         "scores": scores_values(results, storage),
         "failures": failures,
     }
-    tracked = _log_to_mlflow(settings, results, storage)
+    tracked = _log_to_mlflow(settings, results, comparison, shown, storage)
     lines = [
         *describe_cells(results),
         *describe_differences(comparison.differences),
@@ -94,7 +97,9 @@ def _score_all(
     return results
 
 
-def _log_to_mlflow(settings: PipelineSettings, results: Sequence[CellResult], storage: Storage) -> list[str]:
+def _log_to_mlflow(
+    settings: PipelineSettings, results: Sequence[CellResult], comparison: Comparison, shown: Sequence[ShownAnswers], storage: Storage
+) -> list[str]:
     """Sentences on the runs in MLflow; none where tracking is off or MLflow is not installed."""
     if not settings.tracking.enabled or find_spec("mlflow") is None or find_spec("prefect") is None:
         return []
@@ -104,7 +109,7 @@ def _log_to_mlflow(settings: PipelineSettings, results: Sequence[CellResult], st
         os.environ.setdefault(name, value)
     from tasks.tracking.grid_evaluations import log_grid
 
-    return log_grid(settings, results, storage)
+    return log_grid(settings, results, comparison, shown, storage)
 
 
 class _Lines:
