@@ -100,7 +100,7 @@ def test_each_chart_is_a_file_that_a_browser_draws_without_the_page(answers: Ans
         assert "--accent:" in data.decode()
         assert not re.search(r"(href|src)=|url\(http", data.decode()), "nothing is fetched"
     assert files["embedding-map.svg"].count(b"<circle") == 40
-    assert files["embedding-map.svg"].count(b'class="rest"') == 10, "six groups have a colour"
+    assert files["embedding-map.svg"].count(b'class="rest"') == 11, "ten images and a key; six groups have a colour"
 
 
 def test_what_is_not_pictured_is_named(answers: Answers) -> None:

@@ -13,17 +13,18 @@ from bioclip.report.data.answer_counts import Answers, Bin, Confusion
 from bioclip.report.html.text import count_of, number, percent, shorten
 
 _WIDTH, _LEFT, _TOP, _BOTTOM = 440.0, 52.0, 30.0, 264.0
-_CELL, _NAMES, _NAME_CHARS = 22.0, 128.0, 17
+_CELL, _NAMES, _NAME_CHARS = 22.0, 128.0, 16
 NUM_HUES = 6
 MapPoint = tuple[float, float, str]
 """Place on two axes, and the group of an image."""
 
 
 def confusion_chart(confusion: Confusion) -> Markup:
-    """True groups as rows, answered groups as columns in the same order; the shade is the share of the row, the number its images."""
+    """True groups as rows, answered groups as columns in the same order; the shade is the share of the row, the number its images. Others
+    answered as others are right or wrong and have no colour."""
     names, counts = confusion.names, confusion.counts
     size = len(names) * _CELL
-    top = _NAMES - 24
+    top = 136.0  # names are larger on a narrow page
     drawn = []
     for place, name in enumerate(names):
         middle = place * _CELL + _CELL / 2
@@ -34,7 +35,8 @@ def confusion_chart(confusion: Confusion) -> Markup:
         share = counts[row, column] / counts[row].sum()
         x, y = _NAMES + column * _CELL, top + row * _CELL
         title = f"{names[row]} answered as {names[column]}: {count_of(int(counts[row, column]), 'image')} ({percent(float(share))})"
-        shade = f"{'right' if row == column else 'wrong'} tint-{min(4, int(share * 5))}"
+        kind = "mixed" if row == column == len(names) - 1 else "right" if row == column else "wrong"
+        shade = f"{kind} tint-{min(4, int(share * 5))}"
         drawn.append(element("rect", element("title", title), x=x + 1, y=y + 1, width=_CELL - 2, height=_CELL - 2, class_=shade))
         drawn.append(label(x + _CELL / 2, y + _CELL / 2 + 4, _brief(int(counts[row, column])), "middle", "strong"))
     right = int(np.trace(counts[:-1, :-1]))

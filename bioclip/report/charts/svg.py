@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from bioclip.report.html.text import plain
+from bioclip.report.html.text import plain, shorten
 
 
 def element(name: str, /, *children: str, **attributes: str | float | None) -> Markup:
@@ -37,6 +37,7 @@ def coordinate(value: float) -> str:
 _XMLNS = "http://www.w3.org/2000/svg"
 _STYLES = ("svg ", ".hue-", ".tint-", ".rest")
 """Beginnings of the rules of report.css that drawings use."""
+_KEYS_A_ROW, _KEY_WIDTH = 3, 140.0
 TEXT_UNITS, TEXT_PX = 12, 14
 """Size of a chart's text in its own units, and on a page that is wide enough: that of tables and captions."""
 
@@ -66,26 +67,25 @@ def path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def standalone(drawing: Markup, title: str) -> bytes:
-    """A drawing as a file of its own, with the light colours of report.css and its title above."""
+def standalone(drawing: Markup, title: str, keys: Sequence[tuple[str, str]] = ()) -> bytes:
+    """A drawing as a file of its own, with the light colours of report.css, its title above and a legend of (style, text) below it."""
     css = (Path(__file__).parents[1] / "html" / "report.css").read_text(encoding="utf-8")
-    root = css[css.index(":root") : css.index("}") + 1]
-    rules = [line for line in css.splitlines() if line.startswith(_STYLES)]
-    view = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', drawing)
-    width, height = (float(length) for length in view.groups()) if view else (440.0, 300.0)
-    lines = textwrap.wrap(title, round(width / 6.6)) or [""]
+    rules = [css[css.index(":root") : css.index("}") + 1], *(line for line in css.splitlines() if line.startswith(_STYLES))]
+    view = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)" width="\d+"', drawing)
+    assert view is not None, "every drawing is made by svg()"
+    width, height = (float(length) for length in view.groups())
+    lines = [label(0, 16.0 + 18 * place, line, class_="strong") for place, line in enumerate(textwrap.wrap(title, round(width / 7.4)))]
     top = 18.0 * len(lines) + 10
-    titles = [label(0, 16.0 + 18 * place, line, class_="strong") for place, line in enumerate(lines)]
-    moved = drawing.replace("<svg ", Markup('<svg y="{}" ').format(coordinate(top)), 1)
-    style = Markup("<style>{}</style>").format(Markup("\n".join([root, *rules])))  # noqa: S704 (the project's own rules)
-    whole = element(
-        "svg",
-        style,
-        element("rect", width="100%", height="100%", fill="#fff"),
-        *titles,
-        moved,
-        xmlns=_XMLNS,
-        viewBox=f"-12 0 {width + 24:g} {height + top + 12:g}",
-        width=round(2 * width),
-    )
-    return whole.encode()
+    legend = [_key(number, style, text, top + 10) for number, (style, text) in enumerate(keys)]
+    top += 18.0 * -(-len(keys) // _KEYS_A_ROW)
+    sized = Markup('<svg y="{}" width="{}" height="{}" viewBox="0 0 {} {}"').format(*map(coordinate, (top, width, height, width, height)))
+    style = Markup("<style>{}</style>").format(Markup("\n".join(rules)))  # noqa: S704 (the project's own rules)
+    ground = element("rect", x=-12, y=0, width="100%", height="100%", fill="#fff")
+    view_box = f"-12 0 {width + 24:g} {height + top + 12:g}"
+    inner = sized + drawing[view.end() :]
+    return element("svg", style, ground, *lines, *legend, inner, xmlns=_XMLNS, viewBox=view_box, width=round(2 * width)).encode()
+
+
+def _key(number: int, style: str, text: str, top: float) -> Markup:
+    x, y = _KEY_WIDTH * (number % _KEYS_A_ROW), top + 18.0 * (number // _KEYS_A_ROW)
+    return join([element("rect", x=x, y=y - 9, width=10, height=10, class_=style), label(x + 16, y, shorten(text, 17))])

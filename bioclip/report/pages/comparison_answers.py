@@ -59,7 +59,7 @@ def charts_of(answers: Answers | None, places: Sequence[Mapping[str, Any]] = ())
 
 def chart_files(answers: Answers | None, places: Sequence[Mapping[str, Any]] = ()) -> dict[str, bytes]:
     """The same charts as SVG files by name."""
-    return {f"{name}.svg": standalone(drawing, caption) for name, caption, drawing, _ in charts_of(answers, places)}
+    return {f"{name}.svg": standalone(drawing, caption, keys) for name, caption, drawing, keys in charts_of(answers, places)}
 
 
 def _map(places: Sequence[Mapping[str, Any]]) -> Chart:
