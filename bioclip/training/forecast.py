@@ -22,10 +22,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bioclip.errors import TrainingError
 from bioclip.models.adaptation import restrict_training
 from bioclip.models.hollow import hollow_network, image_px_of
+from bioclip.models.towers import plain_blocks
 from bioclip.training.step.flops import count_pair_flops, peak_flops
 from bioclip.training.step.pair_encoder import PairEncoder
 from bioclip.training.step.precision import autocast
-from bioclip.training.step.towers import plain_blocks
 
 if TYPE_CHECKING:
     from bioclip.settings import TrainingSettings
