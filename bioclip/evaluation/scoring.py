@@ -28,6 +28,7 @@ from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluat
 from bioclip.evaluation.statistics import Measurement, Units, score
 from bioclip.evaluation.tasks import find_task
 from bioclip.evaluation.tasks.task import TaskInput
+from bioclip.evaluation_sets.evaluation_set import ATTRIBUTES
 from bioclip.parquet import table_bytes
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
@@ -218,7 +219,7 @@ def _check_names(settings: EvaluationSettings) -> None:
 
 
 def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
-    """SHA-256 of the images, classes, labels and tasks of benchmarks."""
+    """SHA-256 of the images, classes, labels, tasks and attributes of benchmarks."""
     return digest_value(
         [
             [
@@ -229,10 +230,18 @@ def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
                 one.tasks,
                 dict(one.options),
                 *([dict(one.texts)] if one.texts else []),
+                *_stated_attributes(one),
             ]
             for one in benchmarks
         ]
     )
+
+
+def _stated_attributes(benchmark: Benchmark) -> list[list[str]]:
+    """The columns of ATTRIBUTES that the set fills; a column map may change them without changing the set's content."""
+    ids = sorted(benchmark.labels)
+    found = ([name, *benchmark.images.attribute(name, ids)] for name in ATTRIBUTES)
+    return [values for values in found if any(values[1:])]
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,9 +16,12 @@ from bioclip.evaluation_sets.images import IMAGE_COLUMNS, ImageAddress, ImageFil
 from bioclip.local_media import LocalMediaError
 from bioclip.records import RANKS
 
+ATTRIBUTES = ("background", "life_stage")
+"""Columns that single tasks of evaluation read."""
 _TEXTS = (
     "item_id", "label", "scientific_name", "common_name", *RANKS, "source", "license",
     "sha256", "pixel_sha256", "source_occurrence", "occurrence_id", "observer", "event_date", "subset",
+    *ATTRIBUTES,
 )  # fmt: skip
 EVALUATION_SET_SCHEMA = pa.schema(
     [
@@ -33,9 +36,9 @@ EVALUATION_SET_SCHEMA = pa.schema(
 
 `label` is the class as the set names it: the accepted species in a release, else the class folder, label column or category.
 `subset` is the part of a set of several tasks that an item belongs to. `scientific_name` is the verbatim name, `kingdom` to `species` the
-lineage as stated. `sha256`, `pixel_sha256`, `phash`, `is_flat` and `thumbnail` are those that the set itself states; a set of images states
-none. `image`, `offset`, `num_bytes`, `row` and `crop` locate the encoded image (`ImageAddress`); `image` is null where the set
-gives no image."""
+lineage as stated; `background` and `life_stage` are as the set writes them. `sha256`, `pixel_sha256`, `phash`, `is_flat` and
+`thumbnail` are those that the set itself states; a set of images states none. `image`,
+`offset`, `num_bytes`, `row` and `crop` locate the encoded image (`ImageAddress`); `image` is null where the set gives no image."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Longest encoded image that is read unless the caller says otherwise."""
@@ -76,6 +79,11 @@ class EvaluationSet:
         """`item_id` of every row."""
         ids: list[str] = self.table["item_id"].to_pylist()
         return ids
+
+    def attribute(self, column: str, item_ids: Sequence[str]) -> list[str]:
+        """The text of `column` for each of `item_ids`, '' where the set states none."""
+        values = dict(zip(self.item_ids, self.table[column].to_pylist(), strict=True))
+        return [values[item_id] or "" for item_id in item_ids]
 
     def address(self, position: int) -> ImageAddress:
         """Where the image of row `position` is."""

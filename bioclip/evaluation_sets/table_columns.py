@@ -12,6 +12,7 @@ from pyarrow import compute as pc
 
 from bioclip.delimited.headers import find_column, match_columns
 from bioclip.errors import SettingsError
+from bioclip.evaluation_sets.evaluation_set import ATTRIBUTES
 from bioclip.evaluation_sets.set_format import Listing, image_root, preferred_split
 from bioclip.settings import EvaluationSetSettings
 
@@ -19,6 +20,7 @@ RANK_COLUMNS = ("kingdom", "phylum", "class", "order", "family", "genus")
 SETTABLE = (
     "record_id", "path", "label", "scientific_name", *RANK_COLUMNS, "species", "common_name", "sha256", "pixel_sha256", "phash", "is_flat",
     "source_occurrence", "occurrence_id", "observer", "event_date", "source", "license", "subset",
+    *ATTRIBUTES,
 )  # fmt: skip
 """What the setting `columns` may name."""
 _PREFERRED_SHA256 = "original_sha256"

@@ -53,7 +53,8 @@ class EvaluationSetSettings(Settings):
     """Folder that the table's paths are relative to; empty: the folder of the table."""
     columns: dict[str, str] = {}
     """For a table: field of the gate -> column of the table, where the names differ: `path`, `record_id`, `sha256`, `pixel_sha256`,
-    `phash`, `occurrence_id`, `observer`, `event_date`, `scientific_name`, and the ranks `kingdom` to `genus`."""
+    `phash`, `occurrence_id`, `observer`, `event_date`, `scientific_name`, the ranks `kingdom` to `genus`,
+    and for tasks of evaluation `background` and `life_stage`."""
     splits: tuple[str, ...] = ("val", "heldout")
     """For a release: the splits used for evaluation."""
     split: str = rule("")

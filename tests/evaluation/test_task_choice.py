@@ -13,7 +13,7 @@ from bioclip.releases import Release
 from bioclip.settings import EvaluationSettings
 from bioclip.storage import Storage
 
-COSTLY = {"robustness", "non_organisms"}
+COSTLY = {"robustness", "non_organisms", "counter_backgrounds"}
 CHEAP = tuple(name for name in TASKS if name not in COSTLY)
 """The others encode further images."""
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from bioclip.evaluation.registered import find_function
 from bioclip.evaluation.tasks import (
+    attribute_binding,
     confidence,
+    counter_backgrounds,
     embedding_structure,
     few_shot,
     hierarchy,
@@ -33,6 +35,8 @@ TASKS: dict[str, Task] = {
     "retrieval": retrieval.run,
     "embedding_structure": embedding_structure.run,
     "robustness": robustness.run,
+    "counter_backgrounds": counter_backgrounds.run,
+    "attribute_binding": attribute_binding.run,
 }
 
 
