@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bioclip.evaluation.statistics import Unit
-from bioclip.evaluation_sets.evaluation_set import EvaluationSet
+from bioclip.evaluation_sets.evaluation_set import ATTRIBUTES, EvaluationSet
 
 
 @dataclass(frozen=True, order=True)
@@ -46,3 +46,10 @@ class Benchmark:
     caption_types: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def stated_attributes(self) -> list[list[str]]:
+        """The filled columns of ATTRIBUTES, each as its name and the values of the scored images; a column map can change them without a
+        change of the set's content."""
+        ids = sorted(self.labels)
+        found = ([name, *self.images.attribute(name, ids)] for name in ATTRIBUTES)
+        return [values for values in found if any(values[1:])]

@@ -28,7 +28,6 @@ from bioclip.evaluation.runs import EvaluationInfo, evaluation_key, find_evaluat
 from bioclip.evaluation.statistics import Measurement, Units, score
 from bioclip.evaluation.tasks import find_task
 from bioclip.evaluation.tasks.task import TaskInput
-from bioclip.evaluation_sets.evaluation_set import ATTRIBUTES
 from bioclip.parquet import table_bytes
 from bioclip.records import RANKS
 from bioclip.settings import EvaluationSettings, meaningful
@@ -66,11 +65,12 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class BenchmarkScores:
-    """One benchmark's MEASUREMENT_SCHEMA rows, its PREDICTION_SCHEMA tables and its entry of scores.json."""
+    """One benchmark's MEASUREMENT_SCHEMA rows, its PREDICTION_SCHEMA tables, its entry of scores.json, and further tables by file name."""
 
     rows: list[dict[str, Any]]
     outcomes: list[pa.Table]
     entry: dict[str, Any]
+    tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
 @dataclass
@@ -121,17 +121,20 @@ class Evaluator:
             entry["notes"]["features"] = {"constant": True}
         measurements: list[Measurement] = []
         predictions: list[Predictions] = []
+        tables: dict[str, pa.Table] = {}
         for name in self.settings.tasks or benchmark.tasks:
             result = find_task(name)(given)
             measurements += result.measurements
             predictions += result.predictions
+            tables |= result.tables
             notes = dict(result.notes)
             entry["few_shot"] += notes.pop("few_shot", [])
             entry["notes"] |= {name: notes} if notes else {}
         observations = observations_of(benchmark.images.table, given.item_ids)
         rows = self._rows(benchmark, measurements, choose_units(benchmark.unit, given.labels, observations))
         _write_log(self.log, {"event": "scored", "benchmark": benchmark.name, "num_images": len(given.labels), "num_scores": len(rows)})
-        return BenchmarkScores(rows, [one.outcomes(benchmark.name, given.item_ids, observations) for one in predictions], entry)
+        outcomes = [one.outcomes(benchmark.name, given.item_ids, observations) for one in predictions]
+        return BenchmarkScores(rows, outcomes, entry, tables)
 
     def _input(self, benchmark: Benchmark, entry: dict[str, Any]) -> TaskInput:
         encoded = self.encode(benchmark)
@@ -230,18 +233,11 @@ def sets_digest(benchmarks: Sequence[Benchmark]) -> str:
                 one.tasks,
                 dict(one.options),
                 *([dict(one.texts)] if one.texts else []),
-                *_stated_attributes(one),
+                *one.stated_attributes(),
             ]
             for one in benchmarks
         ]
     )
-
-
-def _stated_attributes(benchmark: Benchmark) -> list[list[str]]:
-    """The columns of ATTRIBUTES that the set fills; a column map may change them without changing the set's content."""
-    ids = sorted(benchmark.labels)
-    found = ([name, *benchmark.images.attribute(name, ids)] for name in ATTRIBUTES)
-    return [values for values in found if any(values[1:])]
 
 
 def _write(
@@ -252,6 +248,8 @@ def _write(
     outcomes = table_bytes(pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *(table for one in found for table in one.outcomes)]))
     storage.write_bytes(f"{folder}/{layout.SCORES_TABLE}", scores)
     storage.write_bytes(f"{folder}/{layout.SCORES_OUTCOMES}", outcomes)
+    for name in sorted({name for one in found for name in one.tables}):
+        storage.write_bytes(f"{folder}/{name}", table_bytes(pa.concat_tables([one.tables[name] for one in found if name in one.tables])))
     info = EvaluationInfo(
         evaluation_id=key[:12],
         key=key,

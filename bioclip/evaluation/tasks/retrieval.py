@@ -74,7 +74,7 @@ def _hit_chance(gained: NDArray[np.float64], shown: NDArray[np.int64], top: int)
     if gained[:group].any() or group >= len(shown):
         return float(gained[:group].any())
     before = int(shown[group - 1]) if group else 0
-    return _chance_recall(gained[group : group + 1], int(shown[group]) - before, top - before)
+    return chance_recall(gained[group : group + 1], int(shown[group]) - before, top - before)
 
 
 def _of_images(given: TaskInput, queries: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[Measurement]:
@@ -91,7 +91,7 @@ def _of_images(given: TaskInput, queries: NDArray[np.int64], sizes: NDArray[np.i
             columns[f"recall_at_{top}"][part] = found.recall[top]
     asked = np.isin(np.arange(num), queries).astype(np.float64)
     right = sizes[given.labels[queries]] - 1
-    chances = {"map": _chance_precision(right, num - 1)} | {f"recall_at_{top}": _chance_recall(right, num - 1, top) for top in TOPS}
+    chances = {"map": chance_precision(right, num - 1)} | {f"recall_at_{top}": chance_recall(right, num - 1, top) for top in TOPS}
     parameters: dict[str, Parameter] = {"direction": "image_to_image"}
     return [Measurement("retrieval", parameters, name, Proportion(values, asked), chances[name]) for name, values in columns.items()]
 
@@ -110,8 +110,8 @@ def _of_texts(given: TaskInput, sizes: NDArray[np.int64]) -> list[Measurement]:
         for top in TOPS:
             recall[top][part] = found.recall[top]
     num, right = len(given.labels), sizes[classes]
-    columns = {"map": (precision, _chance_precision(right, num))}
-    columns |= {f"recall_at_{top}": (recall[top], _chance_recall(right, num, top)) for top in TOPS}
+    columns = {"map": (precision, chance_precision(right, num))}
+    columns |= {f"recall_at_{top}": (recall[top], chance_recall(right, num, top)) for top in TOPS}
     parameters: dict[str, Parameter] = {"direction": "text_to_image", "caption_type": caption_type}
     asked = np.zeros(num)
     asked[np.unique(given.labels, return_index=True)[1]] = 1
@@ -121,14 +121,14 @@ def _of_texts(given: TaskInput, sizes: NDArray[np.int64]) -> list[Measurement]:
     ]
 
 
-def _chance_recall(right: NDArray[np.int64] | NDArray[np.float64], num_images: int, top: int) -> float:
+def chance_recall(right: NDArray[np.int64] | NDArray[np.float64], num_images: int, top: int) -> float:
     """Mean probability that one of `top` images drawn from `num_images` is among the `right` [Q] ones."""
     places = np.arange(min(top, num_images))
     missed = np.prod(np.clip((num_images - right[:, None] - places) / (num_images - places), 0, 1), axis=1)
     return float((1 - missed).mean())
 
 
-def _chance_precision(right: NDArray[np.int64], num_images: int) -> float:
+def chance_precision(right: NDArray[np.int64], num_images: int) -> float:
     """Mean expected average precision of a random order: H / n + (r - 1) / (n - 1) (1 - H / n) for r right ones of n and H the n-th
     harmonic number (Bestgen 2015, "Exact expected average precision of the random baseline for system evaluation")."""
     harmonic = float((1 / np.arange(1, num_images + 1)).sum()) / num_images

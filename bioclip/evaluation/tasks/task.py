@@ -12,6 +12,7 @@ from bioclip.captions import captions
 from bioclip.records import RANKS
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from bioclip.encoding.encoder import EncodedImages
@@ -71,11 +72,13 @@ class TaskInput:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Measurements of the input's N images; `predictions` become per-image outcomes, `notes` an entry of scores.json."""
+    """Measurements of the input's N images; `predictions` become per-image outcomes, `notes` an entry of scores.json, `tables` files of the
+    evaluation's folder, each with the rows of every benchmark."""
 
     measurements: Sequence[Measurement]
     predictions: Sequence[Predictions] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
 
 
 Task = Callable[[TaskInput], TaskResult]

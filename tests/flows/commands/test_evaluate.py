@@ -15,6 +15,7 @@ import torch
 
 from bioclip.evaluation.grid.rival_differences import DIFFERENCE_SCHEMA
 from bioclip.evaluation.grid.side_by_side import COMPARISON_SCHEMA
+from bioclip.evaluation_sets.reading import read_release_split
 from bioclip.models.clip import create_model, import_open_clip, save_model
 from bioclip.models.trained import ModelInfo
 from bioclip.releases import Release
@@ -90,6 +91,29 @@ def test_models_are_compared_on_the_same_images_on_a_page(models: Path, tmp_path
     assert page == (Path(answer["comparison"]["uri"]) / "comparison.html").read_text()
     for text in ("A model less one", "Leak check", "Zero-shot", "1-shot", "unknown", "95 % interval"):
         assert text in page
+
+
+def test_forgetting_is_the_difference_from_the_initial_model_on_a_generic_set(
+    release: Release,  # noqa: F811
+    model: ModelInfo,  # noqa: F811
+    workspace: Path,  # noqa: F811
+    models: Path,
+    tmp_path: Path,
+    run: Run,
+) -> None:
+    """`one` has random weights: of what the initial model knows of these species nothing is left."""
+    names = {row["record_id"]: row["species"] for row in release.samples(columns=["record_id", "species"]).to_pylist()}
+    for key, data in read_release_split(release.storage, ["train"]).iter_images():
+        path = tmp_path / "generic" / names[key] / f"{key}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    initial = str(workspace / "models" / model.model_id)
+    run(initial, str(models / "one"), "--benchmark", f"generic={tmp_path / 'generic'}", "--out", str(tmp_path / "out"))
+    rows = pq.read_table(tmp_path / "out" / "differences.parquet").to_pylist()
+    lost = next(row for row in rows if row["task"] == "zero_shot" and row["metric"] == "top1")
+    assert (lost["benchmark"], lost["model"], lost["baseline"]) == ("generic", "one", model.model_id)
+    assert lost["difference"] == pytest.approx(lost["value"] - lost["baseline_value"])
+    assert lost["ci_high"] < 0
 
 
 def test_the_page_of_one_model_has_no_differences(models: Path, tmp_path: Path, run: Run) -> None:
