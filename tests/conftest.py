@@ -116,11 +116,18 @@ def workspace_cache() -> WorkspaceCache:
 def copy_curated(
     workspace_cache: WorkspaceCache, sample_server: SampleServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Curated]:
-    """Copy the sample, curated once with the sections of settings that go with `name`."""
+    """Copy the sample, curated once with the sections of settings that go with `name`.
+
+    It is curated from a server of its own: one that was asked before is busy no more, and the report shows it.
+    """
 
     def copy(name: str, **sections: dict[str, Any]) -> Curated:
+        def make(master: Path) -> dict[str, list[PartitionResult]]:
+            with SampleServer() as server:
+                return curate_in_process(sample_settings(server, master, **sections))
+
         folder = tmp_path_factory.mktemp(name) / "workspace"
-        results = workspace_cache.copy(name, folder, lambda master: curate_in_process(sample_settings(sample_server, master, **sections)))
+        results = workspace_cache.copy(name, folder, make)
         return Curated(sample_settings(sample_server, folder, **sections), results)
 
     return copy

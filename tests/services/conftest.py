@@ -12,17 +12,9 @@ from bioclip.releases.aliases import point_latest
 from bioclip.report.stage import plan_report
 from bioclip.sample.server import SampleServer
 from tests.conftest import Curated, run_jobs
+from tests.ports import free_ports
 from tests.services.s3_workspaces import RestartableS3
-from tests.services.servers import (
-    NotServingError,
-    PrefectServer,
-    S3Service,
-    answers,
-    clean_environment,
-    free_ports,
-    program,
-    serving,
-)
+from tests.services.servers import NotServingError, PrefectServer, S3Service, answers, clean_environment, program, serving
 
 T = TypeVar("T")
 _START_S = 180

@@ -19,7 +19,8 @@ from benchmarks.releases.release_workspace import make_settings
 from bioclip.sample.demo import demo_settings
 from bioclip.sample.server import SampleServer
 from bioclip.settings import PipelineSettings, S3Settings
-from tests.services.servers import ROOT, S3Service, clean_environment, free_ports, program, serving
+from tests.ports import free_ports
+from tests.services.servers import ROOT, S3Service, clean_environment, program, serving
 
 S3_SECRET = "a-secret-that-is-found-nowhere-else"  # noqa: S105 - of a server that lives as long as the tests
 CURATE_S = 600  # a bound for a busy machine; 20 s on a quiet one

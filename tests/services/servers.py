@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,22 +36,6 @@ def clean_environment(**more: str) -> dict[str, str]:
 def program(name: str) -> str:
     """A console command of the environment that runs the tests."""
     return str(Path(sys.executable).with_name(name))
-
-
-def free_ports(number: int) -> int:
-    """The first of `number` consecutive loopback ports that nobody listens on."""
-    for _ in range(100):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
-        try:
-            for port in range(first, first + number):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise NotServingError(f"no {number} consecutive free ports were found.")
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float, what: str, poll_s: float = 0.1) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from infra.services import control
 from infra.services.stack import PORTS, Services, ServicesError
-from tests.services.servers import ROOT, clean_environment, free_ports
+from tests.ports import free_ports
+from tests.services.servers import ROOT, clean_environment
 
 
 def run_control(folder: Path, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:

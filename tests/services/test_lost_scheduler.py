@@ -15,7 +15,8 @@ from bioclip.errors import TreeOfLifeError
 from bioclip.settings import ClusterSettings
 from tasks import cluster as cluster_module
 from tasks.cluster import open_cluster
-from tests.services.servers import clean_environment, free_ports, program, serving
+from tests.ports import free_ports
+from tests.services.servers import clean_environment, program, serving
 
 pytestmark = [pytest.mark.service, pytest.mark.xdist_group("lost-scheduler")]
 _START_S = 180

@@ -15,8 +15,9 @@ from bioclip.sample import sample_path
 from bioclip.sample.server import SampleServer
 from flows.commands.cli import main
 from tests.conftest import Curated
+from tests.ports import free_ports
 from tests.services.s3_workspaces import CURATE_S, Workspace
-from tests.services.servers import ROOT, S3Service, free_ports, stop_group, wait_until
+from tests.services.servers import ROOT, S3Service, stop_group, wait_until
 
 pytestmark = pytest.mark.service
 BUCKET = "tree-of-life"

@@ -19,8 +19,9 @@ from bioclip.errors import StorageError
 from bioclip.releases.garbage import UNFINISHED_UPLOAD, delete_garbage, find_garbage
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_workspace
+from tests.ports import free_ports
 from tests.services.forwarder import Fault, Forwarder, Request
-from tests.services.servers import ROOT, S3Service, free_ports, wait_until
+from tests.services.servers import ROOT, S3Service, wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.xdist_group("s3-releases")]
 BUCKET = "faults"

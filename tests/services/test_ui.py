@@ -13,7 +13,8 @@ import pytest
 from bioclip.settings import TrackingSettings
 from tasks.tracking.client import DatasetInput, RunPlan, TrackedRun, Tracker
 from tasks.tracking.log_lines import MetricPoint
-from tests.services.servers import ROOT, answers, clean_environment, free_ports, program, request_json, stop_group, wait_until
+from tests.ports import free_ports
+from tests.services.servers import ROOT, answers, clean_environment, program, request_json, stop_group, wait_until
 
 pytestmark = pytest.mark.service
 

@@ -19,7 +19,8 @@ from bioclip.sample.demo import demo_settings
 from bioclip.settings import WorkspaceSettings
 from bioclip.storage import Storage, open_workspace
 from infra.services.stack import PORTS, Services
-from tests.services.servers import ROOT, PrefectServer, clean_environment, free_ports, wait_until
+from tests.ports import free_ports
+from tests.services.servers import ROOT, PrefectServer, clean_environment, wait_until
 from tests.training.conftest import TINY_MODEL
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

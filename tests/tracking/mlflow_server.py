@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.services.servers import answers, clean_environment, free_ports, request_json, serving
+from tests.ports import free_ports
+from tests.services.servers import answers, clean_environment, request_json, serving
 
 _START_S = 180
 

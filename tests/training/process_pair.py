@@ -10,13 +10,14 @@ import json
 import logging
 import os
 import selectors
-import socket
 import subprocess
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ class ProcessPair:
 
         Each call gets a free port in MASTER_PORT, for `join_processes`.
         """
-        job = json.dumps({"function": function, "arguments": arguments, "port": free_port()})
+        job = json.dumps({"function": function, "arguments": arguments, "port": str(free_ports(1))})
         for worker in self._workers or self._start():
             assert worker.stdin is not None
             worker.stdin.write(job + "\n")
@@ -87,13 +88,6 @@ class ProcessPair:
     @property
     def _error_paths(self) -> list[Path]:
         return [Path(self.folder.name, f"{rank}.txt") for rank in range(2)]
-
-
-def free_port() -> str:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def serve() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from bioclip.storage import Storage
 from bioclip.training.loop import train
 from bioclip.training.objectives.weighted import build_objectives
 from bioclip.training.runs import command, planned_model_id
+from tests.ports import free_ports
 from tests.training.models import TINY_MODEL
 from tests.training.plain_objectives import CONTEXT, NUM_PAIRS, OBJECTIVES_TO_TRY, gradients
 from tests.training.process_pair import ProcessPair
@@ -59,16 +58,11 @@ def test_two_processes_train_the_model_of_one(together: tuple[dict[str, Any], St
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as found:
-        return found.connect_ex(("127.0.0.1", port)) != 0
-
-
 @pytest.mark.slow
 def test_a_group_ends_while_its_last_operation_is_being_released(process_pair: ProcessPair) -> None:
     """Without the reference that is kept to each group, about one of a hundred hangs here."""
-    first = 20_000 + os.getpid() % 150 * 60  # below the range that outgoing connections take their ports from
-    ports = [str(port) for port in range(first, first + 60) if _is_free(port)][:50]
+    first = free_ports(50)
+    ports = [str(port) for port in range(first, first + 50)]
     assert process_pair.run("tests.training.paired_runs:join_each", ports=ports) == [len(ports)] * 2
 
 
