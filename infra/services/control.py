@@ -62,7 +62,8 @@ def _start_programs(services: Services, service: Service) -> None:
     states = services.processes()
     for name in service.programs:
         if _state(states, name) not in {"RUNNING", "STARTING"}:
-            services.supervisor.startProcess(name, False)
+            with services.supervisor() as supervisor:
+                supervisor.startProcess(name, False)
 
 
 def _state(states: Mapping[str, Mapping[str, Any]], program: str) -> str:
@@ -74,7 +75,8 @@ def stop(services: Services) -> None:
     """Stop all programs and supervisord."""
     try:
         pid = int((services.folder / "supervisord.pid").read_text(encoding="ascii"))
-        services.supervisor.shutdown()
+        with services.supervisor() as supervisor:
+            supervisor.shutdown()
     except OSError:
         print(f"nothing runs in {services.folder}")
         return

@@ -9,8 +9,8 @@ import socket
 import sys
 import urllib.request
 import xmlrpc.client
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,18 +107,22 @@ class Services:
         passed = {name: value for name, value in self._inherited.items() if name.startswith("PREFECT_") and name in _PREFECT_TIMES}
         return kept | passed | own | {name: str(port) for name, port in self.ports.items()}
 
-    @property
-    def supervisor(self) -> Any:
-        """supervisord's XML-RPC interface; calls raise OSError where it does not run."""
+    @contextmanager
+    def supervisor(self) -> Iterator[Any]:
+        """supervisord's XML-RPC interface for the length of the block; calls raise OSError where it does not run."""
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.folder / 'supervisord.sock'}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        try:
+            yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        finally:
+            transport.close()
 
     def processes(self) -> dict[str, Mapping[str, Any]]:
         """State of every program by its name; empty where supervisord does not run."""
         try:
-            return {one["name"]: one for one in self.supervisor.getAllProcessInfo()}
+            with self.supervisor() as supervisor:
+                return {one["name"]: one for one in supervisor.getAllProcessInfo()}
         except OSError:
             return {}
 
