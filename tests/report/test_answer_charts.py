@@ -14,7 +14,7 @@ import pytest
 
 from bioclip import layout
 from bioclip.digests import canonical_json
-from bioclip.evaluation.grid.embedding_map import principal_plane
+from bioclip.evaluation.grid.principal_components import principal_plane
 from bioclip.evaluation.predictions import PREDICTION_SCHEMA
 from bioclip.evaluation.statistics.limits import wilson
 from bioclip.report.data.answer_counts import Answers, gather_answers

@@ -11,7 +11,7 @@ import pyarrow as pa
 from bioclip import layout
 from bioclip.digests import digest_value, readable_json
 from bioclip.evaluation.grid.cells import CellResult
-from bioclip.evaluation.grid.embedding_map import map_results
+from bioclip.evaluation.grid.principal_components import map_results
 from bioclip.evaluation.grid.rival_differences import find_differences
 from bioclip.evaluation.results import MEASUREMENT_SCHEMA, Headline, headlines, load_scores
 from bioclip.leakage import LEAK_SCHEMA
@@ -43,7 +43,7 @@ LEAK_EVIDENCE_SCHEMA = pa.schema([pa.field("model", pa.string(), nullable=False)
 
 @dataclass(frozen=True)
 class Comparison:
-    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA, DIFFERENCE_SCHEMA, MAP_SCHEMA) and its folder in the
+    """`comparison.json`, its tables (COMPARISON_SCHEMA, LEAK_EVIDENCE_SCHEMA, DIFFERENCE_SCHEMA, COMPONENTS_SCHEMA) and its folder in the
     workspace."""
 
     comparison_id: str
@@ -60,7 +60,7 @@ class Comparison:
             layout.COMPARISON_TABLE: table_bytes(self.table),
             layout.COMPARISON_LEAKS: table_bytes(self.leaks),
             layout.COMPARISON_DIFFERENCES: table_bytes(self.differences),
-            layout.COMPARISON_MAP: table_bytes(self.places),
+            layout.COMPARISON_COMPONENTS: table_bytes(self.places),
         }
         return files | {layout.COMPARISON_INFO: readable_json(self.info)}
 

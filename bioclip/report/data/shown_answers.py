@@ -24,7 +24,7 @@ MAX_SHOWN = 6
 @dataclass(frozen=True)
 class ShownAnswers:
     """One model on one benchmark; `answers` is None without zero-shot answers, as for a model without texts. `places` are rows of
-    MAP_SCHEMA, empty without stored features. `is_pictured` is False beyond MAX_SHOWN; then neither photographs nor answers are read."""
+    COMPONENTS_SCHEMA, empty without stored features. `is_pictured` is False beyond MAX_SHOWN; then no photograph and no answer is read."""
 
     model: str
     evaluation_id: str

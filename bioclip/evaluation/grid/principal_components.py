@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_IMAGES = 1000
 MIN_IMAGES = 3
 _MIN_GROUPS = 2
-MAP_SCHEMA = pa.schema(
+COMPONENTS_SCHEMA = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),
         pa.field("benchmark", pa.string(), nullable=False),
@@ -38,18 +38,18 @@ MAP_SCHEMA = pa.schema(
         pa.field("explained", pa.float64(), nullable=False),
     ]
 )
-"""comparisons/<id>/embedding-map.parquet: at most 1,000 images of each model and benchmark, chosen by a hash of their ids, on the first two
-principal components of their features; `explained` is the share of the variance on both. `group` is the image's taxon at `group_rank`, the
-highest rank at which the images differ, or its class where the benchmark states no lineages."""
+"""comparisons/<id>/principal-components.parquet: at most 1,000 images of each model and benchmark, chosen by a hash of their ids, on the
+first two principal components of their features; `explained` is the share of the variance on both. `group` is the image's taxon at
+`group_rank`, the highest rank at which the images differ, or its class where the benchmark states no lineages."""
 
 
 def map_results(results: Sequence[CellResult], settings: EvaluationSettings, storage: Storage) -> pa.Table:
-    """MAP_SCHEMA rows of all cells, from stored features; images whose features are not stored are left out, none is encoded."""
+    """COMPONENTS_SCHEMA rows of all cells, from stored features; images whose features are not stored are left out, none is encoded."""
     rows: list[dict[str, Any]] = []
     for result in results:
         for benchmark in result.benchmarks if result.info is not None else ():
             rows += _map_benchmark(result, benchmark, settings, storage)
-    return pa.Table.from_pylist(rows, schema=MAP_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=COMPONENTS_SCHEMA)
 
 
 def _map_benchmark(result: CellResult, benchmark: Benchmark, settings: EvaluationSettings, storage: Storage) -> list[dict[str, Any]]:
