@@ -102,7 +102,7 @@ def test_an_architecture_with_a_hugging_face_tokenizer_encodes_images_and_is_not
     architecture["text_cfg"]["hf_tokenizer_name"] = "nobody/no-such-tokenizer"
     settings = TINY_MODEL.model_copy(update={"architecture": architecture})
     model = open_model(ModelRef.from_settings(settings, seed=3))
-    assert "its tokenizer cannot be created" in model.no_texts
+    assert "its tokenizer is 'nobody/no-such-tokenizer' of the Hugging Face hub, of which no file is here" in model.no_texts
     assert model.network.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 32)
     with pytest.raises(ModelError, match="encodes images only"):
         model.tokenizer(["a photo"])

@@ -16,7 +16,7 @@ def write_model_card(
     evaluation: Annotated[
         list[str] | None, Parameter(metavar="ID", help="evaluation whose scores the card states; repeatable (default: all of the model)")
     ] = None,
-    output: Annotated[str, Parameter(metavar="FILE", help="file for the card (default: print it)")] = "",
+    output: Annotated[str, Parameter(metavar="FILE", help="file for the card (path or URL; default: print it)")] = "",
     options: SettingsOptions = SETTINGS,
 ) -> Answer:
     """Write the card of a model with its scores, in the form of the Hugging Face hub.
@@ -27,12 +27,12 @@ def write_model_card(
 
     JSON keys: card, output.
     """
-    from pathlib import Path
-
     from bioclip.evaluation.model_card import card_of
     from bioclip.storage import open_workspace
+    from bioclip.storage.local_copies import write_file
 
-    card = card_of(open_workspace(options.load().workspace), model, evaluation or ())
+    settings = options.load()
+    card = card_of(open_workspace(settings.workspace), model, evaluation or ())
     if output:
-        Path(output).expanduser().write_text(card, encoding="utf-8")
+        write_file(output, card.encode(), lambda: settings.workspace.s3)
     return Answer({"card": card, "output": output}, [f"card of {model} written to {output}"] if output else [card])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bioclip.evaluation.results import load_scores
+from bioclip.evaluation.results import headlines, load_scores
 from bioclip.evaluation.scoring import evaluate
 from bioclip.models.clip import create_model, save_model
 from bioclip.models.reference import ModelRef
@@ -90,3 +90,24 @@ def test_the_parts_of_a_benchmark_add_up_to_its_images(
             parts = [one for one in found if known.items() <= one.items()]
             assert sum(one["num_images"] for one in parts) == row["num_images"]
     assert COMMANDS["evaluation slices"].endswith(":slice_evaluation")
+
+
+def test_a_card_states_the_scores_of_all_evaluations_of_a_model_or_of_one(
+    evaluations: tuple[str, str],
+    model: ModelInfo,  # noqa: F811
+    workspace: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    words = ["models", "card", model.model_id, "--workspace", str(workspace)]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == documented_keys("models card")
+    lines = [line for line in headlines(load_scores(Storage(str(workspace)), evaluations[0])) if line.value is not None]
+    assert lines
+    assert all(f"{100 * line.value:.1f}" in found["card"] for line in lines if line.value is not None)
+    assert main([*words, "--evaluation", evaluations[0], "--output", str(tmp_path / "README.md")]) == 0
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == found["card"]
+    assert main([*words, "--evaluation", evaluations[1]]) == 1
+    assert evaluations[1] in capsys.readouterr().err

@@ -46,7 +46,7 @@ CASES = {
     "benchmarks": "",
     "doctor": "--workspace {out}",
 }
-FLOWS = {"demo", "run", "curate", "train", "evaluate", "evaluation compare", "evaluation slices"}
+FLOWS = {"demo", "run", "curate", "train", "evaluate", "evaluation compare", "evaluation slices", "models card"}
 """Commands whose answers need a whole run or a finished evaluation, which are tested elsewhere."""
 
 
