@@ -178,6 +178,7 @@ def _check_evaluation(server: MlflowServer, run: dict[str, Any], training: dict[
     assert all("ci_low" not in name for name in scores)
 
 
+@pytest.mark.nightly
 def test_a_training_succeeds_while_mlflow_is_dead_and_the_same_command_logs_it_later(workspace: Workspace) -> None:
     server = workspace.server
     training = workspace.start("train")
