@@ -52,6 +52,7 @@ def on_s3(bucket: S3Service, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield CuratedOnS3(workspace, done.stdout, server)
 
 
+@pytest.mark.nightly
 def test_s3_and_a_local_folder_hold_the_same_bytes(on_s3: CuratedOnS3, curated: Curated, local_digests: dict[str, str]) -> None:
     assert f"releases/{curated.release.version}" in on_s3.output
     found = on_s3.workspace.digests()
@@ -59,6 +60,7 @@ def test_s3_and_a_local_folder_hold_the_same_bytes(on_s3: CuratedOnS3, curated: 
     assert found == local_digests
 
 
+@pytest.mark.nightly
 def test_a_second_run_on_s3_asks_for_nothing_and_rewrites_nothing(on_s3: CuratedOnS3) -> None:
     before, requests = on_s3.workspace.objects(), on_s3.server.request_counts
     again = on_s3.workspace.curate(on_s3.server)
@@ -95,6 +97,7 @@ def test_tables_and_reports_are_read_and_written_on_s3(
     assert "holds no file" in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_an_image_is_traced_by_the_url_of_its_release(
     on_s3: CuratedOnS3, curated: Curated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +115,7 @@ def test_an_image_is_traced_by_the_url_of_its_release(
     assert "unavailable here" not in printed  # the workspace around it was found too
 
 
+@pytest.mark.nightly
 def test_the_secret_is_written_nowhere(on_s3: CuratedOnS3) -> None:
     secret = on_s3.workspace.s3.secret.encode()
     state = [path for path in on_s3.workspace.folder.rglob("*") if path.is_file()]
