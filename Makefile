@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4
-ONE_MORE = --numprocesses $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
 .PHONY: demo docs test test-rest test-nightly test-all test-services chaos check format bench ui up down validate-infra clean install
 .DEFAULT_GOAL := demo
@@ -22,15 +21,14 @@ demo: $(STAMP) ## the whole pipeline on the bundled sample, results in demo/
 
 # Shared workspaces and servers are handed out under file locks, so a test can run in any process: `worksteal` keeps all of them busy.
 # The slow tests have fixtures of minutes (a whole run, a deployment); `loadgroup` keeps those of a module, or of a group, in one process.
-# They often wait for servers, so they get a process more than there are cores.
 test: $(STAMP) ## the fast tests: all but those marked slow, service or nightly
 	$(PYTEST) --dist worksteal -m "not slow and not service and not nightly and not stack"
 
 test-rest: $(STAMP) ## the slow tests and those with real servers
-	$(PYTEST) $(ONE_MORE) --dist loadgroup -m "(slow or service) and not nightly"
+	$(PYTEST) --dist loadgroup -m "(slow or service) and not nightly"
 
 test-nightly: $(STAMP) ## the longest tests, which .ci/run leaves out: every benchmark, every stage interrupted
-	$(PYTEST) $(ONE_MORE) --dist loadgroup -m nightly
+	$(PYTEST) --dist loadgroup -m nightly
 
 test-all: test test-rest test-nightly ## every test but those of `make test-services`
 
