@@ -16,10 +16,12 @@ from bioclip.settings import ClusterSettings
 from tasks import cluster as cluster_module
 from tasks.cluster import open_cluster
 from tests.ports import free_ports
-from tests.services.servers import clean_environment, program, serving
+from tests.services.servers import ROOT, clean_environment, program, serving
 
 pytestmark = [pytest.mark.service, pytest.mark.xdist_group("lost-scheduler")]
 _START_S = 180
+_ENVIRONMENT = clean_environment(PYTHONPATH=str(ROOT))
+"""The scheduler and its worker import the function of this module that they run."""
 
 
 class Scheduler:
@@ -32,12 +34,12 @@ class Scheduler:
         worker = f"{program('dask')} worker {self.address} --host 127.0.0.1 --nthreads 1 --no-nanny --no-dashboard"
         log = folder / "worker.log"
         command = ["bash", "-c", f"while :; do {worker} --local-directory {folder}; sleep 0.2; done"]
-        stack.enter_context(serving(command, log, clean_environment(), lambda: "Registered to" in log.read_text(), _START_S))
+        stack.enter_context(serving(command, log, _ENVIRONMENT, lambda: "Registered to" in log.read_text(), _START_S))
 
     def start(self) -> None:
         log = self._folder / f"scheduler-{time.monotonic_ns()}.log"
         command = [program("dask"), "scheduler", "--host", "127.0.0.1", "--port", str(self._port), "--no-dashboard"]
-        process = serving(command, log, clean_environment(), lambda: "Scheduler at" in log.read_text(), _START_S)
+        process = serving(command, log, _ENVIRONMENT, lambda: "Scheduler at" in log.read_text(), _START_S)
         self._pid = self._stack.enter_context(process).pid
 
     def kill(self) -> None:
