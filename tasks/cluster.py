@@ -25,6 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MAX_LOCAL_WORKERS = 8
 _CONNECT_TIMEOUT_S = 30
+_POLL_S = 0.1
 _STOP_S = 1
 
 
@@ -113,7 +114,7 @@ class Cluster:
 
         for name, item in islice(waiting, self._settings.window_per_worker * self.num_workers):
             launch(name, item)
-        for future in done:
+        for future in self._ended(client, done):
             name, item = flying.pop(future)
             if future.status == "cancelled" and losses[name] < self._settings.retries:  # the scheduler that knew it is gone
                 losses[name] += 1
@@ -136,10 +137,25 @@ class Cluster:
         try:
             return client.submit(_attempt, function, item, pure=False, retries=self._settings.retries)
         except ClosedClientError:
-            raise TreeOfLifeError(
-                f"the Dask scheduler {self._settings.address!r} was lost and did not answer for {_CONNECT_TIMEOUT_S} s; start it and run "
-                "again. Finished partitions are kept."
-            ) from None
+            raise self._lost() from None
+
+    def _ended(self, client: Any, done: Any) -> Iterator[Any]:
+        """The futures of `done`, Dask's as_completed, as they end. Raises TreeOfLifeError once the client has closed: a future that it
+        took while it searched for the scheduler would never end."""
+        while not done.is_empty():
+            if done.has_ready():
+                yield next(done)
+            elif client.status == "closed":
+                raise self._lost()
+            else:
+                with done.thread_condition:
+                    done.thread_condition.wait(_POLL_S)
+
+    def _lost(self) -> TreeOfLifeError:
+        return TreeOfLifeError(
+            f"the Dask scheduler {self._settings.address!r} was lost and did not answer for {_CONNECT_TIMEOUT_S} s; start it and run "
+            "again. Finished partitions are kept."
+        )
 
     def _connected(self) -> Any:
         if self._client is None:

@@ -73,7 +73,7 @@ class ClipModel:
         preprocess = self.config["preprocess_cfg"]
         mean = torch.tensor(preprocess["mean"], device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(preprocess["std"], device=images.device).view(1, 3, 1, 1)
-        return images.float().div_(255).sub_(mean).div_(std)
+        return (images.float() / 255).sub_(mean).div_(std)  # the division copies, so images that are floats already stay as they are
 
 
 @cache

@@ -18,7 +18,7 @@ from tasks.cluster import open_cluster
 from tests.ports import free_ports
 from tests.services.servers import ROOT, clean_environment, program, serving
 
-pytestmark = [pytest.mark.service, pytest.mark.nightly, pytest.mark.xdist_group("lost-scheduler")]
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("lost-scheduler")]
 _START_S = 180
 _ENVIRONMENT = clean_environment(PYTHONPATH=str(ROOT))
 """The scheduler and its worker import the function of this module that they run."""
