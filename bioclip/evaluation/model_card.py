@@ -38,7 +38,7 @@ def _scores(storage: Storage, evaluation_id: str, model_id: str) -> list[CardSco
             split_of[line.benchmark],
             revision,
             line.measure,
-            int(line.measure.partition("-shot")[0]) if line.measure[0].isdigit() else 0,
+            line.is_few_shot,
             line.value,
             line.ci_low,
             line.ci_high,

@@ -76,6 +76,7 @@ class Headline:
     macro: float | None = None
     macro_ci_low: float | None = None
     macro_ci_high: float | None = None
+    is_few_shot: bool = False
 
 
 def load_scores(storage: Storage, evaluation_id: str) -> Scores:
@@ -151,10 +152,11 @@ def method_name(parameters: Mapping[str, Any]) -> str:
 def _headline(benchmark: str, row: dict[str, Any], macro: dict[str, Any] | None) -> Headline:
     parameters = row["parameters"]
     measure = f"zero-shot top-1, {parameters.get('caption_type', '')}"
-    if row["task"] == "few_shot":
+    is_few_shot = row["task"] == "few_shot"
+    if is_few_shot:
         measure = ", ".join(filter(None, [f"{parameters['shots']}-shot top-1", method_name(parameters)]))
     names = ("value", "ci_low", "ci_high", "chance", "num_images", "num_classes", "majority", "interval_unit", "num_units")
-    line = Headline(benchmark, measure, *(row[name] for name in names))
+    line = replace(Headline(benchmark, measure, *(row[name] for name in names)), is_few_shot=is_few_shot)
     if macro is None:
         return line
     return replace(line, macro=macro["value"], macro_ci_low=macro["ci_low"], macro_ci_high=macro["ci_high"])

@@ -17,14 +17,14 @@ _TAGS = ("biology", "biodiversity", "clip", "taxonomy", "bioclip-pipeline")
 class CardScore:
     """A score of an evaluation: shares from 0 to 1 with the 95 % interval over `units` (as `8 species`), chance and the number of images.
 
-    `dataset` names the benchmark, `split` its images and `revision` their release or content; `shots` is 0 for zero-shot.
+    `dataset` names the benchmark, `split` its images and `revision` their release or content; `is_few_shot` is False for zero-shot.
     """
 
     dataset: str
     split: str
     revision: str
     measure: str
-    shots: int
+    is_few_shot: bool
     value: float
     ci_low: float
     ci_high: float
@@ -112,7 +112,7 @@ def _head(info: ModelInfo, scores: Sequence[CardScore]) -> dict[str, Any]:
 def _results(scores: Sequence[CardScore]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, str, bool, str], list[CardScore]] = {}
     for one in scores:
-        groups.setdefault((one.dataset, one.split, one.revision, one.shots > 0, one.evaluation_id), []).append(one)
+        groups.setdefault((one.dataset, one.split, one.revision, one.is_few_shot, one.evaluation_id), []).append(one)
     return [
         {
             "task": {

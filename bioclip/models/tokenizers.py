@@ -1,8 +1,8 @@
 """Tokenizers of text towers: open_clip's own, or one of the Hugging Face hub, whose files are read without the package `transformers`.
 
-The files of a tokenizer are a `tokenizer.json`, or the SentencePiece model of a SigLIP or mT5 tower, with `tokenizer_config.json` or
-`special_tokens_map.json` beside it where the padding is not open_clip's. They are in the model's folder, beside its checkpoint, or in the
-hub's cache; only a model whose weights are downloaded has its tokenizer downloaded.
+The files of a tokenizer are a `tokenizer.json`, or the SentencePiece model of a SigLIP or mT5 tower, and in the same folder
+`tokenizer_config.json` or `special_tokens_map.json` if the padding is not open_clip's. They are in the model's folder, beside its
+checkpoint, or in the hub's cache; only a model whose weights are downloaded has its tokenizer downloaded.
 
 N  texts      T  tokens of the context
 """
@@ -107,7 +107,7 @@ def _own_tokenizer(context_length: int, options: str) -> Tokenizer:
 
 
 def _from_hub(name: str, may_download: bool) -> Path | None:
-    """`tokenizer.json` of a repository with its descriptions beside it, from the cache or with `may_download` from the hub."""
+    """`tokenizer.json` of a repository with its descriptions in the same folder, from the cache or with `may_download` from the hub."""
     from huggingface_hub import hf_hub_download
 
     found = None

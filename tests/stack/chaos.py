@@ -84,7 +84,7 @@ def _fill_disk(stack: Stack, run_id: str) -> None:
     data = stack.services.folder / "s3" / "data"
     filler = data / "filler"
     if not os.path.ismount(data):
-        raise NotImplementedError("S3's data are not on a file system of their own")
+        raise OSError("the data of S3 have no file system of their own, which only root can mount; run as root")
     with filler.open("wb", buffering=0) as file:
         try:
             while file.write(bytes(1 << 20)):

@@ -12,7 +12,7 @@ from bioclip.digests import digest_bytes
 from bioclip.encoding.embedding_table import read_embedding_table
 from bioclip.encoding.encoder import EncodingOptions, features_key
 from bioclip.encoding.feature_cache import FeatureCache
-from bioclip.evaluation.hashed_choice import hash_number
+from bioclip.evaluation.hashed_choice import choose_some
 from bioclip.records import RANKS
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def map_results(results: Sequence[CellResult], settings: EvaluationSettings, sto
 
 
 def _map_benchmark(result: CellResult, benchmark: Benchmark, settings: EvaluationSettings, storage: Storage) -> list[dict[str, Any]]:
-    chosen = sorted(benchmark.labels, key=lambda key: hash_number("embedding map", key))[:MAX_IMAGES]
+    keys = list(benchmark.labels)
+    chosen = [keys[one] for one in choose_some(keys, MAX_IMAGES, settings.seed)]
     ids, features = _stored_features(result, benchmark, chosen, settings, storage)
     if len(ids) < MIN_IMAGES:
         return []

@@ -61,7 +61,7 @@ def test_a_card_without_scores_says_so(model: ModelInfo) -> None:
 
 def test_each_kind_of_task_is_one_result(model: ModelInfo) -> None:
     zero = CardScore("birds", "test", "abc", "zero-shot top-1, sci", 0, 0.25, 0.2, 0.3, 0.1, 400, 10, "400 images", "0123456789ab")
-    shots = [replace(zero, measure=f"{number}-shot top-1", shots=number, chance=None) for number in (1, 5)]
+    shots = [replace(zero, measure=f"{number}-shot top-1", is_few_shot=True, chance=None) for number in (1, 5)]
     results = yaml.safe_load(write_card(model, "", None, [zero, *shots]).split("---")[1])["model-index"][0]["results"]
     assert [(one["task"]["type"], len(one["metrics"])) for one in results] == [
         ("zero-shot-image-classification", 1),
